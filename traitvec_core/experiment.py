@@ -1,0 +1,240 @@
+"""What an experiment is: one optional `experiment.yaml`, one pydantic model."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+
+__all__ = [
+    "ExperimentSettings",
+    "NormThreshold",
+    "Sampling",
+    "Thresholds",
+    "VectorMethod",
+    "infer_model",
+    "parse_experiment",
+    "scaffold_experiment",
+]
+
+VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
+
+# The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
+_MODEL_OF_PREFIX = {
+    "gemma_2b": "google/gemma-2-2b-it",
+    "gemma_9b": "google/gemma-2-9b-it",
+    "llama_8b": "meta-llama/Llama-3.1-8B-Instruct",
+}
+
+
+class _Strict(BaseModel):
+    # Unknown keys are errors: a misspelt threshold must not silently leave the default in force.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Sampling(_Strict):
+    """How responses are drawn.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: Nucleus mass.
+        max_new_tokens: Longest response, in tokens.
+        seed: Every row draws from a stream of its own, named by this seed and the row's id.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 150
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class NormThreshold(_Strict):
+    """The range in which the recommended vector's norm must lie.
+
+    Attributes:
+        kind: `absolute` compares `vector_norm`; `relative` compares `relative_norm`, the norm over
+            the mean activation norm of its layer, which carries over between models.
+        minimum: Smallest norm that passes.
+        maximum: Largest norm that passes.
+    """
+
+    kind: Literal["absolute", "relative"] = "absolute"
+    minimum: Annotated[float, Field(ge=0)] = 15.0
+    maximum: Annotated[float, Field(gt=0)] = 40.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "NormThreshold":
+        if self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        return self
+
+
+class Thresholds(_Strict):
+    """What the asset checks hold; section 7 of the design.
+
+    Attributes:
+        contrast: Mean trait score, positive − negative, above which the check passes.
+        contrast_warning: Below `contrast` but not below this only warns.
+        accuracy: Held-out probe accuracy that must be exceeded.
+        norm: Range of the recommended vector's norm.
+    """
+
+    contrast: Annotated[float, Field(ge=0, le=100)] = 40.0
+    contrast_warning: Annotated[float, Field(ge=0, le=100)] = 20.0
+    accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
+    norm: NormThreshold = NormThreshold()
+
+
+class ExperimentSettings(_Strict):
+    """Everything an experiment can set; `traitvec new-experiment` writes a commented file.
+
+    Attributes:
+        model: Hugging Face id, local folder, or `embedded` (the small model that ships).
+        judge_model: The model that scores responses; `embedded` or a Hugging Face id.
+        revision: Git revision of `model` on the hub.
+        dtype: `auto` is bfloat16 on hardware that has it and float32 on a CPU.
+        n_examples: Responses per pole, spread evenly over instructions and questions.
+        batch_size: Rows generated at once; `auto` picks by device.
+        max_concurrent_judges: Judgements under way at once.
+        instruction_role: Where the instruction goes: `auto` takes the system turn if there is one.
+        threshold: Positives score at least this on the trait, negatives less.
+        min_coherence: Responses with a lower coherence are left out of the averages.
+        methods: Vector methods to extract.
+        layers: `all` is 1…N; a list may name row 0, the embedding output.
+        scale: The length of each vector: separation of the classes along it, raw, or unit.
+        gradient_penalty: λ of the gradient method.
+        gradient_objective: Import path `module:function` of a custom objective.
+    """
+
+    description: str = ""
+    model: str
+    judge_model: str = "gpt-5-mini"
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
+    instruction_role: Literal["auto", "system", "user", "raw"] = "auto"
+    sampling: Sampling = Sampling()
+    threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
+    min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
+    methods: Annotated[tuple[VectorMethod, ...], Field(min_length=1)] = (
+        "mean_diff",
+        "probe",
+        "ica",
+        "gradient",
+    )
+    layers: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
+    scale: Literal["separation", "raw", "unit"] = "separation"
+    gradient_penalty: Annotated[float, Field(ge=0)] = 1.0
+    gradient_objective: str | None = None
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_rows(cls, layers: Any) -> Any:
+        if layers != "all" and (min(layers) < 0 or len(set(layers)) < len(layers)):
+            raise ValueError("layers are distinct numbers from 0 (embeddings) to the last block")
+        return layers
+
+    @field_validator("methods")
+    @classmethod
+    def _methods_are_distinct(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("a method is named twice")
+        return methods
+
+
+def infer_model(experiment: str) -> str | None:
+    """Return the model that an experiment's name stands for, or None."""
+    for prefix, model in _MODEL_OF_PREFIX.items():
+        if experiment == prefix or experiment.startswith(f"{prefix}_"):
+            return model
+    return None
+
+
+def parse_experiment(
+    text: str, experiment: str, where: str, overrides: Mapping[str, Any] | None = None
+) -> ExperimentSettings:
+    """Read an experiment's settings and report every problem at once.
+
+    Args:
+        text: The content of `experiment.yaml`; empty when there is none.
+        experiment: The experiment's name, from which the model may follow.
+        where: How to name the file in messages.
+        overrides: Settings that take the place of the file's, as flags do. A dotted name reaches
+            into a group ("sampling.seed").
+
+    Raises:
+        DefinitionError: If the text is no YAML mapping, or a setting cannot be used.
+        TraitvecError: If no model is named and none follows from the experiment's name.
+    """
+    try:
+        raw = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: something that looks like a date but is none.
+        line = " ".join(str(error).split())
+        raise DefinitionError(where, [f"is not YAML: {line}"]) from None
+    except RecursionError:
+        raise DefinitionError(where, ["is nested too deeply to hold settings"]) from None
+    if not isinstance(raw, dict):
+        raise DefinitionError(where, ["must be a YAML mapping of settings (`model: …`)"])
+    for name, value in (overrides or {}).items():
+        raw = _with(raw, name.split("."), value)
+    if not raw.get("model"):
+        inferred = infer_model(experiment)
+        if inferred is None:
+            raise TraitvecError(
+                f"{where}: no model is named, and none follows from the name {experiment!r}; add a"
+                " line such as `model: google/gemma-2-2b-it` (or `model: embedded` to try)"
+            )
+        raw["model"] = inferred
+    try:
+        return ExperimentSettings.model_validate(raw)
+    except ValidationError as error:
+        raise DefinitionError(where, [_line(item) for item in error.errors()]) from None
+
+
+def _with(raw: Any, path: list[str], value: Any) -> dict[str, Any]:
+    """`raw` with one setting replaced; whatever stands in its way is no group of settings."""
+    whole = dict(raw) if isinstance(raw, dict) else {}
+    head, *rest = path
+    whole[head] = _with(whole.get(head), rest, value) if rest else value
+    return whole
+
+
+def scaffold_experiment(model: str, judge_model: str, description: str = "") -> str:
+    """Return the text of a new, commented `experiment.yaml`."""
+    head = yaml.safe_dump(
+        {"description": description, "model": model, "judge_model": judge_model}, sort_keys=False
+    )
+    return (
+        head
+        + """
+# Everything below shows the default; remove the '#' to change it.
+# n_examples: 100            # responses per pole, spread evenly over instructions and questions
+# threshold: 50              # positives score at least this on the trait, negatives less
+# min_coherence: 50          # less coherent responses are left out
+# methods: [mean_diff, probe, ica, gradient]
+# layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
+# scale: separation          # length of a vector: separation | raw | unit
+# sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
+# thresholds:
+#   contrast: 40             # passes above this …
+#   contrast_warning: 20     # … warns down to this, fails below
+#   accuracy: 0.90           # held-out probe accuracy
+#   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
+"""
+    )
+
+
+def _line(item: Any) -> str:
+    # pydantic puts the name of the union's branch into the place; it says nothing to a user.
+    parts = [part for part in item["loc"] if not str(part).startswith(("literal[", "tuple[", "constrained"))]
+    place = ".".join(str(part) for part in parts) or "file"
+    if item["type"] == "extra_forbidden":
+        known = sorted(ExperimentSettings.model_fields)
+        return f"{place}: no such setting" + (f"; known: {', '.join(known)}" if len(parts) == 1 else "")
+    return f"{place}: {item['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,70 @@
+"""Which responses to ask for: spread evenly over instructions and questions."""
+
+from dataclasses import dataclass
+from math import gcd
+
+from traitvec_core.trait import Pole, TraitDefinition
+
+__all__ = ["PlannedResponse", "plan_responses"]
+
+
+@dataclass(frozen=True)
+class PlannedResponse:
+    """One response to be generated.
+
+    Attributes:
+        question_id: `{trait}_{question}_{pole}_{instruction}_{sample}`.
+        pole: `pos` or `neg`.
+        question: The question's text.
+        instruction: The instruction's text.
+    """
+
+    question_id: str
+    pole: Pole
+    question: str
+    instruction: str
+
+
+def plan_responses(
+    trait: str, definition: TraitDefinition, n_examples: int
+) -> list[PlannedResponse]:
+    """Plan `n_examples` responses per pole, positives first; both poles use the same cells.
+
+    Every prefix of the plan keeps questions within one of each other and instructions too: 10
+    examples of a 5 × 20 grid take ten questions and every instruction twice, never one instruction.
+
+    Args:
+        trait: The trait's name, which opens every `question_id`.
+        definition: The trait.
+        n_examples: Responses per pole.
+    """
+    cells = _balanced_cells(len(definition.questions), len(definition.instruction), n_examples)
+    poles: tuple[Pole, ...] = ("pos", "neg")
+    return [
+        PlannedResponse(
+            question_id=f"{trait}_{question}_{pole}_{instruction}_{sample}",
+            pole=pole,
+            question=definition.questions[question],
+            instruction=getattr(definition.instruction[instruction], pole),
+        )
+        for pole in poles
+        for question, instruction, sample in cells
+    ]
+
+
+def _balanced_cells(n_questions: int, n_instructions: int, n: int) -> list[tuple[int, int, int]]:
+    """(question, instruction, sample) triples; each block of Q·I of them is the whole grid once.
+
+    Round r asks every question once, question q with instruction (q + start_r) mod I. Where round
+    r ends in the cycle of instructions, round r + 1 goes on; the extra step after each full cycle
+    makes the starts a permutation, so that no cell repeats before all were used.
+    """
+    step = n_questions % n_instructions
+    cycle = n_instructions // gcd(step, n_instructions)
+    cells = []
+    for k in range(n):
+        round_, question = divmod(k, n_questions)
+        sample, round_ = divmod(round_, n_instructions)
+        start = round_ * step + round_ // cycle
+        cells.append((question, (question + start) % n_instructions, sample))
+    return cells

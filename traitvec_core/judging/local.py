@@ -1,0 +1,147 @@
+"""A judge in process: the mean over the numbers 0–100, weighted by the model's own probabilities."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from traitvec_core.judging.judge import Judgement
+from traitvec_core.language_model import LanguageModel
+from traitvec_core.trait import break_up
+
+__all__ = ["LocalJudge"]
+
+# With less of its probability on numbers the model was about to say something else.
+MIN_NUMBER_MASS = 0.25
+# A first token that could go on to a longer number is followed up if it holds this much.
+_MIN_PREFIX_MASS = 0.001
+# Room that an answer needs in the context: "100", a digit a token.
+_ANSWER_TOKENS = 3
+_Ids = tuple[int, ...]
+
+
+class LocalJudge:
+    """Scores prompts with a loaded language model.
+
+    The score is Σ n·p(n) / Σ p(n) over the integers 0–100, where p(n) is the probability that the
+    answer is exactly that number: for a tokenizer that splits 42 in two, p(4)·p(2 | 4), and for 4
+    itself p(4) times the probability that no digit follows.
+
+    Args:
+        model: The model.
+        batch_size: Prompts at once; None picks by device.
+    """
+
+    def __init__(self, model: LanguageModel, batch_size: int | None = None) -> None:
+        self.name = model.name
+        self._model = model
+        self._batch_size = batch_size or (64 if model.device.type != "cpu" else 32)
+
+    def score(
+        self,
+        prompts: Sequence[str],
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        known: Collection[str] = (),
+    ) -> None:
+        """Judge distinct prompts, shortest first; a batch that is known as a whole is skipped."""
+        rendered = [self._render(prompt) for prompt in prompts]
+        ids = [self._model.encode_prompt(text) for text in rendered]
+        limit = self._model.context_tokens
+        too_long = [
+            i for i in range(len(ids)) if limit is not None and len(ids[i]) + _ANSWER_TOKENS > limit
+        ]
+        if too_long:
+            on_batch({prompts[i]: Judgement(None, "error", len(ids[i])) for i in too_long})
+        skipped = set(too_long)
+        order = sorted(
+            (i for i in range(len(ids)) if i not in skipped), key=lambda i: (len(ids[i]), prompts[i])
+        )
+        if not order:
+            return
+        numbers = self._number_tokens(rendered[order[0]])
+        for begin in range(0, len(order), self._batch_size):
+            batch = order[begin : begin + self._batch_size]
+            if all(prompts[i] in known for i in batch):
+                continue
+            masses = self._number_masses([ids[i] for i in batch], numbers)
+            on_batch(
+                {
+                    prompts[i]: _weighted_mean(mass, len(ids[i]))
+                    for i, mass in zip(batch, masses, strict=True)
+                }
+            )
+
+    def _render(self, prompt: str) -> str:
+        # A response that holds the judge's own control tokens must not end its turn.
+        return self._model.prompt(break_up(prompt, self._model.control_tokens))
+
+    def _number_tokens(self, rendered: str) -> dict[_Ids, int]:
+        """Token sequence → number, as the tokenizer writes it right behind a prompt."""
+        prompt = self._model.encode_prompt(rendered)
+        found: dict[_Ids, int] = {}
+        for number in range(101):
+            encoded = self._model.encode_response(rendered, str(number)).ids
+            found[tuple(encoded[len(prompt) :])] = number
+        return found
+
+    def _number_masses(
+        self, prompts: list[list[int]], numbers: dict[_Ids, int]
+    ) -> list[dict[int, float]]:
+        masses: list[dict[int, float]] = [{} for _ in prompts]
+        # (row, tokens so far, their probability); one round per token of the longest number.
+        open_: list[tuple[int, _Ids, float]] = [(row, (), 1.0) for row in range(len(prompts))]
+        while open_:
+            following = self._next_probabilities([prompts[r] + list(p) for r, p, _ in open_])
+            still_open: list[tuple[int, _Ids, float]] = []
+            for (row, prefix, mass), probability in zip(open_, following, strict=True):
+                longer = {ids[len(prefix)] for ids in numbers if _continues(ids, prefix)}
+                if prefix in numbers:
+                    # Exactly this number: nothing that would make it a longer one follows.
+                    goes_on = sum(float(probability[token]) for token in longer)
+                    masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - goes_on)
+                for token in sorted(longer):
+                    here = mass * float(probability[token])
+                    path = (*prefix, token)
+                    if any(_continues(ids, path) for ids in numbers) and here >= _MIN_PREFIX_MASS:
+                        still_open.append((row, path, here))
+                    elif path in numbers:
+                        masses[row][numbers[path]] = here
+            open_ = still_open
+        return masses
+
+    def _next_probabilities(self, sequences: list[list[int]]) -> torch.Tensor:
+        """Distribution of the next token, `[n, vocabulary]`, float32 on the CPU."""
+        size = self._batch_size
+        parts = [sequences[begin : begin + size] for begin in range(0, len(sequences), size)]
+        return torch.cat([self._forward(part) for part in parts])
+
+    def _forward(self, sequences: list[list[int]]) -> torch.Tensor:
+        width = max(len(ids) for ids in sequences)
+        pad = self._model.pad_token_id
+        # Padding on the left, so that every row's next token is the last: the model then computes
+        # its own logits, with its own scaling and caps, there and nowhere else.
+        ids = torch.tensor([[pad] * (width - len(s)) + s for s in sequences])
+        mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences])
+        device = self._model.device
+        with torch.inference_mode():
+            output = cast(Any, self._model.model)(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=(mask.cumsum(1) - 1).clamp_min(0).to(device),
+                use_cache=False,
+                logits_to_keep=1,
+            )
+            return cast(torch.Tensor, output.logits[:, -1].float().softmax(-1).cpu())
+
+
+def _continues(ids: _Ids, prefix: _Ids) -> bool:
+    return len(ids) > len(prefix) and ids[: len(prefix)] == prefix
+
+
+def _weighted_mean(mass: dict[int, float], tokens_in: int) -> Judgement:
+    total = sum(mass.values())
+    # Written so that a model that broke down (NaN) has no score either.
+    if not total >= MIN_NUMBER_MASS:
+        return Judgement(None, "unparseable", tokens_in)
+    mean = sum(number * p for number, p in mass.items()) / total
+    return Judgement(round(mean, 4), "ok", tokens_in)

@@ -1,0 +1,131 @@
+"""Where an artifact came from: hashes of its inputs, settings, versions, time and cost.
+
+A stage's key is the hash of all that determines its result. An artifact is fresh when its recorded
+key is the one that its inputs and settings give today and its files are the ones recorded; no
+file's mere existence ever counts.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from traitvec_core.experiment import ExperimentSettings
+
+__all__ = ["STAGES", "Cost", "Provenance", "Stage", "content_hash", "stage_key", "stage_settings"]
+
+Stage = Literal[
+    "definition", "responses", "judged_responses", "activations", "vectors", "validation_report"
+]
+STAGES: tuple[Stage, ...] = (
+    "definition",
+    "responses",
+    "judged_responses",
+    "activations",
+    "vectors",
+    "validation_report",
+)
+
+# Raise a stage's number when its arithmetic changes: results made before are then stale.
+STAGE_VERSIONS: dict[Stage, str] = {
+    "definition": "1",
+    "responses": "1",
+    "judged_responses": "1",
+    "activations": "1",
+    "vectors": "1",
+    "validation_report": "1",
+}
+
+# What pydantic's `include` takes: batch size and concurrency are absent, since no result depends on
+# them.
+_SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
+    "definition": {},
+    "responses": dict.fromkeys(
+        ("model", "revision", "dtype", "n_examples", "instruction_role", "sampling"), True
+    ),
+    "judged_responses": {"judge_model": True},
+    "activations": dict.fromkeys(
+        ("model", "revision", "dtype", "threshold", "min_coherence"), True
+    ),
+    "vectors": {
+        **dict.fromkeys(
+            ("methods", "layers", "scale", "gradient_penalty", "gradient_objective"), True
+        ),
+        "sampling": {"seed": True},
+    },
+    "validation_report": dict.fromkeys(("thresholds", "threshold", "min_coherence"), True),
+}
+
+
+class Cost(BaseModel):
+    """What a stage spent."""
+
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+
+
+class Provenance(BaseModel):
+    """What an artifact was made from, and how.
+
+    Attributes:
+        stage: The stage that made it.
+        key: Hash of everything that determines the result.
+        inputs: Content hashes of the inputs, by name.
+        settings: The settings that the stage used.
+        files: Content hash of every file of the artifact, by path under the trait's folder.
+        content: One hash over `files`: the artifact's data version.
+        versions: Python and library versions.
+        created_at: When it was finished, UTC.
+        cost: Seconds, tokens and dollars spent.
+    """
+
+    stage: Stage
+    key: str
+    inputs: dict[str, str]
+    settings: dict[str, Any]
+    files: dict[str, str] = Field(default_factory=dict)
+    content: str = ""
+    versions: dict[str, str] = Field(default_factory=lambda: dict(library_versions()))
+    created_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    cost: Cost = Field(default_factory=Cost)
+
+
+def content_hash(data: bytes | str) -> str:
+    """SHA-256 of bytes or of UTF-8 text, in hex."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def stage_settings(stage: Stage, settings: ExperimentSettings) -> dict[str, Any]:
+    """Return the settings that a stage's result depends on, ready for JSON."""
+    return settings.model_dump(mode="json", include=_SETTINGS_OF_STAGE[stage])
+
+
+def stage_key(stage: Stage, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+    """Return the hash of everything that determines a stage's result."""
+    whole = {
+        "stage": stage,
+        "version": STAGE_VERSIONS[stage],
+        "inputs": dict(inputs),
+        "settings": dict(settings),
+    }
+    return content_hash(json.dumps(whole, sort_keys=True))
+
+
+@cache
+def library_versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what results depend on, without importing any of it."""
+    found = [("python", platform.python_version())]
+    for name in ("traitvec", "torch", "transformers", "numpy", "scikit-learn"):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)

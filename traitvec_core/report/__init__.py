@@ -1,0 +1,5 @@
+"""Pictures and pages."""
+
+from traitvec_core.report.page import build_report
+
+__all__ = ["build_report"]

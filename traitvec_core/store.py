@@ -1,0 +1,396 @@
+"""Where an experiment's files lie, and how they are written so that no reader sees half of one.
+
+A stage writes its files first and its metadata last, each to a temporary name that is then renamed.
+The metadata holds the hash of every file, so a mixture left by a crash is recognised and redone.
+"""
+
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.experiment import ExperimentSettings, parse_experiment
+from traitvec_core.provenance import Provenance, Stage, content_hash
+from traitvec_core.trait import TraitDefinition, check_name, parse_definition
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+__all__ = ["ExperimentFolder", "Journal", "TraitFolder", "dump_json", "list_experiments", "write_atomically"]
+
+DEFINITION_FILE = "trait_definition.json"
+METADATA_FILE: dict[Stage, str] = {
+    "responses": "responses/generation_metadata.json",
+    "judged_responses": "responses/judging_metadata.json",
+    "activations": "activations/metadata.json",
+    "vectors": "vectors/manifest.json",
+    "validation_report": "validation/report.json",
+}
+_SCORES = ("trait_score", "coherence_score")
+_COUNTS = ("prompt_tokens", "response_tokens")
+
+
+class ExperimentFolder:
+    """One experiment on disk: `experiments/<experiment>/`.
+
+    Args:
+        root: The folder that holds all experiments.
+        name: The experiment's name.
+
+    Raises:
+        TraitvecError: If the name may not become a path.
+    """
+
+    def __init__(self, root: Path | str, name: str) -> None:
+        self.name = check_name("experiment", name)
+        self.path = Path(root) / self.name
+        self.settings_path = self.path / "experiment.yaml"
+
+    def settings(self, overrides: Mapping[str, Any] | None = None) -> ExperimentSettings:
+        """Read the experiment's settings; the file is optional."""
+        text = _read_text(self.settings_path) if self.settings_path.is_file() else ""
+        return parse_experiment(text, self.name, shown(self.settings_path), overrides)
+
+    def trait(self, name: str) -> "TraitFolder":
+        """Return one trait's folder, which need not exist yet."""
+        return TraitFolder(self.path, name)
+
+    def traits(self) -> list[str]:
+        """Names of the traits that have a definition file, sorted."""
+        if not self.path.is_dir():
+            return []
+        return sorted(p.parent.name for p in self.path.glob(f"*/{DEFINITION_FILE}") if _usable(p.parent.name))
+
+
+class TraitFolder:
+    """One trait on disk: `experiments/<experiment>/<trait>/`."""
+
+    def __init__(self, experiment: Path, name: str) -> None:
+        self.name = check_name("trait", name)
+        self.experiment = experiment.name
+        self.path = experiment / self.name
+        self.definition_path = self.path / DEFINITION_FILE
+
+    # -- the definition -----------------------------------------------------------------------
+
+    def read_definition_bytes(self) -> bytes:
+        """Return the definition file's bytes.
+
+        Raises:
+            DefinitionError: If there is no such file.
+        """
+        try:
+            return self.definition_path.read_bytes()
+        except FileNotFoundError:
+            raise DefinitionError(
+                shown(self.definition_path),
+                [f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
+                 f" {self.name}` writes a form to fill in"],
+            ) from None
+        except OSError as error:
+            raise DefinitionError(
+                shown(self.definition_path), [f"cannot be read: {error.strerror}"]
+            ) from None
+
+    def definition(self) -> TraitDefinition:
+        """Read and check the definition."""
+        return parse_definition(self.read_definition_bytes(), shown(self.definition_path))
+
+    # -- what a stage made --------------------------------------------------------------------
+
+    def provenance(self, stage: Stage) -> Provenance | None:
+        """Return the recorded provenance of a stage, or None when there is none to be read."""
+        try:
+            raw = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
+            return Provenance.model_validate(raw["provenance"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def metadata(self, stage: Stage) -> dict[str, Any]:
+        """Return a stage's metadata.
+
+        Raises:
+            TraitvecError: If the stage has not finished.
+        """
+        self._require(stage)
+        found: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
+        return found
+
+    def is_intact(self, provenance: Provenance) -> bool:
+        """Whether every recorded file is there with the recorded content."""
+        try:
+            return all(
+                content_hash((self.path / name).read_bytes()) == digest
+                for name, digest in provenance.files.items()
+            )
+        except (OSError, ValueError):
+            return False
+
+    def commit(
+        self,
+        stage: Stage,
+        files: Mapping[str, bytes],
+        metadata: Mapping[str, Any],
+        provenance: Provenance,
+    ) -> Provenance:
+        """Write a stage's files, then its metadata, and remove files of the last run that this one
+        no longer makes.
+
+        Args:
+            stage: The stage.
+            files: Content by path under the trait's folder.
+            metadata: What to write into the stage's metadata file, before the provenance.
+            provenance: Its `files` and `content` are filled here.
+
+        Returns:
+            The completed provenance.
+        """
+        before = self.provenance(stage)
+        digests = {name: content_hash(data) for name, data in files.items()}
+        done = provenance.model_copy(
+            update={"files": digests, "content": _data_version(digests) or provenance.key}
+        )
+        for name, data in files.items():
+            write_atomically(self.path / name, data)
+        # The list comes from a file that a user may have edited: only files of this stage's folder.
+        folder = (self.path / METADATA_FILE[stage]).parent.resolve()
+        for name in set(before.files) - set(digests) if before else ():
+            with suppress(OSError, ValueError):
+                if (self.path / name).resolve().is_relative_to(folder):
+                    (self.path / name).unlink()
+        whole = {**metadata, "provenance": done.model_dump(mode="json")}
+        write_atomically(self.path / METADATA_FILE[stage], dump_json(whole))
+        return done
+
+    def _require(self, stage: Stage) -> Provenance:
+        provenance = self.provenance(stage)
+        if provenance is None:
+            raise TraitvecError(
+                f"{shown(self.path)}: {stage} has not been made yet; materialize it first"
+            )
+        if not self.is_intact(provenance):
+            raise TraitvecError(
+                f"{shown(self.path)}: files of {stage} were changed or removed after they were"
+                f" written, or a run was interrupted; materialize {stage} again"
+            )
+        return provenance
+
+    # -- tables and tensors -------------------------------------------------------------------
+
+    def read_responses(self, stage: Stage = "judged_responses") -> "pd.DataFrame":
+        """Read both poles' responses, positives first, with a column `pole`.
+
+        Args:
+            stage: `responses` for the raw ones, `judged_responses` for those with scores.
+        """
+        import pandas as pd
+
+        self._require(stage)
+        prefix = "responses/raw_" if stage == "responses" else "responses/"
+        frames = []
+        for pole in ("pos", "neg"):
+            frame = parse_csv((self.path / f"{prefix}{pole}.csv").read_bytes())
+            frame["pole"] = pole
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def read_activations(self) -> "torch.Tensor":
+        """Read `[n_examples, n_layers, hidden_dim]`, positives first."""
+        self._require("activations")
+        return load_tensor((self.path / "activations/all_layers.pt").read_bytes())
+
+    def read_vector(self, method: str, layer: int) -> "torch.Tensor":
+        """Read one vector, `[hidden_dim]`.
+
+        Raises:
+            TraitvecError: If there is no such vector.
+        """
+        name = f"vectors/{method}_layer{layer}.pt"
+        path = self.path / name
+        if not path.is_file():
+            raise TraitvecError(f"{shown(path)} is missing; run `vectors` with this method and layer")
+        data = path.read_bytes()
+        provenance = self.provenance("vectors")
+        # Only this file is hashed: a reader of one vector need not read a hundred.
+        if provenance is None or provenance.files.get(name) != content_hash(data):
+            raise TraitvecError(f"{shown(path)} is not what `vectors` wrote; materialize it again")
+        return load_tensor(data)
+
+    def journal(self, stage: Stage, key: str) -> "Journal":
+        """The rows of an unfinished run of a stage, under the key of what it makes."""
+        return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
+
+
+class Journal:
+    """Finished work of an unfinished stage: one JSON object a line, appended as it is done.
+
+    A line cut short by a crash is dropped when read; everything before it counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every whole row."""
+        return list(self._whole_rows())
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Add rows that are finished; they survive the death of this process."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        with self.path.open("ab") as file:
+            if file.tell() and not self._ends_with_newline():
+                file.write(b"\n")
+            file.write(text)
+
+    def remove(self) -> None:
+        """Delete the journal once its stage is committed, and those of earlier settings with it."""
+        prefix = self.path.name.rsplit("-", 1)[0]
+        for path in self.path.parent.glob(f"{prefix}-*.jsonl"):
+            path.unlink(missing_ok=True)
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def _whole_rows(self) -> Iterator[dict[str, Any]]:
+        if not self.path.is_file():
+            return
+        for line in self.path.read_bytes().splitlines():
+            with suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
+
+
+def list_experiments(root: Path | str) -> list[str]:
+    """Names of the experiments under `root`, sorted: folders with usable names."""
+    if not Path(root).is_dir():
+        return []
+    return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and _usable(p.name))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside `path`, then rename.
+
+    No fsync: after a power cut a file may be short, and its recorded hash then gives it away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def response_csvs(frame: "pd.DataFrame", prefix: str) -> dict[str, bytes]:
+    """Return the CSV bytes of both poles by path; the inverse of `read_responses`."""
+    return {
+        f"responses/{prefix}{pole}.csv": dump_csv(frame[frame["pole"] == pole].drop(columns="pole"))
+        for pole in ("pos", "neg")
+    }
+
+
+def dump_csv(frame: "pd.DataFrame") -> bytes:
+    """Write a table as UTF-8 CSV; a missing score is an empty field.
+
+    Every text is quoted: a lone carriage return would otherwise end a row for some readers.
+    """
+    import csv
+
+    text = frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    return text.encode("utf-8", "replace")
+
+
+def parse_csv(data: bytes) -> "pd.DataFrame":
+    """Read a responses table: texts stay as they are ("NA" too), scores are numbers or missing."""
+    import csv
+
+    import pandas as pd
+
+    # The csv module keeps "\r" inside quotes as it is; pandas' own parser does not.
+    csv.field_size_limit(2**31 - 1)
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
+    records = list(rows)
+    frame = pd.DataFrame(records, columns=list(rows.fieldnames or ()), dtype=object)
+    for name in frame.columns:
+        if name in _SCORES:
+            frame[name] = pd.to_numeric(frame[name], errors="raise")
+        elif name in _COUNTS:
+            frame[name] = pd.to_numeric(frame[name], errors="raise").astype("int64")
+    return frame
+
+
+def dump_tensor(tensor: "torch.Tensor") -> bytes:
+    """Serialise a bare tensor; it loads with `weights_only=True`."""
+    import torch
+
+    buffer = io.BytesIO()
+    # A view would drag its whole storage into the file.
+    torch.save(tensor.detach().cpu().contiguous().clone(), buffer)
+    return buffer.getvalue()
+
+
+def load_tensor(data: bytes) -> "torch.Tensor":
+    """Load a bare tensor; nothing is ever unpickled."""
+    import torch
+
+    tensor = torch.load(io.BytesIO(data), weights_only=True)
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON with missing numbers as null: NaN is no JSON, and a browser would refuse the file."""
+    return (json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n").encode()
+
+
+def shown(path: Path) -> str:
+    """Name a path as the user would: relative to where they are, if it lies below."""
+    with suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _data_version(digests: Mapping[str, str]) -> str | None:
+    # Sidecars and pages hold dates; two equal results must have equal data versions.
+    lasting = {
+        name: digest
+        for name, digest in digests.items()
+        if not name.endswith(("_metadata.json", ".html"))
+    }
+    return content_hash(json.dumps(lasting, sort_keys=True)) if lasting else None
+
+
+def _usable(name: str) -> bool:
+    try:
+        check_name("name", name)
+    except TraitvecError:
+        return False
+    return True
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DefinitionError(shown(path), ["is not UTF-8; save it as UTF-8"]) from None
+

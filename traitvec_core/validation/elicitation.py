@@ -1,0 +1,178 @@
+"""What the instructions elicited: scores by pole, instruction and question; what is kept."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+__all__ = ["Elicitation", "PoleSummary", "keep_mask", "question_of", "instruction_of", "summarise_responses"]
+
+
+class PoleSummary(BaseModel):
+    """One pole's responses.
+
+    Attributes:
+        n: Responses generated.
+        scored: Responses with a trait score.
+        kept: Responses that the filter keeps.
+        missing: Unscored responses by reason, for the trait score.
+        mean_trait: Mean trait score over all scored rows, before filtering; None without any.
+        mean_coherence: Mean coherence over all rows scored for it.
+        empty: Responses without any text.
+        truncated: Responses cut at the token limit.
+        identical: Responses that repeat another one of this pole.
+        mean_tokens: Mean response length in tokens.
+    """
+
+    n: int
+    scored: int
+    kept: int
+    missing: dict[str, int]
+    mean_trait: float | None
+    mean_coherence: float | None
+    empty: int
+    truncated: int
+    identical: int
+    mean_tokens: float
+
+
+class Elicitation(BaseModel):
+    """What the two poles' instructions elicited.
+
+    Attributes:
+        positive: The positive pole.
+        negative: The negative pole.
+        contrast: Mean trait score, positive − negative, over all scored rows before filtering; None
+            when a pole has no score at all.
+        by_instruction: Mean scores and contrast for each instruction pair.
+        by_question: The same for each question.
+        questions_kept: Number of questions with a kept response, by pole.
+        instructions_kept: Number of instructions with a kept response, by pole.
+        n_questions: Questions asked.
+        n_instructions: Instruction pairs used.
+        threshold: The filter's trait threshold.
+        min_coherence: The filter's coherence threshold.
+    """
+
+    positive: PoleSummary
+    negative: PoleSummary
+    contrast: float | None
+    by_instruction: list[dict[str, Any]]
+    by_question: list[dict[str, Any]]
+    questions_kept: dict[str, int]
+    instructions_kept: dict[str, int]
+    n_questions: int
+    n_instructions: int
+    threshold: float
+    min_coherence: float
+
+
+def keep_mask(judged: pd.DataFrame, threshold: float, min_coherence: float) -> NDArray[np.bool_]:
+    """Which responses enter the averages.
+
+    Positives score at least `threshold` on the trait, negatives less; both are at least
+    `min_coherence` coherent. A missing score keeps nothing: it is neither high nor low.
+
+    Args:
+        judged: Judged responses of both poles, with a column `pole`.
+        threshold: Trait threshold, 0–100.
+        min_coherence: Coherence threshold, 0–100.
+    """
+    trait = judged["trait_score"].to_numpy(float)
+    coherence = judged["coherence_score"].to_numpy(float)
+    positive = (judged["pole"] == "pos").to_numpy()
+    side = np.where(positive, trait >= threshold, trait < threshold)
+    # Comparisons with NaN are false, which is what missing should do.
+    kept: NDArray[np.bool_] = side & (coherence >= min_coherence)
+    return kept
+
+
+def summarise_responses(
+    judged: pd.DataFrame, threshold: float, min_coherence: float
+) -> Elicitation:
+    """Summarise judged responses; see `Elicitation`.
+
+    Args:
+        judged: Judged responses of both poles, with `pole` and `question_id`.
+        threshold: The filter's trait threshold.
+        min_coherence: The filter's coherence threshold.
+    """
+    frame = judged.assign(
+        kept=keep_mask(judged, threshold, min_coherence),
+        question_number=[question_of(name) for name in judged["question_id"]],
+        instruction_number=[instruction_of(name) for name in judged["question_id"]],
+    )
+    poles = {pole: frame[frame["pole"] == pole] for pole in ("pos", "neg")}
+    summaries = {pole: _summarise_pole(rows) for pole, rows in poles.items()}
+    positive, negative = summaries["pos"].mean_trait, summaries["neg"].mean_trait
+    kept = frame[frame["kept"]]
+    return Elicitation(
+        positive=summaries["pos"],
+        negative=summaries["neg"],
+        contrast=None if positive is None or negative is None else positive - negative,
+        by_instruction=_by(frame, "instruction_number", "instruction"),
+        by_question=_by(frame, "question_number", "question"),
+        questions_kept=_distinct(kept, "question_number"),
+        instructions_kept=_distinct(kept, "instruction_number"),
+        n_questions=frame["question_number"].nunique(),
+        n_instructions=frame["instruction_number"].nunique(),
+        threshold=threshold,
+        min_coherence=min_coherence,
+    )
+
+
+def question_of(question_id: str) -> int:
+    """The question's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
+    return int(question_id.split("_")[-4])
+
+
+def instruction_of(question_id: str) -> int:
+    """The instruction's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
+    return int(question_id.split("_")[-2])
+
+
+def _summarise_pole(rows: pd.DataFrame) -> PoleSummary:
+    unscored = rows[rows["trait_score"].isna()]
+    return PoleSummary(
+        n=len(rows),
+        scored=int(rows["trait_score"].notna().sum()),
+        kept=int(rows["kept"].sum()),
+        missing={str(k): int(v) for k, v in unscored["judge_status"].value_counts().items()},
+        mean_trait=_mean(rows["trait_score"]),
+        mean_coherence=_mean(rows["coherence_score"]),
+        empty=int((rows["response"].str.strip() == "").sum()),
+        truncated=int((rows["finish_reason"] == "length").sum()),
+        identical=int(rows["response"].duplicated().sum()),
+        mean_tokens=_mean(rows["response_tokens"]) or 0.0,
+    )
+
+
+def _by(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any]]:
+    table = []
+    for value, rows in frame.groupby(number, sort=True):
+        positive, negative = (rows[rows["pole"] == pole] for pole in ("pos", "neg"))
+        means = _mean(positive["trait_score"]), _mean(negative["trait_score"])
+        table.append(
+            {
+                "number": int(str(value)),
+                text: positive[text].iloc[0] if len(positive) else negative[text].iloc[0],
+                "mean_positive": means[0],
+                "mean_negative": means[1],
+                "contrast": None if None in means else float(means[0] or 0) - float(means[1] or 0),
+                "kept_positive": int(positive["kept"].sum()),
+                "kept_negative": int(negative["kept"].sum()),
+            }
+        )
+    return table
+
+
+def _distinct(kept: pd.DataFrame, column: str) -> dict[str, int]:
+    return {pole: int(kept.loc[kept["pole"] == pole, column].nunique()) for pole in ("pos", "neg")}
+
+
+def _mean(values: "pd.Series[Any]") -> float | None:
+    mean = float(values.mean()) if len(values) else math.nan
+    return None if math.isnan(mean) else mean

@@ -1,0 +1,104 @@
+"""All checks of a trait from what lies on disk: for the asset checks, the report and `status`."""
+
+import math
+from typing import Any
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.store import TraitFolder, shown
+from traitvec_core.validation.checks import (
+    CheckResult,
+    check_accuracy,
+    check_activations,
+    check_contrast,
+    check_coverage,
+    check_definition,
+    check_norm,
+)
+from traitvec_core.validation.elicitation import summarise_responses
+from traitvec_core.validation.separation import Separation
+
+__all__ = ["CHECKS", "evaluate", "recommended_vector", "separation_of"]
+
+CHECKS = ("definition", "contrast", "coverage", "sanity", "norm", "accuracy")
+
+
+def evaluate(check: str, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    """Evaluate one check of a trait on what its stages left on disk.
+
+    Args:
+        check: A name from `CHECKS`.
+        folder: The trait's folder.
+        settings: The experiment's settings, for thresholds.
+
+    Returns:
+        The verdict. What cannot be read has not been tested, and fails.
+    """
+    try:
+        return _EVALUATE[check](folder, settings)
+    except TraitvecError as error:
+        return CheckResult(name=check, verdict="fail", summary=str(error))
+
+
+def _definition(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    return check_definition(folder.read_definition_bytes(), shown(folder.definition_path))
+
+
+def _contrast(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    judged = folder.read_responses()
+    summary = summarise_responses(judged, settings.threshold, settings.min_coherence)
+    return check_contrast(summary, settings.thresholds)
+
+
+def _coverage(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    judged = folder.read_responses()
+    return check_coverage(summarise_responses(judged, settings.threshold, settings.min_coherence))
+
+
+def _sanity(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    return check_activations(folder.read_activations(), folder.metadata("activations"))
+
+
+def _norm(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    return check_norm(recommended_vector(folder.metadata("vectors")), settings.thresholds.norm)
+
+
+def _accuracy(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    manifest = folder.metadata("vectors")
+    return check_accuracy(
+        separation_of(manifest),
+        [row["train_accuracy"] for row in manifest["vectors"]],
+        settings.thresholds,
+    )
+
+
+def recommended_vector(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """The metadata of the recommended vector in a manifest, or None."""
+    chosen = manifest["recommended"]
+    if chosen is None:
+        return None
+    return next(
+        row
+        for row in manifest["vectors"]
+        if row["method"] == chosen["method"] and row["layer"] == chosen["layer"]
+    )
+
+
+def separation_of(manifest: dict[str, Any]) -> Separation:
+    """The held-out figures in a manifest; a figure that JSON holds as null is NaN again."""
+    raw = manifest["separation"]
+    scores = [
+        {key: math.nan if value is None else value for key, value in score.items()}
+        for score in raw["scores"]
+    ]
+    return Separation.model_validate({**raw, "scores": scores})
+
+
+_EVALUATE = {
+    "definition": _definition,
+    "contrast": _contrast,
+    "coverage": _coverage,
+    "sanity": _sanity,
+    "norm": _norm,
+    "accuracy": _accuracy,
+}

@@ -1,0 +1,153 @@
+"""Extract vectors at every layer by every method, with the length that was asked for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import VectorMethod
+from traitvec_core.vectors.direction import Direction, MethodOptions
+from traitvec_core.vectors.examples import Array, Examples
+from traitvec_core.vectors.methods import METHODS
+
+__all__ = ["TraitVector", "extract_vectors", "layer_examples", "single_threaded", "training_accuracy"]
+
+
+@dataclass(frozen=True)
+class TraitVector:
+    """One trait vector.
+
+    Attributes:
+        method: The method that found the direction.
+        layer: Row of the activation tensor.
+        vector: float32 `[hidden_dim]`, pointing towards positive.
+        vector_norm: Its length, in activation units when the scale is `separation`.
+        raw_norm: The length that the method itself gave.
+        relative_norm: `vector_norm` over the mean activation norm of this layer.
+        separation: (mean positive − mean negative) along the direction, in activation units.
+        train_accuracy: Share of the examples on their own side; 1.0 says nothing when there are
+            more dimensions than examples.
+    """
+
+    method: VectorMethod
+    layer: int
+    vector: torch.Tensor
+    vector_norm: float
+    raw_norm: float
+    relative_norm: float
+    separation: float
+    train_accuracy: float
+
+
+def layer_examples(
+    activations: torch.Tensor, layer: int, is_positive: Array, groups: Array
+) -> Examples:
+    """The examples of one row of `[n_examples, n_layers, hidden_dim]`, in float64."""
+    values = activations[:, layer].double().numpy()
+    return Examples(values, np.asarray(is_positive, bool), np.asarray(groups, np.int64))
+
+
+def extract_vectors(
+    activations: torch.Tensor,
+    is_positive: Array,
+    groups: Array,
+    *,
+    layers: Sequence[int],
+    methods: Sequence[VectorMethod],
+    scale: str = "separation",
+    options: MethodOptions = MethodOptions(),
+    on_layer: Callable[[int], None] = lambda layer: None,
+) -> list[TraitVector]:
+    """Extract every method's vector at every layer.
+
+    Args:
+        activations: `[n_examples, n_layers, hidden_dim]`.
+        is_positive: bool `[n_examples]`.
+        groups: int `[n_examples]`: the question that each example answers.
+        layers: Rows to extract from; 0 is the embedding output.
+        methods: Names from `METHODS`.
+        scale: `separation`, `raw` or `unit`.
+        options: See `MethodOptions`.
+        on_layer: Called with every finished layer.
+
+    Raises:
+        TraitvecError: If a layer does not exist, values are not finite, a pole is empty, or the
+            poles do not differ.
+    """
+    n_layers = activations.shape[1]
+    missing = [layer for layer in layers if not 0 <= layer < n_layers]
+    if missing:
+        raise TraitvecError(
+            f"layers {missing} do not exist: this model has rows 0 (embeddings) to {n_layers - 1}"
+        )
+    if not torch.isfinite(activations).all():
+        raise TraitvecError("activations hold NaN or infinity; capture them again")
+    vectors = []
+    with single_threaded():
+        for layer in layers:
+            examples = layer_examples(activations, layer, is_positive, groups)
+            if not examples.has_both_poles:
+                raise TraitvecError("a direction needs examples of both poles, one pole is empty")
+            mean_norm = float(np.linalg.norm(examples.values, axis=1).mean())
+            gap = examples.positive.mean(axis=0) - examples.negative.mean(axis=0)
+            # Rounding leaves a trace of a difference, and some methods would find a direction in it.
+            if np.linalg.norm(gap) <= 1e-12 * mean_norm:
+                raise TraitvecError(
+                    f"layer {layer}: the two poles have the same mean activation, so there is no"
+                    " direction between them"
+                )
+            for method in methods:
+                direction = METHODS[method](examples, options)
+                vectors.append(_scaled(method, layer, direction, examples, scale, mean_norm))
+            on_layer(layer)
+    return vectors
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep the linear algebra inside on one thread.
+
+    The problems are small (a few hundred rows) and many: waking other threads for each costs more
+    than it saves, and ten times more on a busy machine.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def training_accuracy(direction: Direction, examples: Examples) -> float:
+    """Share of the examples that the direction's own threshold puts on their side."""
+    called = examples.values @ direction.vector > direction.threshold
+    return float((called == examples.is_positive).mean())
+
+
+def _scaled(
+    method: VectorMethod,
+    layer: int,
+    direction: Direction,
+    examples: Examples,
+    scale: str,
+    mean_norm: float,
+) -> TraitVector:
+    raw_norm = float(np.linalg.norm(direction.vector))
+    unit = direction.vector / raw_norm
+    separation = float((examples.positive @ unit).mean() - (examples.negative @ unit).mean())
+    length = {"separation": separation, "raw": raw_norm, "unit": 1.0}[scale]
+    return TraitVector(
+        method=method,
+        layer=layer,
+        vector=torch.from_numpy(unit * length).float(),
+        vector_norm=length,
+        raw_norm=raw_norm,
+        relative_norm=length / mean_norm if mean_norm > 0 else 0.0,
+        separation=separation,
+        train_accuracy=training_accuracy(direction, examples),
+    )

@@ -1,0 +1,1 @@
+"""The asset graph over `experiments/`: Dagster around `traitvec_core`."""

@@ -1,0 +1,121 @@
+"""The six assets of an experiment."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.pipeline import make
+from traitvec_core.provenance import STAGE_VERSIONS, STAGES, Stage, content_hash
+from traitvec_core.store import TraitFolder
+from traitvec_dagster.metadata import definition_metadata, stage_metadata
+from traitvec_dagster.partitions import Graph
+from traitvec_dagster.resources import SettingsOverrides, workbench
+
+__all__ = ["build_assets", "one_line_failure"]
+
+# The graph's edges. A stage is rerun by content, so an edge does not mean that all of it is redone:
+# a changed rubric leaves the responses as they are.
+_UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
+    "definition": (),
+    "responses": ("definition",),
+    "judged_responses": ("definition", "responses"),
+    "activations": ("judged_responses",),
+    "vectors": ("activations",),
+    "validation_report": ("judged_responses", "activations", "vectors"),
+}
+_DESCRIPTION: dict[Stage, str] = {
+    "definition": "The trait as the user wrote it: instruction pairs, questions, rubric.",
+    "responses": "Responses of the model under the positive and the negative instructions.",
+    "judged_responses": "The same responses with a trait and a coherence score, or the reason why"
+    " there is none.",
+    "activations": "Mean residual stream over the tokens of every kept response, at every layer.",
+    "vectors": "One direction per method and layer, with held-out figures.",
+    "validation_report": "What was elicited, how it separates, what to trust: a page and its JSON.",
+}
+_KINDS: dict[Stage, set[str]] = {
+    "definition": {"json"},
+    "responses": {"huggingface", "csv"},
+    "judged_responses": {"huggingface", "csv"},
+    "activations": {"pytorch"},
+    "vectors": {"pytorch", "scikitlearn"},
+    "validation_report": {"html"},
+}
+_ON_GPU: tuple[Stage, ...] = ("responses", "judged_responses", "activations")
+# The same wish in the words of each engine; those that do not apply ignore it.
+_GPU_TAGS = {
+    "dagster-ray/config": {"num_gpus": 1},
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    },
+}
+
+
+def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
+    """Build the assets of one experiment."""
+    return [_build_definition(graph), *(_build_stage(graph, s) for s in STAGES if s != "definition")]
+
+
+@contextmanager
+def one_line_failure() -> Iterator[None]:
+    """Show what a user can mend as the failure's description, without a retry."""
+    try:
+        yield
+    except TraitvecError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+def _build_definition(graph: Graph) -> dg.AssetsDefinition:
+    @_decorated(graph, "definition")
+    def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with one_line_failure():
+            folder = graph.folder.trait(context.partition_key)
+            data = folder.read_definition_bytes()
+        return dg.MaterializeResult(
+            metadata=definition_metadata(folder, data),
+            data_version=dg.DataVersion(_definition_version(folder, data)),
+        )
+
+    return definition
+
+
+def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
+    @_decorated(graph, stage)
+    def made(
+        context: dg.AssetExecutionContext, overrides: SettingsOverrides
+    ) -> dg.MaterializeResult[None]:
+        with one_line_failure():
+            folder = graph.folder.trait(context.partition_key)
+            settings = overrides.settings_of(graph)
+            result = make(stage, folder, settings, workbench(context.log))
+            if result.is_reused:
+                context.log.info(f"{stage} is fresh: its inputs and settings are unchanged")
+            return dg.MaterializeResult(
+                metadata=stage_metadata(stage, folder, settings, result),
+                data_version=dg.DataVersion(result.provenance.content),
+            )
+
+    return made
+
+
+def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]:
+    on_gpu = stage in _ON_GPU
+    return dg.asset(
+        key=graph.key(stage),
+        group_name=graph.group,
+        partitions_def=graph.partitions,
+        deps=[graph.key(upstream) for upstream in _UPSTREAM[stage]],
+        description=_DESCRIPTION[stage],
+        kinds=_KINDS[stage],
+        code_version=STAGE_VERSIONS[stage],
+        pool="gpu" if on_gpu else None,
+        op_tags=_GPU_TAGS if on_gpu else None,
+    )
+
+
+def _definition_version(folder: TraitFolder, data: bytes) -> str:
+    try:
+        return folder.definition().content_hash
+    except TraitvecError:
+        return content_hash(data)

@@ -1,0 +1,41 @@
+"""The component that turns a folder of experiments into one asset graph each."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from traitvec_core.store import list_experiments
+from traitvec_dagster.assets import build_assets
+from traitvec_dagster.automation import build_jobs
+from traitvec_dagster.checks import build_checks
+from traitvec_dagster.executors import executor_named
+from traitvec_dagster.partitions import Graph
+from traitvec_dagster.resources import SettingsOverrides
+
+__all__ = ["ExperimentsComponent"]
+
+
+@dataclass
+class ExperimentsComponent(dg.Component, dg.Resolvable):
+    """Every folder under `experiments` becomes a graph with one dynamic partition per trait.
+
+    A new trait needs no reload; a new experiment needs "Reload definitions".
+
+    Attributes:
+        experiments: The folder that holds the experiments.
+        executor: `in_process` or `multiprocess`.
+    """
+
+    experiments: str = "experiments"
+    executor: str = "in_process"
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Build the graphs of all experiments."""
+        graphs = [Graph(self.experiments, name) for name in list_experiments(self.experiments)]
+        return dg.Definitions(
+            assets=[asset for graph in graphs for asset in build_assets(graph)],
+            asset_checks=[check for graph in graphs for check in build_checks(graph)],
+            jobs=[job for graph in graphs for job in build_jobs(graph)],
+            resources={"overrides": SettingsOverrides()},
+            executor=executor_named(self.executor),
+        )

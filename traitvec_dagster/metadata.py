@@ -1,0 +1,249 @@
+"""What Dagster shows of each stage: numbers that plot across traits, tables, small pictures."""
+
+import base64
+import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.pipeline import Made
+from traitvec_core.provenance import Stage
+from traitvec_core.store import TraitFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["definition_metadata", "stage_metadata"]
+
+# A picture goes into the event log with every materialization.
+_MAX_PICTURE_BYTES = 50_000
+_MAX_SHOWN_CHARS = 300
+_Metadata = dict[str, Any]
+
+
+def definition_metadata(folder: TraitFolder, data: bytes) -> _Metadata:
+    """Metadata of the `definition` asset; a broken file has only its size and path."""
+    shown: _Metadata = {
+        "path": dg.MetadataValue.path(str(folder.definition_path)),
+        "bytes": len(data),
+    }
+    try:
+        definition = folder.definition()
+    except TraitvecError:
+        return shown
+    return {
+        **shown,
+        "instruction_pairs": len(definition.instruction),
+        "questions": len(definition.questions),
+        "eval_questions": len(definition.eval_questions),
+        "warnings": len(definition.warnings),
+        "description": definition.description or "(none)",
+        "instructions": _table(
+            [{"positive": _clip(p.pos), "negative": _clip(p.neg)} for p in definition.instruction]
+        ),
+    }
+
+
+def stage_metadata(
+    stage: Stage, folder: TraitFolder, settings: ExperimentSettings, made: Made
+) -> _Metadata:
+    """Metadata of a stage, from what it left on disk; the same whether it was made or kept."""
+    cost = made.provenance.cost
+    shown: _Metadata = {
+        "reused": made.is_reused,
+        "seconds": cost.seconds,
+        "tokens_in": cost.tokens_in,
+        "tokens_out": cost.tokens_out,
+        "cost_usd": cost.usd,
+        "made_at": made.provenance.created_at,
+        "key": made.provenance.key,
+    }
+    return {**_SHOWN[stage](folder, settings), **shown}
+
+
+def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    frame = folder.read_responses("responses")
+    record = folder.metadata("responses")
+    empty = int((frame["response"].str.strip() == "").sum())
+    return {
+        "n_responses": len(frame),
+        "mean_response_tokens": float(frame["response_tokens"].mean()),
+        "truncated": int((frame["finish_reason"] == "length").sum()),
+        "empty": empty,
+        "identical": int(frame.duplicated(["pole", "response"]).sum()),
+        "model": record["model"],
+        "instruction_role": record["instruction_role"],
+        "resumed_from": record["resumed_from"],
+        "folder": dg.MetadataValue.path(str(folder.path / "responses")),
+        "sample": _sample(frame, ["pole", "question", "response", "finish_reason"]),
+    }
+
+
+def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    from traitvec_core.report import plots
+    from traitvec_core.validation.elicitation import summarise_responses
+
+    frame = folder.read_responses()
+    found = summarise_responses(frame, settings.threshold, settings.min_coherence)
+    missing = sum(found.positive.missing.values()) + sum(found.negative.missing.values())
+    return {
+        **_numbers(
+            contrast=found.contrast,
+            mean_trait_positive=found.positive.mean_trait,
+            mean_trait_negative=found.negative.mean_trait,
+            mean_coherence_positive=found.positive.mean_coherence,
+            mean_coherence_negative=found.negative.mean_coherence,
+        ),
+        "kept_positive": found.positive.kept,
+        "kept_negative": found.negative.kept,
+        "missing_scores": missing,
+        "judge_model": settings.judge_model,
+        "scores": _picture(plots.score_distributions(frame, settings.threshold), "Trait scores"),
+        "by_instruction": _table(
+            [
+                {
+                    "pair": row["number"],
+                    "instruction": _clip(row["instruction"]),
+                    "contrast": _round(row["contrast"]),
+                    "kept_positive": row["kept_positive"],
+                    "kept_negative": row["kept_negative"],
+                }
+                for row in found.by_instruction
+            ]
+        ),
+        "sample": _sample(
+            frame, ["pole", "question", "response", "trait_score", "coherence_score"]
+        ),
+    }
+
+
+def _activations(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    record = folder.metadata("activations")
+    names = ("n_examples", "n_positive", "n_negative", "n_layers", "hidden_dim", "without_tokens")
+    path = folder.path / "activations/all_layers.pt"
+    return {
+        **{name: record[name] for name in names},
+        "mean_norm_last_layer": record["mean_norm_by_layer"][-1],
+        "dtype": record["dtype"],
+        "model": record["model"],
+        "megabytes": path.stat().st_size / 1e6,
+        "path": dg.MetadataValue.path(str(path)),
+    }
+
+
+def _vectors(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    from traitvec_core.report import plots
+    from traitvec_core.validation.verdicts import recommended_vector, separation_of
+
+    manifest = folder.metadata("vectors")
+    separation = separation_of(manifest)
+    best = recommended_vector(manifest)
+    shown: _Metadata = {
+        "n_vectors": len(manifest["vectors"]),
+        **_numbers(held_out_accuracy=separation.probe_accuracy),
+        "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
+    }
+    if best is not None:
+        shown |= {
+            "recommended": manifest["recommended"]["why"],
+            "recommended_layer": best["layer"],
+            "recommended_method": best["method"],
+            **_numbers(
+                vector_norm=best["vector_norm"],
+                relative_norm=best["relative_norm"],
+                held_out_auroc=best["held_out_auroc"],
+                held_out_effect_size=best["held_out_effect_size"],
+            ),
+        }
+    if separation.scores:
+        shown["separation"] = _picture(plots.separation_by_layer(separation), "Held-out AUROC")
+    norms = folder.metadata("activations")["mean_norm_by_layer"]
+    shown["norms"] = _picture(plots.norms_by_layer(manifest["vectors"], norms), "Norms")
+    columns = ("method", "layer", "vector_norm", "relative_norm", "train_accuracy",
+               "held_out_accuracy", "held_out_auroc", "held_out_effect_size")  # fmt: skip
+    shown["figures"] = _table(
+        [{name: _round(row[name]) for name in columns} for row in manifest["vectors"]]
+    )
+    return shown
+
+
+def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    report = folder.metadata("validation_report")
+    page = folder.path / "validation/report.html"
+    verdicts = [check["verdict"] for check in report["checks"]]
+    return {
+        "report": dg.MetadataValue.path(str(page)),
+        "report_link": dg.MetadataValue.url(page.resolve().as_uri()),
+        "recommended": (report["recommended"] or {}).get("why", "nothing: no held-out figures"),
+        "checks_passed": verdicts.count("pass"),
+        "checks_warned": verdicts.count("warn"),
+        "checks_failed": verdicts.count("fail"),
+        "checks": _table(
+            [
+                {name: check[name] for name in ("name", "verdict", "summary", "advice")}
+                for check in report["checks"]
+            ]
+        ),
+    }
+
+
+_SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
+    "responses": _responses,
+    "judged_responses": _judged_responses,
+    "activations": _activations,
+    "vectors": _vectors,
+    "validation_report": _validation_report,
+}
+
+
+def _numbers(**values: float | None) -> _Metadata:
+    """Floats that exist: a missing figure leaves a gap in the plot, not a zero."""
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _picture(png: bytes, title: str) -> Any:
+    if len(png) > _MAX_PICTURE_BYTES:
+        return dg.MetadataValue.text(f"{title}: picture too large to show here; see the report")
+    data = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
+
+
+def _sample(frame: "pd.DataFrame", columns: list[str], per_pole: int = 3) -> Any:
+    rows = []
+    for pole in ("pos", "neg"):
+        of_pole = frame[frame["pole"] == pole]
+        step = max(1, len(of_pole) // per_pole)
+        for row in of_pole.iloc[::step].head(per_pole)[columns].to_dict("records"):
+            rows.append({str(name): _cell(value) for name, value in row.items()})
+    return _table(rows)
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    if not rows:
+        return dg.MetadataValue.text("(none)")
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, "float" if isinstance(rows[0][name], float) else "string")
+            for name in rows[0]
+        ]
+    )
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
+
+
+def _cell(value: Any) -> Any:
+    return _clip(value) if isinstance(value, str) else _round(value)
+
+
+def _clip(text: str) -> str:
+    """Model text as text: escaped, one line, not endless."""
+    flat = " ".join(text.split())
+    return html.escape(flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…", quote=False)
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if value != value else round(value, 4)
+    return value

@@ -1,0 +1,58 @@
+"""Names in the graph of one experiment: keys, group, partitions."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from traitvec_core.provenance import Stage
+from traitvec_core.store import ExperimentFolder
+
+__all__ = ["Graph"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One experiment's asset graph.
+
+    Attributes:
+        root: The folder that holds all experiments.
+        experiment: The experiment's name.
+    """
+
+    root: str
+    experiment: str
+
+    @cached_property
+    def folder(self) -> ExperimentFolder:
+        """The experiment on disk."""
+        return ExperimentFolder(self.root, self.experiment)
+
+    @cached_property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        """One partition per trait."""
+        return dg.DynamicPartitionsDefinition(name=f"traits/{self.experiment}")
+
+    @property
+    def python_name(self) -> str:
+        """The experiment's name where Dagster takes only letters, digits and underscores."""
+        return self.experiment.replace("-", "_dash_")
+
+    @property
+    def group(self) -> str:
+        """The asset group."""
+        return self.python_name
+
+    @property
+    def job(self) -> str:
+        """The job that makes all stages."""
+        return f"{self.python_name}_traits"
+
+    @property
+    def recheck_job(self) -> str:
+        """The job that evaluates the checks again."""
+        return f"{self.python_name}_recheck"
+
+    def key(self, stage: Stage) -> dg.AssetKey:
+        """The asset of a stage."""
+        return dg.AssetKey([self.experiment, stage])

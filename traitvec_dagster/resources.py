@@ -1,0 +1,74 @@
+"""What runs stand on: settings given for one run, loaded models, progress."""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.model_files import model_fingerprint
+from traitvec_core.pipeline import Workbench
+from traitvec_core.provenance import Stage
+from traitvec_dagster.partitions import Graph
+
+if TYPE_CHECKING:
+    from traitvec_core.language_model import LanguageModel
+
+__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "workbench"]
+
+ProgressSink = Callable[[Stage, int, int], None]
+_LOG_EVERY_S = 5.0
+_sink: ProgressSink | None = None
+
+
+class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Settings that take the place of `experiment.yaml`'s for one run.
+
+    In the launchpad: `resources: {overrides: {config: {settings: {n_examples: 10}}}}`.
+    """
+
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Names and values as in experiment.yaml"
+    )
+
+    def settings_of(self, graph: Graph) -> ExperimentSettings:
+        """The experiment's settings with this run's in their place."""
+        return graph.folder.settings(self.settings)
+
+
+def set_progress_sink(sink: ProgressSink | None) -> None:
+    """Have progress told to `sink` too, besides Dagster's log; None stops it."""
+    global _sink  # noqa: PLW0603  # one process shows one progress bar
+    _sink = sink
+
+
+def workbench(log: dg.DagsterLogManager) -> Workbench:
+    """Models shared by all steps of this process, and progress into the run's log."""
+    last = 0.0
+
+    def progress(stage: Stage, done: int, total: int) -> None:
+        nonlocal last
+        if _sink is not None:
+            _sink(stage, done, total)
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY_S or done == total:
+            last = now
+            log.info(f"{stage}: {done} of {total}")
+
+    return Workbench(load_model=_shared_model, progress=progress)
+
+
+def _shared_model(name: str, revision: str | None, dtype: str) -> "LanguageModel":
+    return _load(name, revision, dtype, model_fingerprint(name, revision))
+
+
+# Two: the model that answers and the one that judges.
+@lru_cache(maxsize=2)
+def _load(name: str, revision: str | None, dtype: str, fingerprint: str) -> "LanguageModel":
+    del fingerprint  # part of the key: a folder whose weights changed is loaded again
+    from traitvec_core.language_model import load_language_model
+
+    return load_language_model(name, revision=revision, dtype=dtype)
