@@ -232,9 +232,15 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 
 def _line(item: Any) -> str:
     # pydantic puts the name of the union's branch into the place; it says nothing to a user.
-    parts = [part for part in item["loc"] if not str(part).startswith(("literal[", "tuple[", "constrained"))]
+    parts = [
+        part
+        for part in item["loc"]
+        if not str(part).startswith(("literal[", "tuple[", "constrained"))
+    ]
     place = ".".join(str(part) for part in parts) or "file"
     if item["type"] == "extra_forbidden":
         known = sorted(ExperimentSettings.model_fields)
-        return f"{place}: no such setting" + (f"; known: {', '.join(known)}" if len(parts) == 1 else "")
+        return f"{place}: no such setting" + (
+            f"; known: {', '.join(known)}" if len(parts) == 1 else ""
+        )
     return f"{place}: {item['msg'].removeprefix('Value error, ')}"

@@ -101,7 +101,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return self.model.get_input_embeddings().weight.device
+        return cast(torch.device, self.model.get_input_embeddings().weight.device)
 
     @property
     def context_tokens(self) -> int | None:

@@ -23,7 +23,9 @@ def model_fingerprint(name: str, revision: str | None = None) -> str:
     folder = Path(resolve_model(name))
     if not folder.is_dir():
         return hashlib.sha256(f"{name}@{revision or 'default'}".encode()).hexdigest()
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".bin"})
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".bin"}
+    )
     stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _folder_hash(stamps)
 

@@ -128,12 +128,14 @@ def _state(
         key = stage_key(stage, _inputs(stage, folder, settings), stage_settings(stage, settings))
     except TraitvecError:
         return "stale"
-    return "fresh" if upstream_fresh and provenance.key == key and folder.is_intact(provenance) else "stale"
+    return (
+        "fresh"
+        if upstream_fresh and provenance.key == key and folder.is_intact(provenance)
+        else "stale"
+    )
 
 
-def _inputs(
-    stage: Stage, folder: TraitFolder, settings: ExperimentSettings
-) -> dict[str, str]:
+def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
     """Content hashes of everything that a stage is made from."""
 
     def content(earlier: Stage) -> str:
@@ -167,9 +169,7 @@ def _inputs(
     if stage == "vectors":
         return {"activations": content("activations")}
     if stage == "validation_report":
-        return {
-            name: content(name) for name in ("judged_responses", "activations", "vectors")
-        }
+        return {name: content(name) for name in ("judged_responses", "activations", "vectors")}
     raise ValueError(f"{stage} is not made from anything")
 
 
@@ -287,7 +287,9 @@ def _make_activations(work: _Work) -> _Result:
     present = ~means.isnan().flatten(1).all(1)
     examples = kept[present.numpy()]
     if examples["pole"].nunique() < 2:
-        raise TraitvecError(f"{shown(work.folder.path)}: no response of one pole has any token left")
+        raise TraitvecError(
+            f"{shown(work.folder.path)}: no response of one pole has any token left"
+        )
     stored = pack(means[present])
     work.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
     return {"activations/all_layers.pt": dump_tensor(stored)}, {
@@ -415,7 +417,8 @@ def _kept(work: _Work, keep_mask: "Callable[[pd.DataFrame, float, float], Any]")
             f" {counts['neg']} negative responses, and a direction needs both; see the checks of"
             " judged_responses"
         )
-    return kept.reset_index(drop=True)
+    ordered: pd.DataFrame = kept.reset_index(drop=True)
+    return ordered
 
 
 def _now() -> str:

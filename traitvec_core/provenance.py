@@ -63,6 +63,18 @@ _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
 }
 
 
+@cache
+def library_versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what results depend on, without importing any of it."""
+    found = [("python", platform.python_version())]
+    for name in ("traitvec", "torch", "transformers", "numpy", "scikit-learn"):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
 class Cost(BaseModel):
     """What a stage spent."""
 
@@ -117,15 +129,3 @@ def stage_key(stage: Stage, inputs: Mapping[str, str], settings: Mapping[str, An
         "settings": dict(settings),
     }
     return content_hash(json.dumps(whole, sort_keys=True))
-
-
-@cache
-def library_versions() -> tuple[tuple[str, str], ...]:
-    """Versions of what results depend on, without importing any of it."""
-    found = [("python", platform.python_version())]
-    for name in ("traitvec", "torch", "transformers", "numpy", "scikit-learn"):
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return tuple(found)

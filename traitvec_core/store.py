@@ -6,6 +6,7 @@ The metadata holds the hash of every file, so a mixture left by a crash is recog
 
 import io
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["ExperimentFolder", "Journal", "TraitFolder", "dump_json", "list_experiments", "write_atomically"]
+__all__ = [
+    "ExperimentFolder",
+    "Journal",
+    "TraitFolder",
+    "dump_json",
+    "list_experiments",
+    "write_atomically",
+]
 
 DEFINITION_FILE = "trait_definition.json"
 METADATA_FILE: dict[Stage, str] = {
@@ -65,7 +73,9 @@ class ExperimentFolder:
         """Names of the traits that have a definition file, sorted."""
         if not self.path.is_dir():
             return []
-        return sorted(p.parent.name for p in self.path.glob(f"*/{DEFINITION_FILE}") if _usable(p.parent.name))
+        return sorted(
+            p.parent.name for p in self.path.glob(f"*/{DEFINITION_FILE}") if _usable(p.parent.name)
+        )
 
 
 class TraitFolder:
@@ -90,8 +100,10 @@ class TraitFolder:
         except FileNotFoundError:
             raise DefinitionError(
                 shown(self.definition_path),
-                [f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
-                 f" {self.name}` writes a form to fill in"],
+                [
+                    f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
+                    f" {self.name}` writes a form to fill in"
+                ],
             ) from None
         except OSError as error:
             raise DefinitionError(
@@ -139,8 +151,7 @@ class TraitFolder:
         metadata: Mapping[str, Any],
         provenance: Provenance,
     ) -> Provenance:
-        """Write a stage's files, then its metadata, and remove files of the last run that this one
-        no longer makes.
+        """Write a stage's files, then its metadata, and remove what it no longer makes.
 
         Args:
             stage: The stage.
@@ -214,7 +225,9 @@ class TraitFolder:
         name = f"vectors/{method}_layer{layer}.pt"
         path = self.path / name
         if not path.is_file():
-            raise TraitvecError(f"{shown(path)} is missing; run `vectors` with this method and layer")
+            raise TraitvecError(
+                f"{shown(path)} is missing; run `vectors` with this method and layer"
+            )
         data = path.read_bytes()
         provenance = self.provenance("vectors")
         # Only this file is hashed: a reader of one vector need not read a hundred.
@@ -323,7 +336,7 @@ def parse_csv(data: bytes) -> "pd.DataFrame":
     frame = pd.DataFrame(records, columns=list(rows.fieldnames or ()), dtype=object)
     for name in frame.columns:
         if name in _SCORES:
-            frame[name] = pd.to_numeric(frame[name], errors="raise")
+            frame[name] = pd.to_numeric(frame[name], errors="raise").astype("float64")
         elif name in _COUNTS:
             frame[name] = pd.to_numeric(frame[name], errors="raise").astype("int64")
     return frame
@@ -340,11 +353,19 @@ def dump_tensor(tensor: "torch.Tensor") -> bytes:
 
 
 def load_tensor(data: bytes) -> "torch.Tensor":
-    """Load a bare tensor; nothing is ever unpickled."""
+    """Load a bare tensor; nothing is ever unpickled.
+
+    Raises:
+        TraitvecError: If the data is anything else.
+    """
     import torch
 
-    tensor = torch.load(io.BytesIO(data), weights_only=True)
-    assert isinstance(tensor, torch.Tensor)
+    try:
+        tensor = torch.load(io.BytesIO(data), weights_only=True)
+    except Exception as error:  # torch raises what its readers raise, of any type
+        raise TraitvecError("a .pt file holds no tensor that loads with weights_only") from error
+    if not isinstance(tensor, torch.Tensor):
+        raise TraitvecError(f"a .pt file holds a {type(tensor).__name__}, not a bare tensor")
     return tensor
 
 
@@ -362,7 +383,7 @@ def shown(path: Path) -> str:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -393,4 +414,3 @@ def _read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DefinitionError(shown(path), ["is not UTF-8; save it as UTF-8"]) from None
-

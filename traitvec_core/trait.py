@@ -141,7 +141,9 @@ def fill_rubric(rubric: str, question: str, answer: str) -> str:
     bracketed tag of the rubric that occurs in the question or the answer is broken up with a
     zero-width space.
     """
-    delimiters = re.findall(r"\[[^\[\]{}\n]{1,40}\]|</?[A-Za-z][^<>{}\n]{0,40}>|`{3,}|\"{3,}", rubric)
+    delimiters = re.findall(
+        r"\[[^\[\]{}\n]{1,40}\]|</?[A-Za-z][^<>{}\n]{0,40}>|`{3,}|\"{3,}", rubric
+    )
     texts = {
         "{question}": break_up(question, delimiters),
         "{answer}": break_up(answer, delimiters),
@@ -234,8 +236,10 @@ def _load_json(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise DefinitionError(
             where,
-            [f"holds a JSON {type(raw).__name__}, not an object with instruction, questions and"
-             " eval_prompt; this is no trait definition"],
+            [
+                f"holds a JSON {type(raw).__name__}, not an object with instruction, questions and"
+                " eval_prompt; this is no trait definition"
+            ],
         )
     return raw
 
@@ -245,7 +249,7 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     pairs = raw.get("instruction")
     if not isinstance(pairs, list) or not pairs:
         problems.append(
-            "instruction must be a list of at least one {\"pos\": …, \"neg\": …} pair"
+            'instruction must be a list of at least one {"pos": …, "neg": …} pair'
             + ("" if "instruction" in raw else " (the key is missing)")
         )
     else:
@@ -287,7 +291,7 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
 
 def _pair_problems(index: int, pair: Any) -> list[str]:
     if not isinstance(pair, dict):
-        return [f"instruction[{index}] must be a {{\"pos\": …, \"neg\": …}} pair"]
+        return [f'instruction[{index}] must be a {{"pos": …, "neg": …}} pair']
     problems = []
     for pole, name in (("pos", "positive"), ("neg", "negative")):
         text = pair.get(pole)
@@ -296,8 +300,7 @@ def _pair_problems(index: int, pair: Any) -> list[str]:
                 f"instruction[{index}] has no {name} pole ({pole!r}): a direction needs both"
                 " (a role file with positives only is not a trait)"
             )
-    texts = [pair.get("pos"), pair.get("neg")]
-    if not problems and texts[0].strip() == texts[1].strip():
+    if not problems and pair["pos"].strip() == pair["neg"].strip():
         problems.append(f"instruction[{index}] says the same for both poles")
     return problems
 
@@ -314,7 +317,9 @@ def _text_problems(value: Any, path: str) -> list[str]:
             return [f"{path} still holds the form's text ({value[:40]!r}…); fill it in"]
         return []
     if isinstance(value, list):
-        return [line for i, item in enumerate(value) for line in _text_problems(item, f"{path}[{i}]")]
+        return [
+            line for i, item in enumerate(value) for line in _text_problems(item, f"{path}[{i}]")
+        ]
     if isinstance(value, dict):
         join = f"{path}." if path else ""
         return [
@@ -332,7 +337,9 @@ def _shown_key(key: str) -> str:
 def _validation_lines(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors():
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
+        place = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]
+        )
         lines.append(f"{place.lstrip('.')}: {item['msg']}")
     return lines
 

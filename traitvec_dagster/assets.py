@@ -46,15 +46,16 @@ _ON_GPU: tuple[Stage, ...] = ("responses", "judged_responses", "activations")
 # The same wish in the words of each engine; those that do not apply ignore it.
 _GPU_TAGS = {
     "dagster-ray/config": {"num_gpus": 1},
-    "dagster-k8s/config": {
-        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
-    },
+    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}},
 }
 
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """Build the assets of one experiment."""
-    return [_build_definition(graph), *(_build_stage(graph, s) for s in STAGES if s != "definition")]
+    return [
+        _build_definition(graph),
+        *(_build_stage(graph, s) for s in STAGES if s != "definition"),
+    ]
 
 
 @contextmanager

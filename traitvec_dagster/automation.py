@@ -11,7 +11,7 @@ __all__ = ["build_jobs"]
 
 
 def build_jobs(graph: Graph) -> list[Any]:
-    """Build the job that makes all stages of a trait and the one that evaluates its checks again."""
+    """Build the job that makes all stages of a trait, and the one that rechecks it."""
     stages = dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES))
     checks = dg.AssetSelection.checks_for_assets(*(graph.key(stage) for stage in STAGES))
     return [

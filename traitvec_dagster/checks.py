@@ -24,7 +24,7 @@ CHECKED_STAGE: dict[str, Stage] = {
 BLOCKING = frozenset({"definition", "coverage", "sanity"})
 _DESCRIPTION = {
     "definition": "The definition can be used; every problem is listed.",
-    "contrast": "Mean trait score, positive − negative, over all scored responses before filtering.",
+    "contrast": "Mean trait score, positive − negative, over all scored rows before filtering.",
     "coverage": "The filter leaves enough of both poles, of every question and instruction.",
     "sanity": "Activations are finite, of both poles, and of the model's shape.",
     "norm": "The recommended vector's norm lies in the experiment's range.",
@@ -57,7 +57,9 @@ def _build_check(graph: Graph, name: str) -> dg.AssetChecksDefinition:
         except TraitvecError as error:
             result = CheckResult(name=name, verdict="fail", summary=str(error))
         metadata: dict[str, Any] = {
-            key: value for key, value in result.figures.items() if value is not None
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in result.figures.items()
+            if value is not None
         }
         if result.advice:
             metadata["advice"] = result.advice

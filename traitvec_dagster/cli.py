@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,7 +67,7 @@ Root = Annotated[
     Path | None,
     typer.Option(
         "--experiments-dir",
-        help="Folder that holds the experiments. Default: $TRAITVEC_EXPERIMENTS, else ./experiments",
+        help="Folder of the experiments. Default: $TRAITVEC_EXPERIMENTS, else ./experiments",
     ),
 ]
 ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the experiment.")]
@@ -105,7 +105,9 @@ def new_experiment(
     """Make an experiment: a folder with a commented experiment.yaml."""
     folder = ExperimentFolder(Project(experiments_dir).experiments, name)
     if folder.settings_path.exists():
-        raise TraitvecError(f"{shown(folder.settings_path)} exists already; edit it, or choose another name")
+        raise TraitvecError(
+            f"{shown(folder.settings_path)} exists already; edit it, or choose another name"
+        )
     write_atomically(
         folder.settings_path, scaffold_experiment(model, judge_model, description).encode()
     )
@@ -152,8 +154,8 @@ def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: R
     names = [folder.trait(trait).name] if trait else _trait_folders(folder)
     if not names:
         raise TraitvecError(
-            f"{shown(folder.path)} has no trait; `traitvec new-trait --experiment {experiment} --trait"
-            " NAME` makes one"
+            f"{shown(folder.path)} has no trait; `traitvec new-trait --experiment {experiment}"
+            " --trait NAME` makes one"
         )
     for name in names:
         try:
@@ -174,13 +176,14 @@ def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: R
 def run(
     experiment: ExperimentName,
     trait: Annotated[
-        str | None, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
+        str | None,
+        typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'."),
     ] = None,
     select: Annotated[
         str,
         typer.Option(
-            help="Stages, in Dagster's selection syntax: 'vectors', 'activations+' (it and all after"
-            " it), '+judged_responses'. Stages: " + ", ".join(STAGES)
+            help="Stages, in Dagster's selection syntax: 'vectors', 'activations+' (it and all"
+            " after it), '+judged_responses'. Stages: " + ", ".join(STAGES)
         ),
     ] = "*",
     gen_model: Annotated[str | None, typer.Option("--gen-model", "--model", help="Model.")] = None,
@@ -251,7 +254,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Tell of every trait what is fresh, stale or missing, its checks, and its recommended vector."""
+    """Tell of every trait what is fresh or stale, its checks, and its recommended vector."""
     project = Project(experiments_dir)
     names = [experiment] if experiment else list_experiments(project.experiments)
     if not names:
@@ -268,7 +271,7 @@ def status(
 
 @app.command()
 def doctor(experiments_dir: Root = None) -> None:
-    """Look at GPU, keys, disk and Dagster: what is there, and what each missing thing would allow."""
+    """Look at GPU, keys, disk and Dagster, and say what each missing thing would allow."""
     from traitvec_dagster.doctor import examine
 
     marks = {"ok": "[green]ok[/]    ", "absent": "[yellow]absent[/]", "broken": "[red]BROKEN[/]"}
@@ -295,7 +298,8 @@ def ui(
     project.enter()
     out.print(f"Dagster on http://{host}:{port} over {project.experiments} (Ctrl-C stops it)")
     command = [
-        sys.executable, "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
+        # `dg dev` would want a project folder with its own pyproject.toml.
+        sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
         "-h", host, "-p", str(port),
     ]  # fmt: skip
     raise typer.Exit(subprocess.call(command, cwd=project.path))  # noqa: S603
@@ -332,7 +336,9 @@ def _chosen_traits(folder: ExperimentFolder, wanted: str | None) -> list[str]:
         )
     if wanted.strip() == "all":
         if not there:
-            raise TraitvecError(f"{shown(folder.path)} has no trait; `traitvec new-trait` makes one")
+            raise TraitvecError(
+                f"{shown(folder.path)} has no trait; `traitvec new-trait` makes one"
+            )
         return there
     names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
     for name in names:
@@ -389,6 +395,7 @@ def _progress(trait: str) -> Iterator[None]:
     from traitvec_dagster.resources import set_progress_sink
 
     if not err.is_terminal:
+
         def tell(stage: Stage, done: int, total: int) -> None:
             if done == total:
                 err.print(f"{trait}: {stage} {done}/{total}")
@@ -429,7 +436,7 @@ def _print_run(result: Any) -> None:
 
 
 def _verdicts(
-    folder: TraitFolder, settings: Any, states: dict[Stage, str]
+    folder: TraitFolder, settings: Any, states: Mapping[Stage, str]
 ) -> dict[str, dict[str, Any]]:
     from traitvec_core.validation.verdicts import evaluate
 
@@ -450,7 +457,7 @@ def _status_of(
         states = stage_states(trait, settings)
         recommended = None
         if states["validation_report"] != "missing":
-            recommended = (trait.provenance("vectors") and trait.metadata("vectors"))["recommended"]
+            recommended = trait.metadata("validation_report")["recommended"]
         found[name] = {
             "stages": states,
             "checks": _verdicts(trait, settings, states),
@@ -487,7 +494,9 @@ def _status_table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
 
 def _print_table(folder: ExperimentFolder, traits: list[str], overrides: dict[str, Any]) -> None:
     found = _status_of(folder, overrides, traits)
-    table = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("trait", no_wrap=True)
     table.add_column("recommended", no_wrap=True)
     for name in CHECKED_STAGE:
@@ -497,7 +506,10 @@ def _print_table(folder: ExperimentFolder, traits: list[str], overrides: dict[st
         table.add_row(
             escape(trait),
             f"layer {chosen['layer']} {chosen['method']}" if chosen else "–",
-            *(_cell(row["checks"].get(name), *_SHOWN_FIGURE.get(name, ())) for name in CHECKED_STAGE),
+            *(
+                _cell(row["checks"].get(name), *_SHOWN_FIGURE.get(name, ()))
+                for name in CHECKED_STAGE
+            ),
         )
     out.print(table)
     for trait, row in found.items():
@@ -537,4 +549,3 @@ def _print_next(
         f"next: `{'make ui' if has_makefile else 'traitvec ui'}` shows lineage, checks and plots;"
         f" `traitvec new-trait --experiment {folder.name} --trait NAME --example` adds a trait"
     )
-

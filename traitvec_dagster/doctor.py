@@ -21,7 +21,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        state: `ok`; `absent`, which only limits what can be done; or `broken`, which must be mended.
+        state: `ok`; `absent`, which limits what can be done; or `broken`.
         what: What was looked at.
         found: What was found.
         mend: What it would allow and how to get it; empty when it is there.
@@ -49,8 +49,6 @@ def examine(project: Project) -> Iterator[Finding]:
 
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info < (3, 11):
-        return Finding("broken", "Python", version, "traitvec needs Python 3.11 or newer")
     return Finding("ok", "Python", version)
 
 
@@ -64,7 +62,9 @@ def _torch() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
-            yield Finding("ok", f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB")
+            yield Finding(
+                "ok", f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
+            )
     else:
         yield Finding(
             "absent", "GPU", "none that torch can use",
@@ -80,7 +80,9 @@ def _embedded_model() -> Finding:
         model = load_language_model("embedded", device="cpu")
     except TraitvecError as error:
         return Finding("broken", "embedded model", str(error), "install traitvec again")
-    return Finding("ok", "embedded model", f"{model.n_blocks} blocks × {model.hidden_dim} dimensions")
+    return Finding(
+        "ok", "embedded model", f"{model.n_blocks} blocks × {model.hidden_dim} dimensions"
+    )
 
 
 def _key(name: str, allows: str, how: str) -> Finding:

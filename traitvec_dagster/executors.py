@@ -24,6 +24,7 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
     """
     if name not in EXECUTORS:
         raise TraitvecError(
-            f"executor {name!r} is not known; set TRAITVEC_EXECUTOR to one of {', '.join(EXECUTORS)}"
+            f"executor {name!r} is not known; set TRAITVEC_EXECUTOR to one of"
+            f" {', '.join(EXECUTORS)}"
         )
     return EXECUTORS[name]

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
@@ -74,8 +74,8 @@ def select_stages(project: Project, experiment: str, selection: str) -> list[dg.
         )
     except Exception as error:  # the parser's own exceptions are not public
         raise TraitvecError(
-            f"--select {selection!r} cannot be read; examples: `vectors`, `activations+` (it and all"
-            f" after it), `*`. Stages: {', '.join(STAGES)}"
+            f"--select {selection!r} cannot be read; examples: `vectors`, `activations+` (it and"
+            f" all after it), `*`. Stages: {', '.join(STAGES)}"
         ) from error
     keys = [key for key in chosen if key.path[0] == experiment]
     if not keys:
@@ -135,7 +135,11 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         The ids of the runs that were closed.
     """
     closed = []
-    open_states = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
+    open_states = [
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.NOT_STARTED,
+    ]
     for run in instance.get_runs(
         RunsFilter(tags={_HOST_TAG: socket.gethostname()}, statuses=open_states)
     ):
@@ -156,7 +160,7 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
             if metadata["reused"].value:
                 run.reused.append(stage)
             else:
-                run.made[stage] = float(metadata["seconds"].value or 0)
+                run.made[stage] = float(cast(float, metadata["seconds"].value))
     elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
         found = event.asset_check_evaluation_data
         warns = found.severity == dg.AssetCheckSeverity.WARN

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +202,7 @@ _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
 
 def _numbers(**values: float | None) -> _Metadata:
     """Floats that exist: a missing figure leaves a gap in the plot, not a zero."""
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {name: round(float(value), 4) for name, value in values.items() if value is not None}
 
 
 def _picture(png: bytes, title: str) -> Any:
@@ -240,10 +241,12 @@ def _cell(value: Any) -> Any:
 def _clip(text: str) -> str:
     """Model text as text: escaped, one line, not endless."""
     flat = " ".join(text.split())
-    return html.escape(flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…", quote=False)
+    return html.escape(
+        flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…", quote=False
+    )
 
 
 def _round(value: Any) -> Any:
     if isinstance(value, float):
-        return None if value != value else round(value, 4)
+        return None if math.isnan(value) else round(value, 4)
     return value

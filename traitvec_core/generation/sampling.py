@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -56,11 +57,11 @@ def generate_responses(
         TraitvecError: If a prompt does not fit the model's context.
     """
     done = {row["question_id"]: row for row in finished}
-    prompts = [
-        model.prompt(item.question, item.instruction, instruction_role) for item in planned
-    ]
+    prompts = [model.prompt(item.question, item.instruction, instruction_role) for item in planned]
     names = [item.question_id for item in planned]
-    by_name = {item.question_id: (item, prompt) for item, prompt in zip(planned, prompts, strict=True)}
+    by_name = {
+        item.question_id: (item, prompt) for item, prompt in zip(planned, prompts, strict=True)
+    }
 
     def keep(texts: list[dict[str, Any]]) -> None:
         rows = []
@@ -115,13 +116,10 @@ def generate_texts(
     """
     encoded = [model.encode_prompt(prompt) for prompt in prompts]
     _check_lengths(model, names, encoded, sampling.max_new_tokens)
-    size = batch_size or _default_batch_size(model)
-    # By length, so that little is padding; by name within a length, so that batches are the same in
-    # a resumed run as in an undisturbed one.
-    order = sorted(range(len(names)), key=lambda i: (len(encoded[i]), names[i]))
     texts: dict[str, str] = {}
-    for begin in range(0, len(order), size):
-        batch = order[begin : begin + size]
+    # In the order given: rows of one pole stand together there, and end at about the same length.
+    # The batches do not depend on `skip`, so a resumed run repeats those of an undisturbed one.
+    for batch in _even_batches(len(names), batch_size or _default_batch_size(model)):
         if all(names[i] in skip for i in batch):
             continue
         rows = _generate_batch(
@@ -208,12 +206,12 @@ class _SeededChoice(LogitsProcessor):
         self._temperature = sampling.temperature
         self._top_p = sampling.top_p
         self._numbers = torch.from_numpy(
-            np.stack([_stream(name, sampling.seed).random(sampling.max_new_tokens) for name in names])
+            np.stack(
+                [_stream(name, sampling.seed).random(sampling.max_new_tokens) for name in names]
+            )
         )
 
-    def __call__(
-        self, input_ids: torch.LongTensor, scores: torch.FloatTensor
-    ) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         number = self._numbers[:, input_ids.shape[1] - self._width].to(scores.device).unsqueeze(1)
         probability = (scores.float() / self._temperature).softmax(-1)
         if self._top_p < 1:
@@ -224,10 +222,17 @@ class _SeededChoice(LogitsProcessor):
         return cast(torch.FloatTensor, only.scatter_(1, choice, 0.0))
 
     def _from_nucleus(self, probability: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-        count = min(self._LIKELIEST, probability.shape[1])
-        mass, tokens = probability.topk(count)
-        if count < probability.shape[1] and bool((mass.sum(-1) < self._top_p).any()):
-            mass, tokens = probability.sort(descending=True)
+        mass, tokens = probability.topk(min(self._LIKELIEST, probability.shape[1]))
+        choice = self._from_sorted(mass, tokens, number)
+        wide = mass.sum(-1) < self._top_p
+        if bool(wide.any()):
+            mass, tokens = probability[wide].sort(descending=True)
+            choice[wide] = self._from_sorted(mass, tokens, number[wide])
+        return choice
+
+    def _from_sorted(
+        self, mass: torch.Tensor, tokens: torch.Tensor, number: torch.Tensor
+    ) -> torch.Tensor:
         before = mass.double().cumsum(-1) - mass
         mass = torch.where(before < self._top_p, mass, 0.0)
         tokens, order = tokens.sort(-1)
@@ -244,6 +249,12 @@ def _invert(mass: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
 def _stream(name: str, seed: int) -> np.random.Generator:
     key = hashlib.sha256(f"{seed}|{name}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(key[:16], dtype=np.uint64)))
+
+
+def _even_batches(n: int, limit: int) -> list[range]:
+    count = -(-n // limit)
+    edges = [round(i * n / count) for i in range(count + 1)] if count else [0]
+    return [range(begin, end) for begin, end in pairwise(edges)]
 
 
 def _default_batch_size(model: LanguageModel) -> int:

@@ -88,7 +88,9 @@ def judge_responses(
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
     asked: dict[str, list[str | None]] = {
         kind: [
-            fill_rubric(rubric, row["question"], row["response"]) if row["response"].strip() else None
+            fill_rubric(rubric, row["question"], row["response"])
+            if row["response"].strip()
+            else None
             for row in responses.to_dict("records")
         ]
         for kind, rubric in rubrics.items()
@@ -124,7 +126,9 @@ def judge_responses(
     return judged
 
 
-def load_judge(name: str, model: LanguageModel | None = None, batch_size: int | None = None) -> Judge:
+def load_judge(
+    name: str, model: LanguageModel | None = None, batch_size: int | None = None
+) -> Judge:
     """Return the judge that a model name stands for.
 
     Args:

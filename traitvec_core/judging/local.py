@@ -1,4 +1,4 @@
-"""A judge in process: the mean over the numbers 0–100, weighted by the model's own probabilities."""
+"""A judge in process: the mean over 0–100, weighted by the model's own probabilities."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
@@ -14,7 +14,7 @@ __all__ = ["LocalJudge"]
 # With less of its probability on numbers the model was about to say something else.
 MIN_NUMBER_MASS = 0.25
 # A first token that could go on to a longer number is followed up if it holds this much.
-_MIN_PREFIX_MASS = 0.001
+_MIN_PREFIX_MASS = 1e-4
 # Room that an answer needs in the context: "100", a digit a token.
 _ANSWER_TOKENS = 3
 _Ids = tuple[int, ...]
@@ -54,7 +54,8 @@ class LocalJudge:
             on_batch({prompts[i]: Judgement(None, "error", len(ids[i])) for i in too_long})
         skipped = set(too_long)
         order = sorted(
-            (i for i in range(len(ids)) if i not in skipped), key=lambda i: (len(ids[i]), prompts[i])
+            (i for i in range(len(ids)) if i not in skipped),
+            key=lambda i: (len(ids[i]), prompts[i]),
         )
         if not order:
             return

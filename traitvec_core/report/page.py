@@ -1,6 +1,7 @@
 """The validation report of one trait: every number as JSON, and one self-contained page."""
 
 import base64
+import math
 from typing import Any
 
 import pandas as pd
@@ -94,7 +95,7 @@ def build_report(
 def sample_responses(
     judged: pd.DataFrame, settings: ExperimentSettings, per_pole: int
 ) -> list[dict[str, Any]]:
-    """A few responses of each pole, spread over the plan, with scores and whether they were kept."""
+    """A few responses of each pole, spread over the plan, with scores and whether kept."""
     frame = judged.assign(kept=keep_mask(judged, settings.threshold, settings.min_coherence))
     samples: list[dict[str, Any]] = []
     for pole in ("pos", "neg"):
@@ -122,7 +123,8 @@ def _pictures(
         drawn["separation"] = plots.separation_by_layer(separation)
         drawn["heatmap"] = plots.separation_heatmap(separation)
     return {
-        name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in drawn.items()
+        name: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        for name, png in drawn.items()
     }
 
 
@@ -146,8 +148,8 @@ def _embedding_note(separation: Separation, extracted: dict[str, Any]) -> str:
     if best is None:
         return ""
     text = (
-        f"At the embeddings (layer 0), before any block has run, a probe reaches a held-out AUROC of"
-        f" {row0.auroc:.3f}; the recommended vector reaches {best.auroc:.3f}."
+        "At the embeddings (layer 0), before any block has run, a probe reaches a held-out AUROC"
+        f" of {row0.auroc:.3f}; the recommended vector reaches {best.auroc:.3f}."
     )
     if row0.auroc >= best.auroc - 0.02:
         text += (
@@ -179,7 +181,7 @@ _ENVIRONMENT = Environment(
 
 def _number(value: float | None, digits: int = 2) -> str:
     """A missing number shows as a dash, never as 0."""
-    return "–" if value is None or value != value else f"{value:.{digits}f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 _ENVIRONMENT.filters["number"] = _number

@@ -36,7 +36,9 @@ def score_distributions(judged: pd.DataFrame, threshold: float) -> bytes:
         bins = np.linspace(0, 100, 26).tolist()
         for pole, colour, name in (("neg", _NEGATIVE, "negative"), ("pos", _POSITIVE, "positive")):
             scores = judged.loc[judged["pole"] == pole, "trait_score"].dropna()
-            axes.hist(scores, bins=bins, color=colour, alpha=0.65, label=f"{name} (n = {len(scores)})")
+            axes.hist(
+                scores, bins=bins, color=colour, alpha=0.65, label=f"{name} (n = {len(scores)})"
+            )
         axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
         axes.set(xlabel="trait score", ylabel="responses", xlim=(0, 100))
         axes.legend(frameon=False, fontsize=8)

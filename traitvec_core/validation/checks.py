@@ -68,7 +68,8 @@ def check_definition(data: bytes | None, where: str) -> CheckResult:
         name="definition",
         verdict="warn" if definition.warnings else "pass",
         summary="; ".join(definition.warnings)
-        or f"{len(definition.instruction)} instruction pairs, {len(definition.questions)} questions",
+        or f"{len(definition.instruction)} instruction pairs,"
+        f" {len(definition.questions)} questions",
         figures={
             "instruction_pairs": len(definition.instruction),
             "questions": len(definition.questions),
@@ -163,21 +164,23 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
             name="coverage",
             verdict="warn",
             summary=f"kept {kept}; none is left of {', '.join(lost)}",
-            advice="The report lists scores by instruction and question; reword what elicits nothing.",
+            advice="The report lists scores by instruction and question; reword what fails.",
             figures=figures,
         )
     return CheckResult(name="coverage", verdict="pass", summary=f"kept {kept}", figures=figures)
 
 
-def check_activations(
-    activations: torch.Tensor, metadata: Mapping[str, Any]
-) -> CheckResult:
+def check_activations(activations: torch.Tensor, metadata: Mapping[str, Any]) -> CheckResult:
     """Whether captured activations are finite, of both poles, and of the model's shape."""
     problems = []
     expected = [metadata["n_examples"], metadata["n_layers"], metadata["hidden_dim"]]
     if list(activations.shape) != expected:
         problems.append(f"shape {list(activations.shape)} is not {expected}")
-    bad = int((~torch.isfinite(activations)).any(dim=-1).any(dim=-1).sum()) if activations.numel() else 0
+    bad = (
+        int((~torch.isfinite(activations)).any(dim=-1).any(dim=-1).sum())
+        if activations.numel()
+        else 0
+    )
     if bad:
         problems.append(f"{bad} examples hold NaN or infinity")
     if not metadata["n_positive"] or not metadata["n_negative"]:
@@ -194,7 +197,9 @@ def check_activations(
         verdict="fail" if problems else "pass",
         summary="; ".join(problems)
         or f"{expected[0]} examples × {expected[1]} layers × {expected[2]} dimensions, all finite",
-        advice="Materialize `activations` again; if it stays, try dtype: float32." if problems else "",
+        advice="Materialize `activations` again; if it stays, try dtype: float32."
+        if problems
+        else "",
         figures={
             "n_positive": metadata["n_positive"],
             "n_negative": metadata["n_negative"],
@@ -203,9 +208,7 @@ def check_activations(
     )
 
 
-def check_norm(
-    vector_metadata: Mapping[str, Any] | None, threshold: NormThreshold
-) -> CheckResult:
+def check_norm(vector_metadata: Mapping[str, Any] | None, threshold: NormThreshold) -> CheckResult:
     """Whether the recommended vector's norm lies in the experiment's range."""
     if vector_metadata is None:
         return CheckResult(
@@ -297,11 +300,18 @@ def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
         name = "positive" if pole == "pos" else "negative"
         unscored = summary.n - summary.scored
         if unscored > summary.n / 2:
-            parts.append(f"{unscored} of {summary.n} {name} responses have no score {summary.missing}")
+            parts.append(
+                f"{unscored} of {summary.n} {name} responses have no score {summary.missing}"
+            )
         elif (summary.mean_coherence or 0) < elicitation.min_coherence:
-            parts.append(f"the {name} responses are incoherent (mean {summary.mean_coherence or 0:.0f})")
+            parts.append(
+                f"the {name} responses are incoherent (mean {summary.mean_coherence or 0:.0f})"
+            )
         else:
             parts.append(
                 f"the {name} responses score {summary.mean_trait or 0:.0f} on the trait on average"
             )
-    return "; ".join(parts) + ". Reword the instructions, or see 'nothing is kept' in docs/creating_traits.md."
+    return (
+        "; ".join(parts)
+        + ". Reword the instructions, or see 'nothing is kept' in docs/creating_traits.md."
+    )

@@ -8,7 +8,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["Elicitation", "PoleSummary", "keep_mask", "question_of", "instruction_of", "summarise_responses"]
+__all__ = [
+    "Elicitation",
+    "PoleSummary",
+    "instruction_of",
+    "keep_mask",
+    "question_of",
+    "summarise_responses",
+]
 
 
 class PoleSummary(BaseModel):

@@ -48,7 +48,12 @@ def recommend(
     for method, layer in candidates:
         score = separation.of(method, layer)
         # row 0 is the embeddings: what separates there is words, not a trait
-        if score is None or method == "random" or layer == 0 or score.effect_size != score.effect_size:
+        if (
+            score is None
+            or method == "random"
+            or layer == 0
+            or score.effect_size != score.effect_size
+        ):
             continue
         if best is None or score.effect_size > best.effect_size:
             best = score

@@ -90,7 +90,9 @@ def measure_separation(
     if len(folds) < 2:
         return Separation(scores=[], probe_accuracy=None, n_folds=0, n_held_out=0)
     with single_threaded():
-        return _measure(activations, is_positive, groups, rows, layers, names, folds, options, on_layer)
+        return _measure(
+            activations, is_positive, groups, rows, layers, names, folds, options, on_layer
+        )
 
 
 def _measure(
@@ -104,12 +106,14 @@ def _measure(
     options: MethodOptions,
     on_layer: Callable[[int], None],
 ) -> Separation:
-    scores = []
+    scores: list[SeparationScore] = []
     inner_accuracy = np.full((len(folds), len(rows)), -1.0)
     probe_correct = np.zeros((len(folds), len(rows)))
     for column, layer in enumerate(rows):
         examples = layer_examples(activations, layer, is_positive, groups)
-        projected: dict[VectorMethod, list[tuple[Array, NDArray[np.bool_]]]] = {m: [] for m in names}
+        projected: dict[VectorMethod, list[tuple[Array, NDArray[np.bool_]]]] = {
+            m: [] for m in names
+        }
         for fold, held_out in enumerate(folds):
             training, testing = examples.subset(~held_out), examples.subset(held_out)
             for method in names:

@@ -77,11 +77,12 @@ def recommended_vector(manifest: dict[str, Any]) -> dict[str, Any] | None:
     chosen = manifest["recommended"]
     if chosen is None:
         return None
-    return next(
+    found: dict[str, Any] = next(
         row
         for row in manifest["vectors"]
         if row["method"] == chosen["method"] and row["layer"] == chosen["layer"]
     )
+    return found
 
 
 def separation_of(manifest: dict[str, Any]) -> Separation:

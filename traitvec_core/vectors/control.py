@@ -13,9 +13,10 @@ def random_direction(examples: Examples, options: MethodOptions) -> Direction:
 
     Its own length is the distance of the class means, so that it is a norm-matched control.
     """
-    length = np.linalg.norm(examples.positive.mean(axis=0) - examples.negative.mean(axis=0))
+    gap = examples.positive.mean(axis=0) - examples.negative.mean(axis=0)
+    length = max(float(np.linalg.norm(gap)), 1e-12)
     drawn = np.random.default_rng(options.seed).standard_normal(examples.values.shape[1])
-    return oriented(drawn * (max(float(length), 1e-12) / np.linalg.norm(drawn)), examples)
+    return oriented(np.multiply(drawn, length / np.linalg.norm(drawn)), examples)
 
 
 def pca_diff(examples: Examples, options: MethodOptions) -> Direction:

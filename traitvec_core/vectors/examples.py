@@ -77,6 +77,4 @@ def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[n
         load[fold] += sizes[index]
     assigned = np.array([fold_of[int(group)] for group in examples.groups])
     masks = [assigned == fold for fold in range(count)]
-    return [
-        mask for mask in masks if mask.any() and examples.subset(~mask).has_both_poles
-    ]
+    return [mask for mask in masks if mask.any() and examples.subset(~mask).has_both_poles]

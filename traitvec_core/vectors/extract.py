@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.vectors.direction import Direction, MethodOptions
-from traitvec_core.vectors.examples import Array, Examples
+from traitvec_core.vectors.examples import Examples
 from traitvec_core.vectors.methods import METHODS
 
-__all__ = ["TraitVector", "extract_vectors", "layer_examples", "single_threaded", "training_accuracy"]
+__all__ = [
+    "TraitVector",
+    "extract_vectors",
+    "layer_examples",
+    "single_threaded",
+    "training_accuracy",
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class TraitVector:
 
 
 def layer_examples(
-    activations: torch.Tensor, layer: int, is_positive: Array, groups: Array
+    activations: torch.Tensor,
+    layer: int,
+    is_positive: NDArray[np.bool_],
+    groups: NDArray[np.int64],
 ) -> Examples:
     """The examples of one row of `[n_examples, n_layers, hidden_dim]`, in float64."""
     values = activations[:, layer].double().numpy()
@@ -53,8 +63,8 @@ def layer_examples(
 
 def extract_vectors(
     activations: torch.Tensor,
-    is_positive: Array,
-    groups: Array,
+    is_positive: NDArray[np.bool_],
+    groups: NDArray[np.int64],
     *,
     layers: Sequence[int],
     methods: Sequence[VectorMethod],
@@ -94,7 +104,7 @@ def extract_vectors(
                 raise TraitvecError("a direction needs examples of both poles, one pole is empty")
             mean_norm = float(np.linalg.norm(examples.values, axis=1).mean())
             gap = examples.positive.mean(axis=0) - examples.negative.mean(axis=0)
-            # Rounding leaves a trace of a difference, and some methods would find a direction in it.
+            # Rounding leaves a trace of a difference; some methods would find a direction in it.
             if np.linalg.norm(gap) <= 1e-12 * mean_norm:
                 raise TraitvecError(
                     f"layer {layer}: the two poles have the same mean activation, so there is no"

@@ -67,7 +67,10 @@ def _load_objective(options: MethodOptions) -> Objective:
         )
     module, _, name = options.gradient_objective.partition(":")
     try:
-        return cast(Objective, getattr(importlib.import_module(module), name))
+        found = getattr(importlib.import_module(module), name)
+        if not callable(found):
+            raise TypeError("not a function")
+        return cast(Objective, found)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise TraitvecError(
             f"gradient_objective {options.gradient_objective!r} cannot be imported ({error}); give"

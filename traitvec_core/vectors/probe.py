@@ -79,9 +79,7 @@ def choose_c(features: Array, examples: Examples, seed: int) -> tuple[float, flo
     correct = np.zeros(len(candidates))
     held_out = 0
     for mask in folds:
-        weights, intercept = fit_logistic(
-            features[~mask], examples.is_positive[~mask], candidates
-        )
+        weights, intercept = fit_logistic(features[~mask], examples.is_positive[~mask], candidates)
         called = features[mask] @ weights.T + intercept > 0
         correct += (called == examples.is_positive[mask][:, None]).sum(axis=0)
         held_out += int(mask.sum())
@@ -89,9 +87,7 @@ def choose_c(features: Array, examples: Examples, seed: int) -> tuple[float, flo
     return float(candidates[best]), float(correct[best] / held_out)
 
 
-def fit_logistic(
-    features: Array, is_positive: NDArray[np.bool_], c: Array
-) -> tuple[Array, Array]:
+def fit_logistic(features: Array, is_positive: NDArray[np.bool_], c: Array) -> tuple[Array, Array]:
     """Fit L2 logistic regressions, one for each C, by damped Newton steps.
 
     Minimises Σ log(1 + exp(−y·(x·w + b))) + ‖w‖² / (2C), with the intercept unpenalised: the
@@ -138,7 +134,8 @@ def fit_logistic(
 def _losses(design: Array, target: Array, solution: Array, penalty: Array) -> Array:
     logits = solution @ design.T
     fit: Array = (np.logaddexp(0.0, logits) - target * logits).sum(axis=1)
-    return fit + 0.5 * (penalty * solution**2).sum(axis=1)
+    shrinkage: Array = 0.5 * (penalty * solution**2).sum(axis=1)
+    return fit + shrinkage
 
 
 def standardised_features(examples: Examples) -> tuple[Array, Callable[[Array], Array]]:
@@ -160,6 +157,7 @@ def standardised_features(examples: Examples) -> tuple[Array, Callable[[Array], 
     features, basis = scaled.reduced
 
     def back(weights: Array) -> Array:
-        return (weights @ basis) * inverse
+        vector: Array = (weights @ basis) * inverse
+        return vector
 
     return features, back

@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo ui test lint bench clean-demo
+
+help:
+	@echo "make demo    set up, and run three traits through the whole graph on the model that ships"
+	@echo "make ui      open Dagster on 127.0.0.1:3000 over the same instance"
+	@echo "make test    set up, lint, check types, run the tests"
+	@echo "make lint    only lint and types"
+	@echo "make bench   measure, and write benchmarks/results.json"
+
+install: $(INSTALLED)
+
+# constraints.txt pins the tested set, so that torch is not replaced by a build for other hardware.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "traitvec needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/traitvec run --experiment demo --traits all
+
+ui: install
+	$(BIN)/traitvec ui
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python benchmarks/bench.py
+
+clean-demo:
+	for trait in experiments/demo/*/; do \
+		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"validation; \
+	done

@@ -1,0 +1,156 @@
+"""Measure what traitvec promises about speed, as ratios inside one run.
+
+`make bench` prints a table and writes `benchmarks/results.json`. Machines are noisy: every side of a
+ratio is run several times, alternating, and the fastest of each counts.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from traitvec_core import activations as capture
+from traitvec_core.language_model import LanguageModel, load_language_model
+from traitvec_core.pipeline import Workbench, make
+from traitvec_core.provenance import STAGES, library_versions
+from traitvec_core.store import ExperimentFolder
+
+PROJECT = Path(__file__).parent.parent
+REPEATS = 5
+
+
+def main() -> None:
+    """Measure everything, print it, and write it down."""
+    figures = [
+        *_location_load(),
+        *_capture_overhead(),
+        *_dagster_share(),
+    ]
+    table = Table("figure", "value", "bar", "met")
+    for figure in figures:
+        met = "yes" if figure["value"] <= figure["bar"] else "NO"
+        table.add_row(figure["figure"], f"{figure['value']:.3f}", f"≤ {figure['bar']}", met)
+    Console(width=110).print(table)
+    result = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "versions": dict(library_versions()),
+        "figures": figures,
+    }
+    target = PROJECT / "benchmarks/results.json"
+    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _location_load() -> list[dict[str, Any]]:
+    """Importing the code location, over importing dagster alone."""
+    ours, bare = _alternate(
+        lambda: _python("import traitvec_dagster.definitions"), lambda: _python("import dagster")
+    )
+    return [_figure("location load / import dagster", ours / bare, 3.0)]
+
+
+def _capture_overhead() -> list[dict[str, Any]]:
+    """Capture at every layer, over the bare decoder forward on the same batches."""
+    config = LlamaConfig(
+        num_hidden_layers=12, hidden_size=512, intermediate_size=1408, vocab_size=64_000,
+        num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    tokenizer = load_language_model("embedded", device="cpu").tokenizer
+    model = LanguageModel("random", LlamaForCausalLM(config).eval(), tokenizer)
+    texts = [
+        ("Tell me about rivers. ", "Water runs down to the sea. " * (1 + i % 12)) for i in range(64)
+    ]
+    passes: list[tuple[Any, Any]] = []
+    forward = capture._forward_means
+
+    def recorded(model: Any, ids: Any, attention: Any, weights: Any) -> Any:
+        passes.append((ids, attention))
+        return forward(model, ids, attention, weights)
+
+    capture._forward_means = recorded
+    try:
+        capture.capture_means(model, texts)
+    finally:
+        capture._forward_means = forward
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for ids, attention in passes:
+                model.decoder(input_ids=ids, attention_mask=attention, use_cache=False)
+
+    ours, naked = _alternate(lambda: capture.capture_means(model, texts), bare)
+    return [_figure("capture / bare decoder forward", ours / naked, 1.05)]
+
+
+def _dagster_share() -> list[dict[str, Any]]:
+    """A run of one trait through Dagster, over the same stages called directly."""
+    from traitvec_dagster.headless import run_trait, select_stages
+    from traitvec_dagster.project import Project
+
+    model = load_language_model("embedded")
+    bench = Workbench(load_model=lambda name, revision, dtype: model)
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def fresh(name: str) -> Path:
+            root = Path(scratch) / f"{name}-{time.monotonic_ns()}" / "experiments"
+            for part in ("experiment.yaml", "refusal/trait_definition.json"):
+                target = root / "demo" / part
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes((PROJECT / "experiments/demo" / part).read_bytes())
+            return root
+
+        def direct() -> None:
+            folder = ExperimentFolder(fresh("direct"), "demo")
+            for stage in STAGES[1:]:
+                make(stage, folder.trait("refusal"), folder.settings(), bench)
+
+        os.environ["DAGSTER_HOME"] = str(Path(scratch) / "home")
+        Path(os.environ["DAGSTER_HOME"]).mkdir()
+
+        def through_dagster() -> None:
+            project = Project(fresh("dagster"))
+            instance = project.instance()
+            stages = select_stages(project, "demo", "*")
+            run_trait(project, instance, "demo", "refusal", select=stages, overrides={})
+
+        ours, bare = _alternate(through_dagster, direct, repeats=3)
+    return [_figure("run through Dagster / same stages called directly", ours / bare, 1.25)]
+
+
+def _python(code: str) -> None:
+    environment = {**os.environ, "TRAITVEC_EXPERIMENTS": str(PROJECT / "experiments")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def _alternate(
+    first: Callable[[], object], second: Callable[[], object], repeats: int = REPEATS
+) -> tuple[float, float]:
+    best = [float("inf"), float("inf")]
+    for _ in range(repeats):
+        for side, work in enumerate((first, second)):
+            started = time.perf_counter()
+            work()
+            best[side] = min(best[side], time.perf_counter() - started)
+    return best[0], best[1]
+
+
+def _figure(name: str, value: float, bar: float) -> dict[str, Any]:
+    return {"figure": name, "value": round(value, 4), "unit": "ratio", "bar": bar}
+
+
+if __name__ == "__main__":
+    main()
