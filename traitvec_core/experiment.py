@@ -86,6 +86,14 @@ class Thresholds(_Strict):
     accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
     norm: NormThreshold = NormThreshold()
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "Thresholds":
+        if self.contrast_warning > self.contrast:
+            raise ValueError(
+                f"contrast_warning {self.contrast_warning} is above contrast {self.contrast}"
+            )
+        return self
+
 
 class ExperimentSettings(_Strict):
     """Everything an experiment can set; `traitvec new-experiment` writes a commented file.

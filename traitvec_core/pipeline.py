@@ -169,7 +169,10 @@ def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> 
     if stage == "vectors":
         return {"activations": content("activations")}
     if stage == "validation_report":
-        return {name: content(name) for name in ("judged_responses", "activations", "vectors")}
+        # The page opens with the description.
+        described = {"description": content_hash(folder.definition().description)}
+        earlier: tuple[Stage, ...] = ("judged_responses", "activations", "vectors")
+        return {name: content(name) for name in earlier} | described
     raise ValueError(f"{stage} is not made from anything")
 
 
@@ -240,7 +243,6 @@ def _make_responses(work: _Work) -> _Result:
 def _make_judged_responses(work: _Work) -> _Result:
     from traitvec_core.judging import judge_responses, load_judge
     from traitvec_core.judging.judge import check_judge
-    from traitvec_core.validation.elicitation import summarise_responses
 
     settings = work.settings
     responses = work.folder.read_responses("responses")
@@ -264,11 +266,11 @@ def _make_judged_responses(work: _Work) -> _Result:
         judge, work.folder.definition(), responses, finished=finished, on_batch=keep
     )
     work.cost.tokens_in = int(judged.attrs["judge_tokens"])
-    summary = summarise_responses(judged, settings.threshold, settings.min_coherence)
     return response_csvs(judged, ""), {
         "judge_model": judge.name,
         "resumed_from": len(finished),
-        "elicitation": summary.model_dump(),
+        "trait_status": judged["judge_status"].value_counts().to_dict(),
+        "coherence_status": judged["coherence_status"].value_counts().to_dict(),
     }
 
 

@@ -23,7 +23,7 @@ _UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
     "judged_responses": ("definition", "responses"),
     "activations": ("judged_responses",),
     "vectors": ("activations",),
-    "validation_report": ("judged_responses", "activations", "vectors"),
+    "validation_report": ("definition", "judged_responses", "activations", "vectors"),
 }
 _DESCRIPTION: dict[Stage, str] = {
     "definition": "The trait as the user wrote it: instruction pairs, questions, rubric.",
@@ -71,7 +71,7 @@ def _build_definition(graph: Graph) -> dg.AssetsDefinition:
     @_decorated(graph, "definition")
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with one_line_failure():
-            folder = graph.folder.trait(context.partition_key)
+            folder = graph.trait(context)
             data = folder.read_definition_bytes()
         return dg.MaterializeResult(
             metadata=definition_metadata(folder, data),
@@ -87,7 +87,7 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, overrides: SettingsOverrides
     ) -> dg.MaterializeResult[None]:
         with one_line_failure():
-            folder = graph.folder.trait(context.partition_key)
+            folder = graph.trait(context)
             settings = overrides.settings_of(graph)
             result = make(stage, folder, settings, workbench(context.log))
             if result.is_reused:

@@ -52,7 +52,7 @@ def _build_check(graph: Graph, name: str) -> dg.AssetChecksDefinition:
         from traitvec_core.validation.verdicts import evaluate
 
         try:
-            folder = graph.folder.trait(context.op_execution_context.partition_key)
+            folder = graph.trait(context.op_execution_context)
             result = evaluate(name, folder, overrides.settings_of(graph))
         except TraitvecError as error:
             result = CheckResult(name=name, verdict="fail", summary=str(error))

@@ -299,8 +299,8 @@ def ui(
     out.print(f"Dagster on http://{host}:{port} over {project.experiments} (Ctrl-C stops it)")
     command = [
         # `dg dev` would want a project folder with its own pyproject.toml.
-        sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
-        "-h", host, "-p", str(port),
+        sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster",
+        "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
     ]  # fmt: skip
     raise typer.Exit(subprocess.call(command, cwd=project.path))  # noqa: S603
 

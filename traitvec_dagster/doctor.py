@@ -14,6 +14,7 @@ from traitvec_dagster.project import Project
 __all__ = ["Finding", "examine"]
 
 _LOW_DISK_GB = 20
+_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _embedded_model()
     yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
                "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
-    yield _key("OPENAI_API_KEY", "judging with OpenAI's models", "create one with OpenAI")
-    yield _key("ANTHROPIC_API_KEY", "judging with Anthropic's models", "create one with Anthropic")
+    for name, provider in (("OPENAI_API_KEY", "OpenAI"), ("ANTHROPIC_API_KEY", "Anthropic")):
+        yield _key(name, f"judging with {provider}'s models (not in this version yet)",
+                   f"create one with {provider}")  # fmt: skip
+    yield _hub()
     yield _hub_cache()
     yield _folder("experiments", project.experiments)
     yield _instance(project)
@@ -91,6 +94,31 @@ def _key(name: str, allows: str, how: str) -> Finding:
     return Finding(
         "absent", name, "not set", f"would allow {allows}: {how}, then put {name}=… into .env"
     )
+
+
+def _hub() -> Finding:
+    """Whether Hugging Face answers, and whether it knows the token."""
+    import httpx
+    from huggingface_hub.constants import ENDPOINT
+
+    token = os.environ.get("HF_TOKEN", "").strip()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    page = f"{ENDPOINT}/api/whoami-v2" if token else ENDPOINT
+    try:
+        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
+    except (httpx.HTTPError, ValueError) as error:
+        return Finding(
+            "absent", "Hugging Face", f"cannot be reached ({type(error).__name__})",
+            "models that are in the cache or in a folder still load; others need the network",
+        )  # fmt: skip
+    if token and answer.status_code in {401, 403}:
+        return Finding(
+            "broken",
+            "Hugging Face",
+            "refuses HF_TOKEN",
+            "make a new read token and put it into .env",
+        )
+    return Finding("ok", "Hugging Face", "answers" + (" and knows the token" if token else ""))
 
 
 def _hub_cache() -> Finding:

@@ -1,7 +1,6 @@
 """What Dagster shows of each stage: numbers that plot across traits, tables, small pictures."""
 
 import base64
-import html
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -239,11 +238,12 @@ def _cell(value: Any) -> Any:
 
 
 def _clip(text: str) -> str:
-    """Model text as text: escaped, one line, not endless."""
+    """Model text on one line, not endless.
+
+    It only ever goes into tables, whose cells Dagster shows as plain text; never into markdown.
+    """
     flat = " ".join(text.split())
-    return html.escape(
-        flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…", quote=False
-    )
+    return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
 
 
 def _round(value: Any) -> Any:

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import dagster as dg
 
+from traitvec_core.errors import TraitvecError
 from traitvec_core.provenance import Stage
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.store import ExperimentFolder, TraitFolder
 
 __all__ = ["Graph"]
 
@@ -56,3 +57,15 @@ class Graph:
     def key(self, stage: Stage) -> dg.AssetKey:
         """The asset of a stage."""
         return dg.AssetKey([self.experiment, stage])
+
+    def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
+        """The folder of the trait that a run is about.
+
+        Raises:
+            TraitvecError: If the run has no partition, or its key may not become a folder.
+        """
+        if not context.has_partition_key:
+            raise TraitvecError(
+                f"this run names no trait; choose a partition of traits/{self.experiment}"
+            )
+        return self.folder.trait(context.partition_key)

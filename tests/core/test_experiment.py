@@ -1,0 +1,249 @@
+"""experiment.yaml: what it can say, and what it is told when it says something else."""
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.experiment import (
+    ExperimentSettings,
+    infer_model,
+    parse_experiment,
+    scaffold_experiment,
+)
+
+WHERE = "experiments/mine/experiment.yaml"
+
+
+def parse(text: str, experiment: str = "mine", **overrides: Any) -> ExperimentSettings:
+    return parse_experiment(text, experiment, WHERE, overrides)
+
+
+def problems_of(text: str, overrides: dict[str, Any] | None = None) -> tuple[str, ...]:
+    with pytest.raises(DefinitionError) as error:
+        parse_experiment(text, "mine", WHERE, overrides)
+    assert error.value.where == WHERE
+    for problem in error.value.problems:
+        assert "\n" not in problem
+        assert len(problem) < 1_000
+    return error.value.problems
+
+
+def test_the_promised_defaults() -> None:
+    found = parse("", "gemma_2b_cognitive")
+    assert found.model == "google/gemma-2-2b-it"
+    assert found.judge_model == "gpt-5-mini"
+    assert found.n_examples == 100
+    assert found.threshold == 50
+    assert found.methods == ("mean_diff", "probe", "ica", "gradient")
+    assert found.layers == "all"
+    assert found.scale == "separation"
+    assert found.thresholds.contrast == 40
+    assert found.thresholds.contrast_warning == 20
+    assert found.thresholds.accuracy == 0.90
+    assert (found.thresholds.norm.minimum, found.thresholds.norm.maximum) == (15, 40)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "model"),
+    [
+        ("gemma_2b_cognitive", "google/gemma-2-2b-it"),
+        ("gemma_2b", "google/gemma-2-2b-it"),
+        ("gemma_9b_x", "google/gemma-2-9b-it"),
+        ("llama_8b_x", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("gemma_2bx", None),
+        ("my_gemma_2b_x", None),
+        ("mine", None),
+        ("", None),
+    ],
+)
+def test_models_follow_from_names(experiment: str, model: str | None) -> None:
+    assert infer_model(experiment) == model
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "model:", "model: ''", "n_examples: 5"])
+def test_no_model_is_an_error_and_no_silent_default(text: str) -> None:
+    with pytest.raises(TraitvecError) as error:
+        parse(text)
+    assert WHERE in str(error.value)
+    assert "model:" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert parse(f"{text}\nmodel: a/b" if "model" not in text else "model: a/b").model == "a/b"
+
+
+def test_a_named_model_wins_over_the_inferred_one() -> None:
+    assert parse("model: embedded", "gemma_2b_x").model == "embedded"
+    assert parse("model: embedded", "gemma_2b_x", model="a/b").model == "a/b"
+
+
+def test_groups_keep_their_other_defaults() -> None:
+    found = parse(
+        "model: a\nsampling: {seed: 5}\n"
+        "thresholds: {norm: {kind: relative, maximum: 1, minimum: 0.1}}"
+    )
+    assert found.sampling.seed == 5
+    assert found.sampling.temperature == 0.7
+    assert found.thresholds.norm.kind == "relative"
+    assert found.thresholds.contrast == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("n_example: 5", "n_example: no such setting; known: "),
+        ("sampling: {temprature: 1}", "sampling.temprature: no such setting"),
+        ("thresholds: {norm: {min: 1}}", "thresholds.norm.min: no such setting"),
+        ("n_examples: 1", "n_examples: "),
+        ("n_examples: many", "n_examples: "),
+        ("threshold: 101", "threshold: "),
+        ("threshold: .nan", "threshold: "),
+        ("threshold: -1", "threshold: "),
+        ("gradient_penalty: .inf", "gradient_penalty: "),
+        ("gradient_penalty: .nan", "gradient_penalty: "),
+        ("gradient_penalty: -0.1", "gradient_penalty: "),
+        ("sampling: {temperature: -1}", "sampling.temperature: "),
+        ("sampling: {top_p: 0}", "sampling.top_p: "),
+        ("sampling: {max_new_tokens: 0}", "sampling.max_new_tokens: "),
+        ("sampling: {seed: -1}", "sampling.seed: "),
+        ("sampling: hot", "sampling: "),
+        ("sampling: [1]", "sampling: "),
+        ("methods: []", "methods: "),
+        ("methods: [probe, probe]", "methods: a method is named twice"),
+        ("methods: [magic]", "methods.0: "),
+        ("methods: probe", "methods: "),
+        ("layers: []", "layers: "),
+        ("layers: [1, 1]", "layers: layers are distinct"),
+        ("layers: [-1]", "layers: layers are distinct"),
+        ("layers: some", "layers: "),
+        ("batch_size: 0", "batch_size: "),
+        ("dtype: int8", "dtype: "),
+        ("scale: big", "scale: "),
+        ("instruction_role: admin", "instruction_role: "),
+        ("model: [a]", "model: "),
+        ("model: 5", "model: "),
+        ("thresholds: {accuracy: 90}", "thresholds.accuracy: "),
+        ("thresholds: {norm: {minimum: 50}}", "thresholds.norm: minimum 50.0 is not below"),
+        ("5: x", "5: "),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(text: str, expected: str) -> None:
+    whole = text if text.startswith("model") else f"model: a\n{text}"
+    problems = problems_of(whole)
+    assert any(problem.startswith(expected) for problem in problems), problems
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    problems = problems_of(
+        "model: a\nn_examples: 1\nthreshold: 200\nsampling: {top_p: 2}\nnonsense: 1"
+    )
+    assert len(problems) == 4
+
+
+def test_overrides_take_the_files_place() -> None:
+    text = "model: a\nn_examples: 10\nsampling: {seed: 5, temperature: 0}"
+    overrides = {
+        "n_examples": 20,
+        "sampling.seed": 6,
+        "thresholds.norm.kind": "relative",
+        "layers": [0, 2],
+    }
+    found = parse_experiment(text, "mine", WHERE, overrides)
+    assert found.n_examples == 20
+    assert found.sampling.seed == 6
+    assert found.sampling.temperature == 0
+    assert found.thresholds.norm.kind == "relative"
+    assert found.layers == (0, 2)
+    for text in ("model: a\nsampling:", "model: a\nsampling: 5"):
+        assert parse_experiment(text, "mine", WHERE, {"sampling.seed": 6}).sampling.seed == 6
+
+
+def test_overrides_are_checked_like_the_file() -> None:
+    assert problems_of("model: a", {"samplin.seed": 1})[0].startswith("samplin: no such setting")
+    assert problems_of("model: a", {"sampling.sed": 1})[0].startswith("sampling.sed: no such")
+    assert problems_of("model: a", {"n_examples": 0})[0].startswith("n_examples: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: [a", "is not YAML"),
+        ("model: a\n\tb: c", "is not YAML"),
+        ("a: b: c", "is not YAML"),
+        ("model: \0", "is not YAML"),
+        ("model: a\nmodel: &x [*x", "is not YAML"),
+        ("model: *nowhere", "is not YAML"),
+        ("{[1]: 2}", "is not YAML"),
+        ("when: 2024-99-99", "is not YAML"),
+        ("- model: a", "must be a YAML mapping"),
+        ("just text", "must be a YAML mapping"),
+        ("5", "must be a YAML mapping"),
+        ("[" * 20_000, "nested too deeply"),
+        ("--- {model: a}\n--- {model: b}", "is not YAML"),
+    ],
+)
+def test_files_that_are_no_settings(text: str, expected: str) -> None:
+    (problem,) = problems_of(text)
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: !!python/object/apply:os.system ['touch /tmp/never']",
+        "!!python/object/new:type {}",
+        "model: !unknown a",
+    ],
+)
+def test_tags_make_nothing(text: str) -> None:
+    (problem,) = problems_of(text)
+    assert "is not YAML" in problem
+
+
+def test_a_bomb_of_anchors_goes_off_quietly() -> None:
+    lines = ["model: a", "a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    for key in ("description", "methods", "layers", "sampling", "model"):
+        given = [line for line in lines if not line.startswith(f"{key}:")]
+        problems = problems_of("\n".join([*given, f"{key}: *a8"]))
+        assert sum(len(problem) for problem in problems) < 20_000
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(sorted(ExperimentSettings.model_fields)), _VALUES, max_size=4)
+)
+def test_any_values_give_settings_or_our_own_error(raw: dict[str, Any]) -> None:
+    text = yaml.safe_dump(raw)
+    try:
+        found = parse(text, "gemma_2b_x")
+    except TraitvecError as error:
+        assert WHERE in str(error)  # noqa: PT017
+    else:
+        # What was accepted survives a round trip, so that it can be hashed and stored.
+        again = ExperimentSettings.model_validate_json(found.model_dump_json())
+        assert again == found
+
+
+def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
+    text = scaffold_experiment("a/b", "embedded", "What: 'this' is #1")
+    found = parse(text)
+    assert (found.model, found.judge_model) == ("a/b", "embedded")
+    assert found.description == "What: 'this' is #1"
+    head, body = text.split("remove the '#' to change it.\n")
+    uncommented = "".join(line.removeprefix("# ") + "\n" for line in body.splitlines())
+    assert parse(f"{head}\n{uncommented}") == found
+    # Every line of the form was a setting, written as it is by default.
+    raw = yaml.safe_load(uncommented)
+    assert {"n_examples", "methods", "sampling", "thresholds"} <= set(raw)
