@@ -1,7 +1,7 @@
 """Measure what traitvec promises about speed, as ratios inside one run.
 
-`make bench` prints a table and writes `benchmarks/results.json`. Machines are noisy: every side of a
-ratio is run several times, alternating, and the fastest of each counts.
+`make bench` prints a table and writes `benchmarks/results.json`. Machines are noisy: both sides of
+a ratio are run several times, alternating, and the fastest of each counts.
 """
 
 import json

@@ -202,7 +202,17 @@ def parse_experiment(
     try:
         return ExperimentSettings.model_validate(raw)
     except ValidationError as error:
-        raise DefinitionError(where, [_line(item) for item in error.errors()]) from None
+        given = {name.partition(".")[0] for name in overrides or {}}
+        lines = [
+            _line(item)
+            + (
+                " (given for this run, not in the file)"
+                if item["loc"][:1] and item["loc"][0] in given
+                else ""
+            )
+            for item in error.errors()
+        ]
+        raise DefinitionError(where, lines) from None
 
 
 def _with(raw: Any, path: list[str], value: Any) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> 
         if provenance is None:
             raise TraitvecError(
                 f"{shown(folder.path)}: {stage} needs {earlier}, which has not been made yet;"
-                f" materialize {earlier} first (`traitvec run --select {earlier}+`)"
+                f" materialize {earlier} first (`traitvec run --experiment {folder.experiment}"
+                f" --trait {folder.name} --select {earlier}+`)"
             )
         return provenance.content
 
@@ -265,6 +266,8 @@ def _make_judged_responses(work: _Work) -> _Result:
     judged = judge_responses(
         judge, work.folder.definition(), responses, finished=finished, on_batch=keep
     )
+    # Equal and empty responses are not judged one by one, so the count may end short of the total.
+    work.bench.progress("judged_responses", total, total)
     work.cost.tokens_in = int(judged.attrs["judge_tokens"])
     return response_csvs(judged, ""), {
         "judge_model": judge.name,

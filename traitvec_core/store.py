@@ -9,6 +9,7 @@ import json
 import math
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,8 @@ METADATA_FILE: dict[Stage, str] = {
 }
 _SCORES = ("trait_score", "coherence_score")
 _COUNTS = ("prompt_tokens", "response_tokens")
+# No single write takes this long.
+_LEFTOVER_AGE_S = 3600
 
 
 class ExperimentFolder:
@@ -175,6 +178,7 @@ class TraitFolder:
             with suppress(OSError, ValueError):
                 if (self.path / name).resolve().is_relative_to(folder):
                     (self.path / name).unlink()
+        _remove_leftovers(folder)
         whole = {**metadata, "provenance": done.model_dump(mode="json")}
         write_atomically(self.path / METADATA_FILE[stage], dump_json(whole))
         return done
@@ -302,6 +306,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left; the file of one that lives is younger."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S:
+                path.unlink()
 
 
 def response_csvs(frame: "pd.DataFrame", prefix: str) -> dict[str, bytes]:

@@ -221,7 +221,7 @@ def _load_json(data: bytes, where: str) -> dict[str, Any]:
         ) from None
     if not text.strip():
         raise DefinitionError(
-            where, ["is empty; `traitvec new-trait --force` writes a form to fill in"]
+            where, ["is empty; `traitvec new-trait … --force` writes a form to fill in"]
         )
     try:
         raw = json.loads(text)

@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import DefinitionError, TraitvecError
-from traitvec_core.experiment import scaffold_experiment
+from traitvec_core.experiment import infer_model, scaffold_experiment
 from traitvec_core.pipeline import stage_states
 from traitvec_core.provenance import STAGES, Stage
 from traitvec_core.store import (
@@ -96,8 +97,12 @@ def main() -> None:
 def new_experiment(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, '_' and '-'.")],
     model: Annotated[
-        str, typer.Option(help="Model to study: a Hugging Face id, a folder, or 'embedded'.")
-    ] = "embedded",
+        str | None,
+        typer.Option(
+            help="Model to study: a Hugging Face id, a folder, or 'embedded'. Default: what the"
+            " name stands for (gemma_2b_…, gemma_9b_…, llama_8b_…), else 'embedded'."
+        ),
+    ] = None,
     judge_model: Annotated[str, typer.Option(help="Model that scores responses.")] = "embedded",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     experiments_dir: Root = None,
@@ -108,8 +113,9 @@ def new_experiment(
         raise TraitvecError(
             f"{shown(folder.settings_path)} exists already; edit it, or choose another name"
         )
+    chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
     write_atomically(
-        folder.settings_path, scaffold_experiment(model, judge_model, description).encode()
+        folder.settings_path, scaffold_experiment(chosen, judge_model, description).encode()
     )
     folder.settings()
     out.print(f"wrote {shown(folder.settings_path)}")
@@ -217,7 +223,7 @@ def run(
             "batch_size": batch_size,
             "max_concurrent_judges": max_concurrent_judges,
             "threshold": threshold,
-            "methods": methods.split(",") if methods else None,
+            "methods": [name.strip() for name in methods.split(",")] if methods else None,
             "layers": _layers(layers),
         },
         set_ or [],
@@ -294,8 +300,10 @@ def ui(
     experiments_dir: Root = None,
 ) -> None:
     """Open Dagster over this project: lineage, partitions, runs, checks and plots."""
+    from traitvec_dagster.headless import close_dead_runs
+
     project = Project(experiments_dir)
-    project.enter()
+    close_dead_runs(project.instance())
     out.print(f"Dagster on http://{host}:{port} over {project.experiments} (Ctrl-C stops it)")
     command = [
         # `dg dev` would want a project folder with its own pyproject.toml.
@@ -321,10 +329,9 @@ def _experiment(project: Project, name: str) -> ExperimentFolder:
 
 
 def _trait_folders(folder: ExperimentFolder) -> list[str]:
-    """Every folder that has a definition, or looks like a trait that lacks one."""
-    return sorted(
-        {*folder.traits(), *(p.parent.name for p in folder.path.glob(f"*/{DEFINITION_FILE}"))}
-    )
+    """Every folder that has a definition, whatever its name, or results without one."""
+    signs = (DEFINITION_FILE, "responses", "vectors")
+    return sorted({path.parent.name for sign in signs for path in folder.path.glob(f"*/{sign}")})
 
 
 def _chosen_traits(folder: ExperimentFolder, wanted: str | None) -> list[str]:
@@ -526,7 +533,7 @@ def _cell(verdict: dict[str, Any] | None, figure: str = "", style: str = "") -> 
     """A check's figure, if it has one to show, and its verdict."""
     if verdict is None:
         return "–"
-    value = verdict["figures"].get(figure)
+    value = verdict["figures"].get(verdict["figures"].get("held", figure))
     shown_figure = "" if value is None else f"{value:{style}} "
     return shown_figure + _MARK[verdict["verdict"]]
 

@@ -68,10 +68,9 @@ def select_stages(project: Project, experiment: str, selection: str) -> list[dg.
     full = re.sub(
         rf'(?<![\w/:"-])({stages})(?![\w/"-])', rf'key:"{experiment}/\1"', selection.strip()
     )
+    graph = project.definitions.get_repository_def().asset_graph
     try:
-        chosen = dg.AssetSelection.from_string(full).resolve(
-            project.definitions.get_repository_def().asset_graph
-        )
+        chosen = dg.AssetSelection.from_string(full).resolve(graph)
     except Exception as error:  # the parser's own exceptions are not public
         raise TraitvecError(
             f"--select {selection!r} cannot be read; examples: `vectors`, `activations+` (it and"

@@ -20,10 +20,11 @@ class Project:
     """
 
     def __init__(self, experiments: Path | None = None) -> None:
+        # What is set in the environment wins over the file.
+        load_dotenv(Path(".env"))
         named = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
         self.experiments = Path(named).resolve()
         self.path = self.experiments.parent
-        # What is set in the environment wins over the file.
         load_dotenv(self.path / ".env")
         self.dagster_home = Path(os.environ.get("DAGSTER_HOME") or self.path / ".dagster").resolve()
 

@@ -231,7 +231,7 @@ def check_norm(vector_metadata: Mapping[str, Any] | None, threshold: NormThresho
         else "Norms carry over only between like models: set thresholds.norm in experiment.yaml to"
         " this model's range, or hold relative_norm (kind: relative).",
         figures={
-            key: value,
+            "held": key,
             "minimum": threshold.minimum,
             "maximum": threshold.maximum,
             "vector_norm": float(vector_metadata["vector_norm"]),
