@@ -89,24 +89,28 @@ class LocalJudge:
         self, prompts: list[list[int]], numbers: dict[_Ids, int]
     ) -> list[dict[int, float]]:
         masses: list[dict[int, float]] = [{} for _ in prompts]
+        # What may follow each beginning of a number: the tree of their token sequences.
+        following: dict[_Ids, set[int]] = {}
+        for ids in numbers:
+            for k in range(len(ids)):
+                following.setdefault(ids[:k], set()).add(ids[k])
         # (row, tokens so far, their probability); one round per token of the longest number.
         open_: list[tuple[int, _Ids, float]] = [(row, (), 1.0) for row in range(len(prompts))]
         while open_:
-            following = self._next_probabilities([prompts[r] + list(p) for r, p, _ in open_])
+            distributions = self._next_probabilities([prompts[r] + list(p) for r, p, _ in open_])
             still_open: list[tuple[int, _Ids, float]] = []
-            for (row, prefix, mass), probability in zip(open_, following, strict=True):
-                longer = {ids[len(prefix)] for ids in numbers if _continues(ids, prefix)}
+            for (row, prefix, mass), probability in zip(open_, distributions, strict=True):
+                tokens = sorted(following[prefix])
+                shares = probability[tokens].tolist()
                 if prefix in numbers:
                     # Exactly this number: nothing that would make it a longer one follows.
-                    goes_on = sum(float(probability[token]) for token in longer)
-                    masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - goes_on)
-                for token in sorted(longer):
-                    here = mass * float(probability[token])
+                    masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - sum(shares))
+                for token, share in zip(tokens, shares, strict=True):
                     path = (*prefix, token)
-                    if any(_continues(ids, path) for ids in numbers) and here >= _MIN_PREFIX_MASS:
-                        still_open.append((row, path, here))
+                    if path in following and mass * share >= _MIN_PREFIX_MASS:
+                        still_open.append((row, path, mass * share))
                     elif path in numbers:
-                        masses[row][numbers[path]] = here
+                        masses[row][numbers[path]] = mass * share
             open_ = still_open
         return masses
 
@@ -133,10 +137,6 @@ class LocalJudge:
                 logits_to_keep=1,
             )
             return cast(torch.Tensor, output.logits[:, -1].float().softmax(-1).cpu())
-
-
-def _continues(ids: _Ids, prefix: _Ids) -> bool:
-    return len(ids) > len(prefix) and ids[: len(prefix)] == prefix
 
 
 def _weighted_mean(mass: dict[int, float], tokens_in: int) -> Judgement:
