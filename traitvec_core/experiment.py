@@ -128,13 +128,8 @@ class ExperimentSettings(_Strict):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
-    methods: Annotated[tuple[VectorMethod, ...], Field(min_length=1)] = (
-        "mean_diff",
-        "probe",
-        "ica",
-        "gradient",
-    )
-    layers: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
+    methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
+    layers: Literal["all"] | tuple[int, ...] = "all"
     scale: Literal["separation", "raw", "unit"] = "separation"
     gradient_penalty: Annotated[float, Field(ge=0)] = 1.0
     gradient_objective: str | None = None
@@ -143,6 +138,8 @@ class ExperimentSettings(_Strict):
     @field_validator("layers")
     @classmethod
     def _layers_are_rows(cls, layers: Any) -> Any:
+        if not layers:
+            raise ValueError("name at least one layer, or 'all'")
         if layers != "all" and (min(layers) < 0 or len(set(layers)) < len(layers)):
             raise ValueError("layers are distinct numbers from 0 (embeddings) to the last block")
         return layers
@@ -150,6 +147,8 @@ class ExperimentSettings(_Strict):
     @field_validator("methods")
     @classmethod
     def _methods_are_distinct(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if not methods:
+            raise ValueError("name at least one method")
         if len(set(methods)) < len(methods):
             raise ValueError("a method is named twice")
         return methods

@@ -242,8 +242,7 @@ def _make_responses(work: _Work) -> _Result:
 
 
 def _make_judged_responses(work: _Work) -> _Result:
-    from traitvec_core.judging import judge_responses, load_judge
-    from traitvec_core.judging.judge import check_judge
+    from traitvec_core.judging import check_judge, judge_responses, load_judge
 
     settings = work.settings
     responses = work.folder.read_responses("responses")
@@ -267,7 +266,8 @@ def _make_judged_responses(work: _Work) -> _Result:
         judge, work.folder.definition(), responses, finished=finished, on_batch=keep
     )
     # Equal and empty responses are not judged one by one, so the count may end short of the total.
-    work.bench.progress("judged_responses", total, total)
+    if done < total:
+        work.bench.progress("judged_responses", total, total)
     work.cost.tokens_in = int(judged.attrs["judge_tokens"])
     return response_csvs(judged, ""), {
         "judge_model": judge.name,

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from rich.table import Table
 from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import infer_model, scaffold_experiment
+from traitvec_core.judging import check_judge
 from traitvec_core.pipeline import stage_states
 from traitvec_core.provenance import STAGES, Stage
 from traitvec_core.store import (
@@ -154,7 +155,7 @@ def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: R
     try:
         settings = folder.settings()
         out.print(f"{shown(folder.path)}: model {settings.model}, judge {settings.judge_model}")
-        _check_judge(settings.judge_model)
+        check_judge(settings.judge_model)
     except TraitvecError as error:
         problems += _complain(error)
     names = [folder.trait(trait).name] if trait else _trait_folders(folder)
@@ -230,7 +231,7 @@ def run(
     )
     # Before anything is started: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
-    _check_judge(settings.judge_model)
+    check_judge(settings.judge_model)
     traits = _chosen_traits(folder, trait)
     chosen = headless.select_stages(project, experiment, select)
     instance = project.instance()
@@ -379,12 +380,6 @@ def _overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def _check_judge(name: str) -> None:
-    from traitvec_core.judging.judge import check_judge
-
-    check_judge(name)
-
-
 def _complain(error: TraitvecError) -> int:
     lines = (
         [f"{error.where}: {problem}" for problem in error.problems]
@@ -462,18 +457,23 @@ def _status_of(
     for name in only or folder.traits():
         trait = folder.trait(name)
         states = stage_states(trait, settings)
-        recommended = None
-        if states["validation_report"] != "missing":
-            recommended = trait.metadata("validation_report")["recommended"]
         found[name] = {
             "stages": states,
             "checks": _verdicts(trait, settings, states),
-            "recommended": recommended,
+            "recommended": _recommended(trait),
             "report": str(trait.path / "validation/report.html")
             if states["validation_report"] != "missing"
             else None,
         }
     return found
+
+
+def _recommended(trait: TraitFolder) -> dict[str, Any] | None:
+    """What the last report recommends; nothing while there is none, or one that was cut short."""
+    with suppress(TraitvecError):
+        chosen: dict[str, Any] | None = trait.metadata("validation_report")["recommended"]
+        return chosen
+    return None
 
 
 def _status_table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
@@ -554,5 +554,5 @@ def _print_next(
     has_makefile = (project.path / "Makefile").exists()
     out.print(
         f"next: `{'make ui' if has_makefile else 'traitvec ui'}` shows lineage, checks and plots;"
-        f" `traitvec new-trait --experiment {folder.name} --trait NAME --example` adds a trait"
+        " `traitvec new-experiment mine` starts your own (docs/creating_traits.md)"
     )

@@ -17,7 +17,8 @@ from traitvec_core.judging import (
     judge_responses,
     load_judge,
 )
-from traitvec_core.judging.judge import JUDGED_COLUMNS, check_judge
+from traitvec_core.judging.judge import JUDGED_COLUMNS
+from traitvec_core.judging.rubrics import check_judge
 from traitvec_core.language_model import LanguageModel
 from traitvec_core.trait import InstructionPair, TraitDefinition
 

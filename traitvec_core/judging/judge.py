@@ -8,8 +8,7 @@ from typing import Any, Literal, Protocol
 
 import pandas as pd
 
-from traitvec_core.errors import TraitvecError
-from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+from traitvec_core.judging.rubrics import COHERENCE_RUBRIC, check_judge
 from traitvec_core.language_model import LanguageModel
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
@@ -21,8 +20,6 @@ JUDGED_COLUMNS = (
     "question_id", "judge_model", "judge_status", "coherence_status",
     "prompt_tokens", "response_tokens", "finish_reason", "pole",
 )  # fmt: skip
-
-_REMOTE_PREFIXES = ("gpt-", "o1", "o3", "o4", "chatgpt-", "claude-")
 
 
 @dataclass(frozen=True)
@@ -146,15 +143,6 @@ def load_judge(
     if model is None or model.name != name:
         model = load_language_model(name)
     return LocalJudge(model, batch_size=batch_size)
-
-
-def check_judge(name: str) -> None:
-    """Raise if this version has no judge of that name."""
-    if name.startswith(_REMOTE_PREFIXES):
-        raise TraitvecError(
-            f"judge_model {name!r} is behind an API, and this version judges with models in process"
-            " only; set judge_model to `embedded` or to a Hugging Face id"
-        )
 
 
 def _prompt_hash(prompt: str) -> str:

@@ -1,0 +1,60 @@
+"""The command as a user meets it: `main`, its exit code, its two streams."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from traitvec_dagster.cli import main
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        """The error stream, line by line; a traceback anywhere fails the test."""
+        assert "Traceback" not in self.out + self.err
+        return self.err.strip().splitlines()
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def traitvec(
+    own_environment: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Run `traitvec …` in this process, in the folder `tmp_path/project`."""
+    folder = tmp_path / "project"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    for name, value in (("COLUMNS", "200"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Finished:
+        capsys.readouterr()
+        # A command is a process of its own: it inherits no project from the one before.
+        for name in ("DAGSTER_HOME", "TRAITVEC_EXPERIMENTS"):
+            os.environ.pop(name, None)
+        monkeypatch.setattr(sys, "argv", ["traitvec", *arguments])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return Finished(code if isinstance(code, int) else int(bool(code)), *captured)
+
+    return run

@@ -1,0 +1,161 @@
+"""help, new-experiment, new-trait, check: from nothing to something that can be run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Command
+from tests.projects import DEMO, write_experiment
+
+HELP = {
+    (): ("new-experiment", "new-trait", "check", "run", "status", "doctor", "ui"),
+    ("new-experiment",): ("--model", "--judge-model", "--description", "--experiments-dir"),
+    ("new-trait",): ("--experiment", "--trait", "--description", "--example", "--force"),
+    ("check",): ("--experiment", "--trait"),
+    ("run",): (
+        "--experiment", "--trait", "--traits", "--select", "--gen-model", "--model",
+        "--judge-model", "--n-examples", "--batch-size", "--max-concurrent-judges", "--threshold",
+        "--methods", "--layers", "--set", "activations+", "judged_responses",
+        "What is fresh is kept",
+    ),
+    ("status",): ("--experiment", "--json"),
+    ("doctor",): ("GPU, keys, disk and Dagster",),
+    ("ui",): ("--port", "--host", "127.0.0.1", "3000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", HELP, ids=lambda command: " ".join(command) or "traitvec")
+def test_help_teaches(traitvec: Command, command: tuple[str, ...]) -> None:
+    done = traitvec(*command, "--help")
+    assert done.code == 0
+    for said in HELP[command]:
+        assert said in done.out
+
+
+def test_a_new_experiment_is_one_that_loads(traitvec: Command) -> None:
+    done = traitvec("new-experiment", "mine", "--description", "for: trying")
+    assert done.code == 0, done.err
+    assert "wrote experiments/mine/experiment.yaml" in done.out
+    assert "next: traitvec new-trait --experiment mine" in done.out
+    written = yaml.safe_load(Path("experiments/mine/experiment.yaml").read_text())
+    assert written == {
+        "description": "for: trying", "model": "embedded", "judge_model": "embedded"
+    }  # fmt: skip
+    again = traitvec("new-experiment", "mine")
+    assert again.code == 1
+    assert len(again.error_lines) == 1
+    assert "exists already" in again.err
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "/etc", ".", "A b", "x" * 300, "_x", "ä"])
+def test_a_name_that_is_no_folder_is_refused(traitvec: Command, tmp_path: Path, name: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    for arguments in (
+        ("new-experiment", name),
+        ("run", "--experiment", name, "--trait", "all"),
+        ("status", "--experiment", name),
+        ("check", "--experiment", name),
+        ("new-trait", "--experiment", name, "--trait", "fine"),
+    ):
+        done = traitvec(*arguments)
+        assert done.code == 1
+        (line,) = done.error_lines
+        assert "cannot be used: a name becomes a folder" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_form_must_be_filled_in(traitvec: Command) -> None:
+    traitvec("new-experiment", "mine")
+    made = traitvec("new-trait", "--experiment", "mine", "--trait", "dry_wit")
+    assert made.code == 0
+    assert "fill it in, then: traitvec check --experiment mine" in made.out
+    form = json.loads(Path("experiments/mine/dry_wit/trait_definition.json").read_text())
+    assert (len(form["instruction"]), len(form["questions"])) == (5, 20)
+    checked = traitvec("check", "--experiment", "mine")
+    assert checked.code == 1
+    # Every gap, at once: 5 pairs, 20 questions, the description; and the count of them.
+    assert len(checked.error_lines) == 10 + 20 + 1 + 1
+    assert checked.error_lines[-1] == "31 problems"
+    assert all("still holds the form's text" in line for line in checked.error_lines[:-1])
+    run = traitvec("run", "--experiment", "mine", "--trait", "dry_wit")
+    assert run.code == 1
+    assert any("still holds the form's text" in line for line in run.error_lines)
+    assert not Path("experiments/mine/dry_wit/responses").exists()
+
+
+def test_an_example_can_be_used_at_once_and_is_not_overwritten(traitvec: Command) -> None:
+    traitvec("new-experiment", "mine")
+    ask = ("new-trait", "--experiment", "mine", "--trait", "sycophancy")
+    assert traitvec(*ask, "--example").code == 0
+    checked = traitvec("check", "--experiment", "mine")
+    assert checked.code == 0, checked.err
+    assert "sycophancy: ok (5 pairs, 20 questions)" in checked.out
+    again = traitvec(*ask)
+    assert again.code == 1
+    assert again.error_lines[0].endswith("--force replaces it")
+    assert traitvec(*ask, "--force").code == 0
+    for name in ("../evil", "A b"):
+        done = traitvec("new-trait", "--experiment", "mine", "--trait", name)
+        assert done.code == 1
+        assert len(done.error_lines) == 1
+
+
+def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
+    folder = write_experiment(Path(), "mine", ["refusal"], {"n_exmaples": 3, "layers": [1, 1]})
+    for name, content in (
+        ("empty", ""),
+        (
+            "no_answer",
+            json.dumps({"instruction": [{"pos": "x"}], "questions": [], "eval_prompt": "y"}),
+        ),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "trait_definition.json").write_text(content)
+    done = traitvec("check", "--experiment", "mine")
+    assert done.code == 1
+    expected = (
+        "experiment.yaml: n_exmaples: no such setting",
+        "experiment.yaml: layers: layers are distinct numbers",
+        "empty/trait_definition.json: is empty",
+        "no_answer/trait_definition.json: instruction[0] has no negative pole",
+        "no_answer/trait_definition.json: questions must be a list of at least 2",
+        "no_answer/trait_definition.json: eval_prompt has no {answer}",
+        "no_answer/trait_definition.json: eval_prompt has no {question}",
+    )
+    *lines, count = done.error_lines
+    assert len(lines) == len(expected)
+    assert all(line.startswith("error: ") for line in lines)
+    for says in expected:
+        assert sum(says in line for line in lines) == 1, says
+    assert count == "7 problems"
+    assert "refusal: ok" in done.out
+
+
+def test_check_of_what_is_not_there(traitvec: Command) -> None:
+    nothing = traitvec("check", "--experiment", "mine")
+    assert nothing.code == 1
+    assert "`traitvec new-experiment mine` makes it" in nothing.error_lines[0]
+    traitvec("new-experiment", "mine")
+    empty = traitvec("check", "--experiment", "mine")
+    assert empty.code == 1
+    assert "has no trait" in empty.error_lines[0]
+    missing = traitvec("check", "--experiment", "mine", "--trait", "wit")
+    assert missing.code == 1
+    assert "is missing; `traitvec new-trait --experiment mine --trait wit`" in missing.err
+
+
+def test_a_judge_behind_an_api_is_refused_in_words(traitvec: Command) -> None:
+    write_experiment(Path(), "mine", ["refusal"], {"judge_model": "gpt-5-mini"})
+    for arguments in (("check",), ("run", "--trait", "all")):
+        done = traitvec(*arguments, "--experiment", "mine")
+        assert done.code == 1
+        assert "judge_model 'gpt-5-mini' is behind an API" in done.error_lines[0]
+
+
+def test_the_demo_is_in_order(traitvec: Command) -> None:
+    done = traitvec("check", "--experiment", "demo", "--experiments-dir", str(DEMO.parent))
+    assert done.code == 0, done.err
+    for trait in ("refusal", "uncertainty", "verbosity"):
+        assert f"{trait}: ok (5 pairs, 20 questions)" in done.out

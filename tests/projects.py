@@ -1,0 +1,162 @@
+"""Small projects to run: the demo's traits, few and short responses, a real Dagster instance."""
+
+import json
+import shutil
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dagster as dg
+import yaml
+from dagster import AssetCheckEvaluation
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.pipeline import stage_states
+from traitvec_core.provenance import Stage
+from traitvec_core.store import ExperimentFolder, TraitFolder
+from traitvec_dagster.headless import TraitRun, run_trait, select_stages
+from traitvec_dagster.partitions import Graph
+from traitvec_dagster.project import Project
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEMO = REPOSITORY / "experiments" / "demo"
+
+# Two seconds a trait. What is checked here is the wiring, so every threshold is one that passes.
+SMALL: dict[str, Any] = {
+    "model": "embedded",
+    "judge_model": "embedded",
+    "n_examples": 8,
+    "min_coherence": 0,
+    "sampling": {"max_new_tokens": 24},
+    "thresholds": {
+        "contrast": 5,
+        "contrast_warning": 0,
+        "accuracy": 0.1,
+        "norm": {"kind": "absolute", "minimum": 0, "maximum": 10000},
+    },
+}
+# For runs that are about something else than vectors.
+FEW_VECTORS: dict[str, Any] = {"methods": ["mean_diff"], "layers": [3]}
+
+
+def write_experiment(
+    folder: Path, name: str, traits: list[str], settings: dict[str, Any] | None = None
+) -> Path:
+    """Write an experiment with traits of the demo; returns its folder."""
+    experiment = folder / "experiments" / name
+    experiment.mkdir(parents=True)
+    text = yaml.safe_dump({**SMALL, **(settings or {})}, sort_keys=False)
+    (experiment / "experiment.yaml").write_text(text)
+    for trait in traits:
+        (experiment / trait).mkdir()
+        shutil.copy(DEMO / trait / "trait_definition.json", experiment / trait)
+    return experiment
+
+
+def demo_definition(trait: str = "refusal") -> dict[str, Any]:
+    """A definition of the demo, to be changed."""
+    found: dict[str, Any] = json.loads((DEMO / trait / "trait_definition.json").read_text())
+    return found
+
+
+class SmallProject:
+    """A project folder, its Dagster instance, and what tests ask of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.project = Project(folder / "experiments")
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        return self.project.instance()
+
+    def __enter__(self) -> "SmallProject":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if "instance" in self.__dict__:
+            self.instance.dispose()
+
+    def graph(self, experiment: str = "demo") -> Graph:
+        return Graph(str(self.project.experiments), experiment)
+
+    def trait(self, trait: str, experiment: str = "demo") -> TraitFolder:
+        return ExperimentFolder(self.project.experiments, experiment).trait(trait)
+
+    def settings(self, experiment: str = "demo", **overrides: Any) -> ExperimentSettings:
+        return ExperimentFolder(self.project.experiments, experiment).settings(overrides)
+
+    def set(self, experiment: str = "demo", **settings: Any) -> None:
+        """Edit `experiment.yaml`."""
+        path = self.project.experiments / experiment / "experiment.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}))
+
+    def define(self, trait: str, definition: dict[str, Any], experiment: str = "demo") -> None:
+        """Write a definition."""
+        folder = self.trait(trait, experiment)
+        folder.path.mkdir(exist_ok=True)
+        folder.definition_path.write_text(json.dumps(definition))
+
+    def states(self, trait: str, **overrides: Any) -> dict[Stage, Any]:
+        return dict(stage_states(self.trait(trait), self.settings(**overrides)))
+
+    def run(
+        self, trait: str, select: str = "*", experiment: str = "demo", **overrides: Any
+    ) -> TraitRun:
+        """Run as `traitvec run` does."""
+        return run_trait(
+            self.project, self.instance, experiment, trait,
+            select=select_stages(self.project, experiment, select), overrides=overrides,
+        )  # fmt: skip
+
+    def run_job(
+        self, job: str, partition: str, experiment: str = "demo", **overrides: Any
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job for a partition that is there already, as the UI does."""
+        return self.project.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config={
+                "resources": {"overrides": {"config": {"settings": overrides}}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            raise_on_error=False,
+        )
+
+    def materializations(self, stage: Stage, trait: str) -> list[dg.AssetMaterialization]:
+        """The history of one stage of one trait, newest first."""
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=self.graph().key(stage), asset_partitions=[trait]),
+            limit=100,
+        ).records
+        return [record.asset_materialization for record in records if record.asset_materialization]
+
+    def evaluations(self, run_id: str) -> list[AssetCheckEvaluation]:
+        """What the checks of one run found."""
+        return [
+            entry.dagster_event.asset_check_evaluation_data
+            for entry in self.instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            if entry.dagster_event is not None
+        ]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Time of change and bytes of every file below."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Bytes of what must be equal between equal runs: tables and tensors."""
+    return {
+        name: data for name, (_, data) in snapshot(folder).items() if name.endswith((".csv", ".pt"))
+    }
