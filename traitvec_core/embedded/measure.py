@@ -391,18 +391,27 @@ def steering_rates(
     vector: torch.Tensor,
     coefficients: Sequence[float],
     seed: int = 5,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The trait's rate by the rule, and the coherence, at each coefficient, no instruction."""
+) -> dict[str, float]:
+    """The trait's rate by the rule at each coefficient, without any instruction."""
+    answers = steered_answers(speaker, asks, layer, vector, coefficients, seed)
+    return {coefficient: _rate(trait, texts) for coefficient, texts in answers.items()}
+
+
+def steered_answers(
+    speaker: Speaker,
+    asks: Sequence[str],
+    layer: int,
+    vector: torch.Tensor,
+    coefficients: Sequence[float],
+    seed: int = 5,
+) -> dict[str, list[str]]:
+    """Answers without any instruction, by coefficient ("+2", "-1", …)."""
     prompts = [speaker.prompt(ask) for ask in asks]
-    rates: dict[str, float] = {}
-    coherence: dict[str, float] = {}
+    answers: dict[str, list[str]] = {}
     for coefficient in coefficients:
         with speaker.steered(layer, coefficient * vector):
-            texts = speaker.answer(prompts, seed)
-        rates[f"{coefficient:+g}"] = _rate(trait, texts)
-        filled = [fill_rubric(COHERENCE_RUBRIC, q, a) for q, a in zip(asks, texts, strict=True)]
-        coherence[f"{coefficient:+g}"] = _mean([j.score for j in speaker.judge(filled)])
-    return rates, coherence
+            answers[f"{coefficient:+g}"] = speaker.answer(prompts, seed)
+    return answers
 
 
 def measure_steering(
@@ -414,21 +423,26 @@ def measure_steering(
     name = trait["name"]
     moved: dict[int, float] = {}
     for layer in range(1, speaker.n_layers + 1):
-        rates, _ = steering_rates(
-            speaker, name, trait["questions"] * 3, layer, difference[layer - 1], (-2.0, 2.0)
+        rates = steering_rates(
+            speaker, name, trait["questions"] * 2, layer, difference[layer - 1], (-2.0, 2.0)
         )
         moved[layer] = round(rates["+2"] - rates["-2"], 3)
     best = max(moved, key=lambda layer: moved[layer])
     asks = trait["eval_questions"] * repeats
-    rates, coherence = steering_rates(
-        speaker, name, asks, best, difference[best - 1], (-2.0, -1.0, 0.0, 1.0, 2.0)
+    answers = steered_answers(
+        speaker, asks, best, difference[best - 1], (-2.0, -1.0, 0.0, 1.0, 2.0)
     )
+    rates = {coefficient: _rate(name, texts) for coefficient, texts in answers.items()}
+    coherence: dict[str, float] = {}
+    for coefficient, texts in answers.items():
+        filled = [fill_rubric(COHERENCE_RUBRIC, q, a) for q, a in zip(asks, texts, strict=True)]
+        coherence[coefficient] = _mean([j.score for j in speaker.judge(filled)])
     generator = torch.Generator().manual_seed(11)
     random_moves: list[float] = []
-    for _ in range(4):
+    for _ in range(3):
         noise = torch.randn(difference.shape[1], generator=generator)
         noise *= difference[best - 1].norm() / noise.norm()
-        control, _ = steering_rates(speaker, name, asks, best, noise, (-2.0, 2.0))
+        control = steering_rates(speaker, name, asks, best, noise, (-2.0, 2.0))
         random_moves.append(round(control["+2"] - control["-2"], 3))
     return {
         "moved_by_layer": {str(layer): move for layer, move in moved.items()},

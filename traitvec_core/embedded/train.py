@@ -306,7 +306,6 @@ def build_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
     )
     model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
@@ -338,7 +337,8 @@ def _causal_attention(
 
 def _worker(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """A bfloat16 copy that computes the gradients; the float32 model keeps what is learned."""
-    worker = copy.deepcopy(model).to(torch.bfloat16)
+    worker = copy.deepcopy(model)
+    worker.bfloat16()
     ALL_ATTENTION_FUNCTIONS.register("causal", _causal_attention)
     worker.config._attn_implementation = "causal"
     return worker
