@@ -27,10 +27,11 @@ from traitvec_core.embedded.measure import (
     Speaker,
     speak_poles,
 )
-from traitvec_core.embedded.rubrics import COHERENCE_RUBRIC, corrupt, fill_rubric
+from traitvec_core.embedded.rubrics import corrupt, fill_rubric
 from traitvec_core.embedded.rules import is_hedged, is_long, is_refusal
 from traitvec_core.embedded.topics import made_up_word
 from traitvec_core.embedded.train import CHAT_TEMPLATE, assert_held_out, render
+from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 DEMO = Path(__file__).resolve().parent.parent / "experiments" / "demo"
 

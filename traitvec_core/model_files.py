@@ -8,6 +8,9 @@ from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 
 __all__ = ["model_fingerprint", "resolve_model"]
 
+# What the embedded model was measured at; no part of what it is.
+_FIGURES = "figures.json"
+
 
 def resolve_model(name: str) -> str:
     """Return what to hand to `from_pretrained`: a local folder or a hub id."""
@@ -24,7 +27,9 @@ def model_fingerprint(name: str, revision: str | None = None) -> str:
     if not folder.is_dir():
         return hashlib.sha256(f"{name}@{revision or 'default'}".encode()).hexdigest()
     files = sorted(
-        p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".bin"}
+        p
+        for p in folder.iterdir()
+        if p.suffix in {".safetensors", ".json", ".jinja", ".bin"} and p.name != _FIGURES
     )
     stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _folder_hash(stamps)

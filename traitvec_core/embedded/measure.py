@@ -25,9 +25,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from traitvec_core.embedded import embedded_model_path
 from traitvec_core.embedded.grammar import TRAITS, answer, question
-from traitvec_core.embedded.rubrics import COHERENCE_RUBRIC, corrupt, fill_rubric
+from traitvec_core.embedded.rubrics import corrupt, fill_rubric
 from traitvec_core.embedded.rules import is_hedged, is_long, is_refusal
 from traitvec_core.embedded.topics import made_up_word
+from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 __all__ = ["Speaker", "measure"]
 

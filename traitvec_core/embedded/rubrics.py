@@ -7,20 +7,7 @@ import re
 
 from traitvec_core.embedded.phrases import RULES
 from traitvec_core.embedded.topics import made_up_word
-
-COHERENCE_RUBRIC = """\
-Rate how coherent the answer below is: is it readable text that makes sense as a whole, whatever \
-its content or opinion? 0 is noise, broken words or endless repetition; 100 is clear and fluent.
-
-[QUESTION START]
-{question}
-[QUESTION END]
-[ANSWER START]
-{answer}
-[ANSWER END]
-
-Reply with one whole number from 0 to 100 and nothing else."""
-"""The rubric of the pipeline's coherence score, word for word."""
+from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 # How a rubric names each trait, and what its two ends mean.
 _RUBRIC_WORDS: dict[str, dict[str, list[str]]] = {

@@ -151,7 +151,7 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
             figures=figures,
         )
     lost = [
-        f"{total - have} {what} of the {pole} pole"
+        f"{total - have} {what if total - have > 1 else what[:-1]} of the {pole} pole"
         for what, counts, total in (
             ("questions", elicitation.questions_kept, elicitation.n_questions),
             ("instructions", elicitation.instructions_kept, elicitation.n_instructions),
@@ -163,7 +163,7 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
         return CheckResult(
             name="coverage",
             verdict="warn",
-            summary=f"kept {kept}; none is left of {', '.join(lost)}",
+            summary=f"kept {kept}; filtered out whole: {', '.join(lost)}",
             advice="The report lists scores by instruction and question; reword what fails.",
             figures=figures,
         )
