@@ -502,7 +502,13 @@ def _status_table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
 def _print_table(folder: ExperimentFolder, traits: list[str], overrides: dict[str, Any]) -> None:
     found = _status_of(folder, overrides, traits)
     table = Table(
-        title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=folder.name,
+        title_justify="left",
+        caption="contrast: mean score, positive − negative; norm: as thresholds.norm holds it;"
+        " accuracy: of a probe on held-out questions",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("trait", no_wrap=True)
     table.add_column("recommended", no_wrap=True)

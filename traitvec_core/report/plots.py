@@ -41,7 +41,8 @@ def score_distributions(judged: pd.DataFrame, threshold: float) -> bytes:
             )
         axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
         axes.set(xlabel="trait score", ylabel="responses", xlim=(0, 100))
-        axes.legend(frameon=False, fontsize=8)
+        # The heaps stand at the ends when a trait is elicited well.
+        axes.legend(frameon=False, fontsize=8, loc="upper center")
 
     return _picture(draw)
 
