@@ -1,12 +1,13 @@
 """The command `traitvec`."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -396,32 +397,48 @@ def _progress(trait: str) -> Iterator[None]:
     """A live bar in a terminal; a line per finished stage elsewhere."""
     from traitvec_dagster.resources import set_progress_sink
 
-    if not err.is_terminal:
+    with _own_stderr() as console, ExitStack() as stack:
+        if console.is_terminal:
+            bar = stack.enter_context(
+                Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeElapsedColumn(),
+                    console=console,
+                    transient=True,
+                )
+            )
+            task = bar.add_task(f"{trait}: starting", total=None)
 
-        def tell(stage: Stage, done: int, total: int) -> None:
-            if done == total:
-                err.print(f"{trait}: {stage} {done}/{total}")
+            def show(stage: Stage, done: int, total: int) -> None:
+                bar.update(task, description=f"{trait}: {stage}", completed=done, total=total)
+        else:
 
-        set_progress_sink(tell)
-        try:
-            yield
-        finally:
-            set_progress_sink(None)
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(f"{trait}: starting", total=None)
+            def show(stage: Stage, done: int, total: int) -> None:
+                if done == total:
+                    console.print(f"{trait}: {stage} {done}/{total}")
 
-        def show(stage: Stage, done: int, total: int) -> None:
-            bar.update(task, description=f"{trait}: {stage}", completed=done, total=total)
-
+        stack.callback(set_progress_sink, None)
         set_progress_sink(show)
-        try:
-            yield
-        finally:
-            set_progress_sink(None)
+        yield
+
+
+@contextmanager
+def _own_stderr() -> Iterator[Console]:
+    """A console on a descriptor of its own.
+
+    While a step runs, Dagster points the process's descriptors at its log files; a bar that wrote
+    to them would only be seen when the step is over.
+    """
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):
+        # Nobody's terminal: a test or a program has put something else in its place.
+        yield err
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        yield Console(file=stream, soft_wrap=True)
 
 
 def _print_run(result: Any) -> None:
