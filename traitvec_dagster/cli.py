@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -312,7 +311,9 @@ def ui(
         sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster",
         "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
     ]  # fmt: skip
-    raise typer.Exit(subprocess.call(command, cwd=project.path))  # noqa: S603
+    os.chdir(project.path)
+    # In place of this process, so that whatever stops it stops Dagster.
+    os.execv(command[0], command)  # noqa: S606
 
 
 # -- what the commands share --------------------------------------------------------------------
