@@ -279,10 +279,9 @@ def _make_judged_responses(work: _Work) -> _Result:
 
 def _make_activations(work: _Work) -> _Result:
     from traitvec_core.activations import capture_means, pack
-    from traitvec_core.validation.elicitation import keep_mask
 
     settings = work.settings
-    kept = _kept(work, keep_mask)
+    kept = _kept(work)
     model = work.generator()
     texts = list(zip(kept["prompt"], kept["response"], strict=True))
     means = capture_means(
@@ -412,7 +411,9 @@ def _make_validation_report(work: _Work) -> _Result:
     }, report
 
 
-def _kept(work: _Work, keep_mask: "Callable[[pd.DataFrame, float, float], Any]") -> "pd.DataFrame":
+def _kept(work: _Work) -> "pd.DataFrame":
+    from traitvec_core.validation.elicitation import keep_mask
+
     judged = work.folder.read_responses()
     kept = judged[keep_mask(judged, work.settings.threshold, work.settings.min_coherence)]
     counts = {pole: int((kept["pole"] == pole).sum()) for pole in ("pos", "neg")}

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -78,8 +77,6 @@ OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
 
 def main() -> None:
     """Run the command; what a user can mend is one line, and never a traceback."""
-    # Dagster marks partitioned checks and selections as preview; its version is pinned for that.
-    warnings.filterwarnings("ignore", module=r"dagster(\..*)?")
     try:
         app()
     except TraitvecError as error:

@@ -15,7 +15,7 @@ from traitvec_core.validation.checks import (
     check_definition,
     check_norm,
 )
-from traitvec_core.validation.elicitation import summarise_responses
+from traitvec_core.validation.elicitation import Elicitation, summarise_responses
 from traitvec_core.validation.separation import Separation
 
 __all__ = ["CHECKS", "evaluate", "recommended_vector", "separation_of"]
@@ -45,14 +45,15 @@ def _definition(folder: TraitFolder, settings: ExperimentSettings) -> CheckResul
 
 
 def _contrast(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
-    judged = folder.read_responses()
-    summary = summarise_responses(judged, settings.threshold, settings.min_coherence)
-    return check_contrast(summary, settings.thresholds)
+    return check_contrast(_elicitation(folder, settings), settings.thresholds)
 
 
 def _coverage(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
-    judged = folder.read_responses()
-    return check_coverage(summarise_responses(judged, settings.threshold, settings.min_coherence))
+    return check_coverage(_elicitation(folder, settings))
+
+
+def _elicitation(folder: TraitFolder, settings: ExperimentSettings) -> Elicitation:
+    return summarise_responses(folder.read_responses(), settings.threshold, settings.min_coherence)
 
 
 def _sanity(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
