@@ -1,6 +1,7 @@
 """What the instructions elicited: scores by pole, instruction and question; what is kept."""
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class PoleSummary(BaseModel):
         truncated: Responses cut at the token limit.
         identical: Responses that repeat another one of this pole.
         mean_tokens: Mean response length in tokens.
+        mean_characters: Mean response length in characters.
     """
 
     n: int
@@ -44,6 +46,7 @@ class PoleSummary(BaseModel):
     truncated: int
     identical: int
     mean_tokens: float
+    mean_characters: float
 
 
 class Elicitation(BaseModel):
@@ -54,6 +57,9 @@ class Elicitation(BaseModel):
         negative: The negative pole.
         contrast: Mean trait score, positive − negative, over all scored rows before filtering; None
             when a pole has no score at all.
+        n_pairs: Pairs of a positive and a negative response to the same question, with the same
+            instruction pair and sample; matched by `question_id`.
+        pairs_kept: Pairs of which the filter keeps both responses.
         by_instruction: Mean scores and contrast for each instruction pair.
         by_question: The same for each question.
         questions_kept: Number of questions with a kept response, by pole.
@@ -67,6 +73,8 @@ class Elicitation(BaseModel):
     positive: PoleSummary
     negative: PoleSummary
     contrast: float | None
+    n_pairs: int
+    pairs_kept: int
     by_instruction: list[dict[str, Any]]
     by_question: list[dict[str, Any]]
     questions_kept: dict[str, int]
@@ -102,6 +110,9 @@ def summarise_responses(
 ) -> Elicitation:
     """Summarise judged responses; see `Elicitation`.
 
+    No figure depends on the order of the rows as long as no `question_id` repeats. Where one does,
+    its rows are told apart by their order alone: the k-th positive pairs with the k-th negative.
+
     Args:
         judged: Judged responses of both poles, with `pole` and `question_id`.
         threshold: The filter's trait threshold.
@@ -116,10 +127,13 @@ def summarise_responses(
     summaries = {pole: _summarise_pole(rows) for pole, rows in poles.items()}
     positive, negative = summaries["pos"].mean_trait, summaries["neg"].mean_trait
     kept = frame[frame["kept"]]
+    n_pairs, pairs_kept = _count_pairs(poles["pos"], poles["neg"])
     return Elicitation(
         positive=summaries["pos"],
         negative=summaries["neg"],
         contrast=None if positive is None or negative is None else positive - negative,
+        n_pairs=n_pairs,
+        pairs_kept=pairs_kept,
         by_instruction=_by(frame, "instruction_number", "instruction"),
         by_question=_by(frame, "question_number", "question"),
         questions_kept=_distinct(kept, "question_number"),
@@ -154,7 +168,27 @@ def _summarise_pole(rows: pd.DataFrame) -> PoleSummary:
         truncated=int((rows["finish_reason"] == "length").sum()),
         identical=int(rows["response"].duplicated().sum()),
         mean_tokens=_mean(rows["response_tokens"]) or 0.0,
+        mean_characters=_mean(rows["response"].str.len()) or 0.0,
     )
+
+
+def _count_pairs(positive: pd.DataFrame, negative: pd.DataFrame) -> tuple[int, int]:
+    """Pairs with both responses, and those of them that are kept on both sides."""
+    positives, negatives = _kept_by_pair(positive), _kept_by_pair(negative)
+    pairs = positives.keys() & negatives.keys()
+    return len(pairs), sum(positives[pair] and negatives[pair] for pair in pairs)
+
+
+def _kept_by_pair(rows: pd.DataFrame) -> dict[tuple[str, int], bool]:
+    seen: Counter[str] = Counter()
+    is_kept = {}
+    for question_id, kept in zip(rows["question_id"], rows["kept"], strict=True):
+        # What both sides of a pair share is the id without its pole.
+        question, _, instruction, sample = question_id.rsplit("_", 3)
+        pair = f"{question}_{instruction}_{sample}"
+        is_kept[pair, seen[pair]] = bool(kept)
+        seen[pair] += 1
+    return is_kept
 
 
 def _by(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any]]:
@@ -181,5 +215,6 @@ def _distinct(kept: pd.DataFrame, column: str) -> dict[str, int]:
 
 
 def _mean(values: "pd.Series[Any]") -> float | None:
-    mean = float(values.mean()) if len(values) else math.nan
-    return None if math.isnan(mean) else mean
+    present = values.dropna()
+    # An exact sum: in another order of the rows, the last digit stays too.
+    return math.fsum(present) / len(present) if len(present) else None
