@@ -37,6 +37,7 @@ def main() -> None:
         *_location_load(),
         *_capture_overhead(),
         *_dagster_share(),
+        *_judging(),
     ]
     table = Table("figure", "value", "bar", "met")
     for figure in figures:
@@ -129,6 +130,50 @@ def _dagster_share() -> list[dict[str, Any]]:
 
         ours, bare = _alternate(through_dagster, direct, repeats=3)
     return [_figure("run through Dagster / same stages called directly", ours / bare, 1.25)]
+
+
+def _judging() -> list[dict[str, Any]]:
+    """400 judgements of 100 ms each, 50 at a time, over the ideal of 8 × 100 ms.
+
+    Through OpenAI's SDK to a server in a process of its own; every judgement is on disk at once.
+    """
+    from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.judging import JudgementStore, load_judge
+    from traitvec_core.judging.judge import score_prompts
+
+    with tempfile.TemporaryDirectory() as scratch:
+        port_file, log = Path(scratch) / "port", Path(scratch) / "log"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.providers.server", "--port-file", str(port_file),
+             "--log", str(log), "--latency", "0.1", "--forgets-calls"],
+            cwd=PROJECT,
+        )  # fmt: skip
+        try:
+            while not port_file.exists():
+                time.sleep(0.05)
+            os.environ["OPENAI_API_KEY"] = "sk-of-the-benchmark"
+            os.environ["OPENAI_BASE_URL"] = f"http://127.0.0.1:{port_file.read_text().strip()}/v1"
+            settings = ExperimentSettings(
+                model="embedded", judge_model="gpt-5-mini", max_concurrent_judges=50
+            )
+            store = JudgementStore(Path(scratch) / "judgements.sqlite")
+            judge = load_judge(settings, store, load_model=load_language_model)
+            times = []
+            for repeat in range(REPEATS + 1):
+                prompts = {
+                    f"{repeat}.{i} Rate this. " + "Water runs to the sea. " * 40: ("trait", str(i))
+                    for i in range(400)
+                }
+                started = time.perf_counter()
+                found, _, _ = score_prompts(judge, prompts, store=store)
+                times.append(time.perf_counter() - started)
+                assert all(judgement.status == "ok" for judgement in found.values())
+            store.close()
+        finally:
+            server.terminate()
+            server.wait()
+    # The first imports the SDK.
+    return [_figure("400 judgements of 0.1 s, 50 at once / ideal 0.8 s", min(times[1:]) / 0.8, 1.3)]
 
 
 def _python(code: str) -> None:

@@ -17,7 +17,8 @@ from tests.projects import SmallProject, write_experiment
 
 OF_THE_USER = (
     "DAGSTER_HOME", "TRAITVEC_EXPERIMENTS", "TRAITVEC_EXECUTOR",
-    "HF_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY",
+    "HF_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY",
+    "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL",
 )  # fmt: skip
 
 

@@ -2,19 +2,23 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import yaml
 from dagster import AssetCheckEvaluation
 
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.generation.plan import plan_responses
+from traitvec_core.model_files import model_fingerprint
 from traitvec_core.pipeline import stage_states
-from traitvec_core.provenance import Stage
-from traitvec_core.store import ExperimentFolder, TraitFolder
+from traitvec_core.provenance import Provenance, Stage, stage_key, stage_settings
+from traitvec_core.store import ExperimentFolder, TraitFolder, response_csvs
 from traitvec_dagster.headless import TraitRun, run_trait, select_stages
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.project import Project
@@ -52,6 +56,37 @@ def write_experiment(
         (experiment / trait).mkdir()
         shutil.copy(DEMO / trait / "trait_definition.json", experiment / trait)
     return experiment
+
+
+def put_responses(
+    folder: TraitFolder, settings: ExperimentSettings, texts: Callable[[int], str]
+) -> None:
+    """Write responses as if the model had given them: the n-th row's is `texts(n)`."""
+    definition = folder.definition()
+    planned = plan_responses(folder.name, definition, settings.n_examples)
+    frame = pd.DataFrame(
+        {
+            "question": row.question,
+            "instruction": row.instruction,
+            "prompt": f"{row.instruction}\n\n{row.question}\n",
+            "response": texts(number),
+            "question_id": row.question_id,
+            "prompt_tokens": 40,
+            "response_tokens": 20,
+            "finish_reason": "stop",
+            "pole": row.pole,
+        }
+        for number, row in enumerate(planned)
+    )
+    inputs = {
+        "elicitation": definition.elicitation_hash,
+        "model": model_fingerprint(settings.model, settings.revision),
+    }
+    chosen = stage_settings("responses", settings)
+    key = stage_key("responses", inputs, chosen)
+    metadata = {"model": settings.model, "instruction_role": "system", "resumed_from": 0}
+    made = Provenance(stage="responses", key=key, inputs=inputs, settings=chosen)
+    folder.commit("responses", response_csvs(frame, "raw_"), metadata, made)
 
 
 def demo_definition(trait: str = "refusal") -> dict[str, Any]:

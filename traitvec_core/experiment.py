@@ -1,19 +1,24 @@
 """What an experiment is: one optional `experiment.yaml`, one pydantic model."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.trait import check_name
 
 __all__ = [
     "ExperimentSettings",
+    "JudgePrice",
     "NormThreshold",
     "Sampling",
     "Thresholds",
     "VectorMethod",
+    "check_address",
     "infer_model",
     "parse_experiment",
     "scaffold_experiment",
@@ -31,7 +36,10 @@ _MODEL_OF_PREFIX = {
 
 class _Strict(BaseModel):
     # Unknown keys are errors: a misspelt threshold must not silently leave the default in force.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Inputs stay out of messages: an address may hold a password.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class Sampling(_Strict):
@@ -71,6 +79,34 @@ class NormThreshold(_Strict):
         return self
 
 
+class JudgePrice(_Strict):
+    """Price of a judge, in US dollars per million tokens.
+
+    Attributes:
+        input: What it reads.
+        output: What it writes, thinking included.
+        cached: What it reads from its cache; as `input` when not given.
+        batch: What a batch costs, as a share of the price.
+    """
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+    batch: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def usd(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
+        """Return the dollars for one call.
+
+        Args:
+            tokens_in: Tokens read, cached ones included.
+            tokens_out: Tokens written.
+            cached: How many of `tokens_in` came from the cache.
+        """
+        of_cache = self.input if self.cached is None else self.cached
+        millions = (tokens_in - cached) * self.input + cached * of_cache + tokens_out * self.output
+        return millions / 1e6
+
+
 class Thresholds(_Strict):
     """What the asset checks hold; section 7 of the design.
 
@@ -79,12 +115,15 @@ class Thresholds(_Strict):
         contrast_warning: Below `contrast` but not below this only warns.
         accuracy: Held-out probe accuracy that must be exceeded.
         norm: Range of the recommended vector's norm.
+        agreement: Share of the sample that a second judge, or a person, puts on the same side of
+            `threshold`; below it the check warns.
     """
 
     contrast: Annotated[float, Field(ge=0, le=100)] = 40.0
     contrast_warning: Annotated[float, Field(ge=0, le=100)] = 20.0
     accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
     norm: NormThreshold = NormThreshold()
+    agreement: Annotated[float, Field(ge=0, le=1)] = 0.85
 
     @model_validator(mode="after")
     def _ordered(self) -> "Thresholds":
@@ -100,7 +139,20 @@ class ExperimentSettings(_Strict):
 
     Attributes:
         model: Hugging Face id, local folder, or `embedded` (the small model that ships).
-        judge_model: The model that scores responses; `embedded` or a Hugging Face id.
+        judge_model: The model that scores responses: `gpt-…`, `claude-…`, a Hugging Face id,
+            `embedded`, or a model of the server at `judge_base_url`.
+        judge_provider: Who serves the judge: `openai` (also any server that speaks its language),
+            `anthropic`, `local`; `auto` follows from the name and the address.
+        judge_base_url: Address of an OpenAI-compatible server (vLLM, Ollama, llama.cpp).
+        judge_mode: `live` asks one by one; `batch` hands all to the provider at once, which costs
+            half and takes up to a day.
+        judge_timeout_s: Longest time that one call may take.
+        max_judge_usd: What the experiment may spend on judgements, in all its runs together.
+        judge_prices: Prices of models that the shipped table lacks, or has wrong.
+        also_judge: Other traits of the experiment whose rubric is put to every response too.
+        second_judge: A model that scores a sample again, to see how far the judge can be trusted.
+        judge_repeats: How often the judge scores that sample again, to see its own noise.
+        agreement_sample: Responses in that sample.
         revision: Git revision of `model` on the hub.
         dtype: `auto` is bfloat16 on hardware that has it and float32 on a CPU.
         n_examples: Responses per pole, spread evenly over instructions and questions.
@@ -118,7 +170,17 @@ class ExperimentSettings(_Strict):
 
     description: str = ""
     model: str
-    judge_model: str = "gpt-5-mini"
+    judge_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
+    judge_provider: Literal["auto", "openai", "anthropic", "local"] = "auto"
+    judge_base_url: str | None = None
+    judge_mode: Literal["live", "batch"] = "live"
+    judge_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    max_judge_usd: Annotated[float, Field(ge=0)] | None = None
+    judge_prices: dict[str, JudgePrice] = Field(default_factory=dict)
+    also_judge: tuple[str, ...] = ()
+    second_judge: Annotated[str, Field(min_length=1)] | None = None
+    judge_repeats: Annotated[int, Field(ge=0, le=20)] = 0
+    agreement_sample: Annotated[int, Field(ge=3, le=100_000)] = 50
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
@@ -144,6 +206,28 @@ class ExperimentSettings(_Strict):
             raise ValueError("layers are distinct numbers from 0 (embeddings) to the last block")
         return layers
 
+    @field_validator("judge_base_url")
+    @classmethod
+    def _address_is_plain(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        check_address(address)
+        return address.rstrip("/")
+
+    @field_validator("also_judge")
+    @classmethod
+    def _also_judge_names_traits(cls, traits: tuple[str, ...]) -> tuple[str, ...]:
+        for trait in traits:
+            try:
+                check_name("trait", trait)
+            except TraitvecError as error:
+                raise ValueError(str(error)) from None
+            if trait in {"trait", "coherence", "judge"}:
+                raise ValueError(f"a trait called {trait!r} would take the place of other columns")
+        if len(set(traits)) < len(traits):
+            raise ValueError("a trait is named twice")
+        return traits
+
     @field_validator("methods")
     @classmethod
     def _methods_are_distinct(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,6 +236,29 @@ class ExperimentSettings(_Strict):
         if len(set(methods)) < len(methods):
             raise ValueError("a method is named twice")
         return methods
+
+
+def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
+    """Raise if an address cannot be used, or holds what must not be recorded.
+
+    Args:
+        address: A server's address.
+        key_name: The variable that its key belongs into.
+
+    Raises:
+        ValueError: Says why, without the address.
+    """
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_usable = is_usable and parts.port != 0 and not re.search(r"\s", address)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # The address is recorded in many places.
+        raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
 
 
 def infer_model(experiment: str) -> str | None:
@@ -238,6 +345,12 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
 # scale: separation          # length of a vector: separation | raw | unit
 # sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
+# judge_base_url: http://127.0.0.1:8000/v1   # a server of your own: vLLM, Ollama, llama.cpp
+# judge_mode: live           # batch: half the price, up to a day
+# max_judge_usd: 5           # what this experiment may spend on judgements
+# max_concurrent_judges: 20
+# second_judge: claude-haiku-4-5   # scores a sample again: is the judge right?
+# also_judge: []             # other traits whose rubric is put to every response too
 # thresholds:
 #   contrast: 40             # passes above this …
 #   contrast_warning: 20     # … warns down to this, fails below

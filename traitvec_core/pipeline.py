@@ -4,14 +4,18 @@
 """
 
 import json
+import os
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.failures import KEY_NAMES, redacted
 from traitvec_core.model_files import model_fingerprint
 from traitvec_core.provenance import (
     STAGES,
@@ -27,12 +31,22 @@ from traitvec_core.store import TraitFolder, dump_json, dump_tensor, response_cs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from traitvec_core.judging.judge import JudgedResponses
+    from traitvec_core.judging.judgement_store import JudgementStore, Origin
     from traitvec_core.language_model import LanguageModel
+    from traitvec_core.trait import TraitDefinition
 
 __all__ = ["Made", "Workbench", "make", "stage_states"]
 
-State = Literal["fresh", "stale", "missing", "broken"]
-Progress = Callable[[Stage, int, int], None]
+State = Literal["fresh", "partial", "stale", "missing", "broken"]
+
+
+class Progress(Protocol):
+    """Told how far a stage is."""
+
+    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        """Take note; `note` is what there is to say besides the count."""
+        ...
 
 
 @dataclass
@@ -41,11 +55,13 @@ class Workbench:
 
     Attributes:
         load_model: From name, revision and dtype to a loaded model; hand in a cache to share one.
-        progress: Called with the stage, what is done and the total.
+        progress: Called with the stage, what is done, the total, and perhaps a note.
+        say: Told what else a user should know while it happens.
     """
 
     load_model: "Callable[[str, str | None, str], LanguageModel] | None" = None
-    progress: Progress = field(default=lambda stage, done, total: None)
+    progress: Progress = field(default=lambda stage, done, total, note="": None)
+    say: Callable[[str], None] = field(default=lambda text: None)
 
     def model(self, name: str, revision: str | None, dtype: str) -> "LanguageModel":
         """Return a loaded model."""
@@ -87,12 +103,13 @@ def make(
     chosen = stage_settings(stage, settings)
     key = stage_key(stage, inputs, chosen)
     before = folder.provenance(stage)
-    if before is not None and before.key == key and folder.is_intact(before):
+    if _is_whole(before, key) and folder.is_intact(before):
         return Made(before, is_reused=True)
     provenance = Provenance(stage=stage, key=key, inputs=inputs, settings=chosen)
     work = _Work(folder, settings, bench or Workbench(), provenance)
     started = time.monotonic()
-    files, metadata = _MAKERS[stage](work)
+    with _no_key_in_tracebacks():
+        files, metadata = _MAKERS[stage](work)
     provenance.cost.seconds = round(time.monotonic() - started, 3)
     done = folder.commit(stage, files, metadata, provenance)
     folder.journal(stage, key).remove()
@@ -102,7 +119,9 @@ def make(
 def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stage, State]:
     """Tell of every stage whether it is fresh, stale or missing, by hashes alone.
 
-    A stage behind one that is not fresh is stale at best. `broken` is a definition with problems.
+    A stage behind one that is not fresh is stale at best. `partial` is one that could not finish
+    all of its work (a spent budget, a server that failed) and goes on with it in the next run.
+    `broken` is a definition with problems.
     """
     states: dict[Stage, State] = {}
     upstream_fresh = True
@@ -128,11 +147,30 @@ def _state(
         key = stage_key(stage, _inputs(stage, folder, settings), stage_settings(stage, settings))
     except TraitvecError:
         return "stale"
-    return (
-        "fresh"
-        if upstream_fresh and provenance.key == key and folder.is_intact(provenance)
-        else "stale"
-    )
+    if not (upstream_fresh and provenance.key == key and folder.is_intact(provenance)):
+        return "stale"
+    return "fresh" if provenance.is_complete else "partial"
+
+
+@contextmanager
+def _no_key_in_tracebacks() -> Iterator[None]:
+    """Whatever breaks, and whatever it says: tracebacks are kept, and keys must not be in them."""
+    try:
+        yield
+    except TraitvecError:
+        raise
+    except Exception as error:
+        whole = "".join(traceback.format_exception(error))
+        keys = [os.environ.get(name, "").strip() for name in KEY_NAMES]
+        if not any(key and key in whole for key in keys):
+            raise
+        said = f"{type(error).__name__}: {redacted(str(error))}"
+        # What it was raised from holds the key perhaps, and is left out.
+        raise RuntimeError(said).with_traceback(error.__traceback__) from None
+
+
+def _is_whole(provenance: Provenance | None, key: str) -> TypeGuard[Provenance]:
+    return provenance is not None and provenance.key == key and provenance.is_complete
 
 
 def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
@@ -154,13 +192,10 @@ def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> 
             "model": model_fingerprint(settings.model, settings.revision),
         }
     if stage == "judged_responses":
-        from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
-
         return {
             "responses": content("responses"),
             "rubric": folder.definition().rubric_hash,
-            "coherence_rubric": content_hash(COHERENCE_RUBRIC),
-            "judge": model_fingerprint(settings.judge_model),
+            **_judging_inputs(folder, settings),
         }
     if stage == "activations":
         return {
@@ -177,6 +212,33 @@ def _inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> 
     raise ValueError(f"{stage} is not made from anything")
 
 
+def _judging_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    from traitvec_core.judging.load import judge_fingerprint
+    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+
+    found = {
+        "coherence_rubric": content_hash(COHERENCE_RUBRIC),
+        "judge": judge_fingerprint(settings),
+    }
+    if settings.second_judge is not None:
+        found["second_judge"] = judge_fingerprint(settings, settings.second_judge)
+    for name, other in _also_judged(folder, settings).items():
+        found[f"rubric of {name}"] = other.rubric_hash
+    human = folder.human_scores()
+    if human is not None:
+        found["human_scores"] = content_hash(human)
+    return found
+
+
+def _also_judged(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":
+    """The other traits whose rubrics are put to this trait's responses."""
+    return {
+        name: folder.sibling(name).definition()
+        for name in settings.also_judge
+        if name != folder.name
+    }
+
+
 @dataclass(frozen=True)
 class _Work:
     folder: TraitFolder
@@ -186,6 +248,10 @@ class _Work:
 
     def generator(self) -> "LanguageModel":
         return self.bench.model(self.settings.model, self.settings.revision, self.settings.dtype)
+
+    def judge(self, name: str) -> "LanguageModel":
+        same = name == self.settings.model
+        return self.bench.model(name, self.settings.revision if same else None, self.settings.dtype)
 
     @property
     def cost(self) -> Cost:
@@ -242,39 +308,122 @@ def _make_responses(work: _Work) -> _Result:
 
 
 def _make_judged_responses(work: _Work) -> _Result:
-    from traitvec_core.judging import check_judge, judge_responses, load_judge
+    from traitvec_core.judging.judge import judge_responses
+    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
+    from traitvec_core.judging.load import load_judge
 
-    settings = work.settings
-    responses = work.folder.read_responses("responses")
-    journal = work.folder.journal("judged_responses", work.provenance.key)
-    finished = journal.rows()
-    done, total = len(finished), 2 * len(responses)
+    settings, folder = work.settings, work.folder
+    definition = folder.definition()
+    responses = folder.read_responses("responses")
+    origin = Origin(folder.experiment, folder.name)
+    also = _also_judged(folder, settings)
 
-    def keep(rows: list[dict[str, Any]]) -> None:
-        nonlocal done
-        journal.append(rows)
-        done += len(rows)
-        work.bench.progress("judged_responses", min(done, total), total)
+    def progress(done: int, total: int, paid: Cost) -> None:
+        note = f"${paid.usd:.4f}" if paid.usd else ""
+        work.bench.progress("judged_responses", done, total, note)
 
-    check_judge(settings.judge_model)
-    same = settings.judge_model == settings.model
-    model = work.bench.model(
-        settings.judge_model, settings.revision if same else None, settings.dtype
-    )
-    judge = load_judge(settings.judge_model, model)
-    judged = judge_responses(
-        judge, work.folder.definition(), responses, finished=finished, on_batch=keep
-    )
-    # Equal and empty responses are not judged one by one, so the count may end short of the total.
-    if done < total:
-        work.bench.progress("judged_responses", total, total)
-    work.cost.tokens_in = int(judged.attrs["judge_tokens"])
-    return response_csvs(judged, ""), {
-        "judge_model": judge.name,
-        "resumed_from": len(finished),
-        "trait_status": judged["judge_status"].value_counts().to_dict(),
-        "coherence_status": judged["coherence_status"].value_counts().to_dict(),
+    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
+        judge = load_judge(
+            settings, store, load_model=work.judge, experiment=folder.experiment,
+            say=work.bench.say,
+        )  # fmt: skip
+        judged = judge_responses(
+            judge, definition, responses, store=store, origin=origin, also=also,
+            is_about_refusing=_is_about_refusing(folder.name, definition), on_progress=progress,
+        )  # fmt: skip
+        compared = _compared(work, judged, store, origin)
+        spent_usd = store.spent_usd(folder.experiment)
+    work.provenance.cost = judged.cost
+    work.provenance.is_complete = not judged.unfinished
+    table = judged.table
+    reasons = {
+        name: table.loc[table[column] != "", column].value_counts().to_dict()
+        for name, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
     }
+    return response_csvs(table, ""), {
+        "judge_model": judge.name,
+        "judge": json.loads(judge.identity),
+        "judge_mode": settings.judge_mode,
+        "trait_status": table["judge_status"].value_counts().to_dict(),
+        "coherence_status": table["coherence_status"].value_counts().to_dict(),
+        "missing_reasons": reasons,
+        "also_judged": sorted(also),
+        "asked_now": judged.n_asked,
+        "paid_now": judged.paid.model_dump(mode="json"),
+        "unfinished": judged.unfinished,
+        "experiment_spent_usd": round(spent_usd, 6),
+        "compared": compared,
+    }
+
+
+def _is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
+    """Whether a judge that answers REFUSAL speaks of the trait itself."""
+    return any("refus" in text.lower() for text in (name, definition.name))
+
+
+def _compared(
+    work: _Work, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
+) -> list[dict[str, Any]]:
+    """The judge's scores of a sample beside a second judge's, people's and its own."""
+    from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
+    from traitvec_core.judging.judge import score_prompts
+    from traitvec_core.judging.load import load_judge
+    from traitvec_core.judging.reading import ANSWERED_REFUSAL
+    from traitvec_core.trait import fill_rubric
+
+    settings, table = work.settings, judged.table
+    rubric = work.folder.definition().eval_prompt
+    sample = agreement_sample(table, settings.agreement_sample)
+    prompts = [
+        fill_rubric(rubric, row["question"], row["response"]) for row in sample.to_dict("records")
+    ]
+    sources = {
+        prompt: ("trait", name) for prompt, name in zip(prompts, sample["question_id"], strict=True)
+    }
+
+    def again(model: str | None, repeat: int) -> list[list[Any]]:
+        judge = load_judge(
+            settings, store, name=model, load_model=work.judge, experiment=origin.experiment,
+            say=work.bench.say,
+        )  # fmt: skip
+        found, paid, n_asked = score_prompts(
+            judge, sources, store=store, origin=origin, repeat=repeat
+        )
+        judged.paid = judged.paid + paid
+        judged.n_asked += n_asked
+        for judgement in found.values():
+            judged.cost = judged.cost + Cost(
+                tokens_in=judgement.tokens_in, tokens_out=judgement.tokens_out, usd=judgement.usd
+            )
+            if not judgement.is_final:
+                judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
+        is_refusing = _is_about_refusing(work.folder.name, work.folder.definition())
+        second = [
+            # As in the table: for a trait that is about refusing, the word is the highest score.
+            100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
+            for judgement in (found[prompt] for prompt in prompts)
+        ]
+        return [
+            list(row)
+            for row in zip(sample["question_id"], sample["trait_score"], second, strict=True)
+        ]
+
+    compared = []
+    if settings.second_judge is not None:
+        compared.append({"with": settings.second_judge, "scores": again(settings.second_judge, 0)})
+    if settings.judge_repeats:
+        repeats = [row for k in range(settings.judge_repeats) for row in again(None, k + 1)]
+        compared.append({"with": "itself, asked again", "scores": repeats})
+    human = work.folder.human_scores()
+    if human is not None:
+        where = shown(work.folder.human_scores_path)
+        scores = parse_human_scores(human, where, set(table["question_id"]))
+        rated = table[table["question_id"].isin(scores)]
+        pairs = zip(rated["question_id"], rated["trait_score"], strict=True)
+        compared.append(
+            {"with": "human scores", "scores": [[name, x, scores[name]] for name, x in pairs]}
+        )
+    return compared
 
 
 def _make_activations(work: _Work) -> _Result:
@@ -400,6 +549,7 @@ def _make_validation_report(work: _Work) -> _Result:
         definition=work.folder.definition(),
         settings=work.settings,
         judged=judged,
+        judging=work.folder.metadata("judged_responses"),
         captured=work.folder.metadata("activations"),
         extracted=work.folder.metadata("vectors"),
         activations=work.folder.read_activations(),

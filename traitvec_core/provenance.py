@@ -36,20 +36,23 @@ STAGES: tuple[Stage, ...] = (
 STAGE_VERSIONS: dict[Stage, str] = {
     "definition": "1",
     "responses": "1",
-    "judged_responses": "1",
+    "judged_responses": "2",
     "activations": "1",
     "vectors": "1",
-    "validation_report": "1",
+    "validation_report": "2",
 }
 
-# What pydantic's `include` takes: batch size and concurrency are absent, since no result depends on
-# them.
+# What pydantic's `include` takes. Batch size, concurrency, prices and the mode of judging are not
+# here: no result depends on them.
 _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
     "definition": {},
     "responses": dict.fromkeys(
         ("model", "revision", "dtype", "n_examples", "instruction_role", "sampling"), True
     ),
-    "judged_responses": {"judge_model": True},
+    "judged_responses": {
+        **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url", "also_judge"), True),
+        **dict.fromkeys(("second_judge", "judge_repeats", "agreement_sample"), True),
+    },
     "activations": dict.fromkeys(
         ("model", "revision", "dtype", "threshold", "min_coherence"), True
     ),
@@ -76,12 +79,22 @@ def library_versions() -> tuple[tuple[str, str], ...]:
 
 
 class Cost(BaseModel):
-    """What a stage spent."""
+    """What a stage spent; dollars are None where a price is not known."""
 
     seconds: float = 0.0
     tokens_in: int = 0
     tokens_out: int = 0
-    usd: float = 0.0
+    usd: float | None = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both together."""
+        is_known = self.usd is not None and other.usd is not None
+        return Cost(
+            seconds=self.seconds + other.seconds,
+            tokens_in=self.tokens_in + other.tokens_in,
+            tokens_out=self.tokens_out + other.tokens_out,
+            usd=(self.usd or 0.0) + (other.usd or 0.0) if is_known else None,
+        )
 
 
 class Provenance(BaseModel):
@@ -97,6 +110,7 @@ class Provenance(BaseModel):
         versions: Python and library versions.
         created_at: When it was finished, UTC.
         cost: Seconds, tokens and dollars spent.
+        is_complete: False when some of the work failed in a way that another run may mend.
     """
 
     stage: Stage
@@ -108,6 +122,7 @@ class Provenance(BaseModel):
     versions: dict[str, str] = Field(default_factory=lambda: dict(library_versions()))
     created_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     cost: Cost = Field(default_factory=Cost)
+    is_complete: bool = True
 
 
 def content_hash(data: bytes | str) -> str:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 DEFINITION_FILE = "trait_definition.json"
+HUMAN_SCORES_FILE = "human_scores.csv"
 METADATA_FILE: dict[Stage, str] = {
     "responses": "responses/generation_metadata.json",
     "judged_responses": "responses/judging_metadata.json",
@@ -41,7 +42,6 @@ METADATA_FILE: dict[Stage, str] = {
     "vectors": "vectors/manifest.json",
     "validation_report": "validation/report.json",
 }
-_SCORES = ("trait_score", "coherence_score")
 _COUNTS = ("prompt_tokens", "response_tokens")
 # No single write takes this long.
 _LEFTOVER_AGE_S = 3600
@@ -89,6 +89,11 @@ class TraitFolder:
         self.experiment = experiment.name
         self.path = experiment / self.name
         self.definition_path = self.path / DEFINITION_FILE
+        self.human_scores_path = self.path / HUMAN_SCORES_FILE
+
+    def sibling(self, name: str) -> "TraitFolder":
+        """Another trait of the same experiment."""
+        return TraitFolder(self.path.parent, name)
 
     # -- the definition -----------------------------------------------------------------------
 
@@ -116,6 +121,17 @@ class TraitFolder:
     def definition(self) -> TraitDefinition:
         """Read and check the definition."""
         return parse_definition(self.read_definition_bytes(), shown(self.definition_path))
+
+    def human_scores(self) -> bytes | None:
+        """Return the table of people's scores, or None when there is none."""
+        try:
+            return self.human_scores_path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TraitvecError(
+                f"{shown(self.human_scores_path)} cannot be read: {error.strerror}"
+            ) from None
 
     # -- what a stage made --------------------------------------------------------------------
 
@@ -347,7 +363,7 @@ def parse_csv(data: bytes) -> "pd.DataFrame":
     records = list(rows)
     frame = pd.DataFrame(records, columns=list(rows.fieldnames or ()), dtype=object)
     for name in frame.columns:
-        if name in _SCORES:
+        if name.endswith("_score"):
             frame[name] = pd.to_numeric(frame[name], errors="raise").astype("float64")
         elif name in _COUNTS:
             frame[name] = pd.to_numeric(frame[name], errors="raise").astype("int64")

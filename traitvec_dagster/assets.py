@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.load import JudgeChoice
+from traitvec_core.judging.models import Provider
 from traitvec_core.pipeline import make
 from traitvec_core.provenance import STAGE_VERSIONS, STAGES, Stage, content_hash
 from traitvec_core.store import TraitFolder
@@ -37,12 +39,13 @@ _DESCRIPTION: dict[Stage, str] = {
 _KINDS: dict[Stage, set[str]] = {
     "definition": {"json"},
     "responses": {"huggingface", "csv"},
-    "judged_responses": {"huggingface", "csv"},
+    "judged_responses": {"csv"},
     "activations": {"pytorch"},
     "vectors": {"pytorch", "scikitlearn"},
     "validation_report": {"html"},
 }
-_ON_GPU: tuple[Stage, ...] = ("responses", "judged_responses", "activations")
+_ON_GPU: tuple[Stage, ...] = ("responses", "activations")
+_KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
 # The same wish in the words of each engine; those that do not apply ignore it.
 _GPU_TAGS = {
     "dagster-ray/config": {"num_gpus": 1},
@@ -101,18 +104,29 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
 
 
 def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]:
-    on_gpu = stage in _ON_GPU
+    judge = _judge_provider(graph) if stage == "judged_responses" else None
+    # A judge behind an API may take a day; it must not keep a GPU from others.
+    on_gpu = stage in _ON_GPU or judge == "local"
     return dg.asset(
         key=graph.key(stage),
         group_name=graph.group,
         partitions_def=graph.partitions,
         deps=[graph.key(upstream) for upstream in _UPSTREAM[stage]],
         description=_DESCRIPTION[stage],
-        kinds=_KINDS[stage],
+        kinds=_KINDS[stage] | ({_KIND_OF_JUDGE[judge]} if judge else set()),
         code_version=STAGE_VERSIONS[stage],
         pool="gpu" if on_gpu else None,
         op_tags=_GPU_TAGS if on_gpu else None,
     )
+
+
+def _judge_provider(graph: Graph) -> Provider:
+    """Who judges, as experiment.yaml says when the code location is loaded."""
+    try:
+        return JudgeChoice(graph.folder.settings()).provider
+    except TraitvecError:
+        # Each run says what is wrong with the file.
+        return "local"
 
 
 def _definition_version(folder: TraitFolder, data: bytes) -> str:

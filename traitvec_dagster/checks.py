@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.provenance import Stage
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.resources import SettingsOverrides
@@ -15,6 +16,7 @@ CHECKED_STAGE: dict[str, Stage] = {
     "definition": "definition",
     "contrast": "judged_responses",
     "coverage": "judged_responses",
+    "agreement": "judged_responses",
     "sanity": "activations",
     "norm": "vectors",
     "accuracy": "vectors",
@@ -26,6 +28,7 @@ _DESCRIPTION = {
     "definition": "The definition can be used; every problem is listed.",
     "contrast": "Mean trait score, positive − negative, over all scored rows before filtering.",
     "coverage": "The filter leaves enough of both poles, of every question and instruction.",
+    "agreement": "A second judge, people, and the judge itself decide as the judge did.",
     "sanity": "Activations are finite, of both poles, and of the model's shape.",
     "norm": "The recommended vector's norm lies in the experiment's range.",
     "accuracy": "A probe tells the poles apart on questions that it has not seen.",
@@ -33,8 +36,18 @@ _DESCRIPTION = {
 
 
 def build_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
-    """Build the checks of one experiment."""
-    return [_build_check(graph, name) for name in CHECKED_STAGE]
+    """Build the checks that one experiment asks for."""
+    names = [name for name in CHECKED_STAGE if name != "agreement" or _is_judge_compared(graph)]
+    return [_build_check(graph, name) for name in names]
+
+
+def _is_judge_compared(graph: Graph) -> bool:
+    try:
+        settings = graph.folder.settings()
+    except TraitvecError:
+        # Each run says what is wrong with the file.
+        return False
+    return is_judge_compared(settings, map(graph.folder.trait, graph.folder.traits()))
 
 
 def _build_check(graph: Graph, name: str) -> dg.AssetChecksDefinition:

@@ -4,35 +4,40 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from traitvec_core.embedded import EMBEDDED_MODEL
-from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import infer_model, scaffold_experiment
 from traitvec_core.judging import check_judge
-from traitvec_core.pipeline import stage_states
-from traitvec_core.provenance import STAGES, Stage
+from traitvec_core.provenance import STAGES
 from traitvec_core.store import (
     DEFINITION_FILE,
     ExperimentFolder,
-    TraitFolder,
     list_experiments,
     shown,
     write_atomically,
 )
 from traitvec_core.trait import scaffold_definition
-from traitvec_dagster.checks import CHECKED_STAGE
+from traitvec_dagster.cli_judging import estimate, judgements
 from traitvec_dagster.project import Project
+from traitvec_dagster.status import print_checks, print_next, print_run, status_of, status_table
+from traitvec_dagster.terminal import (
+    ExperimentName,
+    Root,
+    chosen_traits,
+    complain,
+    err,
+    experiment_folder,
+    live_progress,
+    note_retirement,
+    out,
+    read_layers,
+    read_overrides,
+)
 
 __all__ = ["main"]
 
@@ -44,34 +49,8 @@ app = typer.Typer(
     " with.\n\nStart with `traitvec new-experiment mine` and `traitvec new-trait --experiment mine"
     " --trait sycophancy --example`, then `traitvec check` and `traitvec run`.",
 )
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
-if not out.is_terminal:
-    # A log has no edge to fold tables at.
-    out = Console(soft_wrap=True, width=120)
-
-_MARK = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
-# What `run` shows of a check beside its verdict.
-_SHOWN_FIGURE = {
-    "contrast": ("contrast", ".1f"),
-    "norm": ("vector_norm", ".1f"),
-    "accuracy": ("held_out_accuracy", ".3f"),
-}
-_STATE = {
-    "fresh": "[green]fresh[/]",
-    "stale": "[yellow]stale[/]",
-    "missing": "[dim]missing[/]",
-    "broken": "[red]BROKEN[/]",
-}
-
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--experiments-dir",
-        help="Folder of the experiments. Default: $TRAITVEC_EXPERIMENTS, else ./experiments",
-    ),
-]
-ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the experiment.")]
+app.command("estimate")(estimate)
+app.add_typer(judgements, name="judgements")
 OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
 
 
@@ -80,7 +59,7 @@ def main() -> None:
     try:
         app()
     except TraitvecError as error:
-        _complain(error)
+        complain(error)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted; what was finished is kept, and the same command goes on from there")
@@ -101,7 +80,13 @@ def new_experiment(
             " name stands for (gemma_2b_…, gemma_9b_…, llama_8b_…), else 'embedded'."
         ),
     ] = None,
-    judge_model: Annotated[str, typer.Option(help="Model that scores responses.")] = "embedded",
+    judge_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that scores responses: gpt-…, claude-…, a Hugging Face id, 'embedded'."
+            " Default: 'embedded' for the embedded model, else gpt-5-mini."
+        ),
+    ] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     experiments_dir: Root = None,
 ) -> None:
@@ -112,10 +97,9 @@ def new_experiment(
             f"{shown(folder.settings_path)} exists already; edit it, or choose another name"
         )
     chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
-    write_atomically(
-        folder.settings_path, scaffold_experiment(chosen, judge_model, description).encode()
-    )
-    folder.settings()
+    judge = judge_model or (EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini")
+    write_atomically(folder.settings_path, scaffold_experiment(chosen, judge, description).encode())
+    note_retirement(folder.settings())
     out.print(f"wrote {shown(folder.settings_path)}")
     out.print(f"next: traitvec new-trait --experiment {name} --trait my_trait")
 
@@ -132,7 +116,7 @@ def new_trait(
     experiments_dir: Root = None,
 ) -> None:
     """Write a trait definition: a form to fill in, or a worked example."""
-    folder = _experiment(Project(experiments_dir), experiment).trait(trait)
+    folder = experiment_folder(Project(experiments_dir), experiment).trait(trait)
     if folder.definition_path.exists() and not force:
         raise TraitvecError(f"{shown(folder.definition_path)} exists already; --force replaces it")
     text = scaffold_definition(trait, description, example=example)
@@ -147,14 +131,15 @@ def new_trait(
 @app.command()
 def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: Root = None) -> None:
     """Check an experiment's settings and definitions; every problem at once, with the mend."""
-    folder = _experiment(Project(experiments_dir), experiment)
+    folder = experiment_folder(Project(experiments_dir), experiment)
     problems = 0
     try:
         settings = folder.settings()
         out.print(f"{shown(folder.path)}: model {settings.model}, judge {settings.judge_model}")
-        check_judge(settings.judge_model)
+        note_retirement(settings)
+        check_judge(settings)
     except TraitvecError as error:
-        problems += _complain(error)
+        problems += complain(error)
     names = [folder.trait(trait).name] if trait else _trait_folders(folder)
     if not names:
         raise TraitvecError(
@@ -165,7 +150,7 @@ def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: R
         try:
             definition = folder.trait(name).definition()
         except TraitvecError as error:
-            problems += _complain(error)
+            problems += complain(error)
             continue
         counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
         out.print(f"{escape(name)}: [green]ok[/] ({counts})")
@@ -212,8 +197,8 @@ def run(
     from traitvec_dagster import headless
 
     project = Project(experiments_dir)
-    folder = _experiment(project, experiment)
-    overrides = _overrides(
+    folder = experiment_folder(project, experiment)
+    overrides = read_overrides(
         {
             "model": gen_model,
             "judge_model": judge_model,
@@ -222,14 +207,15 @@ def run(
             "max_concurrent_judges": max_concurrent_judges,
             "threshold": threshold,
             "methods": [name.strip() for name in methods.split(",")] if methods else None,
-            "layers": _layers(layers),
+            "layers": read_layers(layers),
         },
         set_ or [],
     )
     # Before anything is started: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
-    check_judge(settings.judge_model)
-    traits = _chosen_traits(folder, trait)
+    check_judge(settings)
+    note_retirement(settings)
+    traits = chosen_traits(folder, trait)
     chosen = headless.select_stages(project, experiment, select)
     instance = project.instance()
     for run_id in headless.close_dead_runs(instance):
@@ -237,15 +223,15 @@ def run(
     started = time.monotonic()
     runs = []
     for name in traits:
-        with _progress(name):
+        with live_progress(name):
             result = headless.run_trait(
                 project, instance, experiment, name, select=chosen, overrides=overrides
             )
         runs.append(result)
-        _print_run(result)
+        print_run(result)
     out.print()
-    _print_table(folder, traits, overrides)
-    _print_next(project, folder, traits, time.monotonic() - started, runs)
+    print_checks(folder, traits, overrides)
+    print_next(project, folder, traits, time.monotonic() - started, runs)
     if not all(result.is_good for result in runs):
         raise typer.Exit(1)
 
@@ -265,12 +251,12 @@ def status(
         raise TraitvecError(
             f"no experiments under {project.experiments}; `traitvec new-experiment NAME` makes one"
         )
-    found = {name: _status_of(_experiment(project, name)) for name in names}
+    found = {name: status_of(experiment_folder(project, name)) for name in names}
     if as_json:
         print(json.dumps(found, indent=2))  # noqa: T201  # for machines, not for the terminal
         return
     for name, traits in found.items():
-        out.print(_status_table(name, traits))
+        out.print(status_table(name, traits))
 
 
 @app.command()
@@ -313,267 +299,7 @@ def ui(
     os.execv(command[0], command)  # noqa: S606
 
 
-# -- what the commands share --------------------------------------------------------------------
-
-
-def _experiment(project: Project, name: str) -> ExperimentFolder:
-    folder = ExperimentFolder(project.experiments, name)
-    if not folder.path.is_dir():
-        there = list_experiments(project.experiments)
-        known = f"there are: {', '.join(there)}" if there else "there are none yet"
-        raise TraitvecError(
-            f"there is no experiment {name!r} under {project.experiments} ({known});"
-            f" `traitvec new-experiment {name}` makes it"
-        )
-    return folder
-
-
 def _trait_folders(folder: ExperimentFolder) -> list[str]:
     """Every folder that has a definition, whatever its name, or results without one."""
     signs = (DEFINITION_FILE, "responses", "vectors")
     return sorted({path.parent.name for sign in signs for path in folder.path.glob(f"*/{sign}")})
-
-
-def _chosen_traits(folder: ExperimentFolder, wanted: str | None) -> list[str]:
-    there = folder.traits()
-    if wanted is None:
-        raise TraitvecError(
-            "name what to run: --trait NAME, --traits a,b,c or --traits all"
-            + (f" (there are: {', '.join(there[:20])})" if there else "")
-        )
-    if wanted.strip() == "all":
-        if not there:
-            raise TraitvecError(
-                f"{shown(folder.path)} has no trait; `traitvec new-trait` makes one"
-            )
-        return there
-    names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
-    for name in names:
-        folder.trait(name).read_definition_bytes()
-    if not names:
-        raise TraitvecError("--trait names nothing")
-    return names
-
-
-def _layers(text: str | None) -> Any:
-    if text is None or text.strip() == "all":
-        return text
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise TraitvecError(f"--layers {text!r}: give numbers such as 5,10,16, or 'all'") from None
-
-
-def _overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
-    import yaml
-
-    overrides = {name: value for name, value in flags.items() if value is not None}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name.strip():
-            raise TraitvecError(f"--set {assignment!r}: write --set name=value")
-        try:
-            overrides[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise TraitvecError(f"--set {assignment!r}: the value cannot be read") from None
-    return overrides
-
-
-def _complain(error: TraitvecError) -> int:
-    lines = (
-        [f"{error.where}: {problem}" for problem in error.problems]
-        if isinstance(error, DefinitionError)
-        else [str(error)]
-    )
-    for line in lines:
-        err.print(f"[red]error:[/] {escape(line)}")
-    return len(lines)
-
-
-@contextmanager
-def _progress(trait: str) -> Iterator[None]:
-    """A live bar in a terminal; a line per finished stage elsewhere."""
-    from traitvec_dagster.resources import set_progress_sink
-
-    with _own_stderr() as console, ExitStack() as stack:
-        if console.is_terminal:
-            bar = stack.enter_context(
-                Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TimeElapsedColumn(),
-                    console=console,
-                    transient=True,
-                )
-            )
-            task = bar.add_task(f"{trait}: starting", total=None)
-
-            def show(stage: Stage, done: int, total: int) -> None:
-                bar.update(task, description=f"{trait}: {stage}", completed=done, total=total)
-        else:
-
-            def show(stage: Stage, done: int, total: int) -> None:
-                if done == total:
-                    console.print(f"{trait}: {stage} {done}/{total}")
-
-        stack.callback(set_progress_sink, None)
-        set_progress_sink(show)
-        yield
-
-
-@contextmanager
-def _own_stderr() -> Iterator[Console]:
-    """A console on a descriptor of its own.
-
-    While a step runs, Dagster points the process's descriptors at its log files; a bar that wrote
-    to them would only be seen when the step is over.
-    """
-    try:
-        descriptor = os.dup(sys.stderr.fileno())
-    except (OSError, ValueError):
-        # Nobody's terminal: a test or a program has put something else in its place.
-        yield err
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yield Console(file=stream, soft_wrap=True)
-
-
-def _print_run(result: Any) -> None:
-    if result.made:
-        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.made.items())
-        kept = f"; fresh and kept: {', '.join(result.reused)}" if result.reused else ""
-        out.print(f"{result.trait}: {spent}{kept}")
-    elif result.reused and result.is_success:
-        out.print(f"{result.trait}: everything is fresh, nothing was recomputed")
-    for problem in result.problems:
-        err.print(f"[red]{escape(result.trait)} failed:[/] {escape(problem)}")
-    if not result.is_success and not result.problems:
-        err.print(f"[red]{escape(result.trait)} failed:[/] see run {result.run_id[:8]} in the UI")
-
-
-def _verdicts(
-    folder: TraitFolder, settings: Any, states: Mapping[Stage, str]
-) -> dict[str, dict[str, Any]]:
-    from traitvec_core.validation.verdicts import evaluate
-
-    return {
-        name: evaluate(name, folder, settings).model_dump()
-        for name, stage in CHECKED_STAGE.items()
-        if states[stage] != "missing"
-    }
-
-
-def _status_of(
-    folder: ExperimentFolder, overrides: dict[str, Any] | None = None, only: list[str] | None = None
-) -> dict[str, dict[str, Any]]:
-    settings = folder.settings(overrides)
-    found: dict[str, dict[str, Any]] = {}
-    for name in only or folder.traits():
-        trait = folder.trait(name)
-        states = stage_states(trait, settings)
-        found[name] = {
-            "stages": states,
-            "checks": _verdicts(trait, settings, states),
-            "recommended": _recommended(trait),
-            "report": str(trait.path / "validation/report.html")
-            if states["validation_report"] != "missing"
-            else None,
-        }
-    return found
-
-
-def _recommended(trait: TraitFolder) -> dict[str, Any] | None:
-    """What the last report recommends; nothing while there is none, or one that was cut short."""
-    with suppress(TraitvecError):
-        chosen: dict[str, Any] | None = trait.metadata("validation_report")["recommended"]
-        return chosen
-    return None
-
-
-def _status_table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=f"{experiment}", title_justify="left")
-    table.add_column("trait")
-    for stage in STAGES:
-        table.add_column(stage.replace("_", " "))
-    table.add_column("checks")
-    table.add_column("recommended")
-    for name, row in traits.items():
-        failed = [n for n, c in row["checks"].items() if c["verdict"] != "pass"]
-        passed = f"{len(row['checks']) - len(failed)} pass"
-        notes = " ".join(f"{n} {_MARK[row['checks'][n]['verdict']]}" for n in failed)
-        chosen = row["recommended"]
-        table.add_row(
-            escape(name),
-            *(_STATE[row["stages"][stage]] for stage in STAGES),
-            f"{passed} {notes}".strip(),
-            f"{chosen['method']}, layer {chosen['layer']}" if chosen else "–",
-        )
-    if not traits:
-        table.add_row("(no traits yet)")
-    return table
-
-
-def _print_table(folder: ExperimentFolder, traits: list[str], overrides: dict[str, Any]) -> None:
-    found = _status_of(folder, overrides, traits)
-    table = Table(
-        title=folder.name,
-        title_justify="left",
-        caption="contrast: mean score, positive − negative; norm: as thresholds.norm holds it;"
-        " accuracy: of a probe on held-out questions",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("trait", no_wrap=True)
-    table.add_column("recommended", no_wrap=True)
-    for name in CHECKED_STAGE:
-        table.add_column(name, no_wrap=True)
-    for trait, row in found.items():
-        chosen = row["recommended"]
-        table.add_row(
-            escape(trait),
-            f"layer {chosen['layer']} {chosen['method']}" if chosen else "–",
-            *(
-                _cell(row["checks"].get(name), *_SHOWN_FIGURE.get(name, ()))
-                for name in CHECKED_STAGE
-            ),
-        )
-    out.print(table)
-    for trait, row in found.items():
-        for name, verdict in row["checks"].items():
-            if verdict["verdict"] != "pass":
-                advice = f" {verdict['advice']}" if verdict["advice"] else ""
-                out.print(
-                    f"{escape(trait)}: {name} {_MARK[verdict['verdict']]}:"
-                    f" {escape(verdict['summary'])}.{escape(advice)}"
-                )
-
-
-def _cell(verdict: dict[str, Any] | None, figure: str = "", style: str = "") -> str:
-    """A check's figure, if it has one to show, and its verdict."""
-    if verdict is None:
-        return "–"
-    value = verdict["figures"].get(verdict["figures"].get("held", figure))
-    shown_figure = "" if value is None else f"{value:{style}} "
-    return shown_figure + _MARK[verdict["verdict"]]
-
-
-def _print_next(
-    project: Project, folder: ExperimentFolder, traits: list[str], seconds: float, runs: list[Any]
-) -> None:
-    out.print()
-    for trait in traits:
-        page = folder.trait(trait).path / "validation/report.html"
-        if page.exists():
-            out.print(f"report: {shown(page)}")
-    failed = [result.trait for result in runs if not result.is_good]
-    out.print(
-        f"{len(runs) - len(failed)} of {len(runs)} traits in {seconds:.0f} s"
-        + (f"; failed: {', '.join(failed)}" if failed else "")
-    )
-    has_makefile = (project.path / "Makefile").exists()
-    out.print(
-        f"next: `{'make ui' if has_makefile else 'traitvec ui'}` shows lineage, checks and plots;"
-        " `traitvec new-experiment mine` starts your own (docs/creating_traits.md)"
-    )

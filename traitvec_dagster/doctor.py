@@ -41,9 +41,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _embedded_model()
     yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
                "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
-    for name, provider in (("OPENAI_API_KEY", "OpenAI"), ("ANTHROPIC_API_KEY", "Anthropic")):
-        yield _key(name, f"judging with {provider}'s models (not in this version yet)",
-                   f"create one with {provider}")  # fmt: skip
+    yield from _judges()
     yield _hub()
     yield _hub_cache()
     yield _folder("experiments", project.experiments)
@@ -94,6 +92,55 @@ def _key(name: str, allows: str, how: str) -> Finding:
     return Finding(
         "absent", name, "not set", f"would allow {allows}: {how}, then put {name}=… into .env"
     )
+
+
+def _judges() -> Iterator[Finding]:
+    """Whether the providers of judges answer, and whether they know the keys; nothing is spent."""
+    from traitvec_core.judging.failures import key_from_environment
+
+    for variable, provider, address, path in (
+        ("OPENAI_API_KEY", "OpenAI", "https://api.openai.com/v1", "/models"),
+        ("ANTHROPIC_API_KEY", "Anthropic", "https://api.anthropic.com", "/v1/models"),
+    ):
+        allows = f"judging with {provider}'s models"
+        try:
+            key = key_from_environment(variable)
+        except TraitvecError as error:
+            yield Finding("broken", variable, "cannot be a key", str(error))
+            continue
+        if key is None:
+            yield _key(variable, allows, f"create one with {provider}")
+            continue
+        named = variable.replace("API_KEY", "BASE_URL")
+        base = os.environ.get(named, "").strip().rstrip("/") or address
+        if provider == "Anthropic":
+            base = base.removesuffix("/v1")
+            headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        else:
+            headers = {"authorization": f"Bearer {key}"}
+        yield _key_state(variable, provider, allows, base + path, headers)
+
+
+def _key_state(
+    variable: str, provider: str, allows: str, page: str, headers: dict[str, str]
+) -> Finding:
+    import httpx
+
+    try:
+        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return Finding(
+            "absent", variable, f"set; {provider} cannot be reached ({type(error).__name__})",
+            f"{allows} needs the network",
+        )  # fmt: skip
+    if answer.status_code in {401, 403}:
+        return Finding(
+            "broken", variable, f"{provider} refuses it ({answer.status_code})",
+            f"make a new key with {provider} and put it into .env",
+        )  # fmt: skip
+    if answer.status_code != 200:
+        return Finding("ok", variable, f"set; {provider} answers with {answer.status_code}")
+    return Finding("ok", variable, f"set, and {provider} knows it")
 
 
 def _hub() -> Finding:

@@ -16,6 +16,8 @@ from traitvec_core.store import TraitFolder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from traitvec_core.judging.agreement import Agreement, Figure
+
 __all__ = ["definition_metadata", "stage_metadata"]
 
 # A picture goes into the event log with every materialization.
@@ -57,10 +59,12 @@ def stage_metadata(
         "seconds": cost.seconds,
         "tokens_in": cost.tokens_in,
         "tokens_out": cost.tokens_out,
-        "cost_usd": cost.usd,
         "made_at": made.provenance.created_at,
         "key": made.provenance.key,
     }
+    if cost.usd is not None:
+        # An unknown price leaves a gap in the plot; it is not free.
+        shown["cost_usd"] = cost.usd
     return {**_SHOWN[stage](folder, settings), **shown}
 
 
@@ -85,9 +89,12 @@ def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
 def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     from traitvec_core.report import plots
     from traitvec_core.validation.elicitation import summarise_responses
+    from traitvec_core.validation.verdicts import agreements_of
 
     frame = folder.read_responses()
+    record = folder.metadata("judged_responses")
     found = summarise_responses(frame, settings.threshold, settings.min_coherence)
+    agreements = agreements_of(record, settings.threshold)
     missing = sum(found.positive.missing.values()) + sum(found.negative.missing.values())
     return {
         **_numbers(
@@ -99,8 +106,26 @@ def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Met
         ),
         "kept_positive": found.positive.kept,
         "kept_negative": found.negative.kept,
+        "pairs_kept": found.pairs_kept,
         "missing_scores": missing,
+        "missing_by_reason": _table(
+            [
+                {"score": score, "reason": _clip(reason), "responses": str(count)}
+                for score, reasons in record["missing_reasons"].items()
+                for reason, count in reasons.items()
+            ]
+        ),
+        "unfinished": sum(record["unfinished"].values()),
         "judge_model": settings.judge_model,
+        "scoring": record["judge"]["scoring"],
+        "judge_mode": record["judge_mode"],
+        "judgements_made_now": record["asked_now"],
+        **_numbers(
+            paid_now_usd=record["paid_now"]["usd"],
+            experiment_spent_usd=record["experiment_spent_usd"],
+        ),
+        **_agreement_metadata(agreements),
+        **_other_traits(frame, record["also_judged"]),
         "scores": _picture(plots.score_distributions(frame, settings.threshold), "Trait scores"),
         "by_instruction": _table(
             [
@@ -118,6 +143,48 @@ def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Met
             frame, ["pole", "question", "response", "trait_score", "coherence_score"]
         ),
     }
+
+
+def _agreement_metadata(agreements: "list[Agreement]") -> _Metadata:
+    if not agreements:
+        return {}
+    columns = ("same_side", "mean_absolute_difference", "pearson", "spearman")
+    rows = [
+        {
+            "compared with": _clip(found.with_),
+            "n": str(found.n),
+            **{name: _interval(getattr(found, name)) for name in columns},
+        }
+        for found in agreements
+    ]
+    # Of the comparison that is named first: a second judge before repetitions before people.
+    first = agreements[0]
+    figures = {f"agreement_{name}": getattr(first, name).value for name in columns}
+    return {"agreement": _table(rows), **_numbers(**figures)}
+
+
+def _interval(figure: "Figure") -> str:
+    if figure.value is None:
+        return "–"
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def _other_traits(frame: "pd.DataFrame", names: list[str]) -> _Metadata:
+    """How far these instructions move other traits too."""
+    if not names:
+        return {}
+    rows = []
+    for name in names:
+        means = frame.groupby("pole")[f"{name}_score"].mean()
+        rows.append(
+            {
+                "trait": name,
+                "mean_positive": _round(float(means["pos"])),
+                "mean_negative": _round(float(means["neg"])),
+                "contrast": _round(float(means["pos"] - means["neg"])),
+            }
+        )
+    return {"other_traits": _table(rows)}
 
 
 def _activations(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:

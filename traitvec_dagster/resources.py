@@ -1,9 +1,9 @@
 """What runs stand on: settings given for one run, loaded models, progress."""
 
 import time
-from collections.abc import Callable
+from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 from pydantic import Field
@@ -19,9 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "workbench"]
 
-ProgressSink = Callable[[Stage, int, int], None]
 _LOG_EVERY_S = 5.0
-_sink: ProgressSink | None = None
+_sink: "ProgressSink | None" = None
+
+
+class ProgressSink(Protocol):
+    """Where progress goes besides Dagster's log."""
+
+    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        """Show how far a stage is."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        ...
 
 
 class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -47,18 +58,37 @@ def set_progress_sink(sink: ProgressSink | None) -> None:
 
 def workbench(log: dg.DagsterLogManager) -> Workbench:
     """Models shared by all steps of this process, and progress into the run's log."""
+    started: tuple[float, int] | None = None
     last = 0.0
 
-    def progress(stage: Stage, done: int, total: int) -> None:
-        nonlocal last
+    def progress(stage: Stage, done: int, total: int, note: str = "") -> None:
+        nonlocal started, last
         if _sink is not None:
-            _sink(stage, done, total)
+            _sink(stage, done, total, note)
         now = time.monotonic()
+        if started is None:
+            started = now, done
         if now - last >= _LOG_EVERY_S or done == total:
             last = now
-            log.info(f"{stage}: {done} of {total}")
+            pace = _pace(now - started[0], done - started[1], total - done)
+            log.info(
+                ", ".join(part for part in (f"{stage}: {done} of {total}", pace, note) if part)
+            )
 
-    return Workbench(load_model=_shared_model, progress=progress)
+    def say(text: str) -> None:
+        if _sink is not None:
+            _sink.say(text)
+        log.info(text)
+
+    return Workbench(load_model=_shared_model, progress=progress, say=say)
+
+
+def _pace(seconds: float, done: int, left: int) -> str:
+    """Rate and time left, once there is something to tell them from."""
+    if seconds < 1 or not done:
+        return ""
+    rate = done / seconds
+    return f"{rate:.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
 
 
 def _shared_model(name: str, revision: str | None, dtype: str) -> "LanguageModel":

@@ -146,12 +146,30 @@ def test_check_of_what_is_not_there(traitvec: Command) -> None:
     assert "is missing; `traitvec new-trait --experiment mine --trait wit`" in missing.err
 
 
-def test_a_judge_behind_an_api_is_refused_in_words(traitvec: Command) -> None:
-    write_experiment(Path(), "mine", ["refusal"], {"judge_model": "gpt-5-mini"})
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"judge_model": "gpt-4.1-mini"}, "set OPENAI_API_KEY in the environment or in .env"),
+        ({"judge_model": "claude-haiku-4-5"}, "set ANTHROPIC_API_KEY in the environment"),
+        ({"second_judge": "claude-haiku-4-5"}, "set ANTHROPIC_API_KEY in the environment"),
+        ({"judge_mode": "batch"}, "judge_mode: batch needs a provider that takes batches"),
+        (
+            {"judge_base_url": "http://127.0.0.1:1/v1", "judge_model": "own", "max_judge_usd": 1},
+            "the price of 'own' is not known; add `judge_prices:",
+        ),
+    ],
+    ids=["openai", "anthropic", "second", "batch", "price"],
+)
+def test_a_judge_that_cannot_work_is_refused_before_anything_runs(
+    traitvec: Command, settings: dict[str, object], says: str
+) -> None:
+    experiment = write_experiment(Path(), "mine", ["refusal"], settings)
     for arguments in (("check",), ("run", "--trait", "all")):
         done = traitvec(*arguments, "--experiment", "mine")
         assert done.code == 1
-        assert "judge_model 'gpt-5-mini' is behind an API" in done.error_lines[0]
+        (line,) = [line for line in done.error_lines if line.startswith("error:")]
+        assert says in line
+    assert not (experiment / "refusal/responses").exists()
 
 
 def test_the_demo_is_in_order(traitvec: Command) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import (
     ExperimentSettings,
+    JudgePrice,
     infer_model,
     parse_experiment,
     scaffold_experiment,
@@ -127,12 +128,46 @@ def test_groups_keep_their_other_defaults() -> None:
         ("thresholds: {accuracy: 90}", "thresholds.accuracy: "),
         ("thresholds: {norm: {minimum: 50}}", "thresholds.norm: minimum 50.0 is not below"),
         ("5: x", "5: "),
+        ("judge_mode: slow", "judge_mode: "),
+        ("judge_provider: google", "judge_provider: "),
+        ("judge_timeout_s: 0", "judge_timeout_s: "),
+        ("max_judge_usd: -1", "max_judge_usd: "),
+        ("max_judge_usd: .inf", "max_judge_usd: "),
+        ("max_concurrent_judges: 0", "max_concurrent_judges: "),
+        ("judge_prices: {own: {input: 1}}", "judge_prices.own.output: "),
+        ("judge_prices: {own: {input: -1, output: 1}}", "judge_prices.own.input: "),
+        ("judge_prices: {own: {input: 1, output: 1, batch: 2}}", "judge_prices.own.batch: "),
+        ("judge_base_url: here", "judge_base_url: is no address such as http://127.0.0.1"),
+        ("judge_base_url: ftp://a.b/v1", "judge_base_url: is no address"),
+        ("judge_base_url: 'http://[::1/v1'", "judge_base_url: is no address"),
+        ("judge_base_url: https://me:secret@a.b/v1", "judge_base_url: holds a key"),
+        ("judge_base_url: https://a.b/v1?key=secret", "judge_base_url: holds a key"),
+        ("second_judge: ''", "second_judge: "),
+        ("judge_repeats: -1", "judge_repeats: "),
+        ("agreement_sample: 2", "agreement_sample: "),
+        ("also_judge: [wit, wit]", "also_judge: a trait is named twice"),
+        ("also_judge: [coherence]", "also_judge: a trait called 'coherence'"),
+        ("also_judge: [../x]", "also_judge: trait name '../x' cannot be used"),
+        ("thresholds: {agreement: 85}", "thresholds.agreement: "),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(text: str, expected: str) -> None:
     whole = text if text.startswith("model") else f"model: a\n{text}"
     problems = problems_of(whole)
     assert any(problem.startswith(expected) for problem in problems), problems
+
+
+def test_a_secret_in_an_address_is_not_repeated() -> None:
+    problems = problems_of("model: a\njudge_base_url: https://me:hunter2@a.b/v1")
+    assert "hunter2" not in "".join(problems)
+
+
+def test_a_price_of_a_call() -> None:
+    price = JudgePrice(input=1, output=2, cached=0.1)
+    assert price.usd(1_000_000, 500_000) == pytest.approx(2.0)
+    assert price.usd(1_000_000, 0, cached=1_000_000) == pytest.approx(0.1)
+    # What is cached costs as much as the rest, unless it is said to be cheaper.
+    assert JudgePrice(input=1, output=2).usd(10**6, 0, cached=10**6) == pytest.approx(1.0)
 
 
 def test_all_problems_are_listed_at_once() -> None:
@@ -243,7 +278,12 @@ def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
     assert found.description == "What: 'this' is #1"
     head, body = text.split("remove the '#' to change it.\n")
     uncommented = "".join(line.removeprefix("# ") + "\n" for line in body.splitlines())
-    assert parse(f"{head}\n{uncommented}") == found
-    # Every line of the form was a setting, written as it is by default.
     raw = yaml.safe_load(uncommented)
+    # What is off by default is shown with an example.
+    off = {name for name in raw if getattr(found, name) is None}
+    assert off <= {"judge_base_url", "max_judge_usd", "second_judge"}
+    assert parse(f"{head}\n{uncommented}") == found.model_copy(
+        update={name: raw[name] for name in off}
+    )
+    # Every other line of the form was a setting, written as it is by default.
     assert {"n_examples", "methods", "sampling", "thresholds"} <= set(raw)

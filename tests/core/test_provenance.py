@@ -9,6 +9,7 @@ from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.model_files import model_fingerprint, resolve_model
 from traitvec_core.provenance import (
     STAGES,
+    Cost,
     Provenance,
     Stage,
     content_hash,
@@ -29,12 +30,22 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"description": "words"}, set()),
         ({"batch_size": 7}, set()),
         ({"max_concurrent_judges": 7}, set()),
+        ({"judge_mode": "batch"}, set()),
+        ({"judge_timeout_s": 7}, set()),
+        ({"max_judge_usd": 7}, set()),
+        ({"judge_prices": {"c/d": {"input": 1, "output": 2}}}, set()),
         ({"model": "c/d"}, {"responses", "activations"}),
         ({"revision": "v2"}, {"responses", "activations"}),
         ({"n_examples": 7}, {"responses"}),
         ({"sampling.seed": 7}, {"responses", "vectors"}),
         ({"sampling.top_p": 0.5}, {"responses"}),
         ({"judge_model": "c/d"}, {"judged_responses"}),
+        ({"judge_provider": "openai"}, {"judged_responses"}),
+        ({"judge_base_url": "http://127.0.0.1/v1"}, {"judged_responses"}),
+        ({"also_judge": ["wit"]}, {"judged_responses"}),
+        ({"second_judge": "c/d"}, {"judged_responses"}),
+        ({"judge_repeats": 2}, {"judged_responses"}),
+        ({"agreement_sample": 7}, {"judged_responses"}),
         ({"threshold": 60}, {"activations", "validation_report"}),
         ({"min_coherence": 60}, {"activations", "validation_report"}),
         ({"methods": ["probe"]}, {"vectors"}),
@@ -50,7 +61,10 @@ def test_a_setting_changes_its_own_stages(changes: dict[str, Any], stages: set[s
 
 
 def test_every_setting_that_matters_belongs_to_a_stage() -> None:
-    free = {"description", "batch_size", "max_concurrent_judges"}
+    free = {
+        "description", "batch_size", "max_concurrent_judges",
+        "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices",
+    }  # fmt: skip
     taken = {name for stage in STAGES for name in stage_settings(stage, BASE)}
     assert taken == set(ExperimentSettings.model_fields) - free
 
@@ -62,13 +76,33 @@ def test_keys_follow_inputs_and_stage() -> None:
     assert len({stage_key(stage, {}, {}) for stage in STAGES}) == len(STAGES)
 
 
-def test_provenance_survives_json() -> None:
-    made = Provenance(stage="vectors", key="k", inputs={"a": "b"}, settings={"layers": [1, 2]})
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_provenance_survives_json(is_complete: bool) -> None:
+    made = Provenance(
+        stage="vectors", key="k", inputs={"a": "b"}, settings={"layers": [1, 2]},
+        is_complete=is_complete,
+    )  # fmt: skip
     again = Provenance.model_validate_json(made.model_dump_json())
     assert again == made
     assert {"python", "torch", "transformers", "numpy", "scikit-learn"} <= set(made.versions)
     assert made.created_at.endswith("+00:00")
     assert content_hash("é") == content_hash("é".encode())
+
+
+def test_what_was_written_before_stages_could_be_partial_is_complete() -> None:
+    whole = Provenance(stage="vectors", key="k", inputs={}, settings={}).model_dump(mode="json")
+    del whole["is_complete"]
+    assert Provenance.model_validate(whole).is_complete
+
+
+def test_costs_add_up_and_an_unknown_price_stays_unknown() -> None:
+    paid = Cost(seconds=1, tokens_in=2, tokens_out=3, usd=0.5)
+    assert paid + paid == Cost(seconds=2, tokens_in=4, tokens_out=6, usd=1.0)
+    assert sum([paid, Cost(tokens_in=1)], Cost()) == Cost(
+        seconds=1, tokens_in=3, tokens_out=3, usd=0.5
+    )
+    assert (paid + Cost(tokens_in=5, usd=None)).usd is None
+    assert (paid + Cost(tokens_in=5, usd=None)).tokens_in == 7
 
 
 def test_a_folders_fingerprint_follows_its_content(tmp_path: Path) -> None:

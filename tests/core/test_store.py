@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.judging import JudgementStore
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 from traitvec_core.provenance import Provenance, content_hash
 from traitvec_core.store import (
     ExperimentFolder,
@@ -360,6 +362,31 @@ def test_definitions_and_settings_that_cannot_be_read_are_one_line(trait: TraitF
         experiment.settings()
     experiment.settings_path.write_bytes(b"\xef\xbb\xbfmodel: a")
     assert experiment.settings({"n_examples": 7}).n_examples == 7
+
+
+def test_a_table_of_peoples_scores_is_optional(trait: TraitFolder) -> None:
+    assert trait.human_scores() is None
+    trait.path.mkdir(parents=True)
+    assert trait.human_scores() is None
+    trait.human_scores_path.write_bytes(b"question_id,trait_score\n")
+    assert trait.human_scores() == b"question_id,trait_score\n"
+    trait.human_scores_path.unlink()
+    trait.human_scores_path.mkdir()
+    with pytest.raises(TraitvecError, match=r"human_scores.csv cannot be read: Is a directory"):
+        trait.human_scores()
+
+
+def test_another_trait_of_the_same_experiment(trait: TraitFolder) -> None:
+    other = trait.sibling("wit")
+    assert (other.experiment, other.name) == ("mine", "wit")
+    assert other.path == trait.path.parent / "wit"
+    with pytest.raises(TraitvecError, match="cannot be used"):
+        trait.sibling("../wit")
+
+
+def test_the_store_of_judgements_is_no_experiment(tmp_path: Path) -> None:
+    with JudgementStore(tmp_path / JUDGEMENTS_FILE):
+        assert list_experiments(tmp_path) == []
 
 
 # -- journals -------------------------------------------------------------------------------------

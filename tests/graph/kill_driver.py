@@ -22,15 +22,24 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Killer:
+    """A sink of progress that kills when a stage is that far."""
+
+    def __init__(self, stage: str, done: int) -> None:
+        self._at = stage, done
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == self._at[0] and done >= self._at[1]:
+            die()
+
+    def say(self, text: str) -> None:
+        """Not waited for."""
+
+
 def run(folder: Path, select: str, at: dict[str, Any]) -> None:
     """Run the selected stages; `at` is {"stage": …, "done": n} or {"writing": "a file's path"}."""
     if "stage" in at:
-
-        def sink(stage: str, done: int, total: int) -> None:
-            if stage == at["stage"] and done >= at["done"]:
-                die()
-
-        set_progress_sink(sink)
+        set_progress_sink(Killer(at["stage"], at["done"]))
     else:
         write = store.write_atomically
 

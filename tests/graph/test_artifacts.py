@@ -26,8 +26,8 @@ RAW_COLUMNS = [
 ]  # fmt: skip
 JUDGED_COLUMNS = [
     "question", "instruction", "prompt", "response", "trait_score", "coherence_score",
-    "question_id", "judge_model", "judge_status", "coherence_status",
-    "prompt_tokens", "response_tokens", "finish_reason",
+    "question_id", "judge_model", "judge_status", "judge_reason", "coherence_status",
+    "coherence_reason", "prompt_tokens", "response_tokens", "finish_reason",
 ]  # fmt: skip
 MADE: tuple[Stage, ...] = STAGES[1:]
 
@@ -212,8 +212,8 @@ def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None
     page, report = build_report(
         experiment="demo", trait="refusal", definition=definition,
         settings=finished.settings(), judged=judged,
-        captured=folder.metadata("activations"), extracted=folder.metadata("vectors"),
-        activations=folder.read_activations(),
+        judging=folder.metadata("judged_responses"), captured=folder.metadata("activations"),
+        extracted=folder.metadata("vectors"), activations=folder.read_activations(),
     )  # fmt: skip
     _assert_stands_alone(page)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

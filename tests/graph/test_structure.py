@@ -17,6 +17,8 @@ from traitvec_dagster.checks import BLOCKING, CHECKED_STAGE
 from traitvec_dagster.executors import executor_named
 
 ON_GPU = {"responses", "judged_responses", "activations"}
+# An experiment whose judge is compared with nothing has no check of agreement.
+WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k != "agreement"}
 HEAVY = ("torch", "transformers", "sklearn", "openai", "anthropic")
 
 
@@ -69,7 +71,7 @@ def test_every_check_is_partitioned_and_three_block(two_experiments: SmallProjec
     graph = two_experiments.project.definitions.get_repository_def().asset_graph
     for experiment in ("demo", "gemma-like"):
         keys = [key for key in graph.asset_check_keys if key.asset_key.path[0] == experiment]
-        assert {key.name: key.asset_key.path[1] for key in keys} == CHECKED_STAGE
+        assert {key.name: key.asset_key.path[1] for key in keys} == WITHOUT_COMPARISON
         for key in keys:
             check = graph.get(key)
             assert check.blocking == (key.name in {"definition", "coverage", "sanity"})
@@ -90,7 +92,7 @@ def test_two_jobs_for_each_experiment(two_experiments: SmallProject) -> None:
         # One asset has to stand beside the checks, and this one is read and never computed.
         assert set(again.asset_layer.executable_asset_keys) == {graph.key("definition")}
         assert {key.name for key in again.asset_layer.asset_graph.asset_check_keys} == set(
-            CHECKED_STAGE
+            WITHOUT_COMPARISON
         )
 
 

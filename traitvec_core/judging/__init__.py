@@ -1,30 +1,40 @@
 """Stage 1b: two scores a response, or the reason why there is none.
 
-Names are loaded when they are first used: rubrics and names of judges are known without torch.
+Names are loaded when they are first used: what is known of judges by their names needs no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from traitvec_core.judging.judge import Judge, Judgement, judge_responses, load_judge
+    from traitvec_core.judging.api import ApiJudge
+    from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
+    from traitvec_core.judging.judgement_store import JudgementStore
+    from traitvec_core.judging.load import check_judge, load_judge
     from traitvec_core.judging.local import LocalJudge
-    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC, check_judge
+    from traitvec_core.judging.reading import Judgement
+    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 _HOME = {
     "COHERENCE_RUBRIC": "rubrics",
+    "ApiJudge": "api",
     "Judge": "judge",
-    "Judgement": "judge",
+    "JudgedResponses": "judge",
+    "Judgement": "reading",
+    "JudgementStore": "judgement_store",
     "LocalJudge": "local",
-    "check_judge": "rubrics",
+    "check_judge": "load",
     "judge_responses": "judge",
-    "load_judge": "judge",
+    "load_judge": "load",
 }
 
 __all__ = [
     "COHERENCE_RUBRIC",
+    "ApiJudge",
     "Judge",
+    "JudgedResponses",
     "Judgement",
+    "JudgementStore",
     "LocalJudge",
     "check_judge",
     "judge_responses",

@@ -1,40 +1,26 @@
 """Score responses with a judge; a failed judgement is missing with its reason, never a zero."""
 
-import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import pandas as pd
 
-from traitvec_core.judging.rubrics import COHERENCE_RUBRIC, check_judge
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.judging.judgement_store import JudgementStore, Origin, judgement_key
+from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement
+from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+from traitvec_core.provenance import Cost
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
-__all__ = ["JUDGED_COLUMNS", "Judge", "Judgement", "judge_responses", "load_judge"]
+__all__ = ["JUDGED_COLUMNS", "Judge", "JudgedResponses", "judge_responses", "score_prompts"]
 
-Status = Literal["ok", "refusal", "unparseable", "error"]
 JUDGED_COLUMNS = (
     "question", "instruction", "prompt", "response", "trait_score", "coherence_score",
-    "question_id", "judge_model", "judge_status", "coherence_status",
-    "prompt_tokens", "response_tokens", "finish_reason", "pole",
+    "question_id", "judge_model", "judge_status", "judge_reason", "coherence_status",
+    "coherence_reason", "prompt_tokens", "response_tokens", "finish_reason", "pole",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One score, or the reason why there is none.
-
-    Attributes:
-        score: 0–100, or None.
-        status: `ok` exactly when there is a score.
-        tokens_in: Tokens that the judge read.
-    """
-
-    score: float | None
-    status: Status
-    tokens_in: int = 0
+_EMPTY = Judgement(None, "error", "the response is empty")
 
 
 class Judge(Protocol):
@@ -42,21 +28,49 @@ class Judge(Protocol):
 
     name: str
 
+    @property
+    def identity(self) -> str:
+        """All that determines a judgement besides the prompt, as JSON with a key `model`."""
+        ...
+
     def score(
         self,
         prompts: Sequence[str],
         on_batch: Callable[[Mapping[str, Judgement]], None],
-        known: Collection[str] = (),
+        is_known: Callable[[str], bool],
+        repeat: int = 0,
     ) -> None:
         """Judge distinct prompts.
 
         Args:
             prompts: What to judge.
             on_batch: Gets every finished batch of prompt → judgement.
-            known: Prompts judged before. They are named too, so that a judge whose batches touch
-                its results in the last digit can make those of an undisturbed run.
+            is_known: Whether a prompt has been judged, by whomever. All prompts are named all the
+                same, so that a judge whose batches touch its results in the last digit can make
+                those of an undisturbed run.
+            repeat: Number of the repetition; 0 is the judgement that counts.
         """
         ...
+
+
+@dataclass
+class JudgedResponses:
+    """What judging came to.
+
+    Attributes:
+        table: The responses with `JUDGED_COLUMNS`, and for each trait that was asked for besides,
+            `{trait}_score`, `{trait}_status` and `{trait}_reason`.
+        cost: What all judgements of the table cost, whenever they were paid for.
+        paid: What was spent now.
+        n_asked: Judgements that were made now.
+        unfinished: Reason → number of judgements that another run would ask for again.
+    """
+
+    table: pd.DataFrame
+    cost: Cost
+    paid: Cost
+    n_asked: int
+    unfinished: dict[str, int] = field(default_factory=dict)
 
 
 def judge_responses(
@@ -64,90 +78,146 @@ def judge_responses(
     definition: TraitDefinition,
     responses: pd.DataFrame,
     *,
-    finished: Iterable[dict[str, Any]] = (),
-    on_batch: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
-) -> pd.DataFrame:
+    store: JudgementStore | None = None,
+    origin: Origin = Origin(),
+    is_about_refusing: bool = False,
+    also: Mapping[str, TraitDefinition] | None = None,
+    on_progress: Callable[[int, int, Cost], None] = lambda done, total, paid: None,
+) -> JudgedResponses:
     """Score every response on the trait's rubric and on coherence.
 
     Args:
         judge: The judge.
         definition: The trait, for its rubric.
         responses: A table as `generate_responses` returns it.
-        finished: Judgements of an earlier, interrupted call, as given to `on_batch`.
-        on_batch: Called with every finished batch of judgements as dictionaries of `prompt_hash`,
-            `score`, `status` and `tokens_in`.
+        store: Judgements that are known already, and where new ones go as they are made.
+        origin: What asks, for the store.
+        is_about_refusing: Whether a judge that answers REFUSAL speaks of the trait itself. The
+            word then is the highest score; else it makes the score missing.
+        also: Other traits by name, whose rubrics are put to the same responses.
+        on_progress: Called with judgements done, their total, and what was paid so far.
 
     Returns:
-        The table with `JUDGED_COLUMNS`. An empty response is not judged: its scores are missing and
-        its status is `error`. `attrs["judge_tokens"]` holds the tokens read.
+        The table and what it cost. An empty response is not judged: its scores are missing.
     """
-    known = {row["prompt_hash"]: row for row in finished}
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
+    rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
+    records = responses.to_dict("records")
     asked: dict[str, list[str | None]] = {
-        kind: [
+        name: [
             fill_rubric(rubric, row["question"], row["response"])
             if row["response"].strip()
             else None
-            for row in responses.to_dict("records")
+            for row in records
         ]
-        for kind, rubric in rubrics.items()
+        for name, rubric in rubrics.items()
     }
-
-    def keep(batch: Mapping[str, Judgement]) -> None:
-        rows = [
-            {
-                "prompt_hash": _prompt_hash(prompt),
-                "score": judgement.score,
-                "status": judgement.status,
-                "tokens_in": judgement.tokens_in,
-            }
-            for prompt, judgement in batch.items()
-        ]
-        known.update({row["prompt_hash"]: row for row in rows})
-        on_batch(rows)
-
     # Equal prompts (two identical responses to one question) are judged once.
-    prompts = list(dict.fromkeys(p for column in asked.values() for p in column if p is not None))
-    judge.score(prompts, keep, {prompt for prompt in prompts if _prompt_hash(prompt) in known})
+    sources: dict[str, tuple[str, str]] = {}
+    for name, prompts in asked.items():
+        for row, prompt in zip(records, prompts, strict=True):
+            if prompt is not None:
+                sources.setdefault(prompt, (name, row["question_id"]))
+    found, paid, n_asked = score_prompts(
+        judge, sources, store=store or JudgementStore(), origin=origin, on_progress=on_progress
+    )
     judged = responses.copy()
-    for kind, score, status in (
-        ("trait", "trait_score", "judge_status"),
-        ("coherence", "coherence_score", "coherence_status"),
-    ):
-        rows = [known[_prompt_hash(p)] if p is not None else None for p in asked[kind]]
-        judged[score] = [_number(row["score"]) if row else math.nan for row in rows]
-        judged[status] = [row["status"] if row else "error" for row in rows]
+    columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
+    for name, prompts in asked.items():
+        results = [_EMPTY if prompt is None else found[prompt] for prompt in prompts]
+        if name == "trait" and is_about_refusing:
+            results = [_refusal_as_score(result) for result in results]
+        score, status, reason = columns.get(
+            name, (f"{name}_score", f"{name}_status", f"{name}_reason")
+        )
+        judged[score] = [math.nan if r.score is None else float(r.score) for r in results]
+        judged[status] = [r.status for r in results]
+        judged[reason] = [r.reason for r in results]
     judged["judge_model"] = judge.name
-    judged = judged[list(JUDGED_COLUMNS)]
-    judged.attrs["judge_tokens"] = sum(known[_prompt_hash(p)]["tokens_in"] for p in prompts)
-    return judged
+    others = [f"{name}_{part}" for name in also or {} for part in ("score", "status", "reason")]
+    return JudgedResponses(
+        judged[[*JUDGED_COLUMNS, *others]],
+        cost=_cost(found.values()),
+        paid=paid,
+        n_asked=n_asked,
+        unfinished=_count(r.reason for r in found.values() if not r.is_final),
+    )
 
 
-def load_judge(
-    name: str, model: LanguageModel | None = None, batch_size: int | None = None
-) -> Judge:
-    """Return the judge that a model name stands for.
+def score_prompts(
+    judge: Judge,
+    sources: Mapping[str, tuple[str, str]],
+    *,
+    store: JudgementStore,
+    origin: Origin = Origin(),
+    repeat: int = 0,
+    on_progress: Callable[[int, int, Cost], None] = lambda done, total, paid: None,
+) -> tuple[dict[str, Judgement], Cost, int]:
+    """Judge prompts that the store does not know, and keep each as soon as it is judged.
 
     Args:
-        name: `embedded`, a Hugging Face id or a local folder.
-        model: A loaded model to use when it is the one that is named.
-        batch_size: Prompts at once.
+        judge: The judge.
+        sources: Prompt → name of its rubric and question_id, for the store.
+        store: What is known already.
+        origin: What asks, for the store.
+        repeat: Number of the repetition; 0 is the judgement that counts.
+        on_progress: Called with judgements done, their total, and what was paid so far.
 
-    Raises:
-        TraitvecError: If the name is that of a model behind an API.
+    Returns:
+        Prompt → judgement, what was paid now, and how many judgements that were.
     """
-    from traitvec_core.judging.local import LocalJudge
-    from traitvec_core.language_model import load_language_model
+    found: dict[str, Judgement] = {}
+    made: set[str] = set()
+    paid = Cost()
 
-    check_judge(name)
-    if model is None or model.name != name:
-        model = load_language_model(name)
-    return LocalJudge(model, batch_size=batch_size)
+    def is_known(prompt: str) -> bool:
+        if prompt not in found:
+            before = store.find(judgement_key(judge.identity, prompt, repeat))
+            if before is None:
+                return False
+            found[prompt] = before
+        return True
+
+    def keep(batch: Mapping[str, Judgement]) -> None:
+        nonlocal paid
+        store.keep(
+            [
+                (judgement_key(judge.identity, prompt, repeat), *sources[prompt], judgement)
+                for prompt, judgement in batch.items()
+            ],
+            judge.identity,
+            origin,
+        )
+        for prompt, judgement in batch.items():
+            # Another run may have been first: then its score stands, in this table too.
+            key = judgement_key(judge.identity, prompt, repeat)
+            found[prompt] = store.find(key) or judgement
+        made.update(batch)
+        paid = paid + _cost(batch.values())
+        on_progress(len(found), len(sources), paid)
+
+    judge.score(list(sources), keep, is_known, repeat)
+    for prompt in sources:
+        if prompt not in made:
+            is_known(prompt)
+    if not made:
+        on_progress(len(found), len(sources), paid)
+    return found, paid, len(made)
 
 
-def _prompt_hash(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+def _refusal_as_score(judgement: Judgement) -> Judgement:
+    if judgement.reason != ANSWERED_REFUSAL:
+        return judgement
+    return replace(judgement, score=100.0, status="ok", reason="")
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _cost(judgements: Iterable[Judgement]) -> Cost:
+    costs = (Cost(tokens_in=j.tokens_in, tokens_out=j.tokens_out, usd=j.usd) for j in judgements)
+    return sum(costs, Cost())
+
+
+def _count(reasons: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for reason in reasons:
+        counts[reason] = counts.get(reason, 0) + 1
+    return counts

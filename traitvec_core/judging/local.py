@@ -1,18 +1,20 @@
 """A judge in process: the mean over 0–100, weighted by the model's own probabilities."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 
-from traitvec_core.judging.judge import Judgement
+from traitvec_core.judging.reading import MIN_NUMBER_MASS, Judgement, weighted_score
 from traitvec_core.language_model import LanguageModel
+from traitvec_core.model_files import model_fingerprint
 from traitvec_core.trait import break_up
 
 __all__ = ["LocalJudge"]
 
-# With less of its probability on numbers the model was about to say something else.
-MIN_NUMBER_MASS = 0.25
+# Raise when the arithmetic changes: judgements made before are then made again.
+_VERSION = 1
 # A first token that could go on to a longer number is followed up if it holds this much.
 _MIN_PREFIX_MASS = 1e-4
 # Room that an answer needs in the context: "100", a digit a token.
@@ -30,18 +32,37 @@ class LocalJudge:
     Args:
         model: The model.
         batch_size: Prompts at once; None picks by device.
+        weights: Hash of the model's weights; by default of those that its name stands for.
     """
 
-    def __init__(self, model: LanguageModel, batch_size: int | None = None) -> None:
+    def __init__(
+        self, model: LanguageModel, batch_size: int | None = None, weights: str | None = None
+    ) -> None:
         self.name = model.name
+        self._weights = weights or model_fingerprint(model.name)
         self._model = model
         self._batch_size = batch_size or (64 if model.device.type != "cpu" else 32)
+
+    @property
+    def identity(self) -> str:
+        """What determines a judgement besides the prompt."""
+        return json.dumps(
+            {
+                "provider": "local",
+                "model": self.name,
+                "weights": self._weights,
+                "dtype": str(self._model.model.dtype).removeprefix("torch."),
+                "scoring": "weighted",
+                "version": _VERSION,
+            }
+        )
 
     def score(
         self,
         prompts: Sequence[str],
         on_batch: Callable[[Mapping[str, Judgement]], None],
-        known: Collection[str] = (),
+        is_known: Callable[[str], bool] = lambda prompt: False,
+        repeat: int = 0,
     ) -> None:
         """Judge distinct prompts, shortest first; a batch that is known as a whole is skipped."""
         rendered = [self._render(prompt) for prompt in prompts]
@@ -50,8 +71,10 @@ class LocalJudge:
         too_long = [
             i for i in range(len(ids)) if limit is not None and len(ids[i]) + _ANSWER_TOKENS > limit
         ]
-        if too_long:
-            on_batch({prompts[i]: Judgement(None, "error", len(ids[i])) for i in too_long})
+        unread = [prompts[i] for i in too_long if not is_known(prompts[i])]
+        if unread:
+            reason = f"longer than the judge can read ({limit} tokens)"
+            on_batch({prompt: Judgement(None, "error", reason) for prompt in unread})
         skipped = set(too_long)
         order = sorted(
             (i for i in range(len(ids)) if i not in skipped),
@@ -62,13 +85,14 @@ class LocalJudge:
         numbers = self._number_tokens(rendered[order[0]])
         for begin in range(0, len(order), self._batch_size):
             batch = order[begin : begin + self._batch_size]
-            if all(prompts[i] in known for i in batch):
+            if all(is_known(prompts[i]) for i in batch):
                 continue
             masses = self._number_masses([ids[i] for i in batch], numbers)
             on_batch(
                 {
                     prompts[i]: _weighted_mean(mass, len(ids[i]))
                     for i, mass in zip(batch, masses, strict=True)
+                    if not is_known(prompts[i])
                 }
             )
 
@@ -140,9 +164,8 @@ class LocalJudge:
 
 
 def _weighted_mean(mass: dict[int, float], tokens_in: int) -> Judgement:
-    total = sum(mass.values())
-    # Written so that a model that broke down (NaN) has no score either.
-    if not total >= MIN_NUMBER_MASS:
-        return Judgement(None, "unparseable", tokens_in)
-    mean = sum(number * p for number, p in mass.items()) / total
-    return Judgement(round(mean, 4), "ok", tokens_in)
+    score = weighted_score(mass)
+    if score is None:
+        reason = f"less than {MIN_NUMBER_MASS:g} of the probability is on numbers"
+        return Judgement(None, "unparseable", reason, tokens_in)
+    return Judgement(score, "ok", tokens_in=tokens_in)

@@ -15,13 +15,14 @@ from traitvec_core.validation.checks import (
     CheckResult,
     check_accuracy,
     check_activations,
+    check_agreement,
     check_contrast,
     check_coverage,
     check_norm,
 )
 from traitvec_core.validation.elicitation import Elicitation, keep_mask, summarise_responses
 from traitvec_core.validation.separation import Separation
-from traitvec_core.validation.verdicts import recommended_vector, separation_of
+from traitvec_core.validation.verdicts import agreements_of, recommended_vector, separation_of
 
 __all__ = ["build_report", "sample_responses"]
 
@@ -33,6 +34,7 @@ def build_report(
     definition: TraitDefinition,
     settings: ExperimentSettings,
     judged: pd.DataFrame,
+    judging: dict[str, Any],
     captured: dict[str, Any],
     extracted: dict[str, Any],
     activations: torch.Tensor,
@@ -45,6 +47,7 @@ def build_report(
         definition: The trait.
         settings: The experiment's settings.
         judged: Judged responses of both poles.
+        judging: `responses/judging_metadata.json`.
         captured: `activations/metadata.json`.
         extracted: `vectors/manifest.json`.
         activations: `[n_examples, n_layers, hidden_dim]`.
@@ -54,9 +57,11 @@ def build_report(
     """
     elicitation = summarise_responses(judged, settings.threshold, settings.min_coherence)
     separation = separation_of(extracted)
+    agreements = agreements_of(judging, settings.threshold)
     checks = [
         check_contrast(elicitation, settings.thresholds),
         check_coverage(elicitation),
+        *([check_agreement(agreements, settings.thresholds.agreement)] if agreements else []),
         check_activations(activations, captured),
         check_norm(recommended_vector(extracted), settings.thresholds.norm),
         check_accuracy(
@@ -73,6 +78,8 @@ def build_report(
         "recommended": extracted["recommended"],
         "checks": [check.model_dump() for check in checks],
         "elicitation": elicitation.model_dump(),
+        "agreement": [found.model_dump() for found in agreements],
+        "missing_reasons": judging["missing_reasons"],
         "separation": separation.model_dump(),
         "vectors": extracted["vectors"],
     }

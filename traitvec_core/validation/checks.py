@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import NormThreshold, Thresholds
+from traitvec_core.judging.agreement import Agreement
 from traitvec_core.trait import TraitDefinition, parse_definition
 from traitvec_core.validation.elicitation import Elicitation
 from traitvec_core.validation.separation import Separation
@@ -20,6 +21,7 @@ __all__ = [
     "CheckResult",
     "check_accuracy",
     "check_activations",
+    "check_agreement",
     "check_contrast",
     "check_coverage",
     "check_definition",
@@ -270,6 +272,60 @@ def check_accuracy(
         if passes
         else "Training accuracy does not help here: it is 1.0 for any labels when there are more"
         " dimensions than examples. Look at contrast and at the instructions first.",
+        figures=figures,
+    )
+
+
+def check_agreement(agreements: Sequence[Agreement], threshold: float) -> CheckResult:
+    """Whether a second judge, people and the judge itself decide as the judge did; it only warns.
+
+    Args:
+        agreements: What the judge was compared with.
+        threshold: Share on the same side of the kept/left-out line that passes.
+    """
+    if not agreements:
+        return CheckResult(
+            name="agreement",
+            verdict="warn",
+            summary="the judge of this trait was compared with nobody",
+            advice="Set second_judge or judge_repeats, or put human_scores.csv into the folder.",
+        )
+    figures: dict[str, float | int | str | None] = {"passes_from": threshold}
+    lines, doubtful = [], []
+    for found in agreements:
+        side = found.same_side
+        if side.value is None:
+            doubtful.append(found.with_)
+            lines.append(f"{found.with_}: only {found.n} responses scored by both")
+            continue
+        if side.value < threshold:
+            doubtful.append(found.with_)
+        lines.append(
+            f"{found.with_}: {side.value:.0%} on the same side"
+            f" [{side.low:.0%}, {side.high:.0%}], mean difference"
+            f" {found.mean_absolute_difference.value:.1f}"
+            + ("" if found.pearson.value is None else f", r = {found.pearson.value:.2f}")
+            + f" (n = {found.n})"
+        )
+    worst = min(agreements, key=lambda found: found.same_side.value or 0.0)
+    figures |= {
+        "compared_with": worst.with_,
+        "same_side": worst.same_side.value,
+        "pearson": worst.pearson.value,
+        "spearman": worst.spearman.value,
+        "mean_absolute_difference": worst.mean_absolute_difference.value,
+        "n": worst.n,
+        "missing": worst.missing,
+    }
+    return CheckResult(
+        name="agreement",
+        verdict="warn" if doubtful else "pass",
+        summary="; ".join(lines),
+        advice=f"Read responses that {' and '.join(doubtful)} and the judge decide differently on"
+        " (both scores are in responses/judging_metadata.json); sharpen the rubric, or take a"
+        " stronger judge."
+        if doubtful
+        else "",
         figures=figures,
     )
 

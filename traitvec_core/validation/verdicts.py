@@ -5,11 +5,14 @@ from typing import Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.agreement import Agreement, measure_agreement
+from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.store import TraitFolder, shown
 from traitvec_core.validation.checks import (
     CheckResult,
     check_accuracy,
     check_activations,
+    check_agreement,
     check_contrast,
     check_coverage,
     check_definition,
@@ -18,9 +21,22 @@ from traitvec_core.validation.checks import (
 from traitvec_core.validation.elicitation import Elicitation, summarise_responses
 from traitvec_core.validation.separation import Separation
 
-__all__ = ["CHECKS", "evaluate", "recommended_vector", "separation_of"]
+__all__ = [
+    "CHECKS",
+    "agreements_of",
+    "applicable_checks",
+    "evaluate",
+    "recommended_vector",
+    "separation_of",
+]
 
-CHECKS = ("definition", "contrast", "coverage", "sanity", "norm", "accuracy")
+CHECKS = ("definition", "contrast", "coverage", "agreement", "sanity", "norm", "accuracy")
+
+
+def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[str]:
+    """Return the checks that make sense for a trait: `agreement` needs something to compare."""
+    is_compared = is_judge_compared(settings, [folder])
+    return [name for name in CHECKS if is_compared or name != "agreement"]
 
 
 def evaluate(check: str, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -50,6 +66,24 @@ def _contrast(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
 
 def _coverage(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     return check_coverage(_elicitation(folder, settings))
+
+
+def _agreement(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    agreements = agreements_of(folder.metadata("judged_responses"), settings.threshold)
+    return check_agreement(agreements, settings.thresholds.agreement)
+
+
+def agreements_of(metadata: dict[str, Any], threshold: float) -> list[Agreement]:
+    """How far the judge agrees with what it was compared with, from the stage's metadata."""
+    found = []
+    for compared in metadata.get("compared", []):
+        pairs = [
+            [math.nan if score is None else score for score in scores]
+            for _, *scores in compared["scores"]
+        ]
+        first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        found.append(measure_agreement(first, second, threshold, compared["with"]))
+    return found
 
 
 def _elicitation(folder: TraitFolder, settings: ExperimentSettings) -> Elicitation:
@@ -100,6 +134,7 @@ _EVALUATE = {
     "definition": _definition,
     "contrast": _contrast,
     "coverage": _coverage,
+    "agreement": _agreement,
     "sanity": _sanity,
     "norm": _norm,
     "accuracy": _accuracy,

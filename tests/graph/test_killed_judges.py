@@ -1,0 +1,156 @@
+"""kill -9 while responses are judged, ten times over, and two runs at once: who pays for what."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.graph.conftest import SETTINGS, Serve
+from tests.projects import REPOSITORY, SmallProject, put_responses, results, write_experiment
+from tests.providers.models import by_model
+from tests.providers.replies import Call, Reply
+from traitvec_core.judging import JudgementStore
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
+
+BOUND = 20
+KILLS = 10
+# 2 × 250 responses, two judgements each.
+N_EXAMPLES = 250
+MANY = {**SETTINGS, "n_examples": N_EXAMPLES, "max_concurrent_judges": BOUND}
+
+
+class Driver:
+    """The process that judges and is killed; see `judge_driver.py`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.graph.judge_driver"],
+            cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def judge(self, *runs: dict[str, str], kill_after_s: float | None = None) -> list[int]:
+        task = {"runs": runs, "kill_after_s": kill_after_s}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        found: list[int] = json.loads(self._process.stdout.readline())
+        return found
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+@pytest.fixture
+def driver(own_environment: None) -> Iterator[Callable[[], Driver]]:
+    """Start drivers; each takes the addresses that are set at that moment."""
+    with ExitStack() as stack:
+
+        def start() -> Driver:
+            started = Driver()
+            stack.callback(started.close)
+            return started
+
+        yield start
+
+
+def _project(folder: Path, new_instance: Path, *experiments: str) -> None:
+    """Experiments with the same responses, as if they had been generated."""
+    shutil.copytree(new_instance, folder / ".dagster")
+    for name in experiments:
+        write_experiment(folder, name, ["refusal"], MANY)
+    with SmallProject(folder) as project:
+        for name in experiments:
+            put_responses(
+                project.trait("refusal", name),
+                project.settings(name),
+                lambda number: f"Response {number}: one like no other.",
+            )
+
+
+def _run(folder: Path, experiment: str = "demo", home: str = ".dagster") -> dict[str, str]:
+    return {"folder": str(folder), "home": str(folder / home), "experiment": experiment}
+
+
+def _tables(folder: Path, experiment: str = "demo") -> dict[str, bytes]:
+    return results(folder / "experiments" / experiment)
+
+
+def test_ten_kills_cost_no_more_than_what_was_in_flight(
+    serve: Serve, driver: Callable[[], Driver], tmp_path: Path, new_instance: Path
+) -> None:
+    server = serve(latency_s=0.04, keeps_calls=False)
+    folder, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for path in (folder, undisturbed):
+        _project(path, new_instance, "demo")
+    judges = driver()
+    moments = random.Random(3)
+    n = 4 * N_EXAMPLES
+    kept = []
+    for _ in range(KILLS):
+        # From the first judgement on, and early enough for ten kills to meet judging.
+        statuses = judges.judge(_run(folder), kill_after_s=moments.uniform(0.0, 0.25))
+        assert statuses == [-9]
+        with JudgementStore(folder / "experiments" / JUDGEMENTS_FILE) as store:
+            kept.append(sum(row["judgements"] for row in store.summary()))
+    assert 0 < kept[-1] < n
+    assert kept == sorted(set(kept))
+    assert judges.judge(_run(folder)) == [0]
+    answers = server.log.answers
+    assert len(answers) == n
+    assert sum(answers.values()) - n <= KILLS * BOUND
+    # What was on disk was never asked again.
+    assert max(answers.values()) <= 1 + KILLS
+    assert server.log.max_in_flight <= 2 * BOUND  # those of a dead run end with its connections
+    with SmallProject(folder) as project:
+        made = project.trait("refusal").metadata("judged_responses")
+        assert made["asked_now"] == n - kept[-1]
+        assert project.states("refusal")["judged_responses"] == "fresh"
+    # Another server, so that it is asked for everything.
+    serve(latency_s=0.0, keeps_calls=False)
+    assert driver().judge(_run(undisturbed)) == [0]
+    tables = _tables(undisturbed)
+    assert _tables(folder) == tables
+    assert len([name for name in tables if name.endswith("/pos.csv")]) == 1
+    assert sum(data.count(b'"ok"') for data in tables.values()) == n
+
+
+def test_two_runs_at_once_do_not_pay_twice_for_what_is_finished(
+    serve: Serve, driver: Callable[[], Driver], tmp_path: Path, new_instance: Path
+) -> None:
+    asked: dict[str, list[float]] = {}
+
+    def responder(call: Call) -> Reply:
+        asked.setdefault(call.prompt, []).append(time.monotonic())
+        return by_model(call)
+
+    server = serve(responder, latency_s=0.04, keeps_calls=False)
+    folder = tmp_path / "project"
+    _project(folder, new_instance, "demo", "other")
+    # An instance each: one would let only one of them at a time into the pool.
+    shutil.copytree(new_instance, folder / ".dagster2")
+    assert driver().judge(_run(folder), _run(folder, "other", ".dagster2")) == [0, 0]
+    n = 4 * N_EXAMPLES
+    answers = server.log.answers
+    assert len(answers) == n
+    # Whatever was asked twice was under way in both at the same time: its answer takes 40 ms, and a
+    # busy machine some more.
+    assert max(answers.values()) <= 2
+    assert all(times[-1] - times[0] < 1.0 for times in asked.values())
+    for name in ("demo", "other"):
+        with SmallProject(folder) as project:
+            judged = project.trait("refusal", name).read_responses()
+        assert judged["trait_score"].notna().all()
+    mine, others = (_tables(folder, name) for name in ("demo", "other"))
+    assert mine == others
+    if sum(answers.values()) > n + BOUND:
+        pytest.xfail(f"both ask for the same in the same order: {sum(answers.values())} of {n}")

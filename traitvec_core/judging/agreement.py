@@ -1,0 +1,180 @@
+"""Is the judge right? How far it agrees with another judge, with people, and with itself."""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from traitvec_core.errors import TraitvecError
+
+__all__ = ["Agreement", "Figure", "agreement_sample", "measure_agreement", "parse_human_scores"]
+
+# Fewer pairs of scores say nothing.
+_MIN_PAIRS = 3
+_RESAMPLES = 1000
+# Scores of this many responses are resampled at once: 10,000 responses must not take a gigabyte.
+_PART = 1_000_000
+_Statistic = Callable[[Any, Any, int], Any]
+
+
+class Figure(BaseModel):
+    """A figure with its 95% confidence interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Agreement(BaseModel):
+    """How far two scorings of the same responses agree.
+
+    Attributes:
+        with_: What the judge is compared with.
+        n: Responses that both scored.
+        missing: Responses of the sample that one of them did not score.
+        pearson: Linear correlation.
+        spearman: Rank correlation.
+        mean_absolute_difference: In points, 0–100.
+        same_side: Share on the same side of the threshold that decides which responses are kept.
+    """
+
+    with_: str
+    n: int
+    missing: int
+    pearson: Figure
+    spearman: Figure
+    mean_absolute_difference: Figure
+    same_side: Figure
+
+
+def agreement_sample(judged: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Return the rows that are scored again: as many of each pole, the same ones every time.
+
+    Args:
+        judged: Judged responses; rows without a trait score are left out.
+        size: Rows to choose.
+    """
+    scored = judged[judged["trait_score"].notna()]
+    order = scored["question_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    scored = scored.assign(_order=order).sort_values("_order", kind="stable")
+    parts = [
+        scored[scored["pole"] == pole].head(size // 2 + (pole == "pos" and size % 2))
+        for pole in ("pos", "neg")
+    ]
+    return pd.concat(parts).drop(columns="_order")
+
+
+def measure_agreement(
+    first: Sequence[float], second: Sequence[float], threshold: float, with_: str
+) -> Agreement:
+    """Compare two scorings; a score that one of them lacks (NaN) drops the pair.
+
+    Intervals are percentiles of 1,000 seeded bootstrap resamples of the responses (Efron 1979).
+
+    Args:
+        first: The judge's scores.
+        second: The other scores of the same responses.
+        threshold: Where positives end and negatives begin.
+        with_: What `second` comes from.
+    """
+    pairs = np.array([first, second], dtype=np.float64).reshape(2, -1)
+    x, y = pairs[:, ~np.isnan(pairs).any(0)]
+    # In an order of their own, so that the resamples do not depend on the table's.
+    order = np.lexsort((y, x))
+    x, y = x[order], y[order]
+    figures = {
+        name: _figure(statistic, x, y)
+        for name, statistic in (
+            ("pearson", _pearson),
+            ("spearman", _spearman),
+            ("mean_absolute_difference", lambda a, b, axis: np.abs(a - b).mean(axis)),
+            ("same_side", lambda a, b, axis: ((a >= threshold) == (b >= threshold)).mean(axis)),
+        )
+    }
+    return Agreement(with_=with_, n=len(x), missing=pairs.shape[1] - len(x), **figures)
+
+
+def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, float]:
+    """Read a table of people's scores: `question_id`, `trait_score`; several rows are averaged.
+
+    Args:
+        data: The CSV's bytes.
+        where: How to name the file in messages.
+        known: The responses' question_ids.
+
+    Returns:
+        question_id → score; rows without a score are left out.
+
+    Raises:
+        TraitvecError: If the table cannot be used; the line and the mend are named.
+    """
+    try:
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        missing = {"question_id", "trait_score"} - set(rows.fieldnames or ())
+        if missing:
+            raise TraitvecError(
+                f"{where}: has no column {', '.join(sorted(missing))}; write question_id and"
+                " trait_score (0–100, empty for none)"
+            )
+        scores: dict[str, list[float]] = {}
+        for row in rows:
+            name, text = row["question_id"] or "", (row["trait_score"] or "").strip()
+            if not text:
+                continue
+            place = f"{where}, line {rows.line_num}"
+            try:
+                score = float(text)
+            except ValueError:
+                score = math.nan
+            if not 0 <= score <= 100:
+                raise TraitvecError(f"{place}: {text[:40]!r} is no score from 0 to 100")
+            if name not in known:
+                raise TraitvecError(
+                    f"{place}: no response has the question_id {name[:80]!r}; take the ids from"
+                    " responses/pos.csv and neg.csv"
+                )
+            scores.setdefault(name, []).append(score)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TraitvecError(f"{where}: is no UTF-8 CSV table ({error})") from None
+    return {name: sum(values) / len(values) for name, values in scores.items()}
+
+
+def _figure(statistic: _Statistic, x: Any, y: Any) -> Figure:
+    if len(x) < _MIN_PAIRS:
+        return Figure(value=None)
+    value = float(statistic(x, y, -1))
+    random = np.random.default_rng(0)
+    at_once = max(1, min(_RESAMPLES, _PART // len(x)))
+    parts = []
+    for begin in range(0, _RESAMPLES, at_once):
+        size = (min(at_once, _RESAMPLES - begin), len(x))
+        chosen = random.integers(0, len(x), size)
+        parts.append(statistic(x[chosen], y[chosen], -1))
+    resampled = np.concatenate(parts)
+    # A resample of equal scores has no correlation.
+    defined = resampled[np.isfinite(resampled)]
+    if not math.isfinite(value) or not len(defined):
+        return Figure(value=None)
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Figure(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
+
+
+def _pearson(x: Any, y: Any, axis: int) -> Any:
+    # Equal scores do not vary, whatever rounding makes of their distance to their mean.
+    varies = (np.ptp(x, axis) > 0) & (np.ptp(y, axis) > 0)
+    x, y = x - x.mean(axis, keepdims=True), y - y.mean(axis, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = (x * y).sum(axis) / np.sqrt((x * x).sum(axis) * (y * y).sum(axis))
+    return np.where(varies, correlation, np.nan)
+
+
+def _spearman(x: Any, y: Any, axis: int) -> Any:
+    from scipy.stats import rankdata
+
+    return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis)

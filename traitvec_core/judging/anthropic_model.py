@@ -1,0 +1,198 @@
+"""Anthropic's way of asking."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from traitvec_core.judging.api import Ask, RefusedError, Score, Usage
+from traitvec_core.judging.batch_state import BatchState, Result
+from traitvec_core.judging.calls import CallError
+from traitvec_core.judging.failures import told
+from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.openai_model import score_schema, tokens
+from traitvec_core.judging.reading import (
+    UnusableAnswerError,
+    read_json_score,
+    read_text_score,
+    score_of,
+)
+
+__all__ = ["AnthropicModel"]
+
+_TOKENS = 256
+# Models that think by themselves take it out of the same limit.
+_THINKING_TOKENS = 4096
+_TOOL = "give_score"
+
+
+class AnthropicModel:
+    """A model behind `/v1/messages`.
+
+    Args:
+        name: The model.
+        key: The key; a server of one's own may need none.
+        key_name: The variable that holds it, for messages.
+        address: The server; empty for Anthropic itself.
+    """
+
+    provider: ApiProvider = "anthropic"
+
+    def __init__(self, name: str, key: str | None, key_name: str, address: str = "") -> None:
+        self.name = name
+        self.key_name = key_name
+        self.address = address
+        self._key = key or "none"
+        self._client: Any = None
+
+    @property
+    def server_name(self) -> str:
+        """The server, as messages name it."""
+        return self.address or "Anthropic"
+
+    def client(self, timeout_s: float) -> Any:
+        """The SDK's client; to be closed by who asks for it."""
+        import anthropic
+
+        return anthropic.AsyncAnthropic(
+            api_key=self._key,
+            # Not None, which would let the SDK look for an address by itself.
+            base_url=self.address or "https://api.anthropic.com",
+            # Retries are ours: they must leave the place of the call to others while they wait.
+            max_retries=0,
+            timeout=timeout_s,
+            http_client=anthropic.DefaultAioHttpClient(),
+        )
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect."""
+        self._client = self.client(timeout_s)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    @told
+    async def post(self, body: dict[str, Any]) -> Any:
+        """Send a body; returns the decoded answer."""
+        # The typed method spends 2 ms on checking what we built ourselves.
+        data = await self._client.post("/v1/messages", body=body, cast_to=object)
+        _blocks(data)
+        return data
+
+    def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
+        """The request's body."""
+        body: dict[str, Any] = {
+            "model": self.name,
+            "max_tokens": self.most_tokens_out(can) * 4**room,
+            # Half a surrogate pair is no text that could be sent.
+            "messages": [{"role": "user", "content": prompt.encode("utf-8", "replace").decode()}],
+        }
+        if can.temperature:
+            body["temperature"] = 0
+        schema = score_schema(prompt)
+        if can.structured == "json_schema":
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        elif can.structured == "tool":
+            body["tools"] = [
+                {"name": _TOOL, "description": "Give the score.", "input_schema": schema}
+            ]
+            body["tool_choice"] = {"type": "tool", "name": _TOOL}
+        return body
+
+    def most_tokens_out(self, can: Capabilities) -> int:
+        """The most that an answer can be, in tokens."""
+        return _THINKING_TOKENS if can.thinks else _TOKENS
+
+    def usage(self, data: Any) -> Usage:
+        """Tokens that an answer's body accounts for."""
+        usage = data.get("usage") if isinstance(data, dict) else None
+        usage = usage if isinstance(usage, dict) else {}
+        cached = tokens(usage, "cache_read_input_tokens")
+        written = tokens(usage, "cache_creation_input_tokens")
+        return Usage(
+            tokens_in=tokens(usage, "input_tokens") + cached + written,
+            tokens_out=tokens(usage, "output_tokens"),
+            cached=cached,
+        )
+
+    async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
+        """The score in an answer's body; blocks of thinking are passed over."""
+        blocks = _blocks(data)
+        if data.get("stop_reason") == "refusal":
+            raise RefusedError("the judge refused")
+        if data.get("stop_reason") == "max_tokens":
+            raise UnusableAnswerError("was cut off at the token limit", is_truncated=True)
+        used = [block for block in blocks if block.get("type") == "tool_use"]
+        if used:
+            return score_of(used[0].get("input"))
+        text = "".join(
+            str(block.get("text", "")) for block in blocks if block.get("type") == "text"
+        )
+        if not text.strip():
+            raise UnusableAnswerError("answered without any text")
+        return read_json_score(text) if can.structured == "json_schema" else read_text_score(text)
+
+    # -- batches ------------------------------------------------------------------------------
+
+    @told
+    async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
+        """Submit bodies by key; returns Anthropic's name for the batch."""
+        batch = await self._client.messages.batches.create(
+            requests=[{"custom_id": key, "params": body} for key, body in requests.items()]
+        )
+        return str(batch.id)
+
+    async def find(self, intent: str) -> str | None:
+        """Always None: a batch of Anthropic's carries no name of ours.
+
+        A run that is killed in the moment between submitting a batch and noting its name submits it
+        again.
+        """
+        return None
+
+    @told
+    async def poll(self, id_: str) -> BatchState:
+        """How far a batch is."""
+        import anthropic
+
+        try:
+            batch = await self._client.messages.batches.retrieve(id_)
+        except anthropic.NotFoundError:
+            return BatchState(0, is_ended=True, is_gone=True)
+        counts = batch.request_counts
+        done = counts.succeeded + counts.errored + counts.canceled + counts.expired
+        is_cancelled = batch.cancel_initiated_at is not None
+        return BatchState(
+            done, batch.processing_status == "ended", "it was cancelled" if is_cancelled else ""
+        )
+
+    @told
+    async def results(self, id_: str) -> list[Result]:
+        """The results of a batch that has ended."""
+        results = []
+        async for line in await self._client.messages.batches.results(id_):
+            result = line.result
+            data = result.message.model_dump() if result.type == "succeeded" else None
+            results.append(Result(line.custom_id, data, is_expired=result.type == "expired"))
+        return results
+
+    def without(
+        self, complaint: str, body: dict[str, Any], can: Capabilities
+    ) -> Capabilities | None:
+        """What is left when a request was refused with this complaint."""
+        said = complaint.lower()
+        if "temperature" in body and "temperature" in said:
+            return replace(can, temperature=False)
+        if "output_config" in body and re.search("output_config|output format|schema", said):
+            return replace(can, structured="tool")
+        if "tools" in body and "tool" in said:
+            return replace(can, structured="none")
+        return None
+
+
+def _blocks(data: Any) -> list[dict[str, Any]]:
+    blocks = data.get("content") if isinstance(data, dict) else None
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise CallError("again", "an answer without any content")
+    return blocks

@@ -1,0 +1,475 @@
+"""A judge behind an API: every prompt ends with a score, or with the reason why it has none."""
+
+import asyncio
+import concurrent.futures
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from traitvec_core.experiment import JudgePrice
+from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, for_each
+from traitvec_core.judging.failures import TOO_LONG
+from traitvec_core.judging.judgement_store import JudgementStore
+from traitvec_core.judging.models import ApiProvider, Capabilities, known_capabilities
+from traitvec_core.judging.reading import (
+    ANSWERED_REFUSAL,
+    Judgement,
+    Status,
+    UnusableAnswerError,
+)
+
+if TYPE_CHECKING:
+    from traitvec_core.judging.batch import Batches
+
+__all__ = [
+    "ApiJudge",
+    "ApiModel",
+    "Budget",
+    "Learned",
+    "RefusedError",
+    "Spent",
+    "Usage",
+    "run_async",
+]
+
+_T = TypeVar("_T")
+# An answer that holds no score is asked for again this often.
+_ATTEMPTS_TO_READ = 3
+# Raise when requests or their reading change: judgements made before are then asked for again.
+_VERSION = 1
+# As many abilities as a request may be found to lack, one after the other.
+_MOST_CHANGES = 8
+# For what a call may cost at most: characters a token, where each is a byte; and tokens that the
+# request adds, of which a tool takes the most.
+_CHARS_PER_TOKEN = 2.0
+_TOKENS_AROUND = 600
+# Prompts from which the abilities of an unknown model are found out, one after the other.
+_MOST_PROBES = 5
+
+Score = float | Literal["REFUSAL"]
+Ask = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call; `cached` are among those read."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached: int = 0
+
+
+class _BudgetSpentError(Exception):
+    """The next call does not fit into the budget."""
+
+
+class RefusedError(Exception):
+    """The judge, or its provider's filter, will not judge this prompt."""
+
+
+class Learned(Exception):  # noqa: N818  # no error: the next request is a better one
+    """An answer showed that the model's abilities are other than assumed."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        super().__init__()
+        self.capabilities = capabilities
+
+
+class ApiModel(Protocol):
+    """One provider's way of asking and answering."""
+
+    provider: ApiProvider
+    name: str
+    address: str
+    key_name: str
+
+    @property
+    def server_name(self) -> str:
+        """The server, as messages name it."""
+        ...
+
+    def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
+        """The request's body.
+
+        Args:
+            prompt: What to judge.
+            can: What the model's API takes.
+            room: 0, or how often an answer was cut off before: each time it gets four times more.
+        """
+        ...
+
+    async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
+        """The score in an answer's body.
+
+        Args:
+            data: The decoded body.
+            prompt: What was judged.
+            can: What the request was made for.
+            ask: Sends another body, when one answer does not hold all that is needed; None where
+                that cannot be done.
+
+        Raises:
+            UnusableAnswerError: If there is none.
+            RefusedError: If the judge or a filter refused.
+            Learned: If the model's abilities are other than `can`.
+        """
+        ...
+
+    def usage(self, data: Any) -> Usage:
+        """Tokens that an answer's body accounts for."""
+        ...
+
+    def without(
+        self, complaint: str, body: dict[str, Any], can: Capabilities
+    ) -> Capabilities | None:
+        """What is left when a request was refused with this complaint.
+
+        None if it is about nothing that could be left out.
+        """
+        ...
+
+    def most_tokens_out(self, can: Capabilities) -> int:
+        """The most that an answer can be, in tokens."""
+        ...
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect within a running event loop."""
+        ...
+
+    async def post(self, body: dict[str, Any]) -> Any:
+        """Send a body; returns the decoded answer.
+
+        Raises:
+            CallError: If there is none.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+@dataclass
+class Budget:
+    """What an experiment may spend on judgements, over all its runs.
+
+    Attributes:
+        limit_usd: The most.
+        spent_usd: Asks the store for what has been spent so far, by this and by other runs.
+    """
+
+    limit_usd: float
+    spent_usd: Callable[[], float]
+    # What calls under way may cost; what was paid and is not in the store yet; what is.
+    _n_under_way: int = 0
+    _reserved_usd: float = 0.0
+    _paid_usd: float = 0.0
+    _known_usd: float = 0.0
+    _asked_at: float = float("-inf")
+    _settled: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def begin(self) -> None:
+        """Start anew: no call is under way, whatever became of an earlier run."""
+        self._n_under_way, self._reserved_usd, self._paid_usd = 0, 0.0, 0.0
+        self._asked_at = float("-inf")
+        # Bound to the event loop in which it is first waited for.
+        self._settled = asyncio.Condition()
+
+    @property
+    def reason(self) -> str:
+        """Why what no longer fits is missing."""
+        return f"the budget of ${self.limit_usd:g} is spent"
+
+    async def reserve(self, usd: float, *, waits: bool = True) -> bool:
+        """Set aside what a call may cost at most; False when it does not fit.
+
+        Args:
+            usd: What the call may cost.
+            waits: Wait for the calls that are under way first: most cost less than they might.
+        """
+        async with self._settled:
+            while not self._fits(usd):
+                if not waits or not self._n_under_way:
+                    return False
+                await self._settled.wait()
+            self._n_under_way += 1
+            self._reserved_usd += usd
+            return True
+
+    def _fits(self, usd: float) -> bool:
+        now = time.monotonic()
+        # Other runs spend too, but a sum over the whole store is not made for every call.
+        if now - self._asked_at > 1.0:
+            self._known_usd, self._asked_at = self.spent_usd(), now
+        return self._known_usd + self._paid_usd + self._reserved_usd + usd <= self.limit_usd
+
+    async def settle(self, reserved_usd: float, paid_usd: float) -> None:
+        """Replace a reservation by what was paid."""
+        async with self._settled:
+            self._n_under_way -= 1
+            self._reserved_usd = self._reserved_usd - reserved_usd if self._n_under_way else 0.0
+            self._paid_usd += paid_usd
+            self._settled.notify_all()
+
+    def kept(self, paid_usd: float) -> None:
+        """Note that what was paid for is in the store now."""
+        self._paid_usd = max(0.0, self._paid_usd - paid_usd)
+        self._known_usd += paid_usd
+
+
+class ApiJudge:
+    """Scores prompts with a model behind an API.
+
+    Args:
+        model: The provider's way of asking.
+        store: Where what is learned of the model is remembered.
+        max_concurrent: Calls at once, at most.
+        timeout_s: Longest time that one call may take.
+        price: The model's price; None when it is unknown.
+        budget: What may be spent.
+        batches: Hands prompts to the provider as batches; None asks for each by itself.
+        experiment: Who pays.
+    """
+
+    def __init__(
+        self,
+        model: ApiModel,
+        store: JudgementStore,
+        *,
+        max_concurrent: int = 20,
+        timeout_s: float = 60.0,
+        price: JudgePrice | None = None,
+        budget: Budget | None = None,
+        batches: "Batches | None" = None,
+        experiment: str = "",
+    ) -> None:
+        self.name = model.name
+        self.experiment = experiment
+        self.model = model
+        self.price = price
+        self.store = store
+        self.budget = budget
+        self._batches = batches
+        self._max_concurrent = max_concurrent
+        self._timeout_s = timeout_s
+        learned = store.learned(model.address, model.name)
+        known = known_capabilities(model.provider, model.name)
+        self._is_known = learned is not None or known is not None
+        self.can = Capabilities(**learned) if learned else known or Capabilities()
+
+    @property
+    def identity(self) -> str:
+        """What determines a judgement besides the prompt."""
+        return _identity(self.model.provider, self.name, self.model.address, self.can.scoring)
+
+    def score(
+        self,
+        prompts: Sequence[str],
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        is_known: Callable[[str], bool] = lambda prompt: False,
+        repeat: int = 0,
+    ) -> None:
+        """Judge distinct prompts; see `Judge`.
+
+        Raises:
+            StopError: If the key is wrong, the quota is gone, or the server cannot be reached.
+        """
+        wanted = [prompt for prompt in prompts if not is_known(prompt)]
+        if wanted:
+            run_async(self._score(wanted, on_batch, is_known, repeat))
+
+    async def _score(
+        self,
+        prompts: Sequence[str],
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        is_known: Callable[[str], bool],
+        repeat: int,
+    ) -> None:
+        calls = Calls(AdaptiveLimit(self._max_concurrent), self._timeout_s, self.model.server_name)
+
+        async def judge(prompt: str) -> None:
+            # Another run may have judged it in the meantime.
+            if not is_known(prompt):
+                judgement = await self._judge(prompt, calls)
+                on_batch({prompt: judgement})
+                if self.budget is not None:
+                    self.budget.kept(judgement.usd or 0.0)
+
+        if self.budget is not None:
+            self.budget.begin()
+        await self.model.open(self._timeout_s)
+        try:
+            for prompt in prompts[:_MOST_PROBES]:
+                if self._is_known:
+                    break
+                # One call finds out what the model takes; fifty at once would all be refused.
+                await judge(prompt)
+            if self._batches is not None:
+                await self._batches.score(self, prompts, on_batch, is_known, repeat)
+            await for_each(
+                [prompt for prompt in prompts if not is_known(prompt)], judge, self._max_concurrent
+            )
+        finally:
+            await self.model.close()
+
+    async def _judge(self, prompt: str, calls: Calls) -> Judgement:
+        spent = Spent(self.price)
+        room = 0
+        reason = ""
+        for _ in range(_ATTEMPTS_TO_READ):
+            try:
+                score = await self._ask_and_read(prompt, room, calls, spent)
+            except UnusableAnswerError as error:
+                reason = str(error)
+                room += error.is_truncated
+            except RefusedError as error:
+                return spent.judgement(None, "refusal", str(error))
+            except CallError as error:
+                if room and error.reason == TOO_LONG:
+                    # Not the prompt, but the room for the answer that was asked for besides.
+                    break
+                return spent.judgement(None, "error", error.reason, error.kind == "final")
+            except _BudgetSpentError as error:
+                return spent.judgement(None, "error", str(error), is_final=False)
+            else:
+                if score == "REFUSAL":
+                    return spent.judgement(None, "refusal", ANSWERED_REFUSAL)
+                return spent.judgement(score, "ok")
+        return spent.judgement(None, "unparseable", reason)
+
+    async def _ask_and_read(self, prompt: str, room: int, calls: Calls, spent: "Spent") -> Score:
+        for _ in range(_MOST_CHANGES):
+            can = self.can
+
+            async def ask(body: dict[str, Any], can: Capabilities = can) -> Any:
+                async def once() -> Any:
+                    try:
+                        return await self.model.post(body)
+                    except CallError as error:
+                        raise self._without_what_it_refused(error, body, can) from None
+
+                async with self._paid_for(body, prompt, can, spent):
+                    data = await calls.call(once)
+                    spent.add(self.model.usage(data))
+                return data
+
+            try:
+                data = await ask(self.model.request(prompt, can, room))
+                score = await self.model.read(data, prompt, can, ask)
+            except Learned as better:
+                self._change(can, better.capabilities)
+            except CallError as error:
+                if error.kind != "changed":
+                    raise
+            except (UnusableAnswerError, RefusedError):
+                self._remember(can)
+                raise
+            else:
+                self._remember(can)
+                return score
+        raise CallError("refused", "the server refuses every kind of request that is known here")
+
+    @asynccontextmanager
+    async def _paid_for(
+        self, body: dict[str, Any], prompt: str, can: Capabilities, spent: "Spent"
+    ) -> AsyncIterator[None]:
+        if self.budget is None:
+            yield
+            return
+        reserved = self._most_usd(prompt, body[can.limit_name])
+        if not await self.budget.reserve(reserved):
+            raise _BudgetSpentError(self.budget.reason)
+        before = spent.usd or 0.0
+        try:
+            yield
+        finally:
+            await self.budget.settle(reserved, (spent.usd or 0.0) - before)
+
+    def _without_what_it_refused(
+        self, error: CallError, body: dict[str, Any], can: Capabilities
+    ) -> CallError:
+        if not error.complaint:
+            return error
+        less = self.model.without(error.complaint, body, can)
+        if less is None:
+            return error
+        self._change(can, less)
+        return CallError("changed", error.reason)
+
+    def _change(self, assumed: Capabilities, better: Capabilities) -> None:
+        # Another call may have found out first.
+        if self.can == assumed:
+            self.can = better
+            self._is_known = False
+
+    def _remember(self, can: Capabilities) -> None:
+        if not self._is_known and can == self.can:
+            self.store.learn(self.model.address, self.name, asdict(can))
+            self._is_known = True
+
+    def most_usd(self, prompt: str) -> float:
+        """Return what one call may cost at most; 0 when the price is not known."""
+        return self._most_usd(prompt, self.model.most_tokens_out(self.can))
+
+    def _most_usd(self, prompt: str, tokens_out: int) -> float:
+        if self.price is None:
+            return 0.0
+        # No tokenizer makes more than one token of a byte; other scripts, and emoji, come near.
+        bytes_besides = len(prompt.encode("utf-8", "replace")) - len(prompt)
+        read = int(len(prompt) / _CHARS_PER_TOKEN) + bytes_besides + _TOKENS_AROUND
+        return self.price.usd(read, tokens_out)
+
+
+class Spent:
+    """What the attempts at one judgement came to."""
+
+    def __init__(self, price: JudgePrice | None, factor: float = 1.0) -> None:
+        self._price = price
+        self._factor = factor
+        self._tokens_in = 0
+        self._tokens_out = 0
+        self.usd = None if price is None else 0.0
+
+    def add(self, usage: Usage) -> None:
+        """Add what a call came to."""
+        self._tokens_in += usage.tokens_in
+        self._tokens_out += usage.tokens_out
+        if self._price is not None and self.usd is not None:
+            self.usd += self._factor * self._price.usd(
+                usage.tokens_in, usage.tokens_out, usage.cached
+            )
+
+    def judgement(
+        self, score: float | None, status: Status, reason: str = "", is_final: bool = True
+    ) -> Judgement:
+        """Return a judgement that cost all this."""
+        return Judgement(
+            score, status, reason, self._tokens_in, self._tokens_out, self.usd, is_final
+        )
+
+
+@cache
+def _identity(provider: str, model: str, server: str, scoring: str) -> str:
+    return json.dumps(
+        {
+            "provider": provider,
+            "model": model,
+            "server": server,
+            "scoring": scoring,
+            "version": _VERSION,
+        }
+    )
+
+
+def run_async(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -1,0 +1,295 @@
+"""Judging at half the price: a provider takes all prompts at once and answers within a day.
+
+A batch is on disk before it is submitted and until its results are kept, so that a run that was
+killed, or another one that wants the same judgements, waits for it and pays for nothing twice.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from traitvec_core.judging.api import ApiJudge, Learned, RefusedError, Spent
+from traitvec_core.judging.batch_state import BatchState, Result
+from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError
+from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
+from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
+
+__all__ = ["BatchModel", "Batches"]
+
+_T = TypeVar("_T")
+# What both providers take in one batch, with room to spare.
+_MOST_REQUESTS = 50_000
+_MOST_BYTES = 150_000_000
+# Expired requests are submitted again this often, then asked one by one.
+_ROUNDS = 3
+# Uploading takes longer than a call does.
+_TIMEOUT_S = 600.0
+_LONGEST_POLL_S = 60.0
+# While another run is about to submit a batch.
+_SUBMITTING_POLL_S = 0.5
+# Our names of the batches that this process is about to submit.
+_submitting: set[str] = set()
+
+
+class BatchModel(Protocol):
+    """A provider that takes batches."""
+
+    async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
+        """Submit bodies by key; returns the provider's name for the batch."""
+        ...
+
+    async def find(self, intent: str) -> str | None:
+        """The provider's name for a batch that was submitted under our name, if it can be told."""
+        ...
+
+    async def poll(self, id_: str) -> BatchState:
+        """How far a batch is."""
+        ...
+
+    async def results(self, id_: str) -> list[Result]:
+        """The results of a batch that has ended."""
+        ...
+
+
+class Batches:
+    """Hands prompts to a provider in batches.
+
+    Args:
+        say: Told how far they are.
+        poll_s: First pause between two looks; the pauses grow to a minute.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda text: None, poll_s: float = 5.0) -> None:
+        self._say = say
+        self._poll_s = poll_s
+
+    async def score(
+        self,
+        judge: ApiJudge,
+        prompts: Sequence[str],
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        is_known: Callable[[str], bool],
+        repeat: int,
+    ) -> None:
+        """Judge prompts; those whose answers hold no score are left to be asked one by one."""
+        work = _Work(judge, on_batch, is_known, repeat, self._say, self._poll_s)
+        for _ in range(_ROUNDS):
+            # Batches that are lost are forgotten, and their judgements wanted again.
+            wanted = {work.key(p): p for p in prompts if not is_known(p) and p not in work.left}
+            if not wanted:
+                return
+            batches = await work.taken_up(wanted)
+            for part in await work.parts(_without(wanted, batches)):
+                batches += await work.submit(part)
+            await asyncio.gather(*(work.fetch(batch, wanted) for batch in batches))
+
+
+class _Work:
+    def __init__(
+        self,
+        judge: ApiJudge,
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        is_known: Callable[[str], bool],
+        repeat: int,
+        say: Callable[[str], None],
+        poll_s: float,
+    ) -> None:
+        self.judge = judge
+        self.model: Any = judge.model
+        # Answered without a score, or out of the budget: not for another batch.
+        self.left: set[str] = set()
+        self._reserved_usd: dict[str, float] = {}
+        self._on_batch = on_batch
+        self._is_known = is_known
+        self._repeat = repeat
+        self._say = say
+        self._poll_s = poll_s
+        self._origin = Origin(judge.experiment)
+        self._calls = Calls(AdaptiveLimit(4), _TIMEOUT_S, judge.model.server_name)
+
+    def key(self, prompt: str) -> str:
+        return judgement_key(self.judge.identity, prompt, self._repeat)
+
+    async def taken_up(self, wanted: Mapping[str, str]) -> list[Batch]:
+        """Batches that an earlier run, or another one, has submitted for the same judgements."""
+        batches = []
+        for batch in await self._submitted(wanted):
+            id_ = batch.id or await self._call(partial(self.model.find, batch.intent))
+            if id_ is None:
+                # Noted, and never submitted: the process died in between.
+                self.judge.store.close_batch(batch.intent)
+                continue
+            self.judge.store.name_batch(batch.intent, id_)
+            batches.append(Batch(batch.intent, id_, batch.keys))
+            self._say(f"batch {id_}: submitted earlier, {len(batch.keys)} judgements")
+        return batches
+
+    async def _submitted(self, wanted: Mapping[str, str]) -> list[Batch]:
+        while True:
+            open_ = self.judge.store.open_batches(self.judge.identity)
+            found = [batch for batch in open_ if batch.keys & wanted.keys()]
+            if not any(batch.id is None and _is_under_way(batch.intent) for batch in found):
+                return found
+            await asyncio.sleep(_SUBMITTING_POLL_S)
+
+    async def parts(self, wanted: Mapping[str, str]) -> list[dict[str, str]]:
+        """Prompts by key, in parts that a provider takes and the budget pays for."""
+        parts: list[dict[str, str]] = [{}]
+        size = 0
+        budget, price = self.judge.budget, self.judge.price
+        for key, prompt in wanted.items():
+            usd = self.judge.most_usd(prompt) * (price.batch if price else 1.0)
+            if budget is not None and not await budget.reserve(usd, waits=False):
+                self.left.add(prompt)
+                continue
+            self._reserved_usd[key] = usd
+            # As it is sent: what is not ASCII takes six bytes.
+            length = len(json.dumps(prompt)) + 1000
+            if len(parts[-1]) >= _MOST_REQUESTS or size + length > _MOST_BYTES:
+                parts.append({})
+                size = 0
+            parts[-1][key] = prompt
+            size += length
+        return [part for part in parts if part]
+
+    async def submit(self, part: Mapping[str, str]) -> list[Batch]:
+        """Submit a part; what has to be waited for, which may be another run's batches."""
+        intent = f"{platform.node()}.{os.getpid()}.{secrets.token_hex(16)}"
+        _submitting.add(intent)
+        batches: list[Batch] = []
+        try:
+            while True:
+                self.judge.store.open_batch(intent, self.judge.identity, list(part))
+                open_ = self.judge.store.open_batches(self.judge.identity)
+                if not any(b.keys & part.keys() for b in open_ if b.intent != intent):
+                    return [*batches, await self._submit(part, intent)]
+                # Another run was faster, or just as fast: then both let go, and one comes back
+                # first.
+                self.judge.store.close_batch(intent)
+                await asyncio.sleep(random.uniform(0, _SUBMITTING_POLL_S))  # noqa: S311
+                batches += await self.taken_up(dict(part))
+                part = _without(part, batches)
+                if not part:
+                    return batches
+        finally:
+            _submitting.discard(intent)
+
+    async def _submit(self, part: Mapping[str, str], intent: str) -> Batch:
+        requests = {
+            key: self.judge.model.request(prompt, self.judge.can, 0) for key, prompt in part.items()
+        }
+        attempts = 0
+
+        async def once() -> str:
+            nonlocal attempts
+            attempts += 1
+            # An answer that was lost on its way may have been a yes.
+            found = await self.model.find(intent) if attempts > 1 else None
+            return str(found or await self.model.submit(requests, intent))
+
+        # Where this fails the intent stays, and the next run looks whether it was carried out.
+        id_ = await self._call(once)
+        self.judge.store.name_batch(intent, id_)
+        self._say(f"batch {id_}: submitted, {len(part)} judgements; it may take up to a day, and a"
+                  " run that is stopped and started again goes on with it")  # fmt: skip
+        return Batch(intent, id_, frozenset(part))
+
+    async def fetch(self, batch: Batch, wanted: Mapping[str, str]) -> None:
+        id_ = str(batch.id)
+        pause_s = self._poll_s
+        state = await self._call(lambda: self.model.poll(id_))
+        while not state.is_ended:
+            await asyncio.sleep(pause_s)
+            pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)
+            state = await self._call(lambda: self.model.poll(id_))
+            self._say(f"batch {id_}: {state.done} of {len(batch.keys)} answered")
+        if state.is_gone:
+            self._say(f"batch {id_}: the provider does not know it, or not with this key")
+            self.judge.store.close_batch(batch.intent)
+            await self._release(batch.keys)
+            return
+        results = await self._call(lambda: self.model.results(id_))
+        for result in results:
+            if result.key in batch.keys:
+                await self._keep(result, wanted.get(result.key))
+        self.judge.store.close_batch(batch.intent)
+        await self._release(batch.keys)
+        if state.failure:
+            raise StopError(
+                f"batch {id_} was not carried out: {state.failure}; what it answered is kept, run"
+                " again to submit the rest, or set judge_mode: live"
+            )
+
+    async def _release(self, keys: Iterable[str]) -> None:
+        """Give back what was set aside for requests without a result."""
+        for key in keys:
+            reserved = self._reserved_usd.pop(key, None)
+            if self.judge.budget is not None and reserved is not None:
+                await self.judge.budget.settle(reserved, 0.0)
+
+    async def _keep(self, result: Result, prompt: str | None) -> None:
+        judgement = await self._read(result, prompt or "")
+        self._write(result, prompt, judgement)
+        await self._release([result.key])
+        if self.judge.budget is not None:
+            self.judge.budget.kept(judgement.usd or 0.0)
+
+    def _write(self, result: Result, prompt: str | None, judgement: Judgement) -> None:
+        if result.is_expired or (prompt is not None and self._is_known(prompt)):
+            return
+        if prompt is not None and judgement.is_final:
+            self._on_batch({prompt: judgement})
+            return
+        if prompt is not None:
+            self.left.add(prompt)
+        # Paid for: an answer without a score, or a judgement that an earlier run wanted.
+        self.judge.store.keep([(result.key, "", "", judgement)], self.judge.identity, self._origin)
+
+    async def _read(self, result: Result, prompt: str) -> Judgement:
+        price = self.judge.price
+        spent = Spent(price, price.batch if price else 1.0)
+        if result.data is None:
+            return spent.judgement(None, "error", "failed in a batch", is_final=False)
+        spent.add(self.judge.model.usage(result.data))
+        try:
+            score = await self.judge.model.read(result.data, prompt, self.judge.can, None)
+        except RefusedError as error:
+            return spent.judgement(None, "refusal", str(error))
+        except (UnusableAnswerError, Learned, CallError) as error:
+            return spent.judgement(None, "unparseable", str(error), is_final=False)
+        if score == "REFUSAL":
+            return spent.judgement(None, "refusal", ANSWERED_REFUSAL)
+        return spent.judgement(score, "ok")
+
+    async def _call(self, once: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            return await self._calls.call(once)
+        except CallError as error:
+            raise StopError(f"{self.judge.model.server_name}: {error.reason}") from None
+
+
+def _without(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str]:
+    covered = {key for batch in batches for key in batch.keys}
+    return {key: prompt for key, prompt in part.items() if key not in covered}
+
+
+def _is_under_way(intent: str) -> bool:
+    """Whether a process that is alive is about to submit a batch of this name of ours."""
+    host, _, rest = intent.rpartition(".")[0].rpartition(".")
+    if host != platform.node() or not rest.isdigit():
+        return False
+    if int(rest) == os.getpid():
+        return intent in _submitting
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,325 @@
+"""Every judgement ever paid for: one SQLite file, shared by traits, experiments and runs.
+
+Any SQLite tool reads it: `sqlite3 experiments/.judgements.sqlite 'select * from judgements'`.
+"""
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.reading import Judgement, Status
+
+__all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_key"]
+
+# In the folder of all experiments; the dot keeps it from being taken for one.
+JUDGEMENTS_FILE = ".judgements.sqlite"
+# How long to wait for another run's write, which takes milliseconds.
+_LOCKED_TIMEOUT_S = 60.0
+_OPEN_AGAIN_S = 0.02
+# Nothing is older.
+_MOST_DAYS = 365_000.0
+_SCHEMA = """
+create table if not exists judgements (
+    key text primary key,
+    experiment text not null, trait text not null, rubric text not null,
+    question_id text not null, judge text not null,
+    score real, status text not null, reason text not null,
+    tokens_in integer not null, tokens_out integer not null, usd real,
+    is_final integer not null, created_at text not null
+) without rowid;
+create index if not exists by_experiment on judgements (experiment, trait);
+create table if not exists learned (
+    server text not null, model text not null, capabilities text not null, created_at text not null,
+    primary key (server, model)
+) without rowid;
+create table if not exists batches (
+    intent text primary key,
+    id text, judge text not null, keys text not null, created_at text not null
+) without rowid;
+"""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What first asked for a judgement; it pays for it."""
+
+    experiment: str = ""
+    trait: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that a provider is working on.
+
+    Attributes:
+        intent: Our own name for it, on disk before it is submitted.
+        id: The provider's name for it; None until it is known to be submitted.
+        keys: Keys of its judgements.
+    """
+
+    intent: str
+    id: str | None
+    keys: frozenset[str]
+
+
+def judgement_key(judge: str, prompt: str, repeat: int = 0) -> str:
+    """Return the hash of all that determines a judgement.
+
+    Args:
+        judge: The judge's identity: provider, model, server and way of scoring.
+        prompt: The rubric with the question and the answer in it.
+        repeat: 0, or the number of a repetition that measures the judge's own noise.
+    """
+    whole = json.dumps([judge, repeat]).encode() + b"\n" + prompt.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(whole).hexdigest()
+
+
+class JudgementStore:
+    """Judgements by key. What is written survives the death of the process at once.
+
+    Several processes of one machine may use it at a time; on a network file system SQLite's locks
+    may not hold.
+
+    Args:
+        path: The file; None keeps everything in memory.
+
+    Raises:
+        TraitvecError: If the file cannot be opened or is no such store.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = _opened(path)
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(path, error) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> "JudgementStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
+
+    # -- judgements ---------------------------------------------------------------------------
+
+    def find(self, key: str) -> Judgement | None:
+        """Return a final judgement, whoever paid for it."""
+        row = self._execute(
+            "select score, status, reason, tokens_in, tokens_out, usd from judgements"
+            " where key = ? and is_final",
+            (key,),
+        ).fetchone()
+        return None if row is None else _judgement(row)
+
+    def keep(
+        self, rows: Iterable[tuple[str, str, str, Judgement]], judge: str, origin: Origin
+    ) -> None:
+        """Write judgements; what earlier attempts at the same one cost is added up.
+
+        Args:
+            rows: Key, rubric's name, question_id and judgement.
+            judge: The judge's identity.
+            origin: What asked for them.
+        """
+        now = _now()
+        values = [
+            (
+                key, origin.experiment, origin.trait, rubric, question_id, judge,
+                j.score, j.status, j.reason.encode("utf-8", "replace").decode(),
+                j.tokens_in, j.tokens_out, j.usd, j.is_final, now,
+            )
+            for key, rubric, question_id, j in rows
+        ]  # fmt: skip
+        self._execute("begin immediate")
+        try:
+            # A final judgement stays: two runs that asked at the same moment end with one score.
+            self._db.executemany(
+                f"""
+                insert into judgements values ({", ".join("?" * 14)})
+                on conflict (key) do update set
+                    score = iif(is_final, score, excluded.score),
+                    status = iif(is_final, status, excluded.status),
+                    reason = iif(is_final, reason, excluded.reason),
+                    tokens_in = tokens_in + excluded.tokens_in,
+                    tokens_out = tokens_out + excluded.tokens_out,
+                    usd = usd + excluded.usd,
+                    is_final = is_final or excluded.is_final,
+                    created_at = iif(is_final, created_at, excluded.created_at)
+                """,  # noqa: S608  # placeholders only
+                values,
+            )
+            self._db.execute("commit")
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+
+    def spent_usd(self, experiment: str) -> float:
+        """Return the known dollars that an experiment has paid for judgements, ever."""
+        row = self._execute(
+            "select total(usd) from judgements where experiment = ?", (experiment,)
+        ).fetchone()
+        return float(row[0])
+
+    def tokens_per_judgement(self, judge_model: str) -> tuple[float, int] | None:
+        """Return the mean output tokens of a model's judgements and their number, or None."""
+        row = self._execute(
+            "select avg(tokens_out), count(*) from judgements"
+            " where is_final and tokens_out > 0 and json_extract(judge, '$.model') = ?",
+            (judge_model,),
+        ).fetchone()
+        return (float(row[0]), int(row[1])) if row[1] else None
+
+    # -- looking after it ---------------------------------------------------------------------
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return number, tokens, dollars and dates by experiment, trait and judge model."""
+        cursor = self._execute(
+            """
+            select experiment, trait, json_extract(judge, '$.model') as model,
+                count(*) as judgements, sum(status = 'ok') as scored,
+                sum(tokens_in) as tokens_in, sum(tokens_out) as tokens_out,
+                iif(count(usd) < count(*), null, sum(usd)) as usd,
+                min(created_at) as first, max(created_at) as last
+            from judgements group by 1, 2, 3 order by 1, 2, 3
+            """
+        )
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def prune(
+        self,
+        *,
+        older_than_days: float | None = None,
+        model: str | None = None,
+        experiment: str | None = None,
+    ) -> int:
+        """Delete judgements that match everything that is named; returns how many.
+
+        What was learned of a model's abilities goes with `model`.
+        """
+        conditions, values = ["true"], []
+        if older_than_days is not None:
+            conditions.append("created_at < ?")
+            values.append(_now(timedelta(days=-min(older_than_days, _MOST_DAYS))))
+        if model is not None:
+            conditions.append("json_extract(judge, '$.model') = ?")
+            values.append(model)
+            self._execute("delete from learned where model = ?", (model,))
+        if experiment is not None:
+            conditions.append("experiment = ?")
+            values.append(experiment)
+        where = " and ".join(conditions)
+        deleted = self._execute(f"delete from judgements where {where}", values)  # noqa: S608
+        self._execute("vacuum")
+        return deleted.rowcount
+
+    # -- what a model can do ------------------------------------------------------------------
+
+    def learned(self, server: str, model: str) -> dict[str, Any] | None:
+        """Return what was found out about a model."""
+        row = self._execute(
+            "select capabilities from learned where server = ? and model = ?", (server, model)
+        ).fetchone()
+        return None if row is None else cast(dict[str, Any], json.loads(row[0]))
+
+    def learn(self, server: str, model: str, capabilities: Mapping[str, Any]) -> None:
+        """Remember what was found out about a model."""
+        self._execute(
+            "insert or replace into learned values (?, ?, ?, ?)",
+            (server, model, json.dumps(dict(capabilities)), _now()),
+        )
+
+    # -- batches ------------------------------------------------------------------------------
+
+    def open_batches(self, judge: str) -> list[Batch]:
+        """Return the batches of a judge whose results have not been fetched."""
+        rows = self._execute("select intent, id, keys from batches where judge = ?", (judge,))
+        return [Batch(intent, id_, frozenset(keys.split())) for intent, id_, keys in rows]
+
+    def open_batch(self, intent: str, judge: str, keys: Sequence[str]) -> None:
+        """Note that a batch is about to be submitted."""
+        self._execute(
+            "insert into batches values (?, null, ?, ?, ?)", (intent, judge, " ".join(keys), _now())
+        )
+
+    def name_batch(self, intent: str, id_: str) -> None:
+        """Note that it was submitted, and the provider's name for it."""
+        self._execute("update batches set id = ? where intent = ?", (id_, intent))
+
+    def close_batch(self, intent: str) -> None:
+        """Forget a batch whose results are kept, or that never was."""
+        self._execute("delete from batches where intent = ?", (intent,))
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    until = time.monotonic() + _LOCKED_TIMEOUT_S
+    while True:
+        # Autocommit: each judgement is a transaction of its own, safe against the death of the
+        # process; a power cut may take the last few.
+        db = sqlite3.connect(
+            path or ":memory:",
+            timeout=_LOCKED_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = normal")
+            db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            db.close()
+            # When two processes make the file at once, SQLite tells one of them without waiting.
+            if not _is_locked(error) or time.monotonic() > until:
+                raise
+            time.sleep(_OPEN_AGAIN_S)
+        else:
+            return db
+
+
+def _is_locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+
+
+def _unusable(path: Path | None, error: Exception) -> TraitvecError:
+    return TraitvecError(
+        f"{path}: cannot be used as the store of judgements ({error}); "
+        + (
+            "another program holds it: end that one, then run again"
+            if _is_locked(error)
+            else "check the disk and the folder's permissions, or move the file away (its"
+            " judgements would be made again)"
+        )
+    )
+
+
+def _judgement(row: tuple[Any, ...]) -> Judgement:
+    score, status, reason, tokens_in, tokens_out, usd = row
+    return Judgement(score, cast(Status, status), reason, tokens_in, tokens_out, usd)
+
+
+def _now(shift: timedelta = timedelta()) -> str:
+    return (datetime.now(UTC) + shift).isoformat(timespec="seconds")

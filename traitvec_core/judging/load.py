@@ -1,0 +1,199 @@
+"""From an experiment's settings to its judge."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings, check_address
+from traitvec_core.judging.failures import key_from_environment
+from traitvec_core.judging.models import Provider, price_of, provider_of
+from traitvec_core.model_files import model_fingerprint
+
+if TYPE_CHECKING:
+    from traitvec_core.judging.api import ApiJudge, ApiModel
+    from traitvec_core.judging.judge import Judge
+    from traitvec_core.judging.judgement_store import JudgementStore
+    from traitvec_core.language_model import LanguageModel
+    from traitvec_core.store import TraitFolder
+
+__all__ = [
+    "JudgeChoice",
+    "api_judge",
+    "check_judge",
+    "is_judge_compared",
+    "judge_fingerprint",
+    "load_judge",
+]
+
+_ADDRESS_NAMES = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+_KEY_NAMES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+
+class JudgeChoice:
+    """Which model judges, who serves it, and where.
+
+    Args:
+        settings: The experiment's settings.
+        name: The model; the experiment's judge when not given.
+
+    Attributes:
+        name: The model.
+        provider: Who serves it.
+        address: The server, when it is not the provider's own.
+        key_name: The variable that holds its key.
+    """
+
+    def __init__(self, settings: ExperimentSettings, name: str | None = None) -> None:
+        self.name = name or settings.judge_model
+        own_server = settings.judge_base_url
+        if name is None or name == settings.judge_model:
+            self.provider: Provider = provider_of(name or settings.judge_model,
+                                                  settings.judge_provider, own_server)  # fmt: skip
+        else:
+            # A second judge by a provider's name is the provider's; others are with the first.
+            self.provider = provider_of(name)
+            if self.provider == "local" and settings.judge_provider != "local" and own_server:
+                self.provider = "openai"
+            elif self.provider != "local":
+                own_server = None
+        self.address = ""
+        self.key_name = ""
+        if self.provider == "local":
+            return
+        # An address in a file that others share must not draw the key of the user's account.
+        self.key_name = "JUDGE_API_KEY" if own_server else _KEY_NAMES[self.provider]
+        named = own_server or os.environ.get(_ADDRESS_NAMES[self.provider], "").strip()
+        self.address = named.rstrip("/")
+        if self.provider == "anthropic":
+            # Its SDK adds the version by itself.
+            self.address = self.address.removesuffix("/v1")
+
+    @property
+    def fingerprint(self) -> str:
+        """What of the judge determines its judgements, known without asking it."""
+        if self.provider == "local":
+            return model_fingerprint(self.name)
+        return f"{self.provider}:{self.name}"
+
+
+def judge_fingerprint(settings: ExperimentSettings, name: str | None = None) -> str:
+    """Return what of a judge determines its judgements."""
+    return JudgeChoice(settings, name).fingerprint
+
+
+def check_judge(settings: ExperimentSettings) -> None:
+    """Raise if a judge of an experiment cannot work here, before anything is spent.
+
+    Raises:
+        TraitvecError: If a key is missing, or a setting that needs a provider has none.
+    """
+    choices = [JudgeChoice(settings)]
+    if settings.second_judge is not None:
+        choices.append(JudgeChoice(settings, settings.second_judge))
+    for choice in choices:
+        if choice.provider == "local":
+            continue
+        _check_environment(choice)
+        key = key_from_environment(choice.key_name)
+        if key is None and choice.key_name != "JUDGE_API_KEY":
+            raise TraitvecError(
+                f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
+                " .env (`judge_model: embedded`, a Hugging Face id, or a server of your own at"
+                " judge_base_url needs none)"
+            )
+        if (
+            settings.max_judge_usd is not None
+            and price_of(choice.name, settings.judge_prices) is None
+        ):
+            raise TraitvecError(
+                f"max_judge_usd cannot be kept: the price of {choice.name!r} is not known; add"
+                f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
+                " million tokens; 0 for a server of your own) to experiment.yaml"
+            )
+    if choices[0].provider == "local" and settings.judge_mode == "batch":
+        raise TraitvecError(
+            f"judge_mode: batch needs a provider that takes batches (OpenAI or Anthropic), and"
+            f" {choices[0].name!r} runs here; set judge_mode: live"
+        )
+
+
+def _check_environment(choice: JudgeChoice) -> None:
+    # An address in the settings was checked when they were read.
+    try:
+        if choice.address:
+            check_address(choice.address, choice.key_name)
+    except ValueError as error:
+        raise TraitvecError(f"{_ADDRESS_NAMES[choice.provider]} {error}") from None
+
+
+def is_judge_compared(settings: ExperimentSettings, folders: "Iterable[TraitFolder]") -> bool:
+    """Whether there is something to compare the judge with: another, itself, or people."""
+    return (
+        settings.second_judge is not None
+        or settings.judge_repeats > 0
+        or any(folder.human_scores_path.is_file() for folder in folders)
+    )
+
+
+def load_judge(
+    settings: ExperimentSettings,
+    store: "JudgementStore",
+    *,
+    name: str | None = None,
+    load_model: "Callable[[str], LanguageModel]",
+    experiment: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> "Judge":
+    """Return an experiment's judge.
+
+    Args:
+        settings: The experiment's settings.
+        store: Where judgements, and what is learned of models, are kept.
+        name: Another model than the experiment's judge.
+        load_model: Loads a model in process, by name.
+        experiment: Whose budget it is.
+        say: Told what takes long.
+
+    Raises:
+        TraitvecError: If the judge cannot work here.
+    """
+    check_judge(settings)
+    choice = JudgeChoice(settings, name)
+    if choice.provider == "local":
+        from traitvec_core.judging.local import LocalJudge
+
+        return LocalJudge(load_model(choice.name))
+    return api_judge(choice, settings, store, experiment, say)
+
+
+def api_judge(
+    choice: JudgeChoice,
+    settings: ExperimentSettings,
+    store: "JudgementStore",
+    experiment: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> "ApiJudge":
+    """Return a judge behind an API, whether or not there is a key for it."""
+    from traitvec_core.judging.api import ApiJudge, Budget
+    from traitvec_core.judging.batch import Batches
+
+    limit = settings.max_judge_usd
+    return ApiJudge(
+        _api_model(choice),
+        store,
+        max_concurrent=settings.max_concurrent_judges,
+        timeout_s=settings.judge_timeout_s,
+        price=price_of(choice.name, settings.judge_prices),
+        budget=None if limit is None else Budget(limit, lambda: store.spent_usd(experiment)),
+        experiment=experiment,
+        batches=Batches(say) if settings.judge_mode == "batch" else None,
+    )
+
+
+def _api_model(choice: JudgeChoice) -> "ApiModel":
+    from traitvec_core.judging.anthropic_model import AnthropicModel
+    from traitvec_core.judging.openai_model import OpenAIModel
+
+    kind = AnthropicModel if choice.provider == "anthropic" else OpenAIModel
+    return kind(choice.name, key_from_environment(choice.key_name), choice.key_name, choice.address)

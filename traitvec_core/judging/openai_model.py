@@ -1,0 +1,415 @@
+"""OpenAI's way of asking, and that of every server that speaks its language."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from math import exp, isnan
+from typing import Any
+
+from traitvec_core.judging.api import Ask, Learned, RefusedError, Score, Usage
+from traitvec_core.judging.batch_state import BatchState, Result
+from traitvec_core.judging.calls import CallError
+from traitvec_core.judging.failures import redacted, told
+from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.reading import (
+    UnusableAnswerError,
+    clipped,
+    is_nearly,
+    is_number,
+    number_mass,
+    read_json_score,
+    read_text_score,
+    weighted_score,
+)
+
+__all__ = ["OpenAIModel", "score_schema", "tokens"]
+
+_PATH = "/chat/completions"
+# "100" a digit a token, and the end of the turn behind it.
+_WEIGHTED_TOKENS = 4
+_TEXT_TOKENS = 16
+_STRUCTURED_TOKENS = 64
+_THINKING_TOKENS = 4096
+# OpenAI and vLLM give no more.
+_TOP_LOGPROBS = 20
+# Batches expire after a day; older ones are not looked through.
+_BATCH_LIFE_S = 2 * 86_400
+
+
+class OpenAIModel:
+    """A model behind `/chat/completions`.
+
+    Args:
+        name: The model.
+        key: The key; a server of one's own may need none.
+        key_name: The variable that holds it, for messages.
+        address: The server; empty for OpenAI itself.
+    """
+
+    provider: ApiProvider = "openai"
+
+    def __init__(self, name: str, key: str | None, key_name: str, address: str = "") -> None:
+        self.name = name
+        self.key_name = key_name
+        self.address = address
+        self._key = key or "none"
+        self._client: Any = None
+        # Whether the server goes on with an answer's beginning; None until that is known.
+        self._goes_on: bool | None = None
+        self._checking = asyncio.Lock()
+
+    @property
+    def server_name(self) -> str:
+        """The server, as messages name it."""
+        return self.address or "OpenAI"
+
+    def client(self, timeout_s: float) -> Any:
+        """The SDK's client; to be closed by who asks for it."""
+        import openai
+
+        return openai.AsyncOpenAI(
+            api_key=self._key,
+            # Not None, which would let the SDK look for an address by itself.
+            base_url=self.address or "https://api.openai.com/v1",
+            # Retries are ours: they must leave the place of the call to others while they wait.
+            max_retries=0,
+            timeout=timeout_s,
+            http_client=openai.DefaultAioHttpClient(),
+        )
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect."""
+        self._checking = asyncio.Lock()
+        self._client = self.client(timeout_s)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    @told
+    async def post(self, body: dict[str, Any]) -> Any:
+        """Send a body; returns the decoded answer."""
+        # The typed method spends 2 ms on checking what we built ourselves.
+        data = await self._client.post(_PATH, body=body, cast_to=object)
+        _choice(data)
+        return data
+
+    def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
+        """The request's body."""
+        body: dict[str, Any] = {
+            "model": self.name,
+            # Half a surrogate pair is no text that could be sent.
+            "messages": [{"role": "user", "content": prompt.encode("utf-8", "replace").decode()}],
+            can.limit_name: self.most_tokens_out(can) * 4**room,
+        }
+        if can.temperature:
+            body["temperature"] = 0
+        if can.effort:
+            body["reasoning_effort"] = "low"
+        if can.scoring == "weighted":
+            body |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+        elif can.scoring == "structured":
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "judgement",
+                    "strict": True,
+                    "schema": score_schema(prompt),
+                },
+            }
+        return body
+
+    def most_tokens_out(self, can: Capabilities) -> int:
+        """The most that an answer can be, in tokens."""
+        if can.thinks:
+            return _THINKING_TOKENS
+        return {
+            "weighted": _WEIGHTED_TOKENS,
+            "structured": _STRUCTURED_TOKENS,
+            "text": _TEXT_TOKENS,
+        }[can.scoring]
+
+    def usage(self, data: Any) -> Usage:
+        """Tokens that an answer's body accounts for."""
+        usage = _part(data, "usage")
+        return Usage(
+            tokens_in=tokens(usage, "prompt_tokens"),
+            tokens_out=tokens(usage, "completion_tokens"),
+            cached=tokens(_part(usage, "prompt_tokens_details"), "cached_tokens"),
+        )
+
+    async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
+        """The score in an answer's body."""
+        choice = _choice(data)
+        message = choice["message"]
+        if choice.get("finish_reason") == "content_filter":
+            raise RefusedError("content filter")
+        if message.get("refusal"):
+            raise RefusedError(f"the judge refused: {clipped(str(message['refusal']))}")
+        content = message.get("content")
+        content = content if isinstance(content, str) else ""
+        if not can.thinks and _is_thinking(data, message, content):
+            raise Learned(replace(can, thinks=True))
+        if can.scoring == "weighted":
+            return await self._read_weighted(choice, content, prompt, can, ask)
+        if choice.get("finish_reason") == "length":
+            raise UnusableAnswerError("was cut off at the token limit", is_truncated=True)
+        return read_json_score(content) if can.scoring == "structured" else read_text_score(content)
+
+    async def _read_weighted(
+        self, choice: dict[str, Any], content: str, prompt: str, can: Capabilities, ask: Ask | None
+    ) -> Score:
+        tokens, following = _positions(choice)
+        if not tokens and not content.strip():
+            # One odd answer; says nothing of the model.
+            raise UnusableAnswerError("answered without any text")
+        if not tokens:
+            raise Learned(replace(can, logprobs=False))
+        root = following[""]
+        # A tokenizer that writes 85 as one token has others of two digits among the likely.
+        if any(is_number(token.strip()) and len(token.strip()) > 1 for token in root):
+            mass, _ = number_mass(root, {})
+        else:
+            mass = await self._digit_by_digit(root, _path(tokens, following), prompt, can, ask)
+        score = weighted_score(mass)
+        if score is not None:
+            return score
+        if re.match(r"\s*[\"'*]*REFUS", content):
+            return "REFUSAL"
+        raise UnusableAnswerError(
+            f"too little probability on numbers ({sum(mass.values()):.2f});"
+            f" answered {clipped(content)!r}"
+        )
+
+    async def _digit_by_digit(
+        self,
+        root: dict[str, float],
+        path: dict[str, dict[str, float]],
+        prompt: str,
+        can: Capabilities,
+        ask: Ask | None,
+    ) -> dict[int, float]:
+        """The probability of every number for a tokenizer that writes 85 as 8 and 5.
+
+        An answer only shows what may follow the digit that was written; what follows the other
+        likely ones is asked for.
+        """
+        mass, unknown = number_mass(root, path)
+        if not can.prefill:
+            if any(token.isdigit() for after in path.values() for token in after):
+                raise Learned(replace(can, logprobs=False))
+            return mass
+        if unknown and ask is None:
+            raise UnusableAnswerError("needs more than one call")
+        if ask is not None and (unknown or path):
+            # One at a time: what the first finds out is not asked for by the others.
+            async with self._checking:
+                if self._goes_on is None:
+                    await self._check_prefill(path, prompt, can, ask)
+            if not self._goes_on:
+                raise Learned(replace(can, prefill=False, logprobs=False))
+        while unknown and ask is not None:
+            for beginning in unknown:
+                path[beginning] = await self._after(beginning, prompt, can, ask)
+            mass, unknown = number_mass(root, path)
+        return mass
+
+    async def _check_prefill(
+        self, path: dict[str, dict[str, float]], prompt: str, can: Capabilities, ask: Ask
+    ) -> None:
+        """Make sure that the server goes on with an answer's beginning: some start anew."""
+        if not path:
+            raise UnusableAnswerError("answered with no number")
+        beginning = next(iter(path))
+        try:
+            after = await self._after(beginning, prompt, can, ask)
+        except CallError as error:
+            if error.kind == "changed":
+                self._goes_on = False
+            raise
+        self._goes_on = is_nearly(path[beginning], after)
+
+    async def _after(
+        self, beginning: str, prompt: str, can: Capabilities, ask: Ask
+    ) -> dict[str, float]:
+        """Probabilities of the token behind the beginning of an answer."""
+        body = self.request(prompt, can, 0)
+        body["messages"] = [*body["messages"], {"role": "assistant", "content": beginning}]
+        # vLLM's and SGLang's names for going on with a message in place of answering it.
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
+        body[can.limit_name] = 1
+        _, following = _positions(_choice(await ask(body)))
+        if "" not in following:
+            raise Learned(replace(can, logprobs=False))
+        return following[""]
+
+    # -- batches ------------------------------------------------------------------------------
+
+    @told
+    async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
+        """Submit bodies by key; returns OpenAI's name for the batch."""
+        lines = [
+            {"custom_id": key, "method": "POST", "url": f"/v1{_PATH}", "body": body}
+            for key, body in requests.items()
+        ]
+        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        file = await self._client.files.create(file=("traitvec.jsonl", data), purpose="batch")
+        batch = await self._client.batches.create(
+            input_file_id=file.id,
+            endpoint=f"/v1{_PATH}",
+            completion_window="24h",
+            metadata={"traitvec": intent},
+        )
+        return str(batch.id)
+
+    @told
+    async def find(self, intent: str) -> str | None:
+        """OpenAI's name for a batch that was submitted under our name."""
+        async for batch in self._client.batches.list(limit=100):
+            if (batch.metadata or {}).get("traitvec") == intent:
+                return str(batch.id)
+            if time.time() - batch.created_at > _BATCH_LIFE_S:
+                break
+        return None
+
+    @told
+    async def poll(self, id_: str) -> BatchState:
+        """How far a batch is."""
+        import openai
+
+        try:
+            batch = await self._client.batches.retrieve(id_)
+        except openai.NotFoundError:
+            return BatchState(0, is_ended=True, is_gone=True)
+        counts = batch.request_counts
+        done = counts.completed + counts.failed if counts else 0
+        failure = ""
+        if batch.status in {"failed", "cancelled"}:
+            said = [str(e.message) for e in (batch.errors.data or [])] if batch.errors else []
+            failure = clipped(redacted(said[0])) if said else batch.status
+        ended = batch.status in {"completed", "expired", "failed", "cancelled"}
+        return BatchState(done, ended, failure)
+
+    @told
+    async def results(self, id_: str) -> list[Result]:
+        """The results of a batch that has ended."""
+        found = []
+        batch = await self._client.batches.retrieve(id_)
+        for file in (batch.output_file_id, batch.error_file_id):
+            if file:
+                content = await self._client.files.content(file)
+                # Not `splitlines`, which also ends a line at characters that an answer may hold.
+                found += [json.loads(line) for line in content.text.split("\n") if line.strip()]
+        results = []
+        for line in found:
+            answer = line.get("response") or {}
+            is_good = answer.get("status_code") == 200
+            code = (line.get("error") or {}).get("code")
+            results.append(
+                Result(
+                    str(line.get("custom_id")),
+                    answer.get("body") if is_good else None,
+                    is_expired=code == "batch_expired",
+                )
+            )
+        return results
+
+    def without(
+        self, complaint: str, body: dict[str, Any], can: Capabilities
+    ) -> Capabilities | None:
+        """What is left when a request was refused with this complaint."""
+        said = complaint.lower()
+        if "continue_final_message" in body:
+            return replace(can, prefill=False, logprobs=False)
+        if can.limit_name == "max_tokens" and "max_completion_tokens" in said:
+            return replace(can, limit_name="max_completion_tokens")
+        if can.limit_name == "max_completion_tokens" and "max_completion_tokens" in said:
+            return replace(can, limit_name="max_tokens")
+        if "logprobs" in body and "logprobs" in said:
+            return replace(can, logprobs=False)
+        if "temperature" in body and "temperature" in said:
+            return replace(can, temperature=False)
+        if "reasoning_effort" in body and re.search("reasoning|effort", said):
+            return replace(can, effort=False)
+        if "response_format" in body and re.search("response_format|schema|structured", said):
+            return replace(can, structured="none")
+        return None
+
+
+def score_schema(prompt: str) -> dict[str, Any]:
+    """The schema of `{"score": n}`; the word REFUSAL is offered where the rubric speaks of it."""
+    number: dict[str, Any] = {"type": "integer", "description": "a whole number from 0 to 100"}
+    word = {"type": "string", "enum": ["REFUSAL"]}
+    return {
+        "type": "object",
+        "properties": {"score": {"anyOf": [number, word]} if "REFUSAL" in prompt else number},
+        "required": ["score"],
+        "additionalProperties": False,
+    }
+
+
+def _choice(data: Any) -> dict[str, Any]:
+    choices = data.get("choices") if isinstance(data, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
+        raise CallError("again", "an answer without any choice")
+    return first
+
+
+def tokens(usage: dict[str, Any], name: str) -> int:
+    """Return a number of tokens; 0 where a server tells none."""
+    number = usage.get(name)
+    return max(0, number) if isinstance(number, int) else 0
+
+
+def _part(data: Any, name: str) -> dict[str, Any]:
+    part = data.get(name) if isinstance(data, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _is_thinking(data: Any, message: dict[str, Any], content: str) -> bool:
+    details = _part(_part(data, "usage"), "completion_tokens_details")
+    hidden = message.get("reasoning_content") or message.get("reasoning")
+    return bool(
+        content.lstrip().startswith("<think>")
+        or (hidden and not content.strip())
+        or details.get("reasoning_tokens")
+    )
+
+
+def _positions(choice: dict[str, Any]) -> tuple[list[str], dict[str, dict[str, float]]]:
+    """The tokens that were written, and by what precedes it, what could have stood there."""
+    try:
+        entries = (choice.get("logprobs") or {}).get("content") or []
+        tokens: list[str] = []
+        following: dict[str, dict[str, float]] = {}
+        for entry in entries:
+            likely = entry.get("top_logprobs") or [entry]
+            following["".join(tokens)] = {
+                str(top["token"]): _probability(top["logprob"]) for top in likely
+            }
+            tokens.append(str(entry["token"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UnusableAnswerError("answered with probabilities that cannot be read") from None
+    return tokens, following
+
+
+def _probability(logprob: Any) -> float:
+    value = float(logprob)
+    if isnan(value):
+        raise ValueError("no number")
+    return exp(min(0.0, value))
+
+
+def _path(tokens: list[str], following: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """What follows the beginnings of the number that was written, as far as it was."""
+    path = {}
+    for end in range(1, len(tokens)):
+        written = "".join(tokens[:end])
+        if not is_number(written.strip()):
+            break
+        path[written.strip()] = following[written]
+    return path
