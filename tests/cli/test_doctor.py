@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.projects import SmallProject
+from tests.providers.server import FakeProvider
 
 KEYS = {
     "HF_TOKEN": "hf_secret0123456789",
@@ -14,18 +15,40 @@ KEYS = {
 }
 
 
-def test_doctor_shows_no_key(
-    traitvec: Command, empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_right", [True, False])
+def test_doctor_tries_the_keys_and_shows_none(
+    traitvec: Command, empty: SmallProject, monkeypatch: pytest.MonkeyPatch, is_right: bool
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", KEYS["HF_TOKEN"])
-    monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
+    for name in ("HF_TOKEN", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, KEYS[name])
     (empty.folder / ".env").write_text(f"ANTHROPIC_API_KEY={KEYS['ANTHROPIC_API_KEY']}\n")
-    done = traitvec("doctor")
-    assert done.code == 0, done.out + done.err
-    for name, value in KEYS.items():
-        assert f"ok      {name}: set" in done.out
+    with FakeProvider() as openai, FakeProvider() as anthropic:
+        openai.valid_key = KEYS["OPENAI_API_KEY"] if is_right else "sk-another"
+        anthropic.valid_key = KEYS["ANTHROPIC_API_KEY"]
+        monkeypatch.setenv("OPENAI_BASE_URL", openai.base_url_openai)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", f"{anthropic.base_url_anthropic}/")
+        done = traitvec("doctor")
+        assert not openai.log.total, "nothing is asked that costs"
+    assert done.code == (0 if is_right else 1), done.out + done.err
+    assert "ok      HF_TOKEN: set" in done.out
+    assert "ok      ANTHROPIC_API_KEY: set, and Anthropic knows it" in done.out
+    if is_right:
+        assert "ok      OPENAI_API_KEY: set, and OpenAI knows it" in done.out
+    else:
+        assert "BROKEN  OPENAI_API_KEY: OpenAI refuses it (401)" in done.out
+    for value in KEYS.values():
         assert value not in done.out + done.err
         assert value[:8] not in done.out + done.err
+
+
+def test_doctor_says_when_a_provider_cannot_be_reached(
+    traitvec: Command, empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    done = traitvec("doctor")
+    assert done.code == 0
+    assert "absent  OPENAI_API_KEY: set; OpenAI cannot be reached (ConnectError)" in done.out
 
 
 def test_doctor_says_what_a_missing_key_would_allow(traitvec: Command) -> None:

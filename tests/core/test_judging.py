@@ -1,6 +1,7 @@
 """Stage 1b: scores against full enumeration, and text that tries to be more than text."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,14 @@ import pytest
 import torch
 
 from tests.core.architectures import Numbers, bias_logits, make_model
-from traitvec_core.errors import TraitvecError
 from traitvec_core.judging import (
     COHERENCE_RUBRIC,
     Judgement,
+    JudgementStore,
     LocalJudge,
     judge_responses,
-    load_judge,
 )
 from traitvec_core.judging.judge import JUDGED_COLUMNS
-from traitvec_core.judging.rubrics import check_judge
 from traitvec_core.language_model import LanguageModel
 from traitvec_core.trait import InstructionPair, TraitDefinition
 
@@ -155,7 +154,10 @@ def test_digits_that_rarely_follow_leave_the_single_digit() -> None:
 def test_little_mass_on_numbers_is_unparseable_and_never_zero() -> None:
     for numbers in ("single", "digits"):
         for judgement in scores_of(make_model("llama", numbers=numbers), PROMPTS):
-            assert judgement == Judgement(None, "unparseable", judgement.tokens_in)
+            assert judgement == Judgement(
+                None, "unparseable", judgement.reason, judgement.tokens_in
+            )
+            assert "probability is on numbers" in judgement.reason
 
 
 def test_mass_on_each_side_of_the_limit() -> None:
@@ -196,7 +198,7 @@ HOSTILE = [
 
 
 def test_hostile_text_is_judged_as_data(judge: LocalJudge) -> None:
-    judged = judge_responses(judge, DEFINITION, responses_table(HOSTILE))
+    judged = judge_responses(judge, DEFINITION, responses_table(HOSTILE)).table
     assert tuple(judged.columns) == JUDGED_COLUMNS
     assert set(judged["judge_status"]) == set(judged["coherence_status"]) == {"ok"}
     assert judged[["trait_score", "coherence_score"]].notna().all(axis=None)
@@ -207,6 +209,7 @@ class _Recorder:
     """A judge that only remembers what it was asked."""
 
     name = "recorder"
+    identity = '{"model": "recorder"}'
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
@@ -215,10 +218,12 @@ class _Recorder:
         self,
         prompts: Sequence[str],
         on_batch: Callable[[Mapping[str, Judgement]], None],
-        known: Collection[str] = (),
+        is_known: Callable[[str], bool],
+        repeat: int = 0,
     ) -> None:
-        self.prompts += [prompt for prompt in prompts if prompt not in known]
-        on_batch({p: Judgement(float(len(p) % 101), "ok", 1) for p in prompts if p not in known})
+        new = [prompt for prompt in prompts if not is_known(prompt)]
+        self.prompts += new
+        on_batch({p: Judgement(float(len(p) % 101), "ok", tokens_in=1) for p in new})
 
 
 def test_the_judge_sees_each_response_inside_its_delimiters() -> None:
@@ -242,10 +247,13 @@ def test_control_tokens_in_a_response_do_not_end_the_judges_turn(judge: LocalJud
 
 
 def test_a_response_too_long_for_the_context_is_an_error(judge: LocalJudge) -> None:
-    judged = judge_responses(judge, DEFINITION, responses_table(["Yes.", "x" * 1_000_000, "No."]))
+    judged = judge_responses(
+        judge, DEFINITION, responses_table(["Yes.", "x" * 1_000_000, "No."])
+    ).table
     assert judged["judge_status"].tolist() == ["ok", "error", "ok"]
     assert judged["coherence_status"].tolist() == ["ok", "error", "ok"]
     assert judged["trait_score"].isna().tolist() == [False, True, False]
+    assert judged["judge_reason"].str.startswith("longer than").tolist() == [False, True, False]
 
 
 def test_a_prompt_that_just_fits_is_judged() -> None:
@@ -259,12 +267,12 @@ def test_a_prompt_that_just_fits_is_judged() -> None:
 
 def test_an_empty_response_is_missing_and_not_judged() -> None:
     recorder = _Recorder()
-    judged = judge_responses(recorder, DEFINITION, responses_table(["", "Yes.", " \n\t"]))
+    judged = judge_responses(recorder, DEFINITION, responses_table(["", "Yes.", " \n\t"])).table
     assert judged["judge_status"].tolist() == ["error", "ok", "error"]
     assert judged["trait_score"].isna().tolist() == [True, False, True]
     assert judged["coherence_score"].isna().tolist() == [True, False, True]
     assert len(recorder.prompts) == 2
-    nothing = judge_responses(recorder, DEFINITION, responses_table([]))
+    nothing = judge_responses(recorder, DEFINITION, responses_table([])).table
     assert len(nothing) == 0
     assert tuple(nothing.columns) == JUDGED_COLUMNS
 
@@ -275,43 +283,59 @@ def test_identical_prompts_are_judged_once(judge: LocalJudge) -> None:
     judge_responses(recorder, DEFINITION, table)
     assert len(recorder.prompts) == len(set(recorder.prompts)) == 2 * 3
     judged = judge_responses(judge, DEFINITION, table)
-    assert judged["trait_score"][0] == judged["trait_score"][2]
+    assert judged.table["trait_score"][0] == judged.table["trait_score"][2]
     rendered = [judge._render(prompt) for prompt in recorder.prompts]
     expected = sum(len(judge._model.encode_prompt(text)) for text in rendered)
-    assert judged.attrs["judge_tokens"] == expected
+    assert judged.cost.tokens_in == judged.paid.tokens_in == expected
+
+
+class _Cut(Exception):
+    """Stands for the death of the process."""
 
 
 @pytest.mark.parametrize("numbers", ["single", "digits"])
-def test_a_resumed_run_equals_an_undisturbed_one_batch_by_batch(numbers: Numbers) -> None:
+def test_a_resumed_run_equals_an_undisturbed_one_batch_by_batch(
+    numbers: Numbers, tmp_path: Path
+) -> None:
     judge = LocalJudge(judge_model(numbers=numbers), batch_size=4)
     table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(11)])
-    batches: list[list[dict[str, Any]]] = []
-    whole = judge_responses(judge, DEFINITION, table, on_batch=batches.append)
-    assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 2]
-    for n_finished in (0, 1, 3, 6):
-        finished = [row for batch in batches[:n_finished] for row in batch]
-        later: list[list[dict[str, Any]]] = []
-        resumed = judge_responses(
-            judge, DEFINITION, table, finished=finished, on_batch=later.append
-        )
-        pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
-        assert resumed.attrs == whole.attrs
-        assert later == batches[n_finished:]
+    steps: list[int] = []
+    whole = judge_responses(
+        judge, DEFINITION, table, on_progress=lambda done, total, paid: steps.append(done)
+    )
+    assert steps == [4, 8, 12, 16, 20, 22]
+    assert whole.n_asked == 22
+    for cut_after in (1, 3, 6):
+
+        def cut(done: int, total: int, paid: object, at: int = steps[cut_after - 1]) -> None:
+            if done == at:
+                raise _Cut
+
+        path = tmp_path / f"{cut_after}.sqlite"
+        with JudgementStore(path) as store, pytest.raises(_Cut):
+            judge_responses(judge, DEFINITION, table, store=store, on_progress=cut)
+        with JudgementStore(path) as store:
+            resumed = judge_responses(judge, DEFINITION, table, store=store)
+        pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
+        assert resumed.cost == whole.cost
+        assert resumed.n_asked == 22 - steps[cut_after - 1]
 
 
 def test_a_batch_known_in_part_ends_the_same(judge: LocalJudge) -> None:
     table = responses_table([f"Answer {i}" for i in range(6)])
-    rows: list[dict[str, Any]] = []
-    whole = judge_responses(judge, DEFINITION, table, on_batch=rows.extend)
-    resumed = judge_responses(judge, DEFINITION, table, finished=rows[:6])
-    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    whole = judge_responses(judge, DEFINITION, table)
+    store = JudgementStore()
+    judge_responses(judge, DEFINITION, table[::2].reset_index(drop=True), store=store)
+    resumed = judge_responses(judge, DEFINITION, table, store=store)
+    pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
 
 
 def test_scores_hardly_depend_on_the_batch() -> None:
     model = judge_model(numbers="digits")
     table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(9)])
     alone, together = (
-        judge_responses(LocalJudge(model, batch_size=size), DEFINITION, table) for size in (1, 64)
+        judge_responses(LocalJudge(model, batch_size=size), DEFINITION, table).table
+        for size in (1, 64)
     )
     pd.testing.assert_frame_equal(alone, together, rtol=0, atol=2e-3)
     assert alone["trait_score"].std() > 0.1
@@ -319,15 +343,3 @@ def test_scores_hardly_depend_on_the_batch() -> None:
 
 def test_the_coherence_rubric_can_be_filled() -> None:
     assert COHERENCE_RUBRIC.count("{question}") == COHERENCE_RUBRIC.count("{answer}") == 1
-
-
-def test_judges_behind_an_api_are_refused_in_one_line() -> None:
-    for name in ("gpt-5-mini", "claude-opus-4-6", "o3-mini"):
-        with pytest.raises(TraitvecError, match=name):
-            load_judge(name)
-    check_judge("embedded")
-    check_judge("google/gemma-2-2b-it")
-    model = judge_model()
-    judge = load_judge(model.name, model)
-    assert isinstance(judge, LocalJudge)
-    assert judge._model is model

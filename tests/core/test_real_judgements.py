@@ -211,6 +211,7 @@ def test_the_report_tells_the_pairs(trait: str, judged: pd.DataFrame) -> None:
         trait=trait,
         definition=parse_definition((PUBLISHED / "traits" / f"{trait}.json").read_bytes(), trait),
         settings=chosen,
+        judging={"compared": [], "missing_reasons": {"trait": {}, "coherence": {}}},
         judged=judged,
         captured={
             "n_examples": 2, "n_positive": 1, "n_negative": 1, "n_layers": 2, "hidden_dim": 3,

@@ -60,7 +60,7 @@ def main() -> None:
 
     import traitvec_core.judging.openai_model
     import traitvec_core.pipeline
-    import traitvec_core.validation.verdicts
+    import traitvec_core.validation.verdicts  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401
 
     for line in sys.stdin:

@@ -392,9 +392,13 @@ def test_rows_that_cannot_be_written_leave_the_store_usable(store: JudgementStor
 
 
 def _said(path: Path) -> str:
-    with pytest.raises(TraitvecError) as caught, JudgementStore(path) as store:
-        store.find("k")
-        keep(store, "k", SCORED)
+    def use() -> None:
+        with JudgementStore(path) as store:
+            store.find("k")
+            keep(store, "k", SCORED)
+
+    with pytest.raises(TraitvecError) as caught:
+        use()
     said = str(caught.value)
     assert len(said.splitlines()) == 1
     assert said.startswith(f"{path}: cannot be used as the store of judgements")

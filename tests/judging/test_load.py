@@ -156,7 +156,7 @@ def test_the_fingerprint_needs_no_key_and_tells_judges_apart(tmp_path: Path) -> 
 def said(settings: ExperimentSettings) -> str:
     with pytest.raises(TraitvecError) as caught:
         check_judge(settings)
-    with pytest.raises(TraitvecError, match=".") as loaded:
+    with pytest.raises(TraitvecError) as loaded:
         load(settings)
     assert str(loaded.value) == str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -186,7 +186,9 @@ def test_a_missing_key_is_told_by_the_name_of_its_variable(
     assert f"set {variable} in the environment or in .env" in message
 
 
-@pytest.mark.parametrize("key", ["sk-sec\nret", "sk-sec ret", "sk-sec\tret", "sk-sécret", "sk-\u200b"])
+@pytest.mark.parametrize(
+    "key", ["sk-sec\nret", "sk-sec ret", "sk-sec\tret", "sk-sécret", "sk-\u200b"]
+)
 @pytest.mark.parametrize(
     ("given", "variable"),
     [
@@ -322,7 +324,7 @@ def test_a_model_in_process_is_loaded_by_its_name() -> None:
 
 
 def test_whether_there_is_anything_to_compare_with(tmp_path: Path) -> None:
-    folders = [TraitFolder(tmp_path, "demo", trait) for trait in ("kind", "cold")]
+    folders = [TraitFolder(tmp_path / "demo", trait) for trait in ("kind", "cold")]
     assert not is_judge_compared(experiment(), folders)
     assert is_judge_compared(experiment(second_judge="m"), [])
     assert is_judge_compared(experiment(judge_repeats=1), [])
@@ -361,7 +363,13 @@ def test_an_address_with_a_password_is_refused_and_not_shown(address: str) -> No
 
 @pytest.mark.parametrize(
     "address",
-    [SERVER, "https://host", "http://localhost:11434/v1", "http://[::1]:8080/v1", "HTTP://Host/a/b"],
+    [
+        SERVER,
+        "https://host",
+        "http://localhost:11434/v1",
+        "http://[::1]:8080/v1",
+        "HTTP://Host/a/b",
+    ],
 )
 def test_an_address_is_taken_as_it_is(address: str) -> None:
     assert experiment(judge_base_url=address).judge_base_url == address

@@ -78,7 +78,8 @@ def test_the_table_has_a_date() -> None:
 )
 def test_a_dated_snapshot_costs_what_its_name_costs(snapshot: str, name: str) -> None:
     assert price_of(snapshot) == price_of(name) != None  # noqa: E711
-    assert retirement_of(snapshot) == (retirement_of(name) or "").replace(name, snapshot, 1) or None
+    note = retirement_of(name)
+    assert retirement_of(snapshot) == (note and note.replace(name, snapshot, 1))
 
 
 def test_a_snapshot_with_a_row_of_its_own_costs_what_is_there() -> None:
@@ -131,9 +132,7 @@ def test_dollars(
     price = JudgePrice(input=read, output=written, cached=cached)
     n_cached = int(share * n_in)
     cached_price = read if cached is None else cached
-    dollars = (
-        (n_in - n_cached) / 1e6 * read + n_cached / 1e6 * cached_price + n_out / 1e6 * written
-    )
+    dollars = (n_in - n_cached) / 1e6 * read + n_cached / 1e6 * cached_price + n_out / 1e6 * written
     assert price.usd(n_in, n_out, n_cached) == pytest.approx(dollars, rel=1e-9, abs=1e-12)
     if cached is None:
         assert price.usd(n_in, n_out, n_cached) == pytest.approx(price.usd(n_in, n_out))

@@ -36,7 +36,8 @@ def test_every_score_is_read_as_it_was_written(n: int) -> None:
 
 PROSE = [
     "", " \n", "The score is 85", "85 out of 100", "85/100", "85%", "85.5", "85.0", "100.", "1e2",
-    "0x10", "٤٢", "４２", "¹²", "007", "00", "+5", "-5", "8 5", "1,000", "eighty-five", "NaN", "inf",
+    "0x10", "٤٢", "４２", "¹²", "007", "00", "+5", "-5", "8 5", "1,000", "eighty-five", "NaN",
+    "inf",
     "85\n90", "42\x00", "\u200b42", "\ud83d", "**85**", "[85]", '"85"', "<thinking>1</thinking>42",
 ]  # fmt: skip
 
@@ -106,7 +107,8 @@ def test_thinking_and_nothing_else_is_no_score() -> None:
 @pytest.mark.parametrize(
     ("answer", "score"),
     [
-        ('{"score": 85}', 85), (' {"score":0}\n', 0), ("85", 85), ('{"score": "REFUSAL"}', "REFUSAL"),
+        ('{"score": 85}', 85), (' {"score":0}\n', 0), ("85", 85),
+        ('{"score": "REFUSAL"}', "REFUSAL"),
         ('"REFUSAL"', "REFUSAL"), ('<think>{"score": 1}</think>{"score": 2}', 2),
     ],
 )  # fmt: skip
@@ -117,7 +119,8 @@ def test_a_structured_answer(answer: str, score: float | str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        '{"score": true}', '{"score": 1e2}', '{"score": 85.0}', '{"score": "85"}', '{"score": null}',
+        '{"score": true}', '{"score": 1e2}', '{"score": 85.0}', '{"score": "85"}',
+        '{"score": null}',
         '{"score": [85]}', '{"score": {"score": 85}}', '{"score": 85, "why": "kind"}', "{}", "[85]",
         '{"value": 85}', '{"Score": 85}', '{"score": 1, "score": 85}', "true", "null", "NaN",
         "Infinity", '{"score": NaN}', '{"score": -1}', '{"score": 101}', '{"score": 085}',
@@ -166,10 +169,12 @@ def test_an_answer_is_a_score_in_range_or_unusable(answer: str) -> None:
         try:
             score = read(answer)
         except UnusableAnswerError as error:
-            assert str(error)
+            reasons = [str(error)]
         else:
+            reasons = ["none"]
             assert score == "REFUSAL" or (isinstance(score, float) and 0 <= score <= 100)
             assert score == "REFUSAL" or str(int(score)) in answer
+        assert all(reasons)
 
 
 @given(st.text(st.characters(), max_size=400))

@@ -263,8 +263,9 @@ def test_two_runs_at_once_pay_for_nothing_twice(asker: MakeAsker) -> None:
         for thread in threads:
             thread.join(30)
         assert results == [{p: stable_score(p) for p in prompts}] * 2
-        # Both start with the same ones; then each finds what the other has finished.
-        assert server.log.total <= len(prompts) * 2 - bound
+        # Each in an order of its own, so that it finds what the other has finished; both may be
+        # at the same ones in the end.
+        assert server.log.total <= len(prompts) + 8 * bound
         assert asker(server, "gpt-5-mini").ask(prompts)[2] == 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -310,9 +311,11 @@ class ApiJudge:
                 await judge(prompt)
             if self._batches is not None:
                 await self._batches.score(self, prompts, on_batch, is_known, repeat)
-            await for_each(
-                [prompt for prompt in prompts if not is_known(prompt)], judge, self._max_concurrent
-            )
+            left = [prompt for prompt in prompts if not is_known(prompt)]
+            # In no particular order: two runs over the same prompts, side by side, would else ask
+            # for each at the same moment, and neither would find what the other has finished.
+            random.shuffle(left)
+            await for_each(left, judge, self._max_concurrent)
         finally:
             await self.model.close()
 

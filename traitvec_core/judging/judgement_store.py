@@ -6,6 +6,7 @@ Any SQLite tool reads it: `sqlite3 experiments/.judgements.sqlite 'select * from
 import hashlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class JudgementStore:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._writing = threading.Lock()
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,30 +151,32 @@ class JudgementStore:
             )
             for key, rubric, question_id, j in rows
         ]  # fmt: skip
-        self._execute("begin immediate")
-        try:
-            # A final judgement stays: two runs that asked at the same moment end with one score.
-            self._db.executemany(
-                f"""
-                insert into judgements values ({", ".join("?" * 14)})
-                on conflict (key) do update set
-                    score = iif(is_final, score, excluded.score),
-                    status = iif(is_final, status, excluded.status),
-                    reason = iif(is_final, reason, excluded.reason),
-                    tokens_in = tokens_in + excluded.tokens_in,
-                    tokens_out = tokens_out + excluded.tokens_out,
-                    usd = usd + excluded.usd,
-                    is_final = is_final or excluded.is_final,
-                    created_at = iif(is_final, created_at, excluded.created_at)
-                """,  # noqa: S608  # placeholders only
-                values,
-            )
-            self._db.execute("commit")
-        except sqlite3.Error as error:
-            raise _unusable(self._path, error) from None
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
+        # Threads of one process may share a store, but not a transaction.
+        with self._writing:
+            self._execute("begin immediate")
+            try:
+                # A final one stays: two runs that asked at the same moment end with one score.
+                self._db.executemany(
+                    f"""
+                    insert into judgements values ({", ".join("?" * 14)})
+                    on conflict (key) do update set
+                        score = iif(is_final, score, excluded.score),
+                        status = iif(is_final, status, excluded.status),
+                        reason = iif(is_final, reason, excluded.reason),
+                        tokens_in = tokens_in + excluded.tokens_in,
+                        tokens_out = tokens_out + excluded.tokens_out,
+                        usd = usd + excluded.usd,
+                        is_final = is_final or excluded.is_final,
+                        created_at = iif(is_final, created_at, excluded.created_at)
+                    """,  # noqa: S608  # placeholders only
+                    values,
+                )
+                self._db.execute("commit")
+            except sqlite3.Error as error:
+                raise _unusable(self._path, error) from None
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
 
     def spent_usd(self, experiment: str) -> float:
         """Return the known dollars that an experiment has paid for judgements, ever."""
