@@ -152,5 +152,7 @@ def test_two_runs_at_once_do_not_pay_twice_for_what_is_finished(
         assert judged["trait_score"].notna().all()
     mine, others = (_tables(folder, name) for name in ("demo", "other"))
     assert mine == others
-    if sum(answers.values()) > n + BOUND:
-        pytest.xfail(f"both ask for the same in the same order: {sum(answers.values())} of {n}")
+    # Each asks in an order of its own, so most of what it comes to the other has finished: in the
+    # same order both would ask for all 2n.
+    print(f"{sum(answers.values())} answers to {n} prompts")
+    assert sum(answers.values()) < 1.5 * n
