@@ -337,7 +337,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
     return (
         head
         + """
-# Everything below shows the default; remove the '#' to change it.
+# Everything below shows the default, or after "e.g." an example; remove the '#' to change it.
 # n_examples: 100            # responses per pole, spread evenly over instructions and questions
 # threshold: 50              # positives score at least this on the trait, negatives less
 # min_coherence: 50          # less coherent responses are left out
@@ -345,11 +345,11 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
 # scale: separation          # length of a vector: separation | raw | unit
 # sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
-# judge_base_url: http://127.0.0.1:8000/v1   # a server of your own: vLLM, Ollama, llama.cpp
+# judge_base_url: http://127.0.0.1:8000/v1   # e.g. a server of your own: vLLM, Ollama, llama.cpp
 # judge_mode: live           # batch: half the price, up to a day
-# max_judge_usd: 5           # what this experiment may spend on judgements
+# max_judge_usd: 5           # e.g. five dollars for this experiment's judgements; default: no limit
 # max_concurrent_judges: 20
-# second_judge: claude-haiku-4-5   # scores a sample again: is the judge right?
+# second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
 # also_judge: []             # other traits whose rubric is put to every response too
 # thresholds:
 #   contrast: 40             # passes above this …

@@ -387,8 +387,11 @@ def _compared(
             say=work.bench.say,
         )  # fmt: skip
         found, paid, n_asked = score_prompts(
-            judge, sources, store=store, origin=origin, repeat=repeat
-        )
+            judge, sources, store=store, origin=origin, repeat=repeat,
+            on_progress=lambda done, total, paid: work.bench.progress(
+                "judged_responses", done, total, f"sample by {judge.name}"
+            ),
+        )  # fmt: skip
         judged.paid = judged.paid + paid
         judged.n_asked += n_asked
         for judgement in found.values():

@@ -62,10 +62,7 @@ def stage_metadata(
         "made_at": made.provenance.created_at,
         "key": made.provenance.key,
     }
-    if cost.usd is not None:
-        # An unknown price leaves a gap in the plot; it is not free.
-        shown["cost_usd"] = cost.usd
-    return {**_SHOWN[stage](folder, settings), **shown}
+    return {**_SHOWN[stage](folder, settings), **shown, **_known(cost_usd=cost.usd)}
 
 
 def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
@@ -120,7 +117,7 @@ def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Met
         "scoring": record["judge"]["scoring"],
         "judge_mode": record["judge_mode"],
         "judgements_made_now": record["asked_now"],
-        **_numbers(
+        **_known(
             paid_now_usd=record["paid_now"]["usd"],
             experiment_spent_usd=record["experiment_spent_usd"],
         ),
@@ -264,6 +261,11 @@ _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
     "vectors": _vectors,
     "validation_report": _validation_report,
 }
+
+
+def _known(**usd: float | None) -> _Metadata:
+    """Dollars that are known: an unknown price leaves a gap in the plot; it is not free."""
+    return {name: round(value, 6) for name, value in usd.items() if value is not None}
 
 
 def _numbers(**values: float | None) -> _Metadata:

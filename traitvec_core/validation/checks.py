@@ -96,7 +96,7 @@ def check_contrast(elicitation: Elicitation, thresholds: Thresholds) -> CheckRes
             verdict="fail",
             summary="a pole has no scored response, so there is no contrast to measure",
             advice=f"Missing scores by reason: positive {elicitation.positive.missing}, negative"
-            f" {elicitation.negative.missing}. See judging in docs/operating.md.",
+            f" {elicitation.negative.missing}. See docs/judging.md.",
             figures=figures,
         )
     if contrast > thresholds.contrast:
@@ -351,6 +351,7 @@ def _contrast_advice(elicitation: Elicitation) -> str:
 
 def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
     parts = []
+    mend = "Reword the instructions, or see 'nothing is kept' in docs/creating_traits.md."
     for pole in too_few:
         summary = elicitation.positive if pole == "pos" else elicitation.negative
         name = "positive" if pole == "pos" else "negative"
@@ -358,6 +359,10 @@ def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
         if unscored > summary.n / 2:
             parts.append(
                 f"{unscored} of {summary.n} {name} responses have no score {summary.missing}"
+            )
+            mend = (
+                "Why is told in judge_reason in responses/*.csv; see 'When there is no score' in"
+                " docs/judging.md."
             )
         elif (summary.mean_coherence or 0) < elicitation.min_coherence:
             parts.append(
@@ -367,7 +372,4 @@ def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
             parts.append(
                 f"the {name} responses score {summary.mean_trait or 0:.0f} on the trait on average"
             )
-    return (
-        "; ".join(parts)
-        + ". Reword the instructions, or see 'nothing is kept' in docs/creating_traits.md."
-    )
+    return f"{'; '.join(parts)}. {mend}"
