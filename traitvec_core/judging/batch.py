@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -31,6 +32,7 @@ _ROUNDS = 3
 # Uploading takes longer than a call does.
 _TIMEOUT_S = 600.0
 _LONGEST_POLL_S = 60.0
+_SAY_EVERY_S = 600.0
 # While another run is about to submit a batch.
 _SUBMITTING_POLL_S = 0.5
 # Our names of the batches that this process is about to submit.
@@ -204,11 +206,15 @@ class _Work:
         id_ = str(batch.id)
         pause_s = self._poll_s
         state = await self._call(lambda: self.model.poll(id_))
+        told, told_at = -1, time.monotonic()
         while not state.is_ended:
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)
             state = await self._call(lambda: self.model.poll(id_))
-            self._say(f"batch {id_}: {state.done} of {len(batch.keys)} answered")
+            # Over a day: what is new, and now and then that it goes on.
+            if state.done != told or time.monotonic() - told_at > _SAY_EVERY_S:
+                told, told_at = state.done, time.monotonic()
+                self._say(f"batch {id_}: {told} of {len(batch.keys)} answered")
         if state.is_gone:
             self._say(f"batch {id_}: the provider does not know it, or not with this key")
             self.judge.store.close_batch(batch.intent)
