@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import many_traits
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,7 @@ def main() -> None:
         *_capture_overhead(),
         *_dagster_share(),
         *_judging(),
+        *many_traits.figures(),
     ]
     table = Table("figure", "value", "bar", "met")
     for figure in figures:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -319,6 +321,34 @@ for number in range(8):
         }
         assert all(row["usd"] == (1.5 if key[0] == "k" else 0.5) for key, row in found.items())
         assert rows(file, "pragma integrity_check")[0][0] == "ok"
+
+
+class _BusyAtFirst(sqlite3.Connection):
+    """As SQLite is to one of two that make the file at once: it says so without waiting."""
+
+    n_refused = 0
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        if _BusyAtFirst.n_refused < 3:
+            _BusyAtFirst.n_refused += 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(*args)
+
+
+def test_a_store_that_another_run_is_making_is_opened_a_moment_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_BusyAtFirst))
+    monkeypatch.setattr(_BusyAtFirst, "n_refused", 0)
+    with JudgementStore(path) as store:
+        assert _BusyAtFirst.n_refused == 3
+        keep(store, "k", SCORED)
+        assert store.find("k") == SCORED
+    monkeypatch.setattr(_BusyAtFirst, "n_refused", -(10**9))
+    monkeypatch.setattr("traitvec_core.judging.judgement_store._LOCKED_TIMEOUT_S", 0.05)
+    assert "another program holds it" in _said(path)
 
 
 def test_what_a_killed_process_has_written_is_there(path: Path) -> None:

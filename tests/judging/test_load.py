@@ -103,12 +103,10 @@ def test_an_address_in_the_file_never_gets_the_key_of_the_users_account(provider
     """Whoever shares an experiment must not be sent the keys of those who run it."""
     settings = experiment(judge_model="m", judge_provider=provider, judge_base_url=SERVER)
     for name in (None, "m", "another"):
-        model = load(settings, name=name).model if name != "another" else None
-        choice = JudgeChoice(settings, name)
-        if choice.address:
-            assert choice.key_name == "JUDGE_API_KEY"
-        if model is not None:
-            assert model._key == "sk-JUDGE_API_KEY"
+        model = load(settings, name=name).model
+        assert model.provider == ("openai" if provider == "auto" else provider)
+        assert model.address.removesuffix("/v1") == SERVER.removesuffix("/v1")
+        assert model._key == "sk-JUDGE_API_KEY"
 
 
 @pytest.mark.parametrize(
@@ -331,6 +329,12 @@ def test_whether_there_is_anything_to_compare_with(tmp_path: Path) -> None:
     folders[1].human_scores_path.parent.mkdir(parents=True, exist_ok=True)
     folders[1].human_scores_path.write_text("question_id,trait_score\n")
     assert is_judge_compared(experiment(), folders)
+
+
+def test_a_judge_is_not_its_own_second_judge() -> None:
+    with pytest.raises(TraitvecError, match="set judge_repeats") as caught:
+        check_judge(experiment(judge_model="embedded", second_judge="embedded"))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 # -- settings -------------------------------------------------------------------------------------

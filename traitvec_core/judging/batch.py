@@ -5,6 +5,7 @@ killed, or another one that wants the same judgements, waits for it and pays for
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import platform
@@ -162,7 +163,7 @@ class _Work:
 
     async def submit(self, part: Mapping[str, str]) -> list[Batch]:
         """Submit a part; what has to be waited for, which may be another run's batches."""
-        intent = f"{platform.node()}.{os.getpid()}.{secrets.token_hex(16)}"
+        intent = f"{_host()}.{os.getpid()}.{secrets.token_hex(16)}"
         _submitting.add(intent)
         batches: list[Batch] = []
         try:
@@ -170,7 +171,14 @@ class _Work:
                 self.judge.store.open_batch(intent, self.judge.identity, list(part))
                 open_ = self.judge.store.open_batches(self.judge.identity)
                 if not any(b.keys & part.keys() for b in open_ if b.intent != intent):
-                    return [*batches, await self._submit(part, intent)]
+                    # What another run has finished while this one waited is wanted no more.
+                    known = {key for key, prompt in part.items() if self._is_known(prompt)}
+                    await self._release(known)
+                    part = {key: prompt for key, prompt in part.items() if key not in known}
+                    if part:
+                        return [*batches, await self._submit(part, intent)]
+                    self.judge.store.close_batch(intent)
+                    return batches
                 # Another run was faster, or just as fast: then both let go, and one comes back
                 # first.
                 self.judge.store.close_batch(intent)
@@ -221,9 +229,12 @@ class _Work:
             await self._release(batch.keys)
             return
         results = await self._call(lambda: self.model.results(id_))
+        # Another run that waited for it may have been first: its cost is noted once.
+        open_ = self.judge.store.open_batches(self.judge.identity)
+        is_kept = all(other.intent != batch.intent for other in open_)
         for result in results:
             if result.key in batch.keys:
-                await self._keep(result, wanted.get(result.key))
+                await self._keep(result, wanted.get(result.key), is_kept)
         self.judge.store.close_batch(batch.intent)
         await self._release(batch.keys)
         if state.failure:
@@ -239,14 +250,16 @@ class _Work:
             if self.judge.budget is not None and reserved is not None:
                 await self.judge.budget.settle(reserved, 0.0)
 
-    async def _keep(self, result: Result, prompt: str | None) -> None:
+    async def _keep(self, result: Result, prompt: str | None, is_kept: bool) -> None:
         judgement = await self._read(result, prompt or "")
-        self._write(result, prompt, judgement)
+        self._write(result, prompt, judgement, is_kept)
         await self._release([result.key])
         if self.judge.budget is not None:
             self.judge.budget.kept(judgement.usd or 0.0)
 
-    def _write(self, result: Result, prompt: str | None, judgement: Judgement) -> None:
+    def _write(
+        self, result: Result, prompt: str | None, judgement: Judgement, is_kept: bool
+    ) -> None:
         if result.is_expired or (prompt is not None and self._is_known(prompt)):
             return
         if prompt is not None and judgement.is_final:
@@ -254,6 +267,8 @@ class _Work:
             return
         if prompt is not None:
             self.left.add(prompt)
+        if is_kept or self.judge.store.find(result.key) is not None:
+            return
         # Paid for: an answer without a score, or a judgement that an earlier run wanted.
         self.judge.store.keep([(result.key, "", "", judgement)], self.judge.identity, self._origin)
 
@@ -285,10 +300,15 @@ def _without(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str
     return {key: prompt for key, prompt in part.items() if key not in covered}
 
 
+def _host() -> str:
+    """This machine, in a form that does not tell its name to the provider."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
+
+
 def _is_under_way(intent: str) -> bool:
     """Whether a process that is alive is about to submit a batch of this name of ours."""
     host, _, rest = intent.rpartition(".")[0].rpartition(".")
-    if host != platform.node() or not rest.isdigit():
+    if host != _host() or not rest.isdigit():
         return False
     if int(rest) == os.getpid():
         return intent in _submitting

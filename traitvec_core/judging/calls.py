@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -201,23 +201,20 @@ class Calls:
         raise error
 
 
-async def for_each(left: deque[_T], work: Callable[[_T], Awaitable[None]], workers: int) -> None:
-    """Do something with every item, `workers` at a time; the first exception ends it all.
-
-    Args:
-        left: The items; each is taken out when its turn comes. `work` may reorder what is left.
-        work: What to do.
-        workers: How many at once.
-    """
+async def for_each(
+    items: Sequence[_T], work: Callable[[_T], Awaitable[None]], workers: int
+) -> None:
+    """Do something with every item, `workers` at a time; the first exception ends it all."""
+    left = iter(items)
 
     async def worker(number: int) -> None:
         await asyncio.sleep(number * _START_GAP_S)
-        while left:
-            await work(left.popleft())
+        for item in left:
+            await work(item)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for number in range(min(workers, len(left))):
+            for number in range(min(workers, len(items))):
                 group.create_task(worker(number))
     except ExceptionGroup as errors:
         # One is enough to tell, and the caller expects it bare.

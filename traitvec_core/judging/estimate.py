@@ -8,6 +8,7 @@ import pandas as pd
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.generation.plan import plan_responses
+from traitvec_core.judging.agreement import agreement_sample
 from traitvec_core.judging.judgement_store import JudgementStore, judgement_key
 from traitvec_core.judging.load import JudgeChoice, api_judge
 from traitvec_core.judging.models import price_of
@@ -91,7 +92,15 @@ def estimate_judging(
         for rubric in rubrics
     ]
     prompts = dict.fromkeys(prompt for column in filled for prompt in column)
+    # The sample that is taken once there are scores, if none of them is missing.
     sample = filled[0][: settings.agreement_sample]
+    if not is_planned:
+        chosen = agreement_sample(responses.assign(trait_score=0.0), settings.agreement_sample)
+        sample = [
+            fill_rubric(rubrics[0], row["question"], row["response"])
+            for row in chosen.to_dict("records")
+            if row["response"].strip()
+        ]
 
     def estimate(judge: str, purpose: str, asked: Iterable[tuple[str, int]]) -> Estimate:
         return _estimate(

@@ -54,7 +54,7 @@ class JudgeChoice:
             # A second judge by a provider's name is the provider's; others are with the first.
             self.provider = provider_of(name)
             if self.provider == "local" and settings.judge_provider != "local" and own_server:
-                self.provider = "openai"
+                self.provider = provider_of(name, settings.judge_provider, own_server)
             elif self.provider != "local":
                 own_server = None
         self.address = ""
@@ -88,6 +88,11 @@ def check_judge(settings: ExperimentSettings) -> None:
     Raises:
         TraitvecError: If a key is missing, or a setting that needs a provider has none.
     """
+    if settings.second_judge == settings.judge_model:
+        raise TraitvecError(
+            f"second_judge is the judge itself ({settings.judge_model!r}): name another model, or"
+            " set judge_repeats to see the judge's own noise"
+        )
     choices = [JudgeChoice(settings)]
     if settings.second_judge is not None:
         choices.append(JudgeChoice(settings, settings.second_judge))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.experiment import JudgePrice
 
 __all__ = [
@@ -94,10 +95,13 @@ def provider_of(name: str, provider: str = "auto", base_url: str | None = None) 
     """
     if provider in {"openai", "anthropic", "local"}:
         return provider  # type: ignore[return-value]
-    if _ANTHROPIC_NAMES.match(name):
+    if name == EMBEDDED_MODEL:
+        return "local"
+    if "/" not in name and _ANTHROPIC_NAMES.match(name):
         return "anthropic"
-    if _OPENAI_NAMES.match(name) or base_url:
+    if base_url or ("/" not in name and _OPENAI_NAMES.match(name)):
         return "openai"
+    # A Hugging Face id, whatever it begins with.
     return "local"
 
 

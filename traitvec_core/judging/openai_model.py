@@ -170,10 +170,11 @@ class OpenAIModel:
             raise Learned(replace(can, logprobs=False))
         root = following[""]
         # A tokenizer that writes 85 as one token has others of two digits among the likely.
+        path = _path(tokens, following)
         if any(is_number(token.strip()) and len(token.strip()) > 1 for token in root):
-            mass, _ = number_mass(root, {})
+            mass, _ = number_mass(root, path)
         else:
-            mass = await self._digit_by_digit(root, _path(tokens, following), prompt, can, ask)
+            mass = await self._digit_by_digit(root, path, prompt, can, ask)
         score = weighted_score(mass)
         if score is not None:
             return score
