@@ -20,13 +20,14 @@ from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopErr
 @given(
     bound=st.integers(1, 8),
     n=st.integers(1, 40),
-    dice=st.randoms(use_true_random=False),
+    seed=st.integers(0, 2**32),
     busy=st.sampled_from([0.0, 0.2, 0.9]),
     cancelled=st.sampled_from([0.0, 0.3]),
 )
 def test_no_more_than_the_bound_no_deadlock_and_no_place_is_lost(
-    bound: int, n: int, dice: random.Random, busy: float, cancelled: float
+    bound: int, n: int, seed: int, busy: float, cancelled: float
 ) -> None:
+    dice = random.Random(seed)
     limit = AdaptiveLimit(bound)
     inside = 0
 
@@ -413,11 +414,10 @@ def test_the_servers_word_holds_for_the_call_that_got_it_and_for_all_others() ->
 # ---------------------------------------------------------------------------- for_each
 
 
-@given(n=st.integers(0, 60), workers=st.integers(1, 12), dice=st.randoms(use_true_random=False))
+@given(n=st.integers(0, 60), workers=st.integers(1, 12), seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
-def test_every_item_is_done_once_by_so_many_at_a_time(
-    n: int, workers: int, dice: random.Random
-) -> None:
+def test_every_item_is_done_once_by_so_many_at_a_time(n: int, workers: int, seed: int) -> None:
+    dice = random.Random(seed)
     done: Counter[int] = Counter()
     inside = 0
 

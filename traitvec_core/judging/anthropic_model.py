@@ -8,6 +8,7 @@ from typing import Any
 from traitvec_core.judging.api import Ask, RefusedError, Score, Usage
 from traitvec_core.judging.batch_state import BatchState, Result
 from traitvec_core.judging.calls import CallError
+from traitvec_core.judging.connection import Connection
 from traitvec_core.judging.failures import told
 from traitvec_core.judging.models import ApiProvider, Capabilities
 from traitvec_core.judging.openai_model import score_schema, tokens
@@ -26,51 +27,20 @@ _THINKING_TOKENS = 4096
 _TOOL = "give_score"
 
 
-class AnthropicModel:
-    """A model behind `/v1/messages`.
-
-    Args:
-        name: The model.
-        key: The key; a server of one's own may need none.
-        key_name: The variable that holds it, for messages.
-        address: The server; empty for Anthropic itself.
-    """
+class AnthropicModel(Connection):
+    """A model behind `/v1/messages`."""
 
     provider: ApiProvider = "anthropic"
-
-    def __init__(self, name: str, key: str | None, key_name: str, address: str = "") -> None:
-        self.name = name
-        self.key_name = key_name
-        self.address = address
-        self._key = key or "none"
-        self._client: Any = None
-
-    @property
-    def server_name(self) -> str:
-        """The server, as messages name it."""
-        return self.address or "Anthropic"
-
-    def client(self, timeout_s: float) -> Any:
-        """The SDK's client; to be closed by who asks for it."""
-        import anthropic
-
-        return anthropic.AsyncAnthropic(
-            api_key=self._key,
-            # Not None, which would let the SDK look for an address by itself.
-            base_url=self.address or "https://api.anthropic.com",
-            # Retries are ours: they must leave the place of the call to others while they wait.
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=anthropic.DefaultAioHttpClient(),
-        )
+    provider_name = "Anthropic"
+    own_address = "https://api.anthropic.com"
 
     async def open(self, timeout_s: float) -> None:
         """Connect."""
-        self._client = self.client(timeout_s)
+        import anthropic
 
-    async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
+        self._client = self.connected(
+            anthropic.AsyncAnthropic, anthropic.DefaultAioHttpClient(), timeout_s
+        )
 
     @told
     async def post(self, body: dict[str, Any]) -> Any:

@@ -34,6 +34,8 @@ _ROUNDS = 3
 _TIMEOUT_S = 600.0
 _LONGEST_POLL_S = 60.0
 _SAY_EVERY_S = 600.0
+# Looks in vain, each of six attempts; more than a quarter of an hour.
+_MOST_POLL_FAILURES = 15
 # While another run is about to submit a batch.
 _SUBMITTING_POLL_S = 0.5
 # Our names of the batches that this process is about to submit.
@@ -90,7 +92,13 @@ class Batches:
             batches = await work.taken_up(wanted)
             for part in await work.parts(_without(wanted, batches)):
                 batches += await work.submit(part)
+            if not batches:
+                break
             await asyncio.gather(*(work.fetch(batch, wanted) for batch in batches))
+        # What the budget does not allow at half the price is not asked for at the whole.
+        if judge.budget is not None:
+            spent = Judgement(None, "error", judge.budget.reason, is_final=False)
+            on_batch({prompt: spent for prompt in work.unpaid if not is_known(prompt)})
 
 
 class _Work:
@@ -105,8 +113,10 @@ class _Work:
     ) -> None:
         self.judge = judge
         self.model: Any = judge.model
-        # Answered without a score, or out of the budget: not for another batch.
+        # Answered without a score: not for another batch.
         self.left: set[str] = set()
+        # Those that did not fit the budget in the last round.
+        self.unpaid: list[str] = []
         self._reserved_usd: dict[str, float] = {}
         self._on_batch = on_batch
         self._is_known = is_known
@@ -144,12 +154,13 @@ class _Work:
     async def parts(self, wanted: Mapping[str, str]) -> list[dict[str, str]]:
         """Prompts by key, in parts that a provider takes and the budget pays for."""
         parts: list[dict[str, str]] = [{}]
+        self.unpaid = []
         size = 0
         budget, price = self.judge.budget, self.judge.price
         for key, prompt in wanted.items():
             usd = self.judge.most_usd(prompt) * (price.batch if price else 1.0)
             if budget is not None and not await budget.reserve(usd, waits=False):
-                self.left.add(prompt)
+                self.unpaid.append(prompt)
                 continue
             self._reserved_usd[key] = usd
             # As it is sent: what is not ASCII takes six bytes.
@@ -214,11 +225,22 @@ class _Work:
         id_ = str(batch.id)
         pause_s = self._poll_s
         state = await self._call(lambda: self.model.poll(id_))
-        told, told_at = -1, time.monotonic()
+        told, told_at, failures = -1, time.monotonic(), 0
         while not state.is_ended:
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)
-            state = await self._call(lambda: self.model.poll(id_))
+            try:
+                state = await self._calls.call(lambda: self.model.poll(id_))
+            except CallError as error:
+                # Over a day a server may be away for a while, and the batch goes on without us.
+                failures += 1
+                if error.kind == "refused" or failures >= _MOST_POLL_FAILURES:
+                    raise StopError(
+                        f"batch {id_} cannot be looked at ({error.reason}); it is on disk, and the"
+                        " next run goes on with it"
+                    ) from None
+                continue
+            failures = 0
             # Over a day: what is new, and now and then that it goes on.
             if state.done != told or time.monotonic() - told_at > _SAY_EVERY_S:
                 told, told_at = state.done, time.monotonic()

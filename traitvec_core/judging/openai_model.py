@@ -12,6 +12,7 @@ from typing import Any
 from traitvec_core.judging.api import Ask, Learned, RefusedError, Score, Usage
 from traitvec_core.judging.batch_state import BatchState, Result
 from traitvec_core.judging.calls import CallError
+from traitvec_core.judging.connection import Connection
 from traitvec_core.judging.failures import redacted, told
 from traitvec_core.judging.models import ApiProvider, Capabilities
 from traitvec_core.judging.reading import (
@@ -39,55 +40,22 @@ _TOP_LOGPROBS = 20
 _BATCH_LIFE_S = 2 * 86_400
 
 
-class OpenAIModel:
-    """A model behind `/chat/completions`.
-
-    Args:
-        name: The model.
-        key: The key; a server of one's own may need none.
-        key_name: The variable that holds it, for messages.
-        address: The server; empty for OpenAI itself.
-    """
+class OpenAIModel(Connection):
+    """A model behind `/chat/completions`, of OpenAI's or of a server that speaks its language."""
 
     provider: ApiProvider = "openai"
-
-    def __init__(self, name: str, key: str | None, key_name: str, address: str = "") -> None:
-        self.name = name
-        self.key_name = key_name
-        self.address = address
-        self._key = key or "none"
-        self._client: Any = None
-        # Whether the server goes on with an answer's beginning; None until that is known.
-        self._goes_on: bool | None = None
-        self._checking = asyncio.Lock()
-
-    @property
-    def server_name(self) -> str:
-        """The server, as messages name it."""
-        return self.address or "OpenAI"
-
-    def client(self, timeout_s: float) -> Any:
-        """The SDK's client; to be closed by who asks for it."""
-        import openai
-
-        return openai.AsyncOpenAI(
-            api_key=self._key,
-            # Not None, which would let the SDK look for an address by itself.
-            base_url=self.address or "https://api.openai.com/v1",
-            # Retries are ours: they must leave the place of the call to others while they wait.
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=openai.DefaultAioHttpClient(),
-        )
+    provider_name = "OpenAI"
+    own_address = "https://api.openai.com/v1"
+    # Whether the server goes on with an answer's beginning; None until that is known.
+    _goes_on: bool | None = None
+    _checking: asyncio.Lock
 
     async def open(self, timeout_s: float) -> None:
         """Connect."""
-        self._checking = asyncio.Lock()
-        self._client = self.client(timeout_s)
+        import openai
 
-    async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
+        self._checking = asyncio.Lock()
+        self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
 
     @told
     async def post(self, body: dict[str, Any]) -> Any:
