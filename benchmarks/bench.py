@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import many_traits
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +38,6 @@ def main() -> None:
         *_capture_overhead(),
         *_dagster_share(),
         *_judging(),
-        *many_traits.figures(),
     ]
     table = Table("figure", "value", "bar", "met")
     for figure in figures:
