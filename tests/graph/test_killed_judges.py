@@ -21,8 +21,8 @@ from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 
 BOUND = 20
 KILLS = 10
-# 2 × 150 responses, two judgements each.
-N_EXAMPLES = 150
+# 2 × 250 responses, two judgements each.
+N_EXAMPLES = 250
 MANY = {**SETTINGS, "n_examples": N_EXAMPLES, "max_concurrent_judges": BOUND}
 
 
@@ -98,7 +98,7 @@ def test_ten_kills_cost_no_more_than_what_was_in_flight(
     kept = []
     for _ in range(KILLS):
         # From the first judgement on, and early enough for ten kills to meet judging.
-        statuses = judges.judge(_run(folder), kill_after_s=moments.uniform(0.0, 0.25))
+        statuses = judges.judge(_run(folder), kill_after_s=moments.uniform(0.0, 0.2))
         assert statuses == [-9]
         with JudgementStore(folder / "experiments" / JUDGEMENTS_FILE) as store:
             kept.append(sum(row["judgements"] for row in store.summary()))
