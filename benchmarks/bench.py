@@ -103,7 +103,7 @@ def _dagster_share() -> list[dict[str, Any]]:
     from traitvec_dagster.project import Project
 
     model = load_language_model("embedded")
-    bench = Workbench(load_model=lambda name, revision, dtype: model)
+    bench = Workbench(load_model=lambda name, options: model)
     with tempfile.TemporaryDirectory() as scratch:
 
         def fresh(name: str) -> Path:

@@ -7,66 +7,113 @@ block: transformers' `hidden_states[-1]` is after it, which is the wrong space f
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast, overload
 
 import torch
 
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import POSITION
+from traitvec_core.language_model import Encoded, LanguageModel
+from traitvec_core.memory import is_out_of_memory, release_memory
 
-__all__ = ["capture_means", "pack", "residual_stream_hooks"]
+__all__ = ["DEFAULT_POSITION", "capture_means", "pack", "residual_stream_hooks"]
 
-# Tokens (padding included) of one forward pass on a CPU; beyond it caches thrash.
-_TOKENS_PER_BATCH_CPU = 8_192
-_TOKENS_PER_BATCH_GPU = 32_768
+DEFAULT_POSITION = "response_mean"
 
-Reduce = Callable[[int, torch.Tensor], None]
+# Places of each text that are summed at a time: of a model in half precision, so much exists as a
+# float32 copy at one time.
+_PLACES_AT_ONCE = 128
+# A batch that holds enough tokens to keep the hardware busy takes no text that is shorter than
+# this share of its longest: from there on, padding costs more than another pass.
+_LEAST_SHARE = 0.9
+
+Receive = Callable[[int, torch.Tensor], None]
+
+
+@overload
+def capture_means(
+    model: LanguageModel,
+    texts: Sequence[tuple[str, str]],
+    *,
+    positions: None = None,
+    batch_size: int | None = None,
+    on_batch: Callable[[int], None] = ...,
+) -> torch.Tensor: ...
+
+
+@overload
+def capture_means(
+    model: LanguageModel,
+    texts: Sequence[tuple[str, str]],
+    *,
+    positions: Sequence[str],
+    batch_size: int | None = None,
+    on_batch: Callable[[int], None] = ...,
+) -> dict[str, torch.Tensor]: ...
 
 
 def capture_means(
     model: LanguageModel,
     texts: Sequence[tuple[str, str]],
     *,
+    positions: Sequence[str] | None = None,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
-) -> torch.Tensor:
+) -> torch.Tensor | dict[str, torch.Tensor]:
     """Mean residual stream over each response's tokens, in the context of its prompt.
 
-    No padding, prompt, BOS or end-of-turn token enters a mean. Sums run in float32 or better.
+    No padding, prompt, BOS or end-of-turn token enters a mean. Sums run in float32 or better. What
+    is kept besides the forward pass itself is texts × layers × hidden_dim, however long the texts.
+    A batch that runs out of memory is halved; what was finished before it stays.
 
     Args:
         model: The model.
         texts: (prompt, response) pairs.
+        positions: Several averages from the same forward pass: `response_mean`, the default;
+            `response_first_<k>`, the mean over the first k response tokens; `prompt_avg`, the mean
+            over the prompt's tokens, special ones left out; `prompt_last`, the prompt's last token,
+            special or not, from which the answer begins.
         batch_size: Rows at once; None fills a budget of tokens.
         on_batch: Called with the number of texts finished so far.
 
     Returns:
-        float32 `[n_texts, n_layers, hidden_dim]` on the CPU. A text without response tokens is NaN:
-        missing, not zero.
+        float32 `[n_texts, n_layers, hidden_dim]` on the CPU, or one by position when positions are
+        named. A text without such tokens is NaN: missing, not zero.
+
+    Raises:
+        TraitvecError: If a position has no meaning, or if a text is longer than the model can read
+            or than memory allows even alone.
     """
+    names = tuple(positions) if positions is not None else (DEFAULT_POSITION,)
+    rules = [_position(name) for name in names]
+    special = set(model.tokenizer.all_special_ids)
     encoded = [model.encode_response(prompt, response) for prompt, response in texts]
-    result = torch.full((len(texts), model.n_layers, model.hidden_dim), torch.nan)
-    usable = [i for i, item in enumerate(encoded) if any(item.is_response)]
-    order = sorted(usable, key=lambda i: (len(encoded[i].ids), i))
+    chosen = [[rule(item, special) for rule in rules] for item in encoded]
+    usable = [i for i, tokens in enumerate(chosen) if any(tokens)]
+    _check_lengths(model, [len(encoded[i].ids) for i in usable])
+
+    result = torch.full((len(names), len(texts), model.n_layers, model.hidden_dim), torch.nan)
+    # The longest first: memory that suffices for them suffices for the others.
+    waiting = sorted(usable, key=lambda i: (-len(encoded[i].ids), i))
+    limit = _Limit.of(model, batch_size)
     finished = 0
-    for batch in _batches(order, [len(item.ids) for item in encoded], batch_size, model):
-        width = max(len(encoded[i].ids) for i in batch)
-        pad = model.pad_token_id
-        # Padding goes to the right, whatever the tokenizer prefers: under a causal mask no real
-        # token sees it, and positions need no correction.
-        ids = torch.tensor([_padded(encoded[i].ids, width, pad) for i in batch])
-        attention = torch.tensor([_padded([1] * len(encoded[i].ids), width, 0) for i in batch])
-        weights = torch.tensor(
-            [_padded([float(x) for x in encoded[i].is_response], width, 0.0) for i in batch]
-        )
-        weights /= weights.sum(1, keepdim=True)
-        result[batch] = _forward_means(model, ids, attention, weights)
+    while waiting:
+        batch = _next_batch(waiting, encoded, limit)
+        means = _attempt(model, [encoded[i] for i in batch], [chosen[i] for i in batch])
+        if means is None:
+            release_memory()
+            limit = limit.halved(model, len(batch), len(encoded[batch[0]].ids))
+            continue
+        result[:, batch] = means
+        waiting = waiting[len(batch) :]
         finished += len(batch)
         on_batch(finished)
-    return result
+    by_position = dict(zip(names, result, strict=True))
+    return by_position if positions is not None else by_position[DEFAULT_POSITION]
 
 
 @contextmanager
-def residual_stream_hooks(model: LanguageModel, receive: Reduce) -> Iterator[None]:
+def residual_stream_hooks(model: LanguageModel, receive: Receive) -> Iterator[None]:
     """Call `receive(row, hidden)` for every row of a forward pass inside the `with`.
 
     Args:
@@ -112,44 +159,149 @@ def pack(activations: torch.Tensor) -> torch.Tensor:
     return half
 
 
+# -- which tokens -----------------------------------------------------------------------------
+
+_Tokens = list[int]
+_Rule = Callable[[Encoded, set[int]], _Tokens]
+
+
+def _position(name: str) -> _Rule:
+    """From an encoded text and the special tokens' ids to the places that are averaged."""
+    if name == DEFAULT_POSITION:
+        return lambda item, special: _response(item)
+    if name == "prompt_last":
+        return lambda item, special: [item.n_prompt - 1] if item.n_prompt else []
+    if name == "prompt_avg":
+        return lambda item, special: [
+            place for place in range(item.n_prompt) if item.ids[place] not in special
+        ]
+    known = POSITION.fullmatch(name)
+    if known is None:
+        raise TraitvecError(
+            f"{name!r} is no position; known: response_mean, response_first_<k> (such as"
+            " response_first_5), prompt_avg, prompt_last"
+        )
+    count = int(known[1])
+    return lambda item, special: _response(item)[:count]
+
+
+def _response(item: Encoded) -> _Tokens:
+    return [place for place, is_response in enumerate(item.is_response) if is_response]
+
+
+# -- batches ----------------------------------------------------------------------------------
+
+
+class _Limit(NamedTuple):
+    """How much goes into one forward pass; tokens include padding."""
+
+    rows: float
+    tokens: float
+    enough_tokens: float
+
+    @classmethod
+    def of(cls, model: LanguageModel, batch_size: int | None) -> "_Limit":
+        if batch_size is not None:
+            return cls(batch_size, float("inf"), float("inf"))
+        # A CPU is busy with a few hundred tokens, and a token costs it the same in any batch.
+        if model.device.type == "cpu":
+            return cls(float("inf"), 2_048, 256)
+        return cls(float("inf"), 16_384, 8_192)
+
+    def halved(self, model: LanguageModel, n_rows: int, width: int) -> "_Limit":
+        if n_rows == 1:
+            raise TraitvecError(
+                f"{model.name}: a text of {width:,} tokens does not fit into the memory of"
+                f" {model.device} even alone; shorten the responses (sampling.max_new_tokens), free"
+                " memory there, or use a smaller model"
+            )
+        return self._replace(tokens=n_rows // 2 * width)
+
+
+def _next_batch(waiting: list[int], encoded: list[Encoded], limit: _Limit) -> list[int]:
+    width = len(encoded[waiting[0]].ids)
+    count = 1
+    for i in waiting[1:]:
+        if count >= limit.rows or (count + 1) * width > limit.tokens:
+            break
+        if count * width >= limit.enough_tokens and len(encoded[i].ids) < _LEAST_SHARE * width:
+            break
+        count += 1
+    return waiting[:count]
+
+
+def _check_lengths(model: LanguageModel, lengths: list[int]) -> None:
+    limit = model.context_tokens
+    if limit is not None and lengths and max(lengths) > limit:
+        raise TraitvecError(
+            f"{model.name} reads at most {limit:,} tokens; a prompt with its response has"
+            f" {max(lengths):,}: shorten the instructions or sampling.max_new_tokens"
+        )
+
+
+# -- the forward pass -------------------------------------------------------------------------
+
+
+def _attempt(
+    model: LanguageModel, items: list[Encoded], chosen: list[list[_Tokens]]
+) -> torch.Tensor | None:
+    """Means `[n_positions, batch, n_layers, hidden_dim]` on the CPU; None if memory ran out."""
+    try:
+        width = max(len(item.ids) for item in items)
+        # Padding goes to the right, whatever the tokenizer prefers: under a causal mask no real
+        # token sees it and positions need no correction, so that no mask is needed either and the
+        # fastest attention kernels apply. It repeats an ordinary token, whose activations are
+        # finite: they are weighted with zero.
+        ids = torch.tensor([item.ids + item.ids[-1:] * (width - len(item.ids)) for item in items])
+        is_counted = torch.zeros(len(items), len(chosen[0]), width, dtype=torch.bool)
+        for row, by_position in enumerate(chosen):
+            for number, places in enumerate(by_position):
+                is_counted[row, number, places] = True
+        return _forward_means(model, ids, is_counted)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
 def _forward_means(
-    model: LanguageModel, ids: torch.Tensor, attention: torch.Tensor, weights: torch.Tensor
+    model: LanguageModel, ids: torch.Tensor, is_counted: torch.Tensor
 ) -> torch.Tensor:
+    """`[n_positions, batch, n_layers, hidden_dim]` from marks `[batch, n_positions, tokens]`."""
     rows: list[torch.Tensor | None] = [None] * model.n_layers
+    # What lies before all responses is never read.
+    used = is_counted.flatten(0, 1).any(dim=0).tolist()
+    first, end = used.index(True), len(used) - used[::-1].index(True)
+    marks: dict[torch.device, torch.Tensor] = {}
 
     def reduce(row: int, hidden: torch.Tensor) -> None:
-        share = weights.to(hidden.device, torch.float32).unsqueeze(1)
+        if hidden.shape != (*ids.shape, model.hidden_dim):
+            raise TraitvecError(
+                f"{model.name}: the residual stream at row {row} has shape {tuple(hidden.shape)},"
+                f" not {(*ids.shape, model.hidden_dim)}; traitvec cannot read this architecture"
+            )
+        if hidden.device not in marks:
+            marks[hidden.device] = is_counted[:, :, first:end].to(hidden.device)
         # Reduced inside the forward pass: what is kept does not grow with the sequence.
-        rows[row] = torch.bmm(share, hidden.float()).squeeze(1)
+        rows[row] = _sums(marks[hidden.device], hidden[:, first:end])
 
     with torch.inference_mode(), residual_stream_hooks(model, reduce):
-        cast(Any, model.decoder)(
-            input_ids=ids.to(model.device),
-            attention_mask=attention.to(model.device),
-            use_cache=False,
-        )
-    return torch.stack([cast(torch.Tensor, row).cpu() for row in rows], dim=1)
+        cast(Any, model.decoder)(input_ids=ids.to(model.device), use_cache=False)
+        silent = [row for row, found in enumerate(rows) if found is None]
+        if silent:
+            raise TraitvecError(f"{model.name}: rows {silent} never ran in a forward pass")
+        found = cast(list[torch.Tensor], rows)
+        # One copy to the CPU; a model on several devices gathers its rows on the first.
+        sums = torch.stack([row.to(found[0].device) for row in found], dim=2).cpu()
+    # 0 / 0 is NaN: what has no token is missing.
+    return (sums / is_counted.sum(2)[..., None, None]).transpose(0, 1)
 
 
-def _batches(
-    order: list[int], lengths: list[int], batch_size: int | None, model: LanguageModel
-) -> Iterator[list[int]]:
-    budget = _TOKENS_PER_BATCH_CPU if model.device.type == "cpu" else _TOKENS_PER_BATCH_GPU
-    batch: list[int] = []
-    for i in order:
-        full = (
-            len(batch) >= batch_size
-            if batch_size is not None
-            # `order` rises in length, so this text sets the width of the batch it joins.
-            else (len(batch) + 1) * lengths[i] > budget
-        )
-        if batch and full:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def _padded(values: list[Any], width: int, fill: Any) -> list[Any]:
-    return values + [fill] * (width - len(values))
+def _sums(is_counted: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """`[batch, n_positions, hidden_dim]` in float32, without a float32 copy of all of `hidden`."""
+    batch, n_positions, width = is_counted.shape
+    total = torch.zeros(batch, n_positions, hidden.shape[-1], device=hidden.device)
+    for start in range(0, width, _PLACES_AT_ONCE):
+        some = slice(start, start + _PLACES_AT_ONCE)
+        total.baddbmm_(is_counted[:, :, some].float(), hidden[:, some].float())
+    return total

@@ -12,6 +12,7 @@ from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.trait import check_name
 
 __all__ = [
+    "POSITION",
     "ExperimentSettings",
     "JudgePrice",
     "NormThreshold",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
+
+# Where activations can be read; the group is the k of `response_first_<k>`.
+POSITION = re.compile(r"response_mean|prompt_avg|prompt_last|response_first_([1-9]\d{0,5})")
 
 # The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
 _MODEL_OF_PREFIX = {
@@ -153,19 +157,30 @@ class ExperimentSettings(_Strict):
         second_judge: A model that scores a sample again, to see how far the judge can be trusted.
         judge_repeats: How often the judge scores that sample again, to see its own noise.
         agreement_sample: Responses in that sample.
-        revision: Git revision of `model` on the hub.
+        revision: Branch, tag or commit of `model` on the hub; the commit is recorded.
         dtype: `auto` is bfloat16 on hardware that has it and float32 on a CPU.
+        attention: Attention kernels: `sdpa`, `eager`, `flash_attention_2`; `auto` leaves the choice
+            to transformers.
+        quantization: `8bit` or `4bit` weights through bitsandbytes, on a GPU.
+        trust_remote_code: Whether to run Python code that comes with the model.
+        engine: What generates: `transformers` in this process, `vllm` in this process, or the
+            OpenAI-compatible `server` at `engine_url`. `auto`, the default, is the server if there
+            is an address, else transformers.
+        engine_url: Address of that server, up to and with `/v1`.
         n_examples: Responses per pole, spread evenly over instructions and questions.
-        batch_size: Rows generated at once; `auto` picks by device.
+        batch_size: Rows generated at once; `auto` picks by device, model and memory.
         max_concurrent_judges: Judgements under way at once.
         instruction_role: Where the instruction goes: `auto` takes the system turn if there is one.
         threshold: Positives score at least this on the trait, negatives less.
         min_coherence: Responses with a lower coherence are left out of the averages.
+        positions: Where activations are read, all in one forward pass: `response_mean`,
+            `response_first_<k>`, `prompt_avg`, `prompt_last`. Vectors come from the first.
         methods: Vector methods to extract.
         layers: `all` is 1…N; a list may name row 0, the embedding output.
         scale: The length of each vector: separation of the classes along it, raw, or unit.
         gradient_penalty: λ of the gradient method.
         gradient_objective: Import path `module:function` of a custom objective.
+        probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
     """
 
     description: str = ""
@@ -183,6 +198,11 @@ class ExperimentSettings(_Strict):
     agreement_sample: Annotated[int, Field(ge=3, le=100_000)] = 50
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    trust_remote_code: bool = False
+    engine: Literal["transformers", "vllm", "server"] = "transformers"
+    engine_url: str | None = None
     n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -190,11 +210,13 @@ class ExperimentSettings(_Strict):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
+    positions: tuple[str, ...] = ("response_mean",)
     methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
     layers: Literal["all"] | tuple[int, ...] = "all"
     scale: Literal["separation", "raw", "unit"] = "separation"
     gradient_penalty: Annotated[float, Field(ge=0)] = 1.0
     gradient_objective: str | None = None
+    probe_penalty: Literal["l2", "l1"] = "l2"
     thresholds: Thresholds = Thresholds()
 
     @field_validator("layers")
@@ -206,6 +228,22 @@ class ExperimentSettings(_Strict):
             raise ValueError("layers are distinct numbers from 0 (embeddings) to the last block")
         return layers
 
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_follows_from_address(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        engine, address = raw.get("engine", "auto"), raw.get("engine_url")
+        if engine == "auto":
+            # What `auto` stands for depends on the file alone, never on the machine: results of one
+            # experiment come from one engine.
+            return {**raw, "engine": "server" if address else "transformers"}
+        if (engine == "server") != bool(address):
+            raise ValueError(
+                "engine: server and engine_url (such as http://127.0.0.1:8000/v1) go together"
+            )
+        return raw
+
     @field_validator("judge_base_url")
     @classmethod
     def _address_is_plain(cls, address: str | None) -> str | None:
@@ -213,6 +251,29 @@ class ExperimentSettings(_Strict):
             return None
         check_address(address)
         return address.rstrip("/")
+
+    @field_validator("engine_url")
+    @classmethod
+    def _engine_address_is_plain(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        check_address(address, "GENERATION_API_KEY")
+        return address.rstrip("/")
+
+    @field_validator("positions")
+    @classmethod
+    def _positions_are_known(cls, positions: tuple[str, ...]) -> tuple[str, ...]:
+        if not positions:
+            raise ValueError("name at least one position")
+        for name in positions:
+            if not POSITION.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no position; known: response_mean, response_first_<k> (such as"
+                    " response_first_5), prompt_avg, prompt_last"
+                )
+        if len(set(positions)) < len(positions):
+            raise ValueError("a position is named twice")
+        return positions
 
     @field_validator("also_judge")
     @classmethod
@@ -344,7 +405,12 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # methods: [mean_diff, probe, ica, gradient]
 # layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
 # scale: separation          # length of a vector: separation | raw | unit
+# positions: [response_mean] # also response_first_5, prompt_avg, prompt_last; vectors: the first
 # sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
+# batch_size: auto           # or rows at once
+# engine_url: http://127.0.0.1:8000/v1   # e.g. a vLLM server that generates; or engine: vllm
+# dtype: auto                # bfloat16 on a GPU that has it, float32 on a CPU
+# quantization: none         # 8bit | 4bit: on a GPU, for a model that does not fit otherwise
 # judge_base_url: http://127.0.0.1:8000/v1   # e.g. a server of your own: vLLM, Ollama, llama.cpp
 # judge_mode: live           # batch: half the price, up to a day
 # max_judge_usd: 5           # e.g. five dollars for this experiment's judgements; default: no limit

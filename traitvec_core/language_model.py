@@ -1,29 +1,22 @@
 """One loaded language model: its prompts, its decoder blocks, its device."""
 
-import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.model_files import resolve_model
+from traitvec_core.model_files import LoadOptions
+from traitvec_core.model_loading import load_pretrained
 
 __all__ = ["Encoded", "LanguageModel", "load_language_model"]
 
 Role = Literal["system", "user", "raw"]
 _SENTINEL = "sentinel-of-the-system-turn"
-_MAX_REASON_CHARS = 300
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -33,10 +26,12 @@ class Encoded:
     Attributes:
         ids: All token ids.
         is_response: For each token, whether it belongs to the response (special tokens never do).
+        n_prompt: How many of the ids, from the first, are the prompt's.
     """
 
     ids: list[int]
     is_response: list[bool]
+    n_prompt: int
 
 
 @dataclass(frozen=True)
@@ -48,12 +43,16 @@ class LanguageModel:
         model: The transformers model, in eval mode.
         tokenizer: Its tokenizer; must be a fast one.
         load_seconds: What loading took.
+        revision: The commit on the hub that was loaded; None for a folder.
+        quantization: `none`, `8bit` or `4bit`.
     """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     load_seconds: float = 0.0
+    revision: str | None = None
+    quantization: str = "none"
 
     # -- shape --------------------------------------------------------------------------------
 
@@ -64,24 +63,19 @@ class LanguageModel:
         Raises:
             TraitvecError: If no list of blocks is found.
         """
-        count = self.n_blocks
-        found = [
-            module
-            for module in self.decoder.modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == count
-        ]
-        if not found:
+        found = _find_blocks(self.decoder, self.n_blocks)
+        if found is None:
             raise TraitvecError(
-                f"{self.name}: found no list of {count} decoder blocks; this is no decoder-only"
-                " transformer that traitvec can read"
+                f"{self.name}: found no list of {self.n_blocks} decoder blocks; this is no"
+                " decoder-only transformer that traitvec can read"
             )
-        # modules() walks from the outside in: the first list is the decoder's own.
-        return found[0]
+        return found
 
     @property
     def decoder(self) -> torch.nn.Module:
-        """The model without its language-model head."""
-        return cast(torch.nn.Module, self.model.get_decoder())
+        """The model without its language-model head; of a multimodal one only what reads text."""
+        found = self.model.get_decoder()
+        return cast(torch.nn.Module, self.model.base_model if found is self.model else found)
 
     @property
     def n_blocks(self) -> int:
@@ -101,7 +95,22 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return cast(torch.device, self.model.get_input_embeddings().weight.device)
+        embeddings = self.model.get_input_embeddings()
+        device = embeddings.weight.device
+        if device.type == "meta":
+            # Weights that accelerate keeps elsewhere and brings in for the moment of their use.
+            device = torch.device(cast(Any, embeddings)._hf_hook.execution_device)
+        return cast(torch.device, device)
+
+    @property
+    def as_loaded(self) -> dict[str, str | None]:
+        """What a record of the model's results should say beside its name."""
+        return {
+            "model_revision": self.revision,
+            "model_dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": getattr(self.model.config, "_attn_implementation", None),
+            "quantization": self.quantization,
+        }
 
     @property
     def context_tokens(self) -> int | None:
@@ -176,6 +185,7 @@ class LanguageModel:
                 position >= len(prompt_ids) and token not in special
                 for position, token in enumerate(ids)
             ],
+            n_prompt=len(prompt_ids),
         )
 
     def _encode(self, text: str, is_bare: bool) -> list[int]:
@@ -245,62 +255,63 @@ class LanguageModel:
 
 
 def load_language_model(
-    name: str, *, revision: str | None = None, dtype: str = "auto", device: str | None = None
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    attention: str = "auto",
+    quantization: str = "none",
+    trust_remote_code: bool = False,
+    has_weights: bool = True,
 ) -> LanguageModel:
     """Load a causal language model for inference.
 
     Args:
         name: `embedded`, a Hugging Face id, or a local folder.
-        revision: Git revision on the hub.
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        revision: Branch, tag or commit on the hub; the commit that it stood for is in
+            `LanguageModel.revision`.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`. `auto` is float32 on a CPU; on a GPU it
+            is bfloat16 where the hardware has it, else what the checkpoint was made in.
         device: A torch device; by default accelerate spreads the model over what there is.
+        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; `auto` leaves the choice to
+            transformers, which knows what a model supports.
+        quantization: `none`, `8bit` or `4bit`, through bitsandbytes; needs a GPU.
+        trust_remote_code: Whether to run Python code that comes with the model.
+        has_weights: Without them a model renders and encodes prompts and computes nothing.
 
     Raises:
         TraitvecError: If it cannot be loaded, with the reason and the way out.
     """
-    import time
-
     started = time.monotonic()
-    where = resolve_model(name)
-    place: dict[str, Any] = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    if device is not None:
-        place = {"device_map": {"": device}}
-    # The bar over a model's tensors says nothing; downloads keep theirs.
-    disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            where, revision=revision, dtype=_dtype(dtype), trust_remote_code=False, **place
-        )
-    except Exception as error:  # transformers raises what its readers raise, of any type
-        raise TraitvecError(_load_failure(name, error)) from error
-    if not tokenizer.is_fast:
-        raise TraitvecError(
-            f"{name}: only a slow tokenizer is available, which cannot tell where the response"
-            " begins; use a model with a tokenizer.json"
-        )
-    return LanguageModel(name, model.eval(), tokenizer, time.monotonic() - started)
-
-
-def _dtype(wanted: str) -> torch.dtype:
-    if wanted != "auto":
-        return _DTYPES[wanted]
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    # On a CPU half precision is slower, and the averages are worse.
-    return torch.float32
-
-
-def _load_failure(name: str, error: Exception) -> str:
-    text = str(error)
-    if "gated" in text.lower() or "401" in text or "403" in text:
-        token = "HF_TOKEN is set" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
-        return (
-            f"model {name!r} is gated: accept its licence on its Hugging Face page and put a token"
-            f" with read access into .env as HF_TOKEN ({token})"
-        )
-    reason = " ".join(text.split())[:_MAX_REASON_CHARS].rstrip(".: ") or type(error).__name__
-    return (
-        f"model {name!r} could not be loaded: {reason}. Check the spelling and the network, or use"
-        " `model: embedded`, which ships with traitvec."
+    model, tokenizer, commit = load_pretrained(
+        name,
+        LoadOptions(
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            attention=attention,
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+        ),
+        has_weights=has_weights,
     )
+    return LanguageModel(
+        name,
+        model.eval(),
+        tokenizer,
+        load_seconds=time.monotonic() - started,
+        revision=commit,
+        quantization=quantization,
+    )
+
+
+def _find_blocks(decoder: torch.nn.Module, count: int) -> torch.nn.ModuleList | None:
+    """The outermost list of `count` modules; of several beside each other the heaviest."""
+    found = [
+        (name.count("."), -sum(parameter.numel() for parameter in module.parameters()), module)
+        for name, module in decoder.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    ]
+    # Experts and heads can be as many as blocks, but lie inside them.
+    return min(found, key=lambda item: item[:2])[2] if found else None

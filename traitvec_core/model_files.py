@@ -1,15 +1,68 @@
-"""Which files a model name stands for, known without importing torch."""
+"""Which files a model name stands for, and how to load them, known without importing torch."""
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
+from traitvec_core.errors import TraitvecError
 
-__all__ = ["model_fingerprint", "resolve_model"]
+__all__ = ["LoadOptions", "check_installed", "model_fingerprint", "resolve_model"]
 
 # What the embedded model was measured at; no part of what it is.
 _FIGURES = "figures.json"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a model.
+
+    Attributes:
+        revision: Branch, tag or commit on the hub.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`. `auto` is float32 on a CPU; on a GPU it
+            is bfloat16 where the hardware has it, else what the checkpoint was made in.
+        device: A torch device; by default accelerate spreads the model over what there is.
+        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; `auto` leaves the choice to
+            transformers, which knows what a model supports.
+        quantization: `none`, `8bit` or `4bit`, through bitsandbytes; needs a GPU.
+        trust_remote_code: Whether to run Python code that comes with the model.
+    """
+
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    attention: str = "auto"
+    quantization: str = "none"
+    trust_remote_code: bool = False
+
+
+# What settings need beyond torch and transformers: the package, and the extra that brings it.
+_PACKAGES = {
+    "engine: vllm": ("vllm", "vllm"),
+    "quantization: 8bit": ("bitsandbytes", "quantization"),
+    "quantization: 4bit": ("bitsandbytes", "quantization"),
+}
+
+
+def check_installed(settings: Iterable[str]) -> None:
+    """Raise if a setting needs a package that is not installed.
+
+    Args:
+        settings: As a user writes them, such as `engine: vllm`.
+
+    Raises:
+        TraitvecError: Names the package and the way to get it.
+    """
+    for setting in settings:
+        package, extra = _PACKAGES.get(setting, ("", ""))
+        if package and find_spec(package) is None:
+            raise TraitvecError(
+                f"{setting} needs {package}, which is not installed: `pip install"
+                f" 'traitvec[{extra}]'` on a machine with a GPU, or change the setting"
+            )
 
 
 def resolve_model(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.failures import KEY_NAMES, redacted
-from traitvec_core.model_files import model_fingerprint
+from traitvec_core.model_files import LoadOptions, model_fingerprint
 from traitvec_core.provenance import (
     STAGES,
     Cost,
@@ -54,22 +54,22 @@ class Workbench:
     """What stages stand on besides their inputs.
 
     Attributes:
-        load_model: From name, revision and dtype to a loaded model; hand in a cache to share one.
+        load_model: From a name and options to a loaded model; hand in a cache to share one.
         progress: Called with the stage, what is done, the total, and perhaps a note.
         say: Told what else a user should know while it happens.
     """
 
-    load_model: "Callable[[str, str | None, str], LanguageModel] | None" = None
+    load_model: "Callable[[str, LoadOptions], LanguageModel] | None" = None
     progress: Progress = field(default=lambda stage, done, total, note="": None)
     say: Callable[[str], None] = field(default=lambda text: None)
 
-    def model(self, name: str, revision: str | None, dtype: str) -> "LanguageModel":
+    def model(self, name: str, options: LoadOptions) -> "LanguageModel":
         """Return a loaded model."""
         if self.load_model is not None:
-            return self.load_model(name, revision, dtype)
+            return self.load_model(name, options)
         from traitvec_core.language_model import load_language_model
 
-        return load_language_model(name, revision=revision, dtype=dtype)
+        return load_language_model(name, **vars(options))
 
 
 @dataclass(frozen=True)
@@ -246,12 +246,24 @@ class _Work:
     bench: Workbench
     provenance: Provenance
 
+    @property
+    def loading(self) -> LoadOptions:
+        settings = self.settings
+        return LoadOptions(
+            revision=settings.revision,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            quantization=settings.quantization,
+            trust_remote_code=settings.trust_remote_code,
+        )
+
     def generator(self) -> "LanguageModel":
-        return self.bench.model(self.settings.model, self.settings.revision, self.settings.dtype)
+        return self.bench.model(self.settings.model, self.loading)
 
     def judge(self, name: str) -> "LanguageModel":
-        same = name == self.settings.model
-        return self.bench.model(name, self.settings.revision if same else None, self.settings.dtype)
+        if name == self.settings.model:
+            return self.generator()
+        return self.bench.model(name, LoadOptions(dtype=self.settings.dtype))
 
     @property
     def cost(self) -> Cost:
@@ -271,10 +283,17 @@ _Result = tuple[dict[str, bytes], dict[str, Any]]
 
 
 def _make_responses(work: _Work) -> _Result:
-    from traitvec_core.generation import generate_responses, plan_responses
+    from traitvec_core.generation import (
+        EngineOptions,
+        count_responses,
+        generate_responses,
+        load_engine,
+        plan_responses,
+    )
 
+    settings = work.settings
     definition = work.folder.definition()
-    planned = plan_responses(work.folder.name, definition, work.settings.n_examples)
+    planned = plan_responses(work.folder.name, definition, settings.n_examples)
     journal = work.folder.journal("responses", work.provenance.key)
     finished = journal.rows()
     done = len(finished)
@@ -286,22 +305,35 @@ def _make_responses(work: _Work) -> _Result:
         done += len(rows)
         work.bench.progress("responses", min(done, len(planned)), len(planned))
 
-    model = work.generator()
-    responses = generate_responses(
-        model,
-        planned,
-        work.settings.sampling,
-        instruction_role=work.settings.instruction_role,
-        batch_size=work.batch_size,
-        finished=finished,
-        on_batch=keep,
+    engine = load_engine(
+        settings.engine,
+        EngineOptions(
+            settings.model, work.generator, work.loading, work.batch_size, settings.engine_url
+        ),
     )
+    try:
+        responses = generate_responses(
+            engine,
+            planned,
+            settings.sampling,
+            instruction_role=settings.instruction_role,
+            finished=finished,
+            on_batch=keep,
+        )
+    finally:
+        engine.close()
+    model = engine.language_model
     work.cost.tokens_in = int(responses["prompt_tokens"].sum())
     work.cost.tokens_out = int(responses["response_tokens"].sum())
+    loaded = model.as_loaded if engine.name == "transformers" else {}
     return response_csvs(responses, "raw_"), {
-        "model": work.settings.model,
-        "instruction_role": model.role(work.settings.instruction_role),
-        "n_examples": work.settings.n_examples,
+        "model": settings.model,
+        "engine": engine.name,
+        "model_revision": model.revision,
+        **loaded,
+        "instruction_role": model.role(settings.instruction_role),
+        "n_examples": settings.n_examples,
+        "counts": count_responses(responses),
         "resumed_from": len(finished),
         "model_load_seconds": round(model.load_seconds, 3),
     }
@@ -430,41 +462,51 @@ def _compared(
 
 
 def _make_activations(work: _Work) -> _Result:
+    import torch
+
     from traitvec_core.activations import capture_means, pack
+    from traitvec_core.generation import close_thinking
 
     settings = work.settings
     kept = _kept(work)
     model = work.generator()
-    texts = list(zip(kept["prompt"], kept["response"], strict=True))
+    prompts = kept["prompt"].map(close_thinking)
+    texts = list(zip(prompts, kept["response"], strict=True))
     means = capture_means(
-        model, texts, on_batch=lambda done: work.bench.progress("activations", done, len(texts))
-    )
+        model, texts, positions=settings.positions,
+        on_batch=lambda done: work.bench.progress("activations", done, len(texts)),
+    )  # fmt: skip
     # A kept response may have no token that counts (white space, special tokens): it has no mean.
-    present = ~means.isnan().flatten(1).all(1)
+    present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
     if examples["pole"].nunique() < 2:
         raise TraitvecError(
             f"{shown(work.folder.path)}: no response of one pole has any token left"
         )
-    stored = pack(means[present])
+    stored = {name: pack(values[present]) for name, values in means.items()}
+    first, *others = settings.positions
     work.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
-    return {"activations/all_layers.pt": dump_tensor(stored)}, {
+    files = {"activations/all_layers.pt": dump_tensor(stored[first])}
+    files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
+    return files, {
         "model": settings.model,
+        **model.as_loaded,
         "n_examples": len(examples),
         "n_layers": model.n_layers,
         "hidden_dim": model.hidden_dim,
         "threshold": settings.threshold,
         "extraction_date": _now(),
         "storage_type": "token_averaged",
-        "dtype": str(stored.dtype).removeprefix("torch."),
-        "position": "response_mean",
+        "dtype": str(stored[first].dtype).removeprefix("torch."),
+        "position": first,
+        "other_positions": others,
         "layers": "row k is the residual stream after block k, before the final norm; row 0 is the"
         " embedding output",
         "min_coherence": settings.min_coherence,
         "n_positive": int((examples["pole"] == "pos").sum()),
         "n_negative": int((examples["pole"] == "neg").sum()),
         "without_tokens": int((~present).sum()),
-        "mean_norm_by_layer": stored.float().norm(dim=-1).mean(0).tolist(),
+        "mean_norm_by_layer": stored[first].float().norm(dim=-1).mean(0).tolist(),
         "question_ids": examples["question_id"].tolist(),
     }
 
@@ -488,6 +530,7 @@ def _make_vectors(work: _Work) -> _Result:
         seed=settings.sampling.seed,
         gradient_penalty=settings.gradient_penalty,
         gradient_objective=settings.gradient_objective,
+        probe_penalty=settings.probe_penalty,
     )
     done, total = 0, len(layers) + len({0, *layers})
 

@@ -35,30 +35,38 @@ STAGES: tuple[Stage, ...] = (
 # Raise a stage's number when its arithmetic changes: results made before are then stale.
 STAGE_VERSIONS: dict[Stage, str] = {
     "definition": "1",
-    "responses": "1",
+    "responses": "2",
     "judged_responses": "2",
-    "activations": "1",
-    "vectors": "1",
+    "activations": "2",
+    "vectors": "2",
     "validation_report": "2",
 }
 
-# What pydantic's `include` takes. Batch size, concurrency, prices and the mode of judging are not
-# here: no result depends on them.
+_MODEL = ("model", "revision", "dtype", "attention", "quantization")
+
+# What pydantic's `include` takes. Batch size, concurrency, prices, the mode of judging and a
+# generation server's address are not here: no result depends on them but in its last bits.
 _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
     "definition": {},
     "responses": dict.fromkeys(
-        ("model", "revision", "dtype", "n_examples", "instruction_role", "sampling"), True
+        (*_MODEL, "engine", "n_examples", "instruction_role", "sampling"), True
     ),
     "judged_responses": {
         **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url", "also_judge"), True),
         **dict.fromkeys(("second_judge", "judge_repeats", "agreement_sample"), True),
     },
-    "activations": dict.fromkeys(
-        ("model", "revision", "dtype", "threshold", "min_coherence"), True
-    ),
+    "activations": dict.fromkeys((*_MODEL, "positions", "threshold", "min_coherence"), True),
     "vectors": {
         **dict.fromkeys(
-            ("methods", "layers", "scale", "gradient_penalty", "gradient_objective"), True
+            (
+                "methods",
+                "layers",
+                "scale",
+                "gradient_penalty",
+                "gradient_objective",
+                "probe_penalty",
+            ),
+            True,
         ),
         "sampling": {"seed": True},
     },

@@ -23,6 +23,7 @@ __all__ = ["definition_metadata", "stage_metadata"]
 # A picture goes into the event log with every materialization.
 _MAX_PICTURE_BYTES = 50_000
 _MAX_SHOWN_CHARS = 300
+_LOADED = ("model_revision", "model_dtype", "attention", "quantization")
 _Metadata = dict[str, Any]
 
 
@@ -68,14 +69,14 @@ def stage_metadata(
 def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     frame = folder.read_responses("responses")
     record = folder.metadata("responses")
-    empty = int((frame["response"].str.strip() == "").sum())
     return {
         "n_responses": len(frame),
         "mean_response_tokens": float(frame["response_tokens"].mean()),
-        "truncated": int((frame["finish_reason"] == "length").sum()),
-        "empty": empty,
-        "identical": int(frame.duplicated(["pole", "response"]).sum()),
+        **record["counts"],
         "model": record["model"],
+        **{name: record[name] for name in _LOADED if record.get(name)},
+        "model_load_seconds": record["model_load_seconds"],
+        "engine": record["engine"],
         "instruction_role": record["instruction_role"],
         "resumed_from": record["resumed_from"],
         "folder": dg.MetadataValue.path(str(folder.path / "responses")),
@@ -192,7 +193,9 @@ def _activations(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata
         **{name: record[name] for name in names},
         "mean_norm_last_layer": record["mean_norm_by_layer"][-1],
         "dtype": record["dtype"],
+        "position": record["position"],
         "model": record["model"],
+        **{name: record[name] for name in _LOADED if record.get(name)},
         "megabytes": path.stat().st_size / 1e6,
         "path": dg.MetadataValue.path(str(path)),
     }

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.model_files import model_fingerprint
+from traitvec_core.model_files import LoadOptions, model_fingerprint
 from traitvec_core.pipeline import Workbench
 from traitvec_core.provenance import Stage
 from traitvec_dagster.partitions import Graph
@@ -91,14 +91,14 @@ def _pace(seconds: float, done: int, left: int) -> str:
     return f"{rate:.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
 
 
-def _shared_model(name: str, revision: str | None, dtype: str) -> "LanguageModel":
-    return _load(name, revision, dtype, model_fingerprint(name, revision))
+def _shared_model(name: str, options: LoadOptions) -> "LanguageModel":
+    return _load(name, options, model_fingerprint(name, options.revision))
 
 
 # Two: the model that answers and the one that judges.
 @lru_cache(maxsize=2)
-def _load(name: str, revision: str | None, dtype: str, fingerprint: str) -> "LanguageModel":
+def _load(name: str, options: LoadOptions, fingerprint: str) -> "LanguageModel":
     del fingerprint  # part of the key: a folder whose weights changed is loaded again
     from traitvec_core.language_model import load_language_model
 
-    return load_language_model(name, revision=revision, dtype=dtype)
+    return load_language_model(name, **vars(options))

@@ -15,19 +15,28 @@ from tokenizers import (
     trainers,
 )
 from transformers import (
-    AutoModelForCausalLM,
+    CLIPVisionConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
+    GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    LlavaConfig,
     MistralConfig,
+    MixtralConfig,
+    OPTConfig,
+    Phi3Config,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    SiglipVisionConfig,
 )
 
 from traitvec_core.language_model import LanguageModel
+from traitvec_core.model_loading import _model_class
 
 Template = Literal["system", "raises", "drops", "none"]
 Numbers = Literal["single", "digits"]
@@ -86,8 +95,37 @@ CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "qwen3": (Qwen3Config, _GROUPED),
     "mistral": (MistralConfig, {**_GROUPED, "sliding_window": 8}),
     "gpt_neox": (GPTNeoXConfig, {**_SHAPE, "num_hidden_layers": 2}),
+    "phi3": (Phi3Config, {k: v for k, v in _GROUPED.items() if k != "head_dim"}),
+    "gpt2": (GPT2Config, _SHAPE),
+    "opt": (OPTConfig, {**_SHAPE, "ffn_dim": 64, "init_std": 0.15}),
+    # As many experts as blocks: neither list may be taken for the other.
+    "mixtral": (MixtralConfig, {**_GROUPED, "num_local_experts": 3, "num_experts_per_tok": 2}),
+    "qwen2_moe": (
+        Qwen2MoeConfig,
+        {
+            **{k: v for k, v in _GROUPED.items() if k != "head_dim"},
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 32,
+        },
+    ),
 }
 ARCHITECTURES = tuple(CONFIGS)
+
+# The encoder has as many blocks as the decoder, and must never run.
+_VISION: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 14,
+}
+MULTIMODAL: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedConfig], str]] = {
+    "gemma3_with_eyes": (Gemma3Config, SiglipVisionConfig, "gemma3"),
+    "llava": (LlavaConfig, CLIPVisionConfig, "llama"),
+}
 
 
 def make_tokenizer(
@@ -114,27 +152,39 @@ def make_model(
 ) -> LanguageModel:
     """A model of its own with random weights, in float32 on the CPU."""
     tokenizer = make_tokenizer(template, numbers)
-    config_class, shape = CONFIGS[architecture]
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(
-        config_class(
-            **{
-                **shape,
-                "vocab_size": len(tokenizer),
-                "bos_token_id": tokenizer.bos_token_id,
-                "eos_token_id": tokenizer.eos_token_id,
-                "pad_token_id": tokenizer.pad_token_id,
-                **config,
-            }
-        ),
-        dtype=torch.float32,
+    seen = make_config(
+        architecture,
+        **{
+            "vocab_size": len(tokenizer),
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **config,
+        },
     )
+    torch.manual_seed(seed)
+    model = _model_class(seen).from_config(seen, dtype=torch.float32)
     # Norm weights as trained models have them: not all one, so that a norm too many is seen.
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name and parameter.dim() == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
     return LanguageModel(f"tiny-{architecture}", model.eval(), tokenizer)
+
+
+def make_config(architecture: str, **values: Any) -> PreTrainedConfig:
+    """The configuration of a tiny model; for a multimodal one, `values` are its text part's."""
+    if architecture not in MULTIMODAL:
+        config_class, shape = CONFIGS[architecture]
+        return config_class(**{**shape, **values})
+    config_class, vision_class, text = MULTIMODAL[architecture]
+    return config_class(
+        text_config=make_config(text, **values),
+        vision_config=vision_class(**_VISION),
+        # No token of the texts stands for a picture.
+        image_token_index=values["vocab_size"] + 1,
+        **{name: value for name, value in values.items() if name.endswith("token_id")},
+    )
 
 
 def bias_logits(model: LanguageModel, bonus: dict[int, float]) -> None:

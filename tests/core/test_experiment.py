@@ -281,9 +281,10 @@ def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
     raw = yaml.safe_load(uncommented)
     # What is off by default is shown with an example.
     off = {name for name in raw if getattr(found, name) is None}
-    assert off <= {"judge_base_url", "max_judge_usd", "second_judge"}
+    assert off <= {"judge_base_url", "max_judge_usd", "second_judge", "engine_url"}
     assert parse(f"{head}\n{uncommented}") == found.model_copy(
-        update={name: raw[name] for name in off}
+        # An address alone says that a server generates.
+        update={"engine": "server", **{name: raw[name] for name in off}}
     )
     # Every other line of the form was a setting, written as it is by default.
     assert {"n_examples", "methods", "sampling", "thresholds"} <= set(raw)

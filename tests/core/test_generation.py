@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from tests.core.architectures import ARCHITECTURES, make_model
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_responses, plan_responses
-from traitvec_core.generation.sampling import RESPONSE_COLUMNS, _SeededChoice, generate_texts
+from traitvec_core.generation.choice import choose_tokens, numbers_of
+from traitvec_core.generation.responses import RESPONSE_COLUMNS, generate_texts
+from traitvec_core.generation.text import Generated
 from traitvec_core.language_model import LanguageModel
 from traitvec_core.trait import InstructionPair, TraitDefinition
 
@@ -187,13 +189,11 @@ def test_choices_follow_the_distribution() -> None:
     logits = torch.tensor([0.0, 1.0, -2.0, 2.0, -torch.inf])
     names = [f"row {i}" for i in range(n)]
     plain = Sampling(max_new_tokens=2, seed=1, temperature=1, top_p=1)
-    choose = _SeededChoice(names, plain, prompt_width=0)
+    numbers = numbers_of(names, plain)
     expected = logits.double().softmax(0).numpy()
     counts = []
     for step in range(2):
-        scores = logits.expand(n, vocabulary).clone()
-        so_far = torch.zeros((n, step), dtype=torch.long)
-        chosen = choose(cast(Any, so_far), cast(Any, scores)).argmax(1)
+        chosen = choose_tokens(logits.expand(n, vocabulary), numbers[:, step], plain)
         counts.append(np.bincount(chosen.numpy(), minlength=vocabulary))
     for observed in counts:
         assert observed[4] == 0
@@ -222,7 +222,7 @@ def test_first_tokens_of_a_model_follow_its_softmax(temperature: float, top_p: f
     n = 150
     sampling = Sampling(max_new_tokens=1, temperature=temperature, top_p=top_p)
     names = [str(i) for i in range(n)]
-    numbers = _SeededChoice(names, sampling, 0)._numbers[:, 0].numpy()
+    numbers = numbers_of(names, sampling)[:, 0].numpy()
     # The same numbers, inverted by hand: exactly these tokens must come out.
     by_hand = np.searchsorted(nucleus.cumsum(0).numpy(), numbers, side="right")
     texts = generate_texts(model, names, [prompt] * n, sampling)
@@ -269,9 +269,9 @@ def test_a_response_ends_before_its_end_token() -> None:
     model = make_model("llama")
     prompt = model.prompt("What?")
     greedy = Sampling(temperature=0, max_new_tokens=15)
-    first: list[dict[str, Any]] = []
-    generate_texts(model, ["a"], [prompt], greedy, on_batch=first.extend)
-    assert first[0]["finish_reason"] == "length"
+    first: list[Generated] = []
+    generate_texts(model, ["a"], [prompt], greedy, on_finished=first.extend)
+    assert first[0].finish_reason == "length"
     ids = torch.tensor([model.encode_prompt(prompt)])
     new = model.model.generate(  # type: ignore[operator]
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=15
@@ -280,12 +280,14 @@ def test_a_response_ends_before_its_end_token() -> None:
     ending = make_model("llama")
     ending.model.generation_config.eos_token_id = [2, new[4]]
     cut = new.index(new[4])
-    rows: list[dict[str, Any]] = []
-    generate_texts(ending, ["a", "b"], [prompt, "<s>x"], greedy, batch_size=2, on_batch=rows.extend)
-    row = next(row for row in rows if row["name"] == "a")
-    assert row["finish_reason"] == "stop"
-    assert row["response_tokens"] == cut
-    assert row["response"] == model.tokenizer.decode(new[:cut], skip_special_tokens=True)
+    rows: list[Generated] = []
+    generate_texts(
+        ending, ["a", "b"], [prompt, "<s>x"], greedy, batch_size=2, on_finished=rows.extend
+    )
+    row = next(row for row in rows if row.name == "a")
+    assert row.finish_reason == "stop"
+    assert row.response_tokens == cut
+    assert row.response == model.tokenizer.decode(new[:cut], skip_special_tokens=True)
 
 
 def test_a_prompt_that_does_not_fit_names_its_row(model: LanguageModel) -> None:
@@ -308,7 +310,7 @@ def test_a_prompt_that_does_not_fit_names_its_row(model: LanguageModel) -> None:
 
 def test_streams_are_pinned() -> None:
     """A change here changes every stored response: raise the stage's version with it."""
-    numbers = _SeededChoice(["a", "b"], Sampling(max_new_tokens=2, seed=7), 0)._numbers
+    numbers = numbers_of(["a", "b"], Sampling(max_new_tokens=2, seed=7))
     assert numbers.shape == (2, 2)
     assert math.isclose(float(numbers[0, 0]), STREAM_A, rel_tol=1e-15)
 

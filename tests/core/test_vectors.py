@@ -15,15 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.validation.separation import measure_separation
 from traitvec_core.vectors import METHODS, Examples, MethodOptions, extract_vectors
 from traitvec_core.vectors.examples import Array, grouped_folds
-from traitvec_core.vectors.probe import (
-    CANDIDATES,
-    choose_c,
-    fit_logistic,
-    probe,
-    standardised_features,
-)
+from traitvec_core.vectors.gradient import optima
+from traitvec_core.vectors.ica import ica_of_each
+from traitvec_core.vectors.logistic import fit_logistic, fit_many
+from traitvec_core.vectors.probe import CANDIDATES, choose_c, fit_probe, probe, standardised
 
 OPTIONS = MethodOptions()
 ALL = tuple(METHODS)
@@ -41,6 +39,13 @@ def planted(
     values = rng.standard_normal((n, d)) * rng.uniform(0.3, 1.5, d) + offset
     values += np.where(is_positive, gap / 2, -gap / 2)[:, None] * direction
     return Examples(values, is_positive, np.arange(n) // 4), direction
+
+
+def standardised_features(examples: Examples) -> tuple[Array, Callable[[Array], Array]]:
+    """The probe's features, and the way from their weights to a vector."""
+    scaled = standardised(examples)
+    span = scaled.span()
+    return span.coordinates, lambda weights: span.to_full(weights) * scaled.inverse
 
 
 def cosine(a: Any, b: Any) -> float:
@@ -137,6 +142,57 @@ def test_c_is_the_best_on_held_out_groups_and_ties_go_to_the_strongest_penalty()
     assert np.isnan(accuracy)
 
 
+def test_massive_activations_leave_the_probe_scikit_learns() -> None:
+    examples, _ = planted(40, 300, gap=2.0)
+    values = examples.values.copy()
+    values[:, 3] = values[:, 3] * 1e4 + 1e6
+    spoiled = Examples(values, examples.is_positive, examples.groups)
+    c = fit_probe(spoiled, OPTIONS).c
+    scaler = StandardScaler().fit(values)
+    reference = LogisticRegression(C=c, tol=1e-8, max_iter=10_000).fit(
+        scaler.transform(values), examples.is_positive
+    )
+    found = probe(spoiled, OPTIONS).vector / scaler.scale_.clip(1e-12) * scaler.var_
+    assert cosine(found, reference.coef_[0]) >= 0.9999
+
+
+@pytest.mark.parametrize("around", [None, 0])
+@pytest.mark.parametrize("c", CANDIDATES)
+def test_many_fits_are_scikit_learns_one_by_one(c: float, around: int | None) -> None:
+    examples, _ = planted(60, 200, gap=1.0)
+    features, _ = standardised_features(examples)
+    rng = np.random.default_rng(0)
+    counts = np.vstack([np.ones(60), rng.integers(0, 4, (4, 60))]).astype(float)
+    target = np.tile(examples.is_positive.astype(float), (5, 1))
+    target[3:] = rng.permuted(target[3:], axis=1)
+    weights, intercepts = fit_many(features, target, counts, c, around=around)
+    for row in range(5):
+        reference = LogisticRegression(C=c, tol=1e-9, max_iter=10_000).fit(
+            features, target[row], sample_weight=counts[row]
+        )
+        assert cosine(weights[row], reference.coef_[0]) >= 0.99999
+        assert intercepts[row] == pytest.approx(reference.intercept_[0], abs=5e-3)
+
+
+def test_the_l1_probe_is_sparse_and_scikit_learns() -> None:
+    examples, _ = planted(80, 120, gap=0.0)
+    values = examples.values.copy()
+    values[:, 7] += np.where(examples.is_positive, 2.0, -2.0)
+    examples = Examples(values, examples.is_positive, examples.groups)
+    fitted = fit_probe(examples, MethodOptions(probe_penalty="l1"))
+    scaled = standardised(examples)
+    assert int(np.abs(fitted.direction.vector).argmax()) == 7
+    assert np.count_nonzero(fitted.direction.vector) < 60
+    reference = LogisticRegression(
+        C=fitted.c, l1_ratio=1.0, solver="saga", tol=1e-7, max_iter=50_000
+    ).fit(scaled.points, examples.is_positive)
+    assert cosine(fitted.direction.vector, reference.coef_[0] * scaled.inverse) >= 0.999
+    vectors = extract(
+        values, examples.is_positive, methods=["probe"], options=MethodOptions(probe_penalty="l1")
+    )
+    assert cosine(vectors[0].vector, fitted.direction.vector) >= 0.999
+
+
 # -- ICA ------------------------------------------------------------------------------------------
 
 
@@ -162,6 +218,34 @@ def test_ica_is_the_best_component_of_scikit_learns(seed: int) -> None:
     expected = reference.components_[int(gaps.argmax())]
     found = METHODS["ica"](examples, MethodOptions(seed=seed)).vector
     assert abs(cosine(found, expected)) >= 0.9999
+
+
+def test_ica_in_the_span_is_scikit_learns_in_all_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    is_positive = np.arange(200) % 2 == 0
+    trait = np.where(is_positive, 1.0, -1.0) + rng.uniform(-0.3, 0.3, 200)
+    sources = np.column_stack([rng.uniform(-1, 1, (200, 3)), rng.laplace(size=(200, 3)), trait])
+    values = sources @ rng.standard_normal((7, 2304)) + 1e-3 * rng.standard_normal((200, 2304))
+    values[:, 11] += 1e4
+    reference = FastICA(10, whiten="unit-variance", random_state=0, tol=1e-4, max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found_sources = reference.fit_transform(values)
+    positive, negative = found_sources[is_positive], found_sources[~is_positive]
+    gaps = np.abs(positive.mean(0) - negative.mean(0)) / (positive.std(0) + negative.std(0))
+    expected = reference.components_[int(gaps.argmax())]
+    found = METHODS["ica"](Examples(values, is_positive, np.arange(200) // 4), OPTIONS).vector
+    assert abs(cosine(found, expected)) >= 0.9999
+
+
+def test_ica_side_by_side_is_ica_one_by_one() -> None:
+    problems = [mixed_sources(seed, n) for seed, n in ((0, 400), (1, 380), (2, 400))]
+    problems.append(planted(5, 40)[0])
+    together = ica_of_each(problems, OPTIONS)
+    for examples, found in zip(problems, together, strict=True):
+        alone = METHODS["ica"](examples, OPTIONS)
+        assert cosine(found.vector, alone.vector) >= 0.999999
+        assert found.threshold == pytest.approx(alone.threshold, rel=1e-3)
 
 
 # -- gradient -------------------------------------------------------------------------------------
@@ -239,6 +323,45 @@ def test_a_bad_objective_is_one_line(path: str) -> None:
         METHODS["gradient"](examples, MethodOptions(gradient_objective=path))
     assert "gradient_objective" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 30.0])
+def test_examples_that_count_twice_are_examples_given_twice(penalty: float) -> None:
+    examples, _ = planted(40, 200, gap=1.0, offset=50.0)
+    counts = np.random.default_rng(0).integers(0, 3, (3, 40)).astype(float)
+    mixes = optima(examples.gram, examples.is_positive, counts, penalty)
+    for mix, count in zip(mixes, counts, strict=True):
+        repeated = examples.subset(np.repeat(np.arange(40), count.astype(int)))
+        options = MethodOptions(gradient_penalty=penalty)
+        expected = METHODS["gradient"](repeated, options).vector
+        assert cosine(mix @ examples.centred, expected) >= 0.999999
+
+
+# -- the span -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "d"), [(30, 200), (200, 30), (40, 40), (6, 2304)])
+@pytest.mark.parametrize("largest", [1.0, 1e4, 1e7])
+def test_the_span_keeps_every_inner_product(n: int, d: int, largest: float) -> None:
+    examples, _ = planted(n, d)
+    examples.values[:, 3] *= largest
+    span = examples.reduced
+    rows, basis = span.coordinates, span.to_full(np.eye(span.coordinates.shape[1]))
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-6)
+    scale = np.linalg.norm(examples.centred, axis=1).max()
+    np.testing.assert_allclose(rows @ basis, examples.centred, atol=1e-6 * scale)
+    # The small dimensions are there as well, to a part of their own size.
+    np.testing.assert_allclose((rows @ basis)[:, 5], examples.centred[:, 5], atol=1e-3)
+    np.testing.assert_allclose(span.to_basis(examples.centred), rows, atol=1e-5 * scale)
+
+
+def test_a_subset_takes_its_inner_products_with_it() -> None:
+    examples, _ = planted(40, 300, offset=1e4)
+    assert examples.gram.shape == (40, 40)
+    for rows in (np.arange(40) % 3 > 0, np.array([5, 1, 1, 30])):
+        part = examples.subset(rows)
+        fresh = Examples(part.values, part.is_positive, part.groups)
+        np.testing.assert_allclose(part.gram, fresh.gram, atol=1e-8)
 
 
 # -- what all methods promise ---------------------------------------------------------------------
@@ -398,6 +521,62 @@ def test_awkward_activations_give_finite_vectors(
     if spoil is repeated:
         by_method = {vector.method: vector for vector in vectors}
         assert all(by_method[m].train_accuracy == 1.0 for m in DEFAULT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_float16_activations_give_nan(data: st.DataObject) -> None:
+    n = 2 * data.draw(st.integers(3, 12), label="examples a pole")
+    d = data.draw(st.integers(2, 40), label="hidden_dim")
+    rng = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
+    values = rng.standard_normal((n, d)) * data.draw(st.sampled_from([1e-3, 1.0, 6.0]))
+    if data.draw(st.booleans(), label="massive"):
+        values[:, 0] = values[:, 0] * 1e3 + 1e4
+    if data.draw(st.booleans(), label="constant"):
+        values[:, d // 2] = 3.3
+    if data.draw(st.booleans(), label="repeated"):
+        values[n // 2 :] = values[: n - n // 2]
+    values[::2, -1] += data.draw(st.sampled_from([1.0, 50.0]), label="gap")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            vectors = extract(values, np.arange(n) % 2 == 0, methods=ALL, dtype=torch.float16)
+        except TraitvecError as error:
+            # One direction only: the widest of the differences may be at right angles to the gap.
+            assert "pca_diff" in str(error)  # noqa: PT017
+            return
+    for vector in vectors:
+        assert torch.isfinite(vector.vector).all(), vector.method
+        assert vector.vector.any(), vector.method
+        assert np.isfinite([vector.vector_norm, vector.relative_norm, vector.raw_norm]).all()
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    rng = np.random.default_rng(0)
+    activations = torch.from_numpy(rng.standard_normal((40, 5, 300))).half()
+    is_positive, groups = np.arange(40) % 2 == 0, np.arange(40) // 4
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            finished: list[int] = []
+            vectors = extract_vectors(
+                activations, is_positive, groups, layers=range(5), methods=ALL,
+                on_layer=finished.append,
+            )  # fmt: skip
+            separation = measure_separation(
+                activations, is_positive, groups, layers=[1, 2, 4], methods=ALL
+            )
+            assert finished == [0, 1, 2, 3, 4]
+            assert torch.get_num_threads() == threads
+            found.append((vectors, separation))
+    finally:
+        torch.set_num_threads(before)
+    (vectors, separation), (others, other_separation) = found
+    assert separation == other_separation
+    for one, other in zip(vectors, others, strict=True):
+        assert torch.equal(one.vector, other.vector), one.method
 
 
 def test_a_constant_dimension_has_no_weight_in_the_probe() -> None:

@@ -1,6 +1,19 @@
 """Stage 1a: responses on both sides of a trait."""
 
+from traitvec_core.generation.engine import EngineOptions, GenerationEngine, load_engine
 from traitvec_core.generation.plan import PlannedResponse, plan_responses
-from traitvec_core.generation.sampling import generate_responses
+from traitvec_core.generation.responses import generate_responses, generate_texts
+from traitvec_core.generation.text import close_thinking, count_responses, split_thinking
 
-__all__ = ["PlannedResponse", "generate_responses", "plan_responses"]
+__all__ = [
+    "EngineOptions",
+    "GenerationEngine",
+    "PlannedResponse",
+    "close_thinking",
+    "count_responses",
+    "generate_responses",
+    "generate_texts",
+    "load_engine",
+    "plan_responses",
+    "split_thinking",
+]

@@ -13,7 +13,13 @@ from traitvec_core.judging.reading import clipped
 
 __all__ = ["KEY_NAMES", "TOO_LONG", "key_from_environment", "redacted", "told"]
 
-KEY_NAMES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY", "HF_TOKEN")
+KEY_NAMES = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "JUDGE_API_KEY",
+    "GENERATION_API_KEY",
+    "HF_TOKEN",
+)
 # Why a prompt that no judge of this context could read has no score.
 TOO_LONG = "longer than the judge can read"
 # Keys as they look, also when a server shows half of one, for messages that others wrote.

@@ -13,8 +13,7 @@ def random_direction(examples: Examples, options: MethodOptions) -> Direction:
 
     Its own length is the distance of the class means, so that it is a norm-matched control.
     """
-    gap = examples.positive.mean(axis=0) - examples.negative.mean(axis=0)
-    length = max(float(np.linalg.norm(gap)), 1e-12)
+    length = max(float(np.linalg.norm(examples.gap)), 1e-12)
     drawn = np.random.default_rng(options.seed).standard_normal(examples.values.shape[1])
     return oriented(np.multiply(drawn, length / np.linalg.norm(drawn)), examples)
 

@@ -1,6 +1,7 @@
 """What a method returns: a direction, and where along it the poles part."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,11 +19,13 @@ class MethodOptions:
         seed: For the methods that draw numbers.
         gradient_penalty: λ of `gradient`.
         gradient_objective: Import path `module:function` of a custom objective of `gradient`.
+        probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
     """
 
     seed: int = 0
     gradient_penalty: float = 1.0
     gradient_objective: str | None = None
+    probe_penalty: Literal["l2", "l1"] = "l2"
 
 
 @dataclass(frozen=True)

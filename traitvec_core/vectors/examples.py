@@ -1,4 +1,4 @@
-"""The labelled activations of one layer, as every method takes them."""
+"""The labelled activations of one layer, as every method takes them, and their span."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,9 +7,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Examples", "grouped_folds"]
+__all__ = ["Array", "Examples", "Span", "grouped_folds", "span_of"]
 
 Array = NDArray[np.float64]
+
+# Shares of the largest eigenvalue of a Gram matrix: below the first there is only rounding, and
+# below the second the eigenvector is too inexact to be divided by its root.
+_NOISE = 1e-12
+_INEXACT = 1e-9
+# A dimension that is 10⁵ times the usual one leaves the others no digits in a product.
+_MASSIVE = 1e10
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Points in an orthonormal basis of the space that they span.
+
+    Inner products are those of the full space, so a method that only uses them may work here:
+    with fewer examples than dimensions this is exact and much smaller.
+
+    Attributes:
+        coordinates: `[n, r]`; columns are orthogonal, the longest first (principal components).
+        left: `[r, k]`, or None for the identity.
+        right: `[k, hidden_dim]`; the basis is `left @ right`, which is never
+            multiplied out.
+    """
+
+    coordinates: Array
+    left: Array | None
+    right: Array
+
+    def to_full(self, weights: Array) -> Array:
+        """Map `[r]` or `[k, r]` from the basis to `[hidden_dim]` or `[k, hidden_dim]`."""
+        mixed = weights if self.left is None else weights @ self.left
+        full: Array = mixed @ self.right
+        return full
+
+    def to_basis(self, points: Array) -> Array:
+        """Coordinates `[k, r]` of other points `[k, hidden_dim]`, projected on the span."""
+        along = points @ self.right.T
+        coordinates: Array = along if self.left is None else along @ self.left.T
+        return coordinates
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +66,19 @@ class Examples:
 
     def subset(self, rows: NDArray[Any]) -> "Examples":
         """Return the examples at `rows` (indices or a mask)."""
-        return Examples(self.values[rows], self.is_positive[rows], self.groups[rows])
+        part = Examples(self.values[rows], self.is_positive[rows], self.groups[rows])
+        if "gram" in self.__dict__:
+            # The inner products are known already; only their origin moves.
+            at = np.flatnonzero(rows) if rows.dtype == bool else rows
+            part.__dict__["gram"] = _recentred(self.gram[np.ix_(at, at)])
+        return part
 
-    @property
+    @cached_property
     def positive(self) -> Array:
         """`[n_positive, hidden_dim]`."""
         return self.values[self.is_positive]
 
-    @property
+    @cached_property
     def negative(self) -> Array:
         """`[n_negative, hidden_dim]`."""
         return self.values[~self.is_positive]
@@ -46,16 +89,63 @@ class Examples:
         return bool(self.is_positive.any() and not self.is_positive.all())
 
     @cached_property
-    def reduced(self) -> tuple[Array, Array]:
-        """Centred coordinates `[n, r]` in an orthonormal basis `[r, hidden_dim]` of their span.
+    def gap(self) -> Array:
+        """mean(positive) − mean(negative), `[hidden_dim]`."""
+        difference: Array = self.positive.mean(axis=0) - self.negative.mean(axis=0)
+        return difference
 
-        Inner products are those of the full space, so a method that only uses them may work here:
-        with fewer examples than dimensions this is exact and much smaller.
-        """
-        centred = self.values - self.values.mean(axis=0)
-        u, s, basis = np.linalg.svd(centred, full_matrices=False)
-        kept = s > (s[0] if len(s) else 0.0) * 1e-10
-        return u[:, kept] * s[kept], basis[kept]
+    @cached_property
+    def centred(self) -> Array:
+        """`values` without their mean."""
+        around: Array = self.values - self.values.mean(axis=0)
+        return around
+
+    @cached_property
+    def gram(self) -> Array:
+        """Inner products of the centred examples, `[n, n]`."""
+        products: Array = self.centred @ self.centred.T
+        return products
+
+    @cached_property
+    def reduced(self) -> Span:
+        """The centred examples in their span."""
+        n, hidden_dim = self.values.shape
+        return span_of(self.centred, self.gram if n <= hidden_dim else None)
+
+
+def span_of(points: Array, gram: Array | None = None) -> Span:
+    """Find the span of `[n, d]` points by the eigenvectors of the smaller product of them.
+
+    In float64, and of points that are centred already, because a product squares the range of
+    scales. Where even that range is too wide the singular values themselves are computed.
+
+    Args:
+        points: `[n, d]`.
+        gram: `points @ points.T`, if it is known.
+    """
+    n, d = points.shape
+    is_wide = n <= d
+    sizes = np.einsum("nd,nd->d", points, points)
+    sizes = sizes[sizes > 0]
+    if len(sizes) and sizes.max() > _MASSIVE * np.median(sizes):
+        return _span_by_svd(points)
+    product = (points @ points.T if gram is None else gram) if is_wide else points.T @ points
+    squares, vectors = np.linalg.eigh(product)
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    kept = squares > max(float(squares[0]), 0.0) * _NOISE if len(squares) else squares > 0
+    squares, vectors = squares[kept], vectors[:, kept]
+    if not is_wide:
+        return Span(points @ vectors, None, vectors.T)
+    if len(squares) and squares[-1] < squares[0] * _INEXACT:
+        return _span_by_svd(points)
+    lengths = np.sqrt(squares)
+    return Span(vectors * lengths, (vectors / lengths).T, points)
+
+
+def _span_by_svd(points: Array) -> Span:
+    u, s, basis = np.linalg.svd(points, full_matrices=False)
+    kept = s > s[0] * 1e-10
+    return Span(u[:, kept] * s[kept], None, basis[kept])
 
 
 def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[np.bool_]]:
@@ -77,4 +167,16 @@ def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[n
         load[fold] += sizes[index]
     assigned = np.array([fold_of[int(group)] for group in examples.groups])
     masks = [assigned == fold for fold in range(count)]
-    return [mask for mask in masks if mask.any() and examples.subset(~mask).has_both_poles]
+    return [mask for mask in masks if mask.any() and _leaves_both_poles(examples, mask)]
+
+
+def _leaves_both_poles(examples: Examples, held_out: NDArray[np.bool_]) -> bool:
+    kept = examples.is_positive[~held_out]
+    return bool(kept.any() and not kept.all())
+
+
+def _recentred(gram: Array) -> Array:
+    """The Gram matrix of the same points around their own mean."""
+    means = gram.mean(axis=0)
+    moved: Array = gram - means - means[:, None] + means.mean()
+    return moved

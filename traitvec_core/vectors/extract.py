@@ -1,8 +1,9 @@
 """Extract vectors at every layer by every method, with the length that was asked for."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ __all__ = [
     "TraitVector",
     "extract_vectors",
     "layer_examples",
-    "single_threaded",
+    "over_layers",
     "training_accuracy",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def layer_examples(
     groups: NDArray[np.int64],
 ) -> Examples:
     """The examples of one row of `[n_examples, n_layers, hidden_dim]`, in float64."""
-    values = activations[:, layer].double().numpy()
+    values = activations[:, layer].cpu().double().numpy()
     return Examples(values, np.asarray(is_positive, bool), np.asarray(groups, np.int64))
 
 
@@ -96,41 +99,65 @@ def extract_vectors(
         )
     if not torch.isfinite(activations).all():
         raise TraitvecError("activations hold NaN or infinity; capture them again")
-    vectors = []
-    with single_threaded():
-        for layer in layers:
-            examples = layer_examples(activations, layer, is_positive, groups)
-            if not examples.has_both_poles:
-                raise TraitvecError("a direction needs examples of both poles, one pole is empty")
-            mean_norm = float(np.linalg.norm(examples.values, axis=1).mean())
-            gap = examples.positive.mean(axis=0) - examples.negative.mean(axis=0)
-            # Rounding leaves a trace of a difference; some methods would find a direction in it.
-            if np.linalg.norm(gap) <= 1e-12 * mean_norm:
-                raise TraitvecError(
-                    f"layer {layer}: the two poles have the same mean activation, so there is no"
-                    " direction between them"
-                )
-            for method in methods:
-                direction = METHODS[method](examples, options)
-                vectors.append(_scaled(method, layer, direction, examples, scale, mean_norm))
-            on_layer(layer)
-    return vectors
+    chosen = np.asarray(is_positive, bool)
+    if not chosen.any() or chosen.all():
+        raise TraitvecError("a direction needs examples of both poles, one pole is empty")
+
+    def extract_layer(layer: int) -> list[TraitVector]:
+        examples = layer_examples(activations, layer, chosen, groups)
+        mean_norm = float(np.linalg.norm(examples.values, axis=1).mean())
+        # Rounding leaves a trace of a difference; some methods would find a direction in it.
+        if np.linalg.norm(examples.gap) <= 1e-12 * mean_norm:
+            raise TraitvecError(
+                f"layer {layer}: the two poles have the same mean activation, so there is no"
+                " direction between them"
+            )
+        return [
+            _scaled(method, layer, METHODS[method](examples, options), examples, scale, mean_norm)
+            for method in methods
+        ]
+
+    found = over_layers(extract_layer, layers, on_layer)
+    return [vector for vectors in found for vector in vectors]
 
 
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Keep the linear algebra inside on one thread.
+def over_layers(
+    work: Callable[[int], T],
+    layers: Sequence[int],
+    on_layer: Callable[[int], None] = lambda layer: None,
+) -> list[T]:
+    """Do the same work at every layer, several layers at a time, one thread for each.
 
-    The problems are small (a few hundred rows) and many: waking other threads for each costs more
-    than it saves, and ten times more on a busy machine.
+    The problems inside are small (a few hundred rows) and many: waking other threads for each
+    costs more than it saves, and ten times more on a busy machine. No result depends on the number
+    of threads, which is torch's (`OMP_NUM_THREADS`).
+
+    Args:
+        work: From a layer to anything.
+        layers: Rows of the activation tensor.
+        on_layer: Called in this thread with every finished layer, in order.
     """
     threads = torch.get_num_threads()
+    results = []
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            yield
+            if threads == 1:
+                for layer in layers:
+                    results.append(work(layer))
+                    on_layer(layer)
+                return results
+            # OpenMP keeps its number of threads for each thread that calls it.
+            pool = ThreadPoolExecutor(threads, "layers", lambda: torch.set_num_threads(1))
+            try:
+                for layer, result in zip(layers, pool.map(work, layers), strict=True):
+                    results.append(result)
+                    on_layer(layer)
+            finally:
+                pool.shutdown(cancel_futures=True)
     finally:
         torch.set_num_threads(threads)
+    return results
 
 
 def training_accuracy(direction: Direction, examples: Examples) -> float:
@@ -150,6 +177,11 @@ def _scaled(
     raw_norm = float(np.linalg.norm(direction.vector))
     unit = direction.vector / raw_norm
     separation = float((examples.positive @ unit).mean() - (examples.negative @ unit).mean())
+    if scale == "separation" and separation <= 1e-12 * mean_norm:
+        raise TraitvecError(
+            f"layer {layer}: along {method} the poles have the same mean, so it cannot be scaled to"
+            " their separation; leave the method out, or set scale: raw"
+        )
     length = {"separation": separation, "raw": raw_norm, "unit": 1.0}[scale]
     return TraitVector(
         method=method,

@@ -9,4 +9,4 @@ __all__ = ["mean_diff"]
 def mean_diff(examples: Examples, options: MethodOptions) -> Direction:
     """mean(positive) − mean(negative); its own length is the distance of the means."""
     del options
-    return oriented(examples.positive.mean(axis=0) - examples.negative.mean(axis=0), examples)
+    return oriented(examples.gap, examples)

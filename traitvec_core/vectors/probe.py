@@ -1,28 +1,34 @@
 """Logistic regression on standardised activations, mapped back to activation space."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traitvec_core.vectors.direction import Direction, MethodOptions, oriented
-from traitvec_core.vectors.examples import Array, Examples, grouped_folds
+from traitvec_core.vectors.examples import Array, Examples, Span, grouped_folds, span_of
+from traitvec_core.vectors.logistic import fit_logistic
 
 __all__ = [
     "CANDIDATES",
     "ProbeFit",
+    "Standardised",
     "choose_c",
-    "fit_logistic",
     "fit_probe",
     "probe",
-    "standardised_features",
+    "standardised",
 ]
 
 # Candidates for C, the inverse strength of the penalty on standardised activations.
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)
+# For the L1 penalty, in multiples of the C below which every weight is zero.
+_L1_CANDIDATES = (2.0, 5.0, 20.0, 100.0)
 _INNER_FOLDS = 3
-_MAX_NEWTON_STEPS = 50
+
+Fit = Callable[[Array, NDArray[np.bool_], Array], tuple[Array, Array]]
+"""From features `[n, r]`, labels and C `[k]` to weights `[k, r]` and intercepts `[k]`."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,33 @@ class ProbeFit:
     inner_accuracy: float
 
 
+@dataclass(frozen=True, eq=False)
+class Standardised:
+    """Activations with mean 0 and deviation 1 in every dimension.
+
+    Attributes:
+        points: `[n, hidden_dim]`.
+        inverse: 1/σ `[hidden_dim]`; 0 for a dimension without variance.
+    """
+
+    points: Array
+    inverse: Array
+
+    def span(self) -> Span:
+        """Return the points in their span.
+
+        The L2 penalty only sees ‖w‖, which a rotation keeps, so with fewer examples than
+        dimensions the small problem has the same solution.
+        """
+        return span_of(self.points)
+
+
 def probe(examples: Examples, options: MethodOptions) -> Direction:
-    """L2 logistic regression; C by held-out accuracy over questions inside these examples."""
-    return fit_probe(examples, options.seed).direction
+    """Logistic regression, L2 or L1; C by held-out accuracy over questions inside the examples."""
+    return fit_probe(examples, options).direction
 
 
-def fit_probe(examples: Examples, seed: int) -> ProbeFit:
+def fit_probe(examples: Examples, options: MethodOptions) -> ProbeFit:
     """Choose C, fit, and map back.
 
     The weights `w` of the standardised problem become `w / σ` in activation space, so that a
@@ -54,12 +81,20 @@ def fit_probe(examples: Examples, seed: int) -> ProbeFit:
 
     Args:
         examples: What to fit.
-        seed: Deals the questions out to the inner folds.
+        options: The seed deals the questions out to the inner folds; the penalty is here too.
     """
-    features, back = standardised_features(examples)
-    c, inner_accuracy = choose_c(features, examples, seed)
-    weights, intercept = fit_logistic(features, examples.is_positive, np.array([c]))
-    vector = back(weights[0])
+    scaled = standardised(examples)
+    if options.probe_penalty == "l1":
+        # A rotation changes ‖w‖₁, so this one is solved in all dimensions.
+        features, candidates = scaled.points, _l1_candidates(scaled.points, examples.is_positive)
+        fit: Fit = partial(_fit_l1, seed=options.seed)
+    else:
+        span = scaled.span()
+        features, candidates, fit = span.coordinates, CANDIDATES, fit_logistic
+    c, inner_accuracy = choose_c(features, examples, options.seed, candidates, fit)
+    weights, intercept = fit(features, examples.is_positive, np.array([c]))
+    full = weights[0] if options.probe_penalty == "l1" else span.to_full(weights[0])
+    vector = full * scaled.inverse
     direction = oriented(vector, examples)
     # logit = (x − μ)·v + b, so it changes sign where x·v = μ·v − b.
     threshold = float(examples.values.mean(axis=0) @ vector - intercept[0])
@@ -67,19 +102,24 @@ def fit_probe(examples: Examples, seed: int) -> ProbeFit:
     return ProbeFit(Direction(direction.vector, sign * threshold), c, inner_accuracy)
 
 
-def choose_c(features: Array, examples: Examples, seed: int) -> tuple[float, float]:
+def choose_c(
+    features: Array,
+    examples: Examples,
+    seed: int,
+    candidates: Sequence[float] = CANDIDATES,
+    fit: Fit = fit_logistic,
+) -> tuple[float, float]:
     """Return the C with the best accuracy on held-out groups, and that accuracy.
 
     Ties go to the strongest penalty. Without two usable folds the strongest penalty is taken.
     """
     folds = grouped_folds(examples, _INNER_FOLDS, seed)
-    candidates = np.array(CANDIDATES)
     if len(folds) < 2:
         return float(candidates[0]), float("nan")
     correct = np.zeros(len(candidates))
     held_out = 0
     for mask in folds:
-        weights, intercept = fit_logistic(features[~mask], examples.is_positive[~mask], candidates)
+        weights, intercept = fit(features[~mask], examples.is_positive[~mask], np.array(candidates))
         called = features[mask] @ weights.T + intercept > 0
         correct += (called == examples.is_positive[mask][:, None]).sum(axis=0)
         held_out += int(mask.sum())
@@ -87,77 +127,38 @@ def choose_c(features: Array, examples: Examples, seed: int) -> tuple[float, flo
     return float(candidates[best]), float(correct[best] / held_out)
 
 
-def fit_logistic(features: Array, is_positive: NDArray[np.bool_], c: Array) -> tuple[Array, Array]:
-    """Fit L2 logistic regressions, one for each C, by damped Newton steps.
-
-    Minimises Σ log(1 + exp(−y·(x·w + b))) + ‖w‖² / (2C), with the intercept unpenalised: the
-    problem that scikit-learn's `LogisticRegression(C=c)` solves, all C at once.
-
-    Args:
-        features: `[n, r]`.
-        is_positive: `[n]`.
-        c: `[k]`.
-
-    Returns:
-        Weights `[k, r]` and intercepts `[k]`.
-    """
-    n, r = features.shape
-    target = is_positive.astype(np.float64)
-    design = np.hstack([features, np.ones((n, 1))])
-    penalty = np.zeros((len(c), r + 1))
-    penalty[:, :r] = 1.0 / c[:, None]
-    solution = np.zeros((len(c), r + 1))
-    loss = _losses(design, target, solution, penalty)
-    for _ in range(_MAX_NEWTON_STEPS):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(solution @ design.T, -500, 500)))
-        gradient = (probability - target) @ design + penalty * solution
-        if np.abs(gradient).max() < 1e-8 * n:
-            break
-        curvature = probability * (1.0 - probability)
-        hessian = np.einsum("kn,ni,nj->kij", curvature, design, design, optimize=True)
-        diagonal = np.arange(r + 1)
-        # The tiny term keeps the intercept solvable when every probability is saturated.
-        hessian[:, diagonal, diagonal] += penalty + 1e-10
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        size = np.ones(len(c))
-        for _ in range(30):
-            trial = solution - size[:, None] * step
-            trial_loss = _losses(design, target, trial, penalty)
-            worse = trial_loss > loss + 1e-12 * np.abs(loss)
-            if not worse.any():
-                break
-            size[worse] /= 2
-        solution, loss = trial, trial_loss
-    return solution[:, :r], solution[:, r]
-
-
-def _losses(design: Array, target: Array, solution: Array, penalty: Array) -> Array:
-    logits = solution @ design.T
-    fit: Array = (np.logaddexp(0.0, logits) - target * logits).sum(axis=1)
-    shrinkage: Array = 0.5 * (penalty * solution**2).sum(axis=1)
-    return fit + shrinkage
-
-
-def standardised_features(examples: Examples) -> tuple[Array, Callable[[Array], Array]]:
-    """Standardised activations in an orthonormal basis of their span, and the way back.
-
-    The penalty only sees ‖w‖, which a rotation keeps, so with fewer examples than dimensions the
-    small problem has the same solution.
-
-    Returns:
-        Features `[n, r]`, and a function from weights `[r]` to a vector `[hidden_dim]`.
-    """
-    centred = examples.values - examples.values.mean(axis=0)
-    deviation = centred.std(axis=0)
+def standardised(examples: Examples) -> Standardised:
+    """Scale every dimension of the centred activations to deviation 1."""
+    deviation = examples.centred.std(axis=0)
     # Rounding leaves a constant dimension with a tiny deviation; dividing by it would make noise
     # the largest feature of all.
     varies = deviation > 1e-9 * np.abs(examples.values).max(axis=0)
     inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    scaled = Examples(centred * inverse, examples.is_positive, examples.groups)
-    features, basis = scaled.reduced
+    return Standardised(examples.centred * inverse, inverse)
 
-    def back(weights: Array) -> Array:
-        vector: Array = (weights @ basis) * inverse
-        return vector
 
-    return features, back
+def _l1_candidates(points: Array, is_positive: NDArray[np.bool_]) -> tuple[float, ...]:
+    pull = np.abs((is_positive - is_positive.mean()) @ points).max()
+    smallest = 1.0 / max(float(pull), 1e-12)
+    return tuple(smallest * factor for factor in _L1_CANDIDATES)
+
+
+def _fit_l1(
+    features: Array, is_positive: NDArray[np.bool_], c: Array, *, seed: int
+) -> tuple[Array, Array]:
+    """Minimise Σ log(1 + exp(−y·(x·w + b))) + ‖w‖₁ / C by scikit-learn's liblinear."""
+    import sklearn
+    from sklearn.linear_model import LogisticRegression
+
+    # scikit-learn 1.8 deprecates the first, and knows no solver but one for the second before.
+    is_old = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 8)
+    kind = {"penalty": "l1"} if is_old else {"l1_ratio": 1.0}
+    weights, intercepts = np.zeros((len(c), features.shape[1])), np.zeros(len(c))
+    for index, each in enumerate(c):
+        # liblinear penalises the intercept too; its scaling makes that negligible.
+        fitted = LogisticRegression(
+            C=float(each), solver="liblinear", intercept_scaling=100.0, tol=1e-5, max_iter=5000,
+            random_state=seed, **kind,
+        ).fit(features, is_positive)  # fmt: skip
+        weights[index], intercepts[index] = fitted.coef_[0], fitted.intercept_[0]
+    return weights, intercepts

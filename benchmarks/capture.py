@@ -1,0 +1,178 @@
+"""What capture costs: beside the bare forward pass, beside two usual ways, and in memory.
+
+Twelve blocks of width 512, a vocabulary of 64,000, and 64 texts whose lengths are spread as
+evenly over their logarithms as answers' are: from 16 to 190 tokens, in no order.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.profiler import profile
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from traitvec_core import activations
+from traitvec_core.activations import capture_means
+from traitvec_core.language_model import LanguageModel, load_language_model
+
+N_TEXTS = 64
+REPEATS = 6
+# Rows of a forward pass whose memory is measured.
+ROWS = 2
+
+
+def figures() -> list[dict[str, Any]]:
+    """Ratios of times, each side measured in turn with the other, and of peaks of memory."""
+    model, texts = _model(), _texts()
+    wanted = capture_means(model, texts)
+    for way in (_one_by_one, _batches_of_32):
+        # The last row of theirs is after the final norm.
+        torch.testing.assert_close(way(model, texts)[:, :-1], wanted[:, :-1], rtol=1e-3, atol=1e-3)
+    ours, single, batched = _alternate(
+        3,
+        lambda: capture_means(model, texts),
+        lambda: _one_by_one(model, texts),
+        lambda: _batches_of_32(model, texts),
+    )
+    return [
+        _figure("capture / bare decoder forward", _overhead(model, texts), 1.05),
+        _figure("one text at a time, all hidden states / capture", single / ours, 1.45, True),
+        _figure("batches of 32 as given, all hidden states / capture", batched / ours, 4.0, True),
+        _figure("capture's memory at 2,048 tokens / at 256", _memory(model), 1.1),
+    ]
+
+
+def _model() -> LanguageModel:
+    config = LlamaConfig(
+        num_hidden_layers=12, hidden_size=512, intermediate_size=1408, vocab_size=64_000,
+        num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    tokenizer = load_language_model("embedded", device="cpu").tokenizer
+    return LanguageModel("random", LlamaForCausalLM(config).eval(), tokenizer)
+
+
+def _texts() -> list[tuple[str, str]]:
+    sentence = "Water runs down to the sea. "
+    longest = 20
+    counts = [round(longest ** (i / (N_TEXTS - 1))) for i in range(N_TEXTS)]
+    random.Random(0).shuffle(counts)
+    return [("Tell me about rivers. ", sentence * count) for count in counts]
+
+
+def _one_by_one(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.Tensor:
+    """As persona-vectors does: the whole model, one text at a time, all hidden states."""
+    means = []
+    for prompt, response in texts:
+        encoded = model.encode_response(prompt, response)
+        with torch.inference_mode():
+            output = model.model(input_ids=torch.tensor([encoded.ids]), output_hidden_states=True)
+        begin = encoded.n_prompt
+        means.append(torch.stack([state[0, begin:].mean(0) for state in output.hidden_states]))
+    return torch.stack(means)
+
+
+def _batches_of_32(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.Tensor:
+    """As repeng does: the whole model, 32 texts in the order given, padded on the left."""
+    means = []
+    for start in range(0, len(texts), 32):
+        encoded = [model.encode_response(*text) for text in texts[start : start + 32]]
+        width = max(len(item.ids) for item in encoded)
+        gaps = [width - len(item.ids) for item in encoded]
+        ids = torch.tensor([[0] * gap + e.ids for gap, e in zip(gaps, encoded, strict=True)])
+        attention = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
+        with torch.inference_mode():
+            output = model.model(input_ids=ids, attention_mask=attention, output_hidden_states=True)
+        for row, (gap, item) in enumerate(zip(gaps, encoded, strict=True)):
+            begin = gap + item.n_prompt
+            means.append(
+                torch.stack([state[row, begin:].mean(0) for state in output.hidden_states])
+            )
+    return torch.stack(means)
+
+
+def _overhead(model: LanguageModel, texts: list[tuple[str, str]]) -> float:
+    """Capture over the bare decoder forward, summed over the batches that capture makes.
+
+    The two differ by less than a machine's speed does from one second to the next. So they take
+    turns batch by batch, the fastest of each counts, and all that capture does besides (encoding,
+    sorting, the result) is measured once more with the forward passes left out.
+    """
+    forward = activations._forward_means
+    passes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def recorded(model: LanguageModel, ids: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
+        passes.append((ids, marks, forward(model, ids, marks)))
+        return passes[-1][2]
+
+    activations._forward_means = recorded
+    try:
+        capture_means(model, texts)
+        remembered = itertools.cycle(means for _, _, means in passes)
+        activations._forward_means = lambda *_: next(remembered)
+        (rest,) = _alternate(REPEATS, lambda: capture_means(model, texts))
+    finally:
+        activations._forward_means = forward
+    captured = naked = 0.0
+    for ids, marks, _ in passes:
+
+        def bare(ids: torch.Tensor = ids) -> None:
+            with torch.inference_mode():
+                model.decoder(input_ids=ids, use_cache=False)
+
+        def ours(ids: torch.Tensor = ids, marks: torch.Tensor = marks) -> None:
+            forward(model, ids, marks)
+
+        seconds = _alternate(REPEATS, ours, bare)
+        captured, naked = captured + seconds[0], naked + seconds[1]
+    return (captured + rest) / naked
+
+
+def _memory(model: LanguageModel) -> float:
+    """What a forward pass with capture allocates at its peak above one without, long over short.
+
+    Counted from the profiler's record of every allocation, so that no noise enters.
+    """
+    extra = []
+    for width in (256, 2_048):
+        ids = torch.randint(5, 1_000, (ROWS, width))
+        is_counted = torch.ones(ROWS, 1, width, dtype=torch.bool)
+
+        def bare(ids: torch.Tensor = ids) -> None:
+            with torch.inference_mode():
+                model.decoder(input_ids=ids, use_cache=False)
+
+        def captured(ids: torch.Tensor = ids, marks: torch.Tensor = is_counted) -> None:
+            activations._forward_means(model, ids, marks.clone())
+
+        extra.append(_peak_bytes(captured) - _peak_bytes(bare))
+    return extra[1] / extra[0]
+
+
+def _peak_bytes(work: Callable[[], object]) -> int:
+    with profile(profile_memory=True) as profiled:
+        work()
+    current = peak = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            current += event.nbytes()
+            peak = max(peak, current)
+    return peak
+
+
+def _alternate(repeats: int, *sides: Callable[[], object]) -> list[float]:
+    best = [float("inf")] * len(sides)
+    for _ in range(repeats):
+        for side, work in enumerate(sides):
+            started = time.perf_counter()
+            work()
+            best[side] = min(best[side], time.perf_counter() - started)
+    return best
+
+
+def _figure(name: str, value: float, bar: float, is_least: bool = False) -> dict[str, Any]:
+    figure = {"figure": name, "value": round(value, 4), "unit": "ratio", "bar": bar}
+    return figure | {"at_least": True} if is_least else figure

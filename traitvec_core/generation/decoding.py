@@ -1,0 +1,194 @@
+"""Decode with transformers, a step for all rows at a time; rows leave and others take their place.
+
+Not `generate`: there a row that has ended is computed until the longest of its batch has.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation.choice import choose_tokens, numbers_of
+from traitvec_core.generation.engine import Request
+from traitvec_core.generation.key_values import KeyValues
+from traitvec_core.language_model import LanguageModel
+
+__all__ = ["can_decode", "decode"]
+
+# Prompt tokens of one forward pass, padding included.
+_PROMPT_TOKENS_CPU = 4_096
+_PROMPT_TOKENS_GPU = 16_384
+# New rows come together: a pass over one prompt costs as much as a step for all rows.
+_LEAST_FREE = 1 / 4
+
+Report = Callable[[list[tuple[Request, list[int]]]], None]
+
+
+def can_decode(model: LanguageModel) -> bool:
+    """Whether the model's cache is keys and values for each token, and nothing else.
+
+    Recurrent models, and hybrids with them, keep a state that cannot be padded on the left.
+    """
+    inner = cast(Any, model.model)
+    if getattr(inner, "_is_stateful", False) or "past_key_values" not in _parameters(model):
+        return False
+    try:
+        layers = DynamicCache(config=inner.config).layers
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return all(type(layer) in {DynamicLayer, DynamicSlidingWindowLayer} for layer in layers)
+
+
+def decode(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    *,
+    slots: int,
+    report: Report,
+) -> None:
+    """Generate all requests, at most `slots` at once.
+
+    The same requests, sampling and slots repeat the same forward passes, to the last bit where the
+    hardware's kernels do.
+
+    Args:
+        model: The model; hooks that steer it are respected.
+        requests: What to generate; best sorted by length, so that little is padded.
+        sampling: Temperature, top-p, length and seed.
+        slots: The most rows at once.
+        report: Called with requests and their tokens as rows end.
+
+    Raises:
+        UnsupportedCacheError: If the model's cache is of another kind; nothing was reported then.
+    """
+    slots = min(slots, len(requests))
+    batch = _Batch(model, requests, sampling, slots, report)
+    with torch.inference_mode():
+        while batch.waiting or batch.rows:
+            free = slots - len(batch.rows)
+            if batch.waiting and (free >= slots * _LEAST_FREE or free >= len(batch.waiting)):
+                while batch.waiting and len(batch.rows) < slots:
+                    batch.admit(slots - len(batch.rows))
+            else:
+                batch.step()
+
+
+@dataclass
+class _Row:
+    number: int
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+
+
+class _Batch:
+    """The rows that are under way, and those that wait."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        slots: int,
+        report: Report,
+    ) -> None:
+        self.waiting = [_Row(number, request) for number, request in enumerate(requests)][::-1]
+        self.rows: list[_Row] = []
+        self._model = model
+        self._sampling = sampling
+        self._report = report
+        self._ends = set(model.end_token_ids)
+        self._parameters = _parameters(model)
+        longest = max(len(request.ids) for request in requests)
+        self._key_values = KeyValues(slots, longest, model.device)
+        is_greedy = sampling.temperature == 0
+        self._numbers = (
+            None if is_greedy else numbers_of([request.name for request in requests], sampling)
+        )
+
+    def admit(self, room: int) -> None:
+        """Read the prompts of some waiting rows and choose their first tokens."""
+        rows = self._next(room)
+        # Samples of one cell share their prompt, which is read once.
+        prompts = list(dict.fromkeys(tuple(row.request.ids) for row in rows))
+        place = {prompt: number for number, prompt in enumerate(prompts)}
+        source = torch.tensor([place[tuple(row.request.ids)] for row in rows])
+        source = source.to(self._model.device)
+        width = max(len(prompt) for prompt in prompts)
+        pad = self._model.pad_token_id
+        ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        own = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        mask = self._tensor(own)
+        cache = DynamicCache()
+        scores = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        self._key_values.add(cache, mask, source)
+        first = len(self.rows)
+        self.rows += rows
+        self._choose(first, scores[source])
+
+    def step(self) -> None:
+        """Choose one more token for every row."""
+        ids = [[row.tokens[-1]] for row in self.rows]
+        position = [[len(row.request.ids) + len(row.tokens) - 1] for row in self.rows]
+        scores = self._forward(
+            ids, self._key_values.mask(), self._tensor(position), self._key_values.cache
+        )
+        self._key_values.advance()
+        self._choose(0, scores)
+
+    def _next(self, room: int) -> list[_Row]:
+        is_cpu = self._model.device.type == "cpu"
+        budget = _PROMPT_TOKENS_CPU if is_cpu else _PROMPT_TOKENS_GPU
+        rows: list[_Row] = []
+        widest = 0
+        while self.waiting and len(rows) < room:
+            widest = max(widest, len(self.waiting[-1].request.ids))
+            if rows and (len(rows) + 1) * widest > budget:
+                break
+            rows.append(self.waiting.pop())
+        return rows
+
+    def _forward(
+        self, ids: list[list[int]], mask: torch.Tensor, position: torch.Tensor, cache: DynamicCache
+    ) -> torch.Tensor:
+        """Logits of the last position, `[n, vocabulary]`."""
+        options = {"position_ids": position, "logits_to_keep": 1}
+        output = cast(Any, self._model.model)(
+            input_ids=self._tensor(ids),
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            **{name: value for name, value in options.items() if name in self._parameters},
+        )
+        return cast(torch.Tensor, output.logits[:, -1])
+
+    def _choose(self, first: int, scores: torch.Tensor) -> None:
+        """Give the rows from `first` on their next token; those that end with it leave."""
+        rows = self.rows[first:]
+        numbers = scores.new_zeros(len(rows))
+        if self._numbers is not None:
+            numbers = self._numbers[[r.number for r in rows], [len(r.tokens) for r in rows]]
+        chosen = choose_tokens(scores, numbers, self._sampling).tolist()
+        ended = []
+        for i, (row, token) in enumerate(zip(rows, chosen, strict=True), start=first):
+            row.tokens.append(token)
+            if token in self._ends or len(row.tokens) == self._sampling.max_new_tokens:
+                ended.append(i)
+        if not ended:
+            return
+        self._report([(self.rows[i].request, self.rows[i].tokens) for i in ended])
+        for place, mover in self._key_values.drop(ended):
+            self.rows[place] = self.rows[mover]
+        del self.rows[self._key_values.n_rows :]
+
+    def _tensor(self, values: list[list[int]]) -> torch.Tensor:
+        return torch.tensor(values, device=self._model.device)
+
+
+def _parameters(model: LanguageModel) -> set[str]:
+    return set(inspect.signature(model.model.forward).parameters)

@@ -1,0 +1,149 @@
+"""Generate what was planned, or any rendered prompts, with any engine."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation.engine import GenerationEngine, Request
+from traitvec_core.generation.plan import PlannedResponse
+from traitvec_core.generation.text import Generated
+from traitvec_core.generation.transformers_engine import TransformersEngine
+from traitvec_core.language_model import LanguageModel
+
+__all__ = ["RESPONSE_COLUMNS", "generate_responses", "generate_texts"]
+
+RESPONSE_COLUMNS = (
+    "question", "instruction", "prompt", "response",
+    "question_id", "prompt_tokens", "response_tokens", "finish_reason", "pole",
+)  # fmt: skip
+
+
+def generate_responses(
+    engine: GenerationEngine | LanguageModel,
+    planned: Sequence[PlannedResponse],
+    sampling: Sampling,
+    *,
+    instruction_role: str = "auto",
+    batch_size: int | None = None,
+    finished: Iterable[dict[str, Any]] = (),
+    on_batch: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+) -> pd.DataFrame:
+    """Generate every planned response.
+
+    A response depends on its own id, the seed and its prompt, and on neither batch nor order.
+
+    Args:
+        engine: The engine, or a loaded model, which is then generated with in this process.
+        planned: What to generate; see `plan_responses`.
+        sampling: Temperature, top-p, length and seed.
+        instruction_role: Where the instruction goes.
+        batch_size: Rows at once when a model is given; None finds a number.
+        finished: Rows of an earlier, interrupted call; they are not reported again.
+        on_batch: Called with rows as they are finished.
+
+    Returns:
+        A table in the plan's order with `RESPONSE_COLUMNS`, and with `thinking` behind them if a
+        response holds any. `finish_reason` is `stop` or `length`.
+
+    Raises:
+        TraitvecError: If a prompt does not fit the model's context, or the engine fails.
+    """
+    engine = _engine(engine, batch_size)
+    model = engine.language_model
+    done = {row["question_id"]: row for row in finished}
+    prompts = [model.prompt(item.question, item.instruction, instruction_role) for item in planned]
+    names = [item.question_id for item in planned]
+    by_name = dict(zip(names, zip(planned, prompts, strict=True), strict=True))
+
+    def keep(texts: list[Generated]) -> None:
+        rows = [_row(*by_name[text.name], text) for text in texts]
+        done.update({row["question_id"]: row for row in rows})
+        on_batch(rows)
+
+    generate_texts(engine, names, prompts, sampling, skip=set(done), on_finished=keep)
+    rows = [done[name] for name in names]
+    has_thinking = any("thinking" in row for row in rows)
+    columns = [*RESPONSE_COLUMNS, *(["thinking"] if has_thinking else [])]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.fillna({"thinking": ""}) if has_thinking else table
+
+
+def generate_texts(
+    engine: GenerationEngine | LanguageModel,
+    names: Sequence[str],
+    prompts: Sequence[str],
+    sampling: Sampling,
+    *,
+    batch_size: int | None = None,
+    skip: set[str] | frozenset[str] = frozenset(),
+    on_finished: Callable[[list[Generated]], None] = lambda texts: None,
+) -> dict[str, str]:
+    """Generate one text for each rendered prompt.
+
+    Args:
+        engine: The engine, or a loaded model; hooks that steer a model are respected.
+        names: A distinct id for each row, which names its random stream.
+        prompts: Rendered prompts.
+        sampling: Temperature, top-p, length and seed.
+        batch_size: Rows at once when a model is given; None finds a number.
+        skip: Names of rows that are finished already.
+        on_finished: Called with texts as they are finished.
+
+    Returns:
+        The response by name, in the order of the names, without those skipped.
+
+    Raises:
+        TraitvecError: If a prompt does not fit the model's context, or the engine fails.
+    """
+    engine = _engine(engine, batch_size)
+    model = engine.language_model
+    requests = [
+        Request(name, prompt, model.encode_prompt(prompt))
+        for name, prompt in zip(names, prompts, strict=True)
+    ]
+    _check_lengths(model, requests, sampling.max_new_tokens)
+    texts: dict[str, str] = {}
+
+    def keep(new: list[Generated]) -> None:
+        texts.update({text.name: text.response for text in new})
+        on_finished(new)
+
+    engine.generate(requests, sampling, finished=skip, on_finished=keep)
+    return {name: texts[name] for name in names if name in texts}
+
+
+def _engine(engine: GenerationEngine | LanguageModel, batch_size: int | None) -> GenerationEngine:
+    if isinstance(engine, LanguageModel):
+        return TransformersEngine(engine, batch_size=batch_size)
+    return engine
+
+
+def _row(item: PlannedResponse, prompt: str, text: Generated) -> dict[str, Any]:
+    row = {
+        "question": item.question,
+        "instruction": item.instruction,
+        "prompt": prompt,
+        "response": text.response,
+        "question_id": item.question_id,
+        "prompt_tokens": text.prompt_tokens,
+        "response_tokens": text.response_tokens,
+        "finish_reason": text.finish_reason,
+        "pole": item.pole,
+    }
+    return row | ({"thinking": text.thinking} if text.thinking else {})
+
+
+def _check_lengths(model: LanguageModel, requests: Sequence[Request], new_tokens: int) -> None:
+    limit = model.context_tokens
+    if limit is None:
+        return
+    for request in requests:
+        if len(request.ids) + new_tokens > limit:
+            raise TraitvecError(
+                f"{request.name}: a prompt of {len(request.ids)} tokens and {new_tokens} new ones"
+                f" exceed the {limit} tokens of context of {model.name}; shorten the question or"
+                " lower sampling.max_new_tokens"
+            )

@@ -1,0 +1,263 @@
+"""Generate through any server that speaks OpenAI's completions: vLLM, SGLang, llama.cpp."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import Sampling, check_address
+from traitvec_core.generation.choice import seed_of
+from traitvec_core.generation.engine import Request
+from traitvec_core.generation.text import Generated, split_thinking
+from traitvec_core.judging.api import run_async
+from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.judging.failures import key_from_environment, told
+from traitvec_core.language_model import load_language_model
+from traitvec_core.model_files import LoadOptions
+
+__all__ = ["KEY_NAME", "ServerEngine"]
+
+KEY_NAME = "GENERATION_API_KEY"
+# A server batches by itself; this many keep one GPU busy.
+_CALLS_AT_ONCE = 64
+_TIMEOUT_S = 600.0
+# What servers beyond OpenAI's own understand, and fill from the model's generation config or with
+# values of their own when it is left out.
+_EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How prompts are sent, so that the server reads the tokens that we mean.
+
+    Attributes:
+        extras: Whether fields beyond OpenAI's are sent.
+        bos: Whether the text begins with BOS.
+    """
+
+    extras: bool
+    bos: bool
+
+
+class ServerEngine:
+    """Generates through `/v1/completions`, with the rendered prompt as text.
+
+    The server draws by itself, from a seed of the row's own. Before the first response it is asked
+    for a single token: the number of prompt tokens that it counts tells whether it puts BOS before
+    a prompt, and a server that reads anything else than the prompt is refused.
+
+    Args:
+        model: The model's name, by which the server knows it too.
+        url: The server, up to and with `/v1`.
+        loading: Where the tokenizer comes from.
+        batch_size: Calls at once; None is 64.
+        timeout_s: Longest time that one call may take.
+
+    Raises:
+        TraitvecError: If the address or the key cannot be used, or the tokenizer cannot be loaded.
+    """
+
+    name = "server"
+    key_name = KEY_NAME
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        loading: LoadOptions = LoadOptions(),
+        *,
+        batch_size: int | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        try:
+            check_address(url, KEY_NAME)
+        except ValueError as error:
+            raise TraitvecError(f"engine_url {error}") from None
+        self._key = key_from_environment(KEY_NAME) or "none"
+        self.language_model = load_language_model(model, **vars(loading), has_weights=False)
+        self._server = _Server(model, url.rstrip("/"))
+        self._calls_at_once = batch_size or _CALLS_AT_ONCE
+        self._timeout_s = timeout_s
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        finished: AbstractSet[str] = frozenset(),
+        on_finished: Callable[[list[Generated]], None],
+    ) -> None:
+        """Generate every request that is not finished; see `GenerationEngine`."""
+        missing = [request for request in requests if request.name not in finished]
+        if missing:
+            run_async(self._generate(missing, sampling, on_finished))
+
+    def close(self) -> None:
+        """Nothing: connections end with each call of `generate`."""
+
+    async def _generate(
+        self,
+        requests: list[Request],
+        sampling: Sampling,
+        on_finished: Callable[[list[Generated]], None],
+    ) -> None:
+        calls = Calls(AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name)
+        await self._server.open(self._key, self._timeout_s)
+        try:
+            form = await self._find_form(calls, requests[0], sampling)
+
+            async def work(request: Request) -> None:
+                body = self._body(request, sampling, form)
+                try:
+                    data = await calls.call(partial(self._server.complete, body))
+                except CallError as error:
+                    raise StopError(
+                        f"{request.name}: {self._server.server_name} gave no response"
+                        f" ({error.reason}); what is finished is kept, run again to go on"
+                    ) from None
+                self._check_count(data, request)
+                on_finished([self._read(data, request)])
+
+            await for_each(deque(requests), work, self._calls_at_once)
+        finally:
+            await self._server.close()
+
+    async def _find_form(self, calls: Calls, request: Request, sampling: Sampling) -> _Form:
+        """Find how the server must be asked, by a request for one token."""
+        has_bos = self._has_bos(request)
+        with_bos = dict.fromkeys((has_bos, False))
+        forms = [_Form(extras, bos) for extras in (True, False) for bos in with_bos]
+        # A text with BOS, to a server that was not told to add none, may get a second one: last.
+        forms.sort(key=lambda form: form.bos and not form.extras)
+        counted: list[int] = []
+        refused: CallError | None = None
+        while forms:
+            form = forms.pop(0)
+            body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
+            try:
+                data = await calls.call(partial(self._server.complete, body))
+            except CallError as error:
+                refused = error
+                if form.extras:
+                    # It takes nothing that OpenAI's own does not know.
+                    forms = [left for left in forms if not left.extras]
+                    continue
+                break
+            count = _number(data, "prompt_tokens")
+            if count == len(request.ids):
+                return form
+            counted += [] if count is None else [count]
+        if not counted and refused is not None:
+            raise StopError(f"{self._server.server_name} refuses completions: {refused.reason}")
+        if not counted:
+            raise StopError(
+                f"{self._server.server_name} does not tell how many tokens it reads (usage), so"
+                " nobody can tell whether it puts a second BOS before the prompt"
+            )
+        raise StopError(
+            f"{self._server.server_name} reads {min(counted)} tokens where the prompt has"
+            f" {len(request.ids)}: it serves another model than {self._server.name!r}, or puts a"
+            " template of its own around the prompt; engine: server needs plain completions"
+        )
+
+    def _body(self, request: Request, sampling: Sampling, form: _Form) -> dict[str, Any]:
+        prompt = request.prompt
+        if self._has_bos(request):
+            bos = str(self.language_model.tokenizer.bos_token)
+            prompt = (bos if form.bos else "") + prompt.removeprefix(bos)
+        body: dict[str, Any] = {
+            "model": self._server.name,
+            # Half a surrogate pair is no text that could be sent.
+            "prompt": prompt.encode("utf-8", "replace").decode(),
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed_of(request.name, sampling.seed),
+        }
+        if form.extras:
+            body["extra_body"] = {
+                **_EXTRAS,
+                "stop_token_ids": self.language_model.end_token_ids,
+                # With BOS in the text nothing is to be added; without, whatever the server adds.
+                "add_special_tokens": not form.bos and self._has_bos(request),
+            }
+        return body
+
+    def _has_bos(self, request: Request) -> bool:
+        return request.ids[:1] == [self.language_model.tokenizer.bos_token_id]
+
+    def _check_count(self, data: Any, request: Request) -> None:
+        count = _number(data, "prompt_tokens")
+        if count is not None and count != len(request.ids):
+            raise StopError(
+                f"{request.name}: {self._server.server_name} reads {count} tokens where the prompt"
+                f" has {len(request.ids)}: its tokenizer is not that of {self._server.name!r}"
+            )
+
+    def _read(self, data: Any, request: Request) -> Generated:
+        choice = data.choices[0]
+        thinking, response = split_thinking(choice.text or "", request.prompt)
+        tokens = _number(data, "completion_tokens")
+        if tokens is None:
+            tokens = len(self.language_model.tokenizer(choice.text or "")["input_ids"])
+        return Generated(
+            name=request.name,
+            response=response,
+            thinking=thinking,
+            prompt_tokens=len(request.ids),
+            response_tokens=tokens,
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+        )
+
+
+class _Server:
+    """A client of one server, whose failures say what they mean for the next call."""
+
+    key_name = KEY_NAME
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self._address = address
+        self._client: Any = None
+
+    @property
+    def server_name(self) -> str:
+        """The server, as messages name it."""
+        return self._address
+
+    async def open(self, key: str, timeout_s: float) -> None:
+        """Connect."""
+        import openai
+
+        self._client = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=self._address,
+            # Retries are ours: they must leave the place of the call to others while they wait.
+            max_retries=0,
+            timeout=timeout_s,
+            http_client=openai.DefaultAioHttpClient(),
+        )
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    @told
+    async def complete(self, body: dict[str, Any]) -> Any:
+        """Ask for one completion."""
+        data = await self._client.completions.create(**body)
+        choices = getattr(data, "choices", None)
+        if not choices or not isinstance(getattr(choices[0], "text", None), str):
+            raise CallError("again", "an answer without any text")
+        if choices[0].finish_reason not in {"stop", "length"}:
+            raise CallError("again", f"an answer that ended by {choices[0].finish_reason!r}")
+        return data
+
+
+def _number(data: Any, name: str) -> int | None:
+    """A number of tokens, or None where a server tells none."""
+    number = getattr(getattr(data, "usage", None), name, None)
+    return number if isinstance(number, int) else None

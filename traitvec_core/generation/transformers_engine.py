@@ -1,0 +1,218 @@
+"""Generate in this process with transformers, each row from a random stream of its own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation.choice import choose_tokens, numbers_of
+from traitvec_core.generation.decoding import Report, can_decode, decode
+from traitvec_core.generation.engine import Request
+from traitvec_core.generation.key_values import UnsupportedCacheError
+from traitvec_core.generation.text import Generated, read_tokens
+from traitvec_core.language_model import LanguageModel
+from traitvec_core.memory import is_out_of_memory, release_memory
+
+__all__ = ["TransformersEngine"]
+
+# Rows at once, where memory allows.
+_SLOTS_GPU = 256
+_SLOTS_CPU_SMALL = 128
+_SLOTS_CPU = 16
+_SMALL_PARAMETERS = 100e6
+# Rows that are made together, as a multiple of those at once. What a kill can cost.
+_GROUP = 4
+# What keys and values may take of the memory that weights leave, and of a machine's.
+_SHARE_OF_GPU = 0.6
+_BYTES_ON_CPU = 4 * 2**30
+
+
+class TransformersEngine:
+    """Generates with a loaded model.
+
+    A response depends on its own name, the seed and its prompt: token t of a row is drawn with the
+    t-th number of the row's stream. What else is in the batch changes nothing but the last bits of
+    the logits, which depend on the shapes of matrix products. So that a run that was killed ends
+    with the same bytes, rows are made in groups that depend on the requests alone, and a group of
+    which a row is missing is made again as a whole; nothing is reported twice.
+
+    The one exception: after a batch ran out of memory, the rest of its group is made with half as
+    many rows at once, and a resumed run repeats that only if it runs out in the same place.
+
+    Args:
+        model: The model; hooks that steer it are respected.
+        batch_size: Rows at once; None finds a number by device, model and memory.
+    """
+
+    name = "transformers"
+
+    def __init__(self, model: LanguageModel, *, batch_size: int | None = None) -> None:
+        self.language_model = model
+        self._batch_size = batch_size
+        self._is_plain = not can_decode(model)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        finished: AbstractSet[str] = frozenset(),
+        on_finished: Callable[[list[Generated]], None],
+    ) -> None:
+        """Generate every request that is not finished; see `GenerationEngine`."""
+        if not requests:
+            return
+        # Neighbours are of one length, so that little is padded. The longest come first: memory
+        # that suffices for them suffices for the others.
+        numbers = sorted(range(len(requests)), key=lambda i: (-len(requests[i].ids), i))
+        slots = self._batch_size or _default_slots(
+            self.language_model, len(requests[numbers[0]].ids) + sampling.max_new_tokens
+        )
+        at_once = slots
+        for begin, end in pairwise(_even_edges(len(requests), _GROUP * slots)):
+            group = [requests[i] for i in numbers[begin:end]]
+            if not all(request.name in finished for request in group):
+                at_once = self._make_group(group, sampling, at_once, finished, on_finished)
+
+    def close(self) -> None:
+        """Nothing: the model is whoever's loaded it."""
+
+    def _make_group(
+        self,
+        group: list[Request],
+        sampling: Sampling,
+        slots: int,
+        finished: AbstractSet[str],
+        on_finished: Callable[[list[Generated]], None],
+    ) -> int:
+        """Make a group; returns the rows at once for which memory sufficed."""
+        made: set[str] = set()
+
+        def report(ended: list[tuple[Request, list[int]]]) -> None:
+            made.update(request.name for request, _ in ended)
+            new = [
+                read_tokens(self.language_model, request, tokens)
+                for request, tokens in ended
+                if request.name not in finished
+            ]
+            if new:
+                on_finished(new)
+
+        missing = group
+        while missing:
+            fits = self._attempt(missing, sampling, slots, report)
+            missing = [request for request in missing if request.name not in made]
+            if fits:
+                continue
+            release_memory()
+            if slots == 1:
+                raise TraitvecError(
+                    f"{self.language_model.name}: memory does not suffice for a single row of"
+                    f" {len(missing[0].ids)} + {sampling.max_new_tokens} tokens; lower"
+                    " sampling.max_new_tokens, or use a smaller model or dtype"
+                )
+            slots = max(1, min(slots, len(missing)) // 2)
+        return slots
+
+    def _attempt(
+        self, requests: list[Request], sampling: Sampling, slots: int, report: Report
+    ) -> bool:
+        """Make requests; False when memory ran out before the last one."""
+        try:
+            if not self._is_plain:
+                try:
+                    decode(self.language_model, requests, sampling, slots=slots, report=report)
+                except UnsupportedCacheError:
+                    self._is_plain = True
+            if self._is_plain:
+                for begin, end in pairwise(_even_edges(len(requests), slots)):
+                    batch = requests[begin:end]
+                    report(_plain_batch(self.language_model, batch, sampling))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+
+def _plain_batch(
+    model: LanguageModel, batch: list[Request], sampling: Sampling
+) -> list[tuple[Request, list[int]]]:
+    """A batch by transformers' `generate`, which knows every kind of cache."""
+    width = max(len(request.ids) for request in batch)
+    pad = model.pad_token_id
+    ids = [[pad] * (width - len(request.ids)) + request.ids for request in batch]
+    mask = [[0] * (width - len(request.ids)) + [1] * len(request.ids) for request in batch]
+    config = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        eos_token_id=model.end_token_ids or None,
+        pad_token_id=pad,
+    )
+    with torch.inference_mode(), _own_generation_config(model, config):
+        output = cast(Any, model.model).generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([_Choice(batch, sampling, width)]),
+        )
+    return list(zip(batch, output[:, width:].tolist(), strict=True))
+
+
+class _Choice(LogitsProcessor):
+    """Leaves one token to greedy decoding: the one that the row's number chooses."""
+
+    def __init__(self, batch: list[Request], sampling: Sampling, prompt_width: int) -> None:
+        self._width = prompt_width
+        self._sampling = sampling
+        self._numbers = numbers_of([request.name for request in batch], sampling)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        numbers = self._numbers[:, input_ids.shape[1] - self._width]
+        chosen = choose_tokens(scores, numbers, self._sampling).unsqueeze(1)
+        only = torch.full_like(scores, -torch.inf)
+        return cast(torch.FloatTensor, only.scatter_(1, chosen, 0.0))
+
+
+@contextmanager
+def _own_generation_config(model: LanguageModel, config: GenerationConfig) -> Iterator[None]:
+    """Take the place of the checkpoint's generation config.
+
+    `generate` fills whatever is left open from the checkpoint's own: a penalty or a list of
+    suppressed tokens that one model ships with would make its vectors incomparable.
+    """
+    shipped = model.model.generation_config
+    model.model.generation_config = config
+    try:
+        yield
+    finally:
+        model.model.generation_config = shipped
+
+
+def _default_slots(model: LanguageModel, row_tokens: int) -> int:
+    """Rows at once, by what never changes between runs: they decide the last bits of results."""
+    parameters = [p for p in model.model.parameters() if p.device.type != "meta"]
+    config = cast(Any, model.model.config).get_text_config(decoder=True)
+    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or (model.hidden_dim // config.num_attention_heads)
+    row_bytes = 2 * model.n_blocks * n_heads * head_dim * parameters[0].element_size() * row_tokens
+    if model.device.type == "cuda":
+        devices = {p.device for p in parameters if p.device.type == "cuda"}
+        whole = sum(torch.cuda.get_device_properties(d).total_memory for d in devices)
+        weights = sum(p.numel() * p.element_size() for p in parameters if p.device in devices)
+        most, budget = _SLOTS_GPU, _SHARE_OF_GPU * (whole - weights)
+    else:
+        is_small = sum(p.numel() for p in parameters) < _SMALL_PARAMETERS
+        most, budget = _SLOTS_CPU_SMALL if is_small else _SLOTS_CPU, _BYTES_ON_CPU
+    return max(1, min(most, int(budget // row_bytes)))
+
+
+def _even_edges(n: int, limit: int) -> list[int]:
+    count = -(-n // limit)
+    return [round(i * n / count) for i in range(count + 1)] if count else [0]
