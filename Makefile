@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test lint bench clean-demo
+.PHONY: help install demo ui test lint bench bench-gpu clean-demo
 
 help:
-	@echo "make demo    set up, and run three traits through the whole graph on the model that ships"
-	@echo "make ui      open Dagster on 127.0.0.1:3000 over the same instance"
-	@echo "make test    set up, lint, check types, run the tests"
-	@echo "make lint    only lint and types"
-	@echo "make bench   measure, and write benchmarks/results.json"
+	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
+	@echo "make ui         open Dagster on 127.0.0.1:3000 over the same instance"
+	@echo "make test       set up, lint, check types, run the tests"
+	@echo "make lint       only lint and types"
+	@echo "make bench      measure, and write benchmarks/results.json"
+	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
 install: $(INSTALLED)
 
@@ -39,6 +40,9 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/bench.py
+
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu.py
 
 clean-demo:
 	for trait in experiments/demo/*/; do \

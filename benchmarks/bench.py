@@ -16,34 +16,53 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from traitvec_core import activations as capture
-from traitvec_core.language_model import LanguageModel, load_language_model
+from traitvec_core.language_model import load_language_model
 from traitvec_core.pipeline import Workbench, make
 from traitvec_core.provenance import STAGES, library_versions
 from traitvec_core.store import ExperimentFolder
 
 PROJECT = Path(__file__).parent.parent
+# `python benchmarks/bench.py` finds its neighbours and the tests' servers.
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks import capture, generation, many_traits, vectors  # noqa: E402
+
 REPEATS = 5
 
 
 def main() -> None:
     """Measure everything, print it, and write it down."""
-    figures = [
-        *_location_load(),
-        *_capture_overhead(),
-        *_dagster_share(),
-        *_judging(),
-    ]
-    table = Table("figure", "value", "bar", "met")
+    parts: tuple[Callable[[], list[dict[str, Any]]], ...] = (
+        _location_load,
+        capture.figures,
+        vectors.extraction,
+        vectors.everything,
+        generation.generation,
+        _judging,
+        _dagster_share,
+        many_traits.figures,
+    )
+    console = Console(width=110)
+    figures: list[dict[str, Any]] = []
+    started = time.monotonic()
+    for part in parts:
+        found = part()
+        figures += found
+        for figure in found:
+            console.print(f"{figure['figure']}: {figure['value']:.3f}", highlight=False)
+    table = Table("figure", "value", "unit", "bar", "met")
     for figure in figures:
-        met = "yes" if figure["value"] <= figure["bar"] else "NO"
-        table.add_row(figure["figure"], f"{figure['value']:.3f}", f"≤ {figure['bar']}", met)
-    Console(width=110).print(table)
+        bar, is_least = figure["bar"], figure.get("at_least", False)
+        met = figure["value"] >= bar if is_least else figure["value"] <= bar
+        table.add_row(
+            figure["figure"], f"{figure['value']:.3f}", figure["unit"],
+            f"{'≥' if is_least else '≤'} {bar:g}", "yes" if met else "NO",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"in {time.monotonic() - started:.0f} s")
     result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
@@ -61,40 +80,6 @@ def _location_load() -> list[dict[str, Any]]:
         lambda: _python("import traitvec_dagster.definitions"), lambda: _python("import dagster")
     )
     return [_figure("location load / import dagster", ours / bare, 3.0)]
-
-
-def _capture_overhead() -> list[dict[str, Any]]:
-    """Capture at every layer, over the bare decoder forward on the same batches."""
-    config = LlamaConfig(
-        num_hidden_layers=12, hidden_size=512, intermediate_size=1408, vocab_size=64_000,
-        num_attention_heads=8, num_key_value_heads=8,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    tokenizer = load_language_model("embedded", device="cpu").tokenizer
-    model = LanguageModel("random", LlamaForCausalLM(config).eval(), tokenizer)
-    texts = [
-        ("Tell me about rivers. ", "Water runs down to the sea. " * (1 + i % 12)) for i in range(64)
-    ]
-    passes: list[tuple[Any, Any]] = []
-    forward = capture._forward_means
-
-    def recorded(model: Any, ids: Any, attention: Any, weights: Any) -> Any:
-        passes.append((ids, attention))
-        return forward(model, ids, attention, weights)
-
-    capture._forward_means = recorded
-    try:
-        capture.capture_means(model, texts)
-    finally:
-        capture._forward_means = forward
-
-    def bare() -> None:
-        with torch.inference_mode():
-            for ids, attention in passes:
-                model.decoder(input_ids=ids, attention_mask=attention, use_cache=False)
-
-    ours, naked = _alternate(lambda: capture.capture_means(model, texts), bare)
-    return [_figure("capture / bare decoder forward", ours / naked, 1.05)]
 
 
 def _dagster_share() -> list[dict[str, Any]]:

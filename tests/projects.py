@@ -19,6 +19,7 @@ from traitvec_core.model_files import model_fingerprint
 from traitvec_core.pipeline import stage_states
 from traitvec_core.provenance import Provenance, Stage, stage_key, stage_settings
 from traitvec_core.store import ExperimentFolder, TraitFolder, response_csvs
+from traitvec_core.validation.response_counts import count_responses
 from traitvec_dagster.headless import TraitRun, run_trait, select_stages
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.project import Project
@@ -84,7 +85,10 @@ def put_responses(
     }
     chosen = stage_settings("responses", settings)
     key = stage_key("responses", inputs, chosen)
-    metadata = {"model": settings.model, "instruction_role": "system", "resumed_from": 0}
+    metadata = {
+        "model": settings.model, "engine": settings.engine, "instruction_role": "system",
+        "counts": count_responses(frame), "resumed_from": 0, "model_load_seconds": 0.0,
+    }  # fmt: skip
     made = Provenance(stage="responses", key=key, inputs=inputs, settings=chosen)
     folder.commit("responses", response_csvs(frame, "raw_"), metadata, made)
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast, overload
 import torch
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import POSITION
 from traitvec_core.language_model import Encoded, LanguageModel
 from traitvec_core.memory import is_out_of_memory, release_memory
+from traitvec_core.positions import check_position, first_tokens
 
 __all__ = ["DEFAULT_POSITION", "capture_means", "pack", "residual_stream_hooks"]
 
@@ -167,6 +167,10 @@ _Rule = Callable[[Encoded, set[int]], _Tokens]
 
 def _position(name: str) -> _Rule:
     """From an encoded text and the special tokens' ids to the places that are averaged."""
+    try:
+        check_position(name)
+    except ValueError as error:
+        raise TraitvecError(str(error)) from None
     if name == DEFAULT_POSITION:
         return lambda item, special: _response(item)
     if name == "prompt_last":
@@ -175,13 +179,7 @@ def _position(name: str) -> _Rule:
         return lambda item, special: [
             place for place in range(item.n_prompt) if item.ids[place] not in special
         ]
-    known = POSITION.fullmatch(name)
-    if known is None:
-        raise TraitvecError(
-            f"{name!r} is no position; known: response_mean, response_first_<k> (such as"
-            " response_first_5), prompt_avg, prompt_last"
-        )
-    count = int(known[1])
+    count = first_tokens(name)
     return lambda item, special: _response(item)[:count]
 
 

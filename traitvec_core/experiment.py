@@ -9,10 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.positions import check_position
 from traitvec_core.trait import check_name
 
 __all__ = [
-    "POSITION",
     "ExperimentSettings",
     "JudgePrice",
     "NormThreshold",
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
-
-# Where activations can be read; the group is the k of `response_first_<k>`.
-POSITION = re.compile(r"response_mean|prompt_avg|prompt_last|response_first_([1-9]\d{0,5})")
 
 # The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
 _MODEL_OF_PREFIX = {
@@ -242,6 +239,11 @@ class ExperimentSettings(_Strict):
             raise ValueError(
                 "engine: server and engine_url (such as http://127.0.0.1:8000/v1) go together"
             )
+        if engine == "vllm" and raw.get("quantization", "none") != "none":
+            raise ValueError(
+                "engine: vllm would generate with other weights than those that are quantized for"
+                " reading activations; set engine: transformers"
+            )
         return raw
 
     @field_validator("judge_base_url")
@@ -266,11 +268,7 @@ class ExperimentSettings(_Strict):
         if not positions:
             raise ValueError("name at least one position")
         for name in positions:
-            if not POSITION.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is no position; known: response_mean, response_first_<k> (such as"
-                    " response_first_5), prompt_avg, prompt_last"
-                )
+            check_position(name)
         if len(set(positions)) < len(positions):
             raise ValueError("a position is named twice")
         return positions

@@ -1,7 +1,6 @@
 """Which files a model name stands for, and how to load them, known without importing torch."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -39,7 +38,7 @@ class LoadOptions:
     trust_remote_code: bool = False
 
 
-# What settings need beyond torch and transformers: the package, and the extra that brings it.
+# What some settings need beyond torch and transformers: the package, and the extra that brings it.
 _PACKAGES = {
     "engine: vllm": ("vllm", "vllm"),
     "quantization: 8bit": ("bitsandbytes", "quantization"),
@@ -47,20 +46,20 @@ _PACKAGES = {
 }
 
 
-def check_installed(settings: Iterable[str]) -> None:
+def check_installed(**settings: str) -> None:
     """Raise if a setting needs a package that is not installed.
 
     Args:
-        settings: As a user writes them, such as `engine: vllm`.
+        settings: Names and values as in experiment.yaml, such as `engine="vllm"`.
 
     Raises:
         TraitvecError: Names the package and the way to get it.
     """
-    for setting in settings:
-        package, extra = _PACKAGES.get(setting, ("", ""))
+    for name, value in settings.items():
+        package, extra = _PACKAGES.get(f"{name}: {value}", ("", ""))
         if package and find_spec(package) is None:
             raise TraitvecError(
-                f"{setting} needs {package}, which is not installed: `pip install"
+                f"{name}: {value} needs {package}, which is not installed: `pip install"
                 f" 'traitvec[{extra}]'` on a machine with a GPU, or change the setting"
             )
 

@@ -105,7 +105,7 @@ def _check(name: str, options: LoadOptions) -> None:
             f"model {name!r}: quantization: {options.quantization} needs a GPU, and none is"
             " visible; set quantization: none"
         )
-    check_installed([f"quantization: {options.quantization}"])
+    check_installed(quantization=options.quantization)
 
 
 def _commit(where: str, revision: str | None) -> str | None:

@@ -285,11 +285,11 @@ _Result = tuple[dict[str, bytes], dict[str, Any]]
 def _make_responses(work: _Work) -> _Result:
     from traitvec_core.generation import (
         EngineOptions,
-        count_responses,
         generate_responses,
         load_engine,
         plan_responses,
     )
+    from traitvec_core.validation.response_counts import count_responses
 
     settings = work.settings
     definition = work.folder.definition()

@@ -105,8 +105,9 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
 
 def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]:
     judge = _judge_provider(graph) if stage == "judged_responses" else None
-    # A judge behind an API may take a day; it must not keep a GPU from others.
-    on_gpu = stage in _ON_GPU or judge == "local"
+    # What runs behind an API must not keep a GPU from others; a judge may take a day.
+    is_elsewhere = stage == "responses" and _engine(graph) == "server"
+    on_gpu = (stage in _ON_GPU and not is_elsewhere) or judge == "local"
     return dg.asset(
         key=graph.key(stage),
         group_name=graph.group,
@@ -127,6 +128,14 @@ def _judge_provider(graph: Graph) -> Provider:
     except TraitvecError:
         # Each run says what is wrong with the file.
         return "local"
+
+
+def _engine(graph: Graph) -> str:
+    """What generates, as experiment.yaml says when the code location is loaded."""
+    try:
+        return graph.folder.settings().engine
+    except TraitvecError:
+        return "transformers"
 
 
 def _definition_version(folder: TraitFolder, data: bytes) -> str:

@@ -13,6 +13,7 @@ from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import infer_model, scaffold_experiment
 from traitvec_core.judging import check_judge
+from traitvec_core.model_files import check_installed
 from traitvec_core.provenance import STAGES
 from traitvec_core.store import (
     DEFINITION_FILE,
@@ -33,6 +34,7 @@ from traitvec_dagster.terminal import (
     err,
     experiment_folder,
     live_progress,
+    live_progress_of_many,
     note_retirement,
     out,
     read_layers,
@@ -138,6 +140,7 @@ def check(experiment: ExperimentName, trait: OneTrait = None, experiments_dir: R
         out.print(f"{shown(folder.path)}: model {settings.model}, judge {settings.judge_model}")
         note_retirement(settings)
         check_judge(settings)
+        check_installed(engine=settings.engine, quantization=settings.quantization)
     except TraitvecError as error:
         problems += complain(error)
     names = [folder.trait(trait).name] if trait else _trait_folders(folder)
@@ -187,14 +190,24 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Any other setting: --set sampling.temperature=1.0"),
     ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Traits at once, each in a process with its share of the GPUs, which keeps its"
+            " model from trait to trait.",
+        ),
+    ] = 1,
     experiments_dir: Root = None,
 ) -> None:
     """Make the stages of one or more traits, through Dagster, without the UI.
 
     What is fresh is kept. A flag takes the place of the experiment.yaml's setting for this run.
+    Traits share one loaded model and run one after the other, unless --parallel says otherwise.
     Exits with 1 when a run or a blocking check fails; the other traits run all the same.
     """
     from traitvec_dagster import headless
+    from traitvec_dagster.parallel import allow_at_once, longest_first, run_traits, shares_of_gpus
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -214,6 +227,7 @@ def run(
     # Before anything is started: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
     check_judge(settings)
+    check_installed(engine=settings.engine, quantization=settings.quantization)
     note_retirement(settings)
     traits = chosen_traits(folder, trait)
     chosen = headless.select_stages(project, experiment, select)
@@ -222,13 +236,25 @@ def run(
         err.print(f"run {run_id[:8]} was left open by a process that died; it is closed now")
     started = time.monotonic()
     runs = []
-    for name in traits:
-        with live_progress(name):
-            result = headless.run_trait(
-                project, instance, experiment, name, select=chosen, overrides=overrides
-            )
-        runs.append(result)
-        print_run(result)
+    if parallel > 1 and len(traits) > 1:
+        shares = shares_of_gpus(min(parallel, len(traits)))
+        if allow_at_once(instance, len(shares)):
+            err.print(f"the pool gpu now lets {len(shares)} steps work at once")
+        with live_progress_of_many() as tell:
+            for result in run_traits(
+                project, experiment, longest_first(folder, traits),
+                selection=select, overrides=overrides, shares=shares, tell=tell,
+            ):  # fmt: skip
+                runs.append(result)
+                print_run(result)
+    else:
+        for name in traits:
+            with live_progress(name):
+                result = headless.run_trait(
+                    project, instance, experiment, name, select=chosen, overrides=overrides
+                )
+            runs.append(result)
+            print_run(result)
     out.print()
     print_checks(folder, traits, overrides)
     print_next(project, folder, traits, time.monotonic() - started, runs)

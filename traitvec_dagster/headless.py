@@ -23,7 +23,7 @@ from traitvec_dagster.project import Project
 
 __all__ = ["TraitRun", "close_dead_runs", "run_trait", "select_stages"]
 
-_HOST_TAG, _PID_TAG = "traitvec/host", "traitvec/pid"
+_HOST_TAG, _PID_TAG, _GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
 
 
 @dataclass
@@ -120,13 +120,22 @@ def run_trait(
             # The console log repeats every event; the instance keeps them all.
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        tags={_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())},
+        tags=_tags(),
         raise_on_error=False,
     )
     run = TraitRun(trait, result.run_id, result.success)
     for event in result.all_events:
         _read_event(event, run)
     return run
+
+
+def _tags() -> dict[str, str]:
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {
+        _HOST_TAG: socket.gethostname(),
+        _PID_TAG: str(os.getpid()),
+        **({_GPUS_TAG: devices} if devices else {}),
+    }
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:

@@ -3,10 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,6 +26,9 @@ from traitvec_core.provenance import Stage
 from traitvec_core.store import ExperimentFolder, list_experiments, shown
 from traitvec_dagster.project import Project
 
+if TYPE_CHECKING:
+    from traitvec_dagster.parallel import Told
+
 __all__ = [
     "ExperimentName",
     "Root",
@@ -34,6 +37,7 @@ __all__ = [
     "err",
     "experiment_folder",
     "live_progress",
+    "live_progress_of_many",
     "note_retirement",
     "out",
     "read_layers",
@@ -146,33 +150,60 @@ def live_progress(trait: str) -> Iterator[None]:
     """A live bar in a terminal; a line per finished stage elsewhere."""
     from traitvec_dagster.resources import set_progress_sink
 
+    with _sinks() as sink_of:
+        set_progress_sink(sink_of(trait))
+        try:
+            yield
+        finally:
+            set_progress_sink(None)
+
+
+@contextmanager
+def live_progress_of_many() -> Iterator["Callable[[Told], None]"]:
+    """The same for traits that run side by side, a bar for each process."""
+    with _sinks() as sink_of:
+        sinks: dict[int, Any] = {}
+
+        def tell(told: "Told") -> None:
+            if told.process not in sinks:
+                sinks[told.process] = sink_of(told.trait)
+            sink = sinks[told.process]
+            sink.trait = told.trait
+            if told.stage is None:
+                sink.say(told.text)
+            else:
+                sink(told.stage, told.done, told.total, told.text)
+
+        yield tell
+
+
+@contextmanager
+def _sinks() -> Iterator[Callable[[str], Any]]:
+    """From a trait to what shows its progress."""
     with _own_stderr() as console, ExitStack() as stack:
-        if console.is_terminal:
-            bar = stack.enter_context(
-                Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("{task.fields[pace]}"),
-                    TimeElapsedColumn(),
-                    TimeRemainingColumn(),
-                    console=console,
-                    transient=True,
-                )
+        if not console.is_terminal:
+            yield lambda trait: _Lines(trait, console)
+            return
+        bar = stack.enter_context(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[pace]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
             )
-            sink: Any = _Bar(trait, bar)
-        else:
-            sink = _Lines(trait, console)
-        stack.callback(set_progress_sink, None)
-        set_progress_sink(sink)
-        yield
+        )
+        yield lambda trait: _Bar(trait, bar)
 
 
 class _Bar:
     """A live bar: count, rate, cost so far, time taken and time left."""
 
     def __init__(self, trait: str, bar: Progress) -> None:
-        self._trait = trait
+        self.trait = trait
         self._bar = bar
         self._stage: Stage | None = None
         self._task = bar.add_task(f"{trait}: starting", total=None, pace="")
@@ -182,22 +213,22 @@ class _Bar:
             # Each stage has a pace of its own.
             self._stage = stage
             self._bar.reset(self._task)
-        speed = self._bar.tasks[0].speed
+        speed = self._bar.tasks[self._bar.task_ids.index(self._task)].speed
         pace = " ".join(part for part in (f"{speed:.1f}/s" if speed else "", note) if part)
         self._bar.update(
-            self._task, description=f"{self._trait}: {stage}", completed=done, total=total,
+            self._task, description=f"{self.trait}: {stage}", completed=done, total=total,
             pace=pace,
         )  # fmt: skip
 
     def say(self, text: str) -> None:
-        self._bar.console.print(f"{self._trait}: {escape(text)}")
+        self._bar.console.print(f"{self.trait}: {escape(text)}")
 
 
 class _Lines:
     """A line per finished stage, and one now and then while it lasts, for a log."""
 
     def __init__(self, trait: str, console: Console) -> None:
-        self._trait = trait
+        self.trait = trait
         self._console = console
         self._last = time.monotonic()
 
@@ -207,7 +238,7 @@ class _Lines:
             self.say(f"{stage} {done}/{total}" + (f" {note}" if note else ""))
 
     def say(self, text: str) -> None:
-        self._console.print(f"{self._trait}: {escape(text)}")
+        self._console.print(f"{self.trait}: {escape(text)}")
 
 
 @contextmanager

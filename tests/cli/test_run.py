@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
+from tests.projects import (
+    FEW_VECTORS,
+    SmallProject,
+    demo_definition,
+    snapshot,
+    write_experiment,
+)
 
 QUICK = ("--methods", "mean_diff", "--layers", "3")
 
@@ -228,3 +234,14 @@ def test_status_without_experiments(traitvec: Command) -> None:
     done = traitvec("status")
     assert done.code == 1
     assert "`traitvec new-experiment NAME` makes one" in done.error_lines[0]
+
+
+def test_traits_side_by_side(traitvec: Command, tmp_path: Path) -> None:
+    write_experiment(tmp_path / "project", "demo", ["refusal", "uncertainty"], FEW_VECTORS)
+    found = traitvec("run", "--experiment", "demo", "--traits", "all", "--parallel", "2")
+    assert found.code == 0, found.err
+    assert "2 of 2 traits" in found.out
+    assert any("let" in line and "2 steps" in line for line in found.error_lines)
+    assert any(line.startswith("uncertainty: responses") for line in found.error_lines)
+    again = traitvec("run", "--experiment", "demo", "--traits", "all", "--parallel", "8")
+    assert again.out.count("everything is fresh") == 2

@@ -21,7 +21,6 @@ from traitvec_core.experiment import Sampling
 from traitvec_core.generation import (
     EngineOptions,
     close_thinking,
-    count_responses,
     generate_responses,
     generate_texts,
     key_values,
@@ -31,11 +30,12 @@ from traitvec_core.generation import (
 )
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.engine import ENGINES
-from traitvec_core.generation.text import Generated, is_looping
+from traitvec_core.generation.text import Generated
 from traitvec_core.generation.transformers_engine import TransformersEngine
 from traitvec_core.language_model import LanguageModel, load_language_model
 from traitvec_core.model_files import LoadOptions
 from traitvec_core.trait import InstructionPair, TraitDefinition
+from traitvec_core.validation.response_counts import count_responses, is_looping
 
 GREEDY = Sampling(temperature=0, max_new_tokens=9)
 DRAWN = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=14, seed=5)

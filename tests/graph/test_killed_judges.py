@@ -103,7 +103,9 @@ def test_ten_kills_cost_no_more_than_what_was_in_flight(
         with JudgementStore(folder / "experiments" / JUDGEMENTS_FILE) as store:
             kept.append(sum(row["judgements"] for row in store.summary()))
     assert 0 < kept[-1] < n
-    assert kept == sorted(set(kept))
+    # A kill may come before the next judgement; none loses one.
+    assert kept == sorted(kept)
+    assert len(set(kept)) > KILLS / 2
     assert judges.judge(_run(folder)) == [0]
     answers = server.log.answers
     assert len(answers) == n

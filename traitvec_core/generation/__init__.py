@@ -3,14 +3,13 @@
 from traitvec_core.generation.engine import EngineOptions, GenerationEngine, load_engine
 from traitvec_core.generation.plan import PlannedResponse, plan_responses
 from traitvec_core.generation.responses import generate_responses, generate_texts
-from traitvec_core.generation.text import close_thinking, count_responses, split_thinking
+from traitvec_core.generation.text import close_thinking, split_thinking
 
 __all__ = [
     "EngineOptions",
     "GenerationEngine",
     "PlannedResponse",
     "close_thinking",
-    "count_responses",
     "generate_responses",
     "generate_texts",
     "load_engine",

@@ -1,17 +1,13 @@
-"""From tokens to a response: where it ends, what of it is thinking, how it is counted."""
+"""From tokens to a response: where it ends, and what of it is thinking."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from traitvec_core.generation.engine import Request
 from traitvec_core.language_model import LanguageModel
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Generated", "close_thinking", "count_responses", "is_looping", "read_tokens",
-           "split_thinking"]  # fmt: skip
+__all__ = ["Generated", "close_thinking", "read_tokens", "split_thinking"]
 
 # How models that think out loud mark it.
 _MARKS = (
@@ -19,12 +15,6 @@ _MARKS = (
     ("[THINK]", "[/THINK]"),
     ("<seed:think>", "</seed:think>"),
 )
-# A text loops when its end is the same piece at least this often, over at least so many characters;
-# a list, a rule of dashes or a chorus is shorter.
-_LEAST_REPEATS = 3
-_LEAST_LOOP_CHARS = 60
-# No more than this of a long text is looked at.
-_TAIL_CHARS = 6000
 
 
 @dataclass(frozen=True)
@@ -95,55 +85,6 @@ def close_thinking(prompt: str) -> str:
         if prompt.rstrip().endswith(opening):
             return f"{prompt.rstrip()}\n\n{closing}\n\n"
     return prompt
-
-
-def count_responses(table: "pd.DataFrame") -> dict[str, int]:
-    """Count what a user should know about responses before they trust them.
-
-    Args:
-        table: As `generate_responses` returns it.
-
-    Returns:
-        How many are `truncated` at the limit of tokens, `empty` (nothing but white space),
-        `looping` at their end, `identical` to an earlier one of the same pole (empty ones are not
-        counted again), and how many hold `thinking`.
-    """
-    texts = table["response"].fillna("").astype(str).str.strip()
-    filled = table[texts != ""].assign(response=texts)
-    thinking = table["thinking"].fillna("") if "thinking" in table else None
-    return {
-        "truncated": int((table["finish_reason"] == "length").sum()),
-        "empty": int((texts == "").sum()),
-        "looping": sum(is_looping(text) for text in texts),
-        "identical": int(filled.duplicated(["pole", "response"]).sum()),
-        "thinking": 0 if thinking is None else int((thinking != "").sum()),
-    }
-
-
-def is_looping(text: str) -> bool:
-    """Whether a text ends in the same piece over and over, the last one perhaps cut off."""
-    reverse = text.rstrip()[-_TAIL_CHARS:][::-1]
-    # With period p the end agrees with itself p characters earlier, over `agrees[p]` characters.
-    agrees = _agreements(reverse)
-    return any(
-        agrees[p] + p >= max(_LEAST_REPEATS * p, _LEAST_LOOP_CHARS)
-        for p in range(1, len(reverse) // _LEAST_REPEATS + 1)
-    )
-
-
-def _agreements(text: str) -> list[int]:
-    """For each i, how many characters from i on are those that the text begins with (Z array)."""
-    n = len(text)
-    found = [0] * n
-    left = right = 0
-    for i in range(1, n):
-        length = min(right - i, found[i - left]) if i < right else 0
-        while i + length < n and text[length] == text[i + length]:
-            length += 1
-        found[i] = length
-        if i + length > right:
-            left, right = i, i + length
-    return found
 
 
 def _decode(model: LanguageModel, tokens: list[int]) -> str:

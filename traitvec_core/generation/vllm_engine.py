@@ -143,7 +143,7 @@ class VllmEngine:
 
 
 def _import_vllm() -> Any:
-    check_installed(["engine: vllm"])
+    check_installed(engine="vllm")
     try:
         return importlib.import_module("vllm")
     except ImportError as error:

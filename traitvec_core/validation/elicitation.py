@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from traitvec_core.validation.response_counts import count_responses
+
 __all__ = [
     "Elicitation",
     "PoleSummary",
@@ -31,7 +33,10 @@ class PoleSummary(BaseModel):
         mean_coherence: Mean coherence over all rows scored for it.
         empty: Responses without any text.
         truncated: Responses cut at the token limit.
-        identical: Responses that repeat another one of this pole.
+        looping: Responses that end in the same piece over and over.
+        identical: Responses that repeat an earlier one of this pole; empty ones are not counted
+            again.
+        thinking: Responses before which the model thought aloud; it is neither judged nor averaged.
         mean_tokens: Mean response length in tokens.
         mean_characters: Mean response length in characters.
     """
@@ -44,7 +49,9 @@ class PoleSummary(BaseModel):
     mean_coherence: float | None
     empty: int
     truncated: int
+    looping: int
     identical: int
+    thinking: int
     mean_tokens: float
     mean_characters: float
 
@@ -164,9 +171,7 @@ def _summarise_pole(rows: pd.DataFrame) -> PoleSummary:
         missing={str(k): int(v) for k, v in unscored["judge_status"].value_counts().items()},
         mean_trait=_mean(rows["trait_score"]),
         mean_coherence=_mean(rows["coherence_score"]),
-        empty=int((rows["response"].str.strip() == "").sum()),
-        truncated=int((rows["finish_reason"] == "length").sum()),
-        identical=int(rows["response"].duplicated().sum()),
+        **count_responses(rows),
         mean_tokens=_mean(rows["response_tokens"]) or 0.0,
         mean_characters=_mean(rows["response"].str.len()) or 0.0,
     )

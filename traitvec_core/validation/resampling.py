@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.validation.separation import N_FOLDS, HeldOut
+from traitvec_core.validation.held_out import HeldOut, score_draws, split_groups
+from traitvec_core.validation.held_out import resampled as _resampled
 from traitvec_core.vectors.direction import MethodOptions
-from traitvec_core.vectors.examples import Array, Examples, grouped_folds, span_of
+from traitvec_core.vectors.examples import Array, Examples, span_of
 from traitvec_core.vectors.extract import layer_examples, over_layers
 from traitvec_core.vectors.gradient import optima
 from traitvec_core.vectors.logistic import fit_many
@@ -152,12 +153,11 @@ def permute_labels(
     Raises:
         TraitvecError: If the questions do not allow two folds, or no question has both poles.
     """
-    first = layer_examples(activations, layers[0], is_positive, groups)
-    folds = grouped_folds(first, N_FOLDS, seed)
-    if len(folds) < 2:
+    split = split_groups(is_positive, groups, seed)
+    if not split.folds:
         raise TraitvecError("label permutations need examples of both poles from two questions")
-    is_scored = np.any(folds, axis=0)
-    labels, n_movable = _permuted(first, is_scored, n_permutations, seed)
+    first = layer_examples(activations, layers[0], is_positive, groups)
+    labels, n_movable = _permuted(first, split.is_scored, n_permutations, seed)
     if not n_movable:
         raise TraitvecError(
             "label permutations need a question with both poles; every question here has one only"
@@ -166,7 +166,7 @@ def permute_labels(
     def permute_at(layer: int) -> tuple[Array, Array]:
         examples = layer_examples(activations, layer, is_positive, groups)
         above, pairs = np.zeros((2, len(labels))), np.zeros(len(labels))
-        for mask in folds:
+        for mask in split.folds:
             training, testing = examples.subset(~mask), examples.values[mask]
             moved = testing - training.values.mean(axis=0)
             # Scaled by the training split alone, as the probe is.
@@ -260,10 +260,8 @@ def bootstrap_auroc(
 ) -> list[AurocInterval]:
     """Percentile intervals of held-out AUROC over questions drawn with replacement, every method.
 
-    The held-out projections are weighed anew and no vector is fitted again: a question that is
-    drawn twice would stand on both sides of a split. So the interval tells how the figure of these
-    folds' vectors varies with the questions that it is measured on, and leaves out how the vectors
-    themselves vary; `bootstrap_stability` is about that.
+    The held-out projections are weighed anew and no vector is fitted again; see `score_draws`.
+    `bootstrap_stability` is about how the vectors themselves vary.
 
     Args:
         held_out: From `hold_out`.
@@ -274,26 +272,11 @@ def bootstrap_auroc(
         One entry for each method and layer; none without two folds, or without a fold that holds
         both poles.
     """
-    if not held_out.folds:
-        return []
-    names, _ = _resampled(held_out.groups, n_resamples, seed)
-    drawn = np.vstack([np.ones(names.shape[1]), names])
-    owner = np.unique(held_out.groups, return_inverse=True)[1]
     intervals = []
     for (method, layer), margins in held_out.margins.items():
-        above = pairs = np.zeros(len(drawn))
-        for mask in held_out.folds:
-            positive = np.flatnonzero(mask & held_out.is_positive)
-            negative = np.flatnonzero(mask & ~held_out.is_positive)
-            gaps = margins[positive][:, None] - margins[negative]
-            left, right = drawn[:, owner[positive]], drawn[:, owner[negative]]
-            above = above + ((left @ ((gaps > 0) + 0.5 * (gaps == 0))) * right).sum(axis=1)
-            pairs = pairs + left.sum(axis=1) * right.sum(axis=1)
-        if not pairs[0]:
+        aurocs = score_draws(margins, held_out, n_resamples=n_resamples, seed=seed)["auroc"]
+        if np.isnan(aurocs[0]):
             continue
-        with np.errstate(invalid="ignore"):
-            # A draw may leave no fold with both poles.
-            aurocs = above / pairs
         low, high = np.nanpercentile(aurocs[1:], [2.5, 97.5])
         intervals.append(
             AurocInterval(
@@ -317,15 +300,6 @@ def _permuted(
         if inside.any() and not inside.all():
             movable += int(is_scored[rows].sum())
     return labels, movable
-
-
-def _resampled(groups: NDArray[np.int64], n: int, seed: int) -> tuple[Array, Array]:
-    """How often each question `[n, n_questions]` and each example `[n, n_examples]` is drawn."""
-    names, owner = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
-    counts = drawn.astype(np.float64)
-    return counts, counts[:, owner]
 
 
 def _cosines(

@@ -1,24 +1,41 @@
-"""How well each vector separates the poles on questions that it has not seen."""
+"""How well each vector separates the poles on questions that it has not seen; how alike they are.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+The same figures on held-out instruction pairs come from the same functions, with the number of the
+instruction pair in the place of the question.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 
 from traitvec_core.experiment import VectorMethod
+from traitvec_core.validation.held_out import N_FOLDS, HeldOut, ScoreName, hold_out, score_draws
 from traitvec_core.vectors.direction import MethodOptions
-from traitvec_core.vectors.examples import Array, grouped_folds
-from traitvec_core.vectors.extract import layer_examples, over_layers
-from traitvec_core.vectors.ica import ica_of_each
-from traitvec_core.vectors.methods import METHODS
-from traitvec_core.vectors.probe import fit_probe
+from traitvec_core.vectors.examples import Array
+from traitvec_core.vectors.extract import TraitVector
 
-__all__ = ["HeldOut", "Separation", "SeparationScore", "hold_out", "measure_separation"]
+__all__ = [
+    "N_FOLDS",
+    "HeldOut",
+    "Separation",
+    "SeparationScore",
+    "VectorCosine",
+    "cosines_between_methods",
+    "cosines_with_previous",
+    "hold_out",
+    "interval",
+    "measure_separation",
+    "score_separation",
+]
 
-N_FOLDS = 5
+Interval = tuple[float | None, float | None]
+
+N_RESAMPLES = 200
+_WITH_INTERVAL: tuple[ScoreName, ...] = ("accuracy", "auroc", "effect_size", "separation")
 
 
 class SeparationScore(BaseModel):
@@ -32,6 +49,13 @@ class SeparationScore(BaseModel):
         accuracy: Share of held-out examples on their own side.
         auroc: Chance that a held-out positive projects above a held-out negative of its fold.
         effect_size: Distance of the held-out class means over their pooled std (Cohen's d).
+        separation: That distance itself, in activation units.
+        intervals: The 2.5th and 97.5th percentile of each of the four over questions drawn with
+            replacement, None where they are not defined. The vectors stay as they are, so how
+            these vary is left out; an interval of one point at 1.0 says that no draw has an error.
+        train_accuracy: Accuracy on the examples that each fold's vector was extracted from. Shown
+            beside the others; it is 1.0 for any labels when there are more dimensions than
+            examples.
     """
 
     method: VectorMethod
@@ -39,6 +63,15 @@ class SeparationScore(BaseModel):
     accuracy: float
     auroc: float
     effect_size: float
+    separation: float = float("nan")
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    train_accuracy: float = float("nan")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null_is_nan(cls, value: Any) -> Any:
+        # JSON has no NaN, and the files hold null in its place.
+        return float("nan") if value is None else value
 
 
 class Separation(BaseModel):
@@ -50,12 +83,14 @@ class Separation(BaseModel):
         probe_accuracy: Held-out accuracy of the probe at a layer that is chosen anew inside each
             training split, so that the choice of the best layer does not flatter it. None when
             the questions do not allow two folds.
+        probe_accuracy_interval: Its interval, as those of the scores.
         n_folds: Folds used; a fold never divides a question.
         n_held_out: Examples scored.
     """
 
     scores: list[SeparationScore]
     probe_accuracy: float | None
+    probe_accuracy_interval: Interval = (None, None)
     n_folds: int
     n_held_out: int
 
@@ -64,28 +99,21 @@ class Separation(BaseModel):
         return next((s for s in self.scores if s.method == method and s.layer == layer), None)
 
 
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Held-out projections of every method at every layer.
+class VectorCosine(BaseModel):
+    """Cosine of two vectors of one layer.
 
     Attributes:
-        layers: Rows of the activation tensor.
-        folds: The held-out mask `[n_examples]` of each fold; none where the questions do not
-            allow two.
-        is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers.
-        margins: For each method and layer `[n_examples]`: the distance to the threshold along the
-            vector that was extracted without the example's fold; NaN outside every fold.
-        inner_accuracy: `[n_folds, n_layers]`: the probe's accuracy inside each training split; −1
-            at a layer that was not asked for.
+        method: The method of the one.
+        layer: Row of the activation tensor.
+        other: The method of the other, or `previous`: the same method's, one materialization ago.
+        cosine: From −1 to 1, and 0 if one of them is zero; unrelated directions are within
+            about ±2/√hidden_dim of 0.
     """
 
-    layers: list[int]
-    folds: list[NDArray[np.bool_]]
-    is_positive: NDArray[np.bool_]
-    groups: NDArray[np.int64]
-    margins: dict[tuple[VectorMethod, int], Array]
-    inner_accuracy: Array
+    method: VectorMethod
+    layer: int
+    other: VectorMethod | str
+    cosine: float
 
 
 def measure_separation(
@@ -98,12 +126,13 @@ def measure_separation(
     options: MethodOptions = MethodOptions(),
     on_layer: Callable[[int], None] = lambda layer: None,
 ) -> Separation:
-    """Measure held-out separation with folds grouped by question.
+    """Measure held-out separation with folds grouped by question, or by instruction pair.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers.
+        groups: `[n_examples]`: the question that each example answers; or the number of its
+            instruction pair, for how well the vectors do on wordings that they have not seen.
         layers: Rows to measure; 0 is always added.
         methods: Methods to measure; `probe` and `random` are always added.
         options: As for the extraction.
@@ -113,123 +142,84 @@ def measure_separation(
         activations, is_positive, groups, layers=layers, methods=methods, options=options,
         on_layer=on_layer,
     )  # fmt: skip
-    if not held_out.folds:
-        return Separation(scores=[], probe_accuracy=None, n_folds=0, n_held_out=0)
-    n_held_out = int(sum(mask.sum() for mask in held_out.folds))
-    # argmax takes the first of equals: the earliest layer, which is the harder claim.
-    chosen = held_out.inner_accuracy.argmax(axis=1)
-    correct = 0
-    for mask, column in zip(held_out.folds, chosen, strict=True):
-        called = held_out.margins["probe", held_out.layers[column]][mask] > 0
-        correct += int((called == held_out.is_positive[mask]).sum())
-    return Separation(
-        scores=[_score(method, layer, held_out) for method, layer in held_out.margins],
-        probe_accuracy=correct / n_held_out,
-        n_folds=len(held_out.folds),
-        n_held_out=n_held_out,
-    )
+    return score_separation(held_out, options.seed)
 
 
-def hold_out(
-    activations: torch.Tensor,
-    is_positive: NDArray[np.bool_],
-    groups: NDArray[np.int64],
-    *,
-    layers: Sequence[int],
-    methods: Sequence[VectorMethod],
-    options: MethodOptions = MethodOptions(),
-    on_layer: Callable[[int], None] = lambda layer: None,
-) -> HeldOut:
-    """Project every example on vectors that were extracted without its question.
+def score_separation(held_out: HeldOut, seed: int = 0) -> Separation:
+    """Figures and intervals of projections that were held out already.
 
     Args:
-        activations: `[n_examples, n_layers, hidden_dim]`.
-        is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers.
-        layers: Rows to measure; 0 is always added.
-        methods: Methods to measure; `probe` and `random` are always added.
-        options: As for the extraction.
-        on_layer: Called with every finished layer.
+        held_out: From `hold_out`.
+        seed: For the draws of the intervals.
     """
-    rows = sorted({0, *layers})
-    names = tuple(dict.fromkeys([*methods, "probe", "random"]))
-    first = layer_examples(activations, rows[0], is_positive, groups)
-    folds = grouped_folds(first, N_FOLDS, options.seed)
-    if len(folds) < 2:
-        return HeldOut(rows, [], first.is_positive, first.groups, {}, np.zeros((0, len(rows))))
-
-    def hold_out_at(layer: int) -> tuple[dict[VectorMethod, Array], Array]:
-        examples = layer_examples(activations, layer, is_positive, groups)
-        if examples.values.shape[0] <= examples.values.shape[1]:
-            # Known once, every fold takes its part of it.
-            _ = examples.gram
-        margins = {name: np.full(len(groups), np.nan) for name in names}
-        inner = np.full(len(folds), -1.0)
-        trainings = [examples.subset(~mask) for mask in folds]
-        for method in names:
-            if method == "probe":
-                fits = [fit_probe(training, options) for training in trainings]
-                directions = [fit.direction for fit in fits]
-                if layer in layers:
-                    accuracies = np.array([fit.inner_accuracy for fit in fits])
-                    inner = np.where(np.isfinite(accuracies), accuracies, -1.0)
-            elif method == "ica":
-                directions = ica_of_each(trainings, options)
-            else:
-                directions = [METHODS[method](training, options) for training in trainings]
-            for mask, found in zip(folds, directions, strict=True):
-                length = np.linalg.norm(found.vector)
-                margins[method][mask] = (
-                    examples.values[mask] @ found.vector - found.threshold
-                ) / length
-        return margins, inner
-
-    measured = over_layers(hold_out_at, rows, on_layer)
-    return HeldOut(
-        layers=rows,
-        folds=folds,
-        is_positive=first.is_positive,
-        groups=first.groups,
-        margins={
-            (method, layer): margins[method]
-            for layer, (margins, _) in zip(rows, measured, strict=True)
-            for method in names
-        },
-        inner_accuracy=np.stack([inner for _, inner in measured], axis=1),
+    if not held_out.folds:
+        return Separation(scores=[], probe_accuracy=None, n_folds=0, n_held_out=0)
+    scores = []
+    for (method, layer), margins in held_out.margins.items():
+        draws = score_draws(margins, held_out, n_resamples=N_RESAMPLES, seed=seed)
+        scores.append(
+            SeparationScore(
+                method=method,
+                layer=layer,
+                accuracy=float(draws["accuracy"][0]),
+                auroc=float(draws["auroc"][0]),
+                effect_size=float(draws["effect_size"][0]),
+                separation=float(draws["separation"][0]),
+                intervals={name: interval(draws[name]) for name in _WITH_INTERVAL},
+                train_accuracy=held_out.train_accuracies[method, layer],
+            )
+        )
+    probe = score_draws(held_out.probe_margins, held_out, n_resamples=N_RESAMPLES, seed=seed)
+    return Separation(
+        scores=scores,
+        probe_accuracy=float(probe["accuracy"][0]),
+        probe_accuracy_interval=interval(probe["accuracy"]),
+        n_folds=len(held_out.folds),
+        n_held_out=int(held_out.is_scored.sum()),
     )
 
 
-def _score(method: VectorMethod, layer: int, held_out: HeldOut) -> SeparationScore:
-    pairs = [
-        (held_out.margins[method, layer][mask], held_out.is_positive[mask])
-        for mask in held_out.folds
-    ]
-    margins = np.concatenate([margin for margin, _ in pairs])
-    truth = np.concatenate([positive for _, positive in pairs])
-    return SeparationScore(
-        method=method,
-        layer=layer,
-        accuracy=float(((margins > 0) == truth).mean()),
-        auroc=_auroc(pairs),
-        effect_size=_effect_size(margins, truth),
-    )
+def cosines_between_methods(vectors: Sequence[TraitVector]) -> list[VectorCosine]:
+    """Cosine of every two methods' vectors at every layer, each pair once."""
+    return [
+        VectorCosine(method=one.method, layer=one.layer, other=two.method,
+                     cosine=_cosine(one.vector, two.vector))
+        for index, one in enumerate(vectors)
+        for two in vectors[index + 1 :]
+        if one.layer == two.layer
+    ]  # fmt: skip
 
 
-def _auroc(folds: list[tuple[Array, NDArray[np.bool_]]]) -> float:
-    # Pairs are compared inside a fold only: each fold has a vector, and so a scale, of its own.
-    above = pairs = 0.0
-    for margin, positive in folds:
-        gaps = margin[positive][:, None] - margin[~positive][None, :]
-        above += float((gaps > 0).sum() + 0.5 * (gaps == 0).sum())
-        pairs += gaps.size
-    return above / pairs if pairs else float("nan")
+def cosines_with_previous(
+    vectors: Sequence[TraitVector],
+    previous: Mapping[tuple[VectorMethod, int], torch.Tensor],
+) -> list[VectorCosine]:
+    """Cosine of every vector with what the last materialization had in its place.
+
+    Args:
+        vectors: The new vectors.
+        previous: The old ones `[hidden_dim]`, by method and layer. Those of another size belong to
+            another model and are passed over.
+    """
+    return [
+        VectorCosine(method=vector.method, layer=vector.layer, other="previous",
+                     cosine=_cosine(vector.vector, old))
+        for vector in vectors
+        if (old := previous.get((vector.method, vector.layer))) is not None
+        and old.shape == vector.vector.shape
+    ]  # fmt: skip
 
 
-def _effect_size(margins: Array, truth: NDArray[np.bool_]) -> float:
-    positive, negative = margins[truth], margins[~truth]
-    if len(positive) < 2 or len(negative) < 2:
-        return float("nan")
-    squares = ((positive - positive.mean()) ** 2).sum() + ((negative - negative.mean()) ** 2).sum()
-    pooled = float(np.sqrt(squares / (len(margins) - 2)))
-    gap = float(positive.mean() - negative.mean())
-    return gap / pooled if pooled > 0 else 0.0
+def interval(draws: Array) -> Interval:
+    """The 2.5th and 97.5th percentile of draws after the first, which is the figure itself."""
+    known = draws[1:][np.isfinite(draws[1:])]
+    if not len(known):
+        return None, None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _cosine(one: torch.Tensor, two: torch.Tensor) -> float:
+    first, second = one.double(), two.double()
+    lengths = float(first.norm() * second.norm())
+    return float(first @ second) / lengths if lengths > 0 else 0.0

@@ -1,0 +1,323 @@
+"""What else could tell the poles apart: length, words, embeddings, a few massive dimensions.
+
+Every alternative is held out on the very folds of the vectors. How good it is says how easy the
+poles are to tell apart without the model's inner layers; it does not say that the vector is wrong.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import VectorMethod
+from traitvec_core.judging.agreement import Figure
+from traitvec_core.validation.held_out import HeldOut, Split, hold_out, resampled, score_draws
+from traitvec_core.validation.separation import (
+    N_RESAMPLES,
+    SeparationScore,
+    interval,
+    score_separation,
+)
+from traitvec_core.vectors.direction import MethodOptions
+from traitvec_core.vectors.examples import Array
+from traitvec_core.vectors.extract import layer_examples
+from traitvec_core.vectors.methods import METHODS
+
+__all__ = [
+    "Baseline",
+    "Explanations",
+    "LargestDimensions",
+    "ShareOfVector",
+    "classify_by_number",
+    "classify_by_words",
+    "measure_explanations",
+]
+
+BaselineName = Literal["length", "refusal", "words", "embeddings"]
+
+# Words and, where a script has no spaces, its characters; every mark, as "!" may be the trait.
+_TOKEN = r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+|[^\w\s]"  # noqa: S105
+# Sun et al. 2024 find a handful of massive dimensions in each model.
+_MAX_LARGEST = 5
+# A word in fewer training responses says nothing of others.
+_MIN_RESPONSES = 2
+
+
+class Baseline(BaseModel):
+    """A classifier that knows nothing of the inner layers, on the folds of the vectors.
+
+    Attributes:
+        name: `length`, `refusal` (one threshold on one number), `words` (bag of words), or
+            `embeddings` (the probe at row 0).
+        accuracy: Held-out balanced accuracy, with its interval over questions.
+        auroc: Held-out AUROC.
+        probe_advantage: The probe's balanced accuracy minus this one, draw by draw on the same
+            questions.
+    """
+
+    name: BaselineName
+    accuracy: Figure
+    auroc: Figure
+    probe_advantage: Figure
+
+
+class ShareOfVector(BaseModel):
+    """How much of what a vector measures is a number that is known of each response.
+
+    Attributes:
+        name: `length` (its logarithm) or `refusal`.
+        correlation: Between it and the held-out projections, within the poles.
+        share_of_separation: The part of the poles' distance along the vector that goes with it:
+            the slope within the poles, times the poles' difference in it, over the distance. 0 is
+            none, 1 all; it may leave [0, 1] where the poles differ the other way.
+    """
+
+    name: str
+    correlation: Figure
+    share_of_separation: Figure
+
+
+class LargestDimensions(BaseModel):
+    """The dimensions with the largest activations, and the vector without them.
+
+    Attributes:
+        dimensions: Which, by mean square over the examples, the largest first.
+        times_median: The largest one's root mean square over that of the median dimension.
+        share_of_activations: Their part of the examples' mean squared norm.
+        share_of_vector: Their part of the vector's squared norm; the number of them over
+            `hidden_dim` would be even.
+        without: The held-out figures of the vector extracted without them; None if nothing else
+            tells the poles apart at all.
+    """
+
+    dimensions: list[int]
+    times_median: float
+    share_of_activations: float
+    share_of_vector: float
+    without: SeparationScore | None
+
+
+class Explanations(BaseModel):
+    """Other explanations of the held-out figures.
+
+    Attributes:
+        method: Method of the vector that was looked into.
+        layer: Its row of the activation tensor.
+        probe_accuracy: The probe's held-out balanced accuracy, at a layer chosen inside each
+            training split. Balanced is the mean over the poles, 0.5 by chance.
+        baselines: What reaches how much of that without the inner layers.
+        shares: How much of the vector is length, or refusal.
+        largest: The vector without the largest dimensions.
+    """
+
+    method: VectorMethod
+    layer: int
+    probe_accuracy: Figure
+    baselines: list[Baseline]
+    shares: list[ShareOfVector]
+    largest: LargestDimensions
+
+    def baseline(self, name: str) -> Baseline | None:
+        """Return one baseline, or None."""
+        return next((found for found in self.baselines if found.name == name), None)
+
+
+def measure_explanations(
+    activations: torch.Tensor,
+    held_out: HeldOut,
+    *,
+    method: VectorMethod,
+    layer: int,
+    responses: Sequence[str],
+    n_tokens: Sequence[float],
+    is_refusal: Sequence[bool] | None = None,
+    options: MethodOptions = MethodOptions(),
+) -> Explanations | None:
+    """Look for other explanations of what one vector separates.
+
+    Args:
+        activations: `[n_examples, n_layers, hidden_dim]`.
+        held_out: From `hold_out` with folds by question.
+        method: Method of the vector to look into, one of those held out.
+        layer: Its row.
+        responses: `[n_examples]`: the texts behind the activations, in their order.
+        n_tokens: `[n_examples]`: their lengths; characters do as well.
+        is_refusal: `[n_examples]`: whether each refuses to answer, where that is known.
+        options: As for the extraction.
+
+    Returns:
+        What was found, or None where the questions do not allow two folds.
+    """
+    if not held_out.folds:
+        return None
+    numbers: dict[BaselineName, Array] = {"length": np.log1p(np.asarray(n_tokens, np.float64))}
+    if is_refusal is not None:
+        numbers["refusal"] = np.asarray(is_refusal, np.float64)
+    margins: dict[BaselineName, Array] = {
+        **{name: classify_by_number(values, held_out) for name, values in numbers.items()},
+        "words": classify_by_words(responses, held_out, options.seed),
+        "embeddings": held_out.margins["probe", 0],
+    }
+    probe = score_draws(held_out.probe_margins, held_out, seed=options.seed)
+    return Explanations(
+        method=method,
+        layer=layer,
+        probe_accuracy=_figure(probe["balanced_accuracy"]),
+        baselines=[
+            _baseline(name, found, held_out, probe["balanced_accuracy"], options.seed)
+            for name, found in margins.items()
+        ],
+        shares=[
+            _share(name, values, held_out.margins[method, layer], held_out, options.seed)
+            for name, values in numbers.items()
+        ],
+        largest=_largest_dimensions(activations, held_out, method, layer, options),
+    )
+
+
+def classify_by_number(values: Array, split: Split) -> Array:
+    """Tell the poles apart by one threshold on one number, such as length.
+
+    The threshold and its side have the best balanced accuracy on the training split, the middle of
+    the widest gap among equals.
+
+    Args:
+        values: `[n_examples]`.
+        split: What is held out together.
+
+    Returns:
+        Held-out margins `[n_examples]`, above 0 for positive; NaN outside every fold.
+    """
+    margins = np.full(len(values), np.nan)
+    for mask in split.folds:
+        sign, threshold = _best_threshold(values[~mask], split.is_positive[~mask])
+        margins[mask] = sign * (values[mask] - threshold)
+    return margins
+
+
+def classify_by_words(responses: Sequence[str], split: Split, seed: int = 0) -> Array:
+    """Tell the poles apart by which words and marks occur: logistic regression, L2, C = 1.
+
+    Vocabulary and weights come from the training split alone; a word counts from two responses on.
+
+    Args:
+        responses: `[n_examples]`.
+        split: What is held out together.
+        seed: For the solver.
+
+    Returns:
+        Held-out margins `[n_examples]`, above 0 for positive; NaN outside every fold.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    margins = np.where(split.is_scored, 0.0, np.nan)
+    try:
+        occurs = CountVectorizer(token_pattern=_TOKEN, binary=True).fit_transform(responses)
+    except ValueError:
+        # Not one word in any of them, which calls nothing positive.
+        return margins
+    for mask in split.folds:
+        known = np.asarray(occurs[~mask].sum(axis=0)).ravel() >= _MIN_RESPONSES
+        if not known.any():
+            continue
+        model = LogisticRegression(class_weight="balanced", max_iter=1000, random_state=seed)
+        model.fit(occurs[~mask][:, known], split.is_positive[~mask])
+        margins[mask] = model.decision_function(occurs[mask][:, known])
+    return margins
+
+
+def _best_threshold(values: Array, is_positive: NDArray[np.bool_]) -> tuple[float, float]:
+    """The side (1: positives are above) and the threshold that call most right, pole by pole."""
+    order = np.argsort(values, kind="stable")
+    ordered, positive = values[order], is_positive[order]
+    # After each example: positives and negatives so far, as shares of their pole.
+    lead = np.cumsum(positive) / positive.sum() - np.cumsum(~positive) / (~positive).sum()
+    gaps = np.diff(ordered)
+    is_cut = gaps > 0
+    if not is_cut.any():
+        return 1.0, float(values[0])
+    quality = np.where(is_cut, np.abs(lead[:-1]), -1.0)
+    best = np.flatnonzero(quality >= quality.max() - 1e-12)
+    at = int(best[gaps[best].argmax()])
+    return (-1.0 if lead[at] > 0 else 1.0), float((ordered[at] + ordered[at + 1]) / 2)
+
+
+def _baseline(
+    name: BaselineName, margins: Array, split: Split, of_probe: Array, seed: int
+) -> Baseline:
+    draws = score_draws(margins, split, seed=seed)
+    return Baseline(
+        name=name,
+        accuracy=_figure(draws["balanced_accuracy"]),
+        auroc=_figure(draws["auroc"]),
+        probe_advantage=_figure(of_probe - draws["balanced_accuracy"]),
+    )
+
+
+def _share(name: str, values: Array, margins: Array, split: Split, seed: int) -> ShareOfVector:
+    """Analysis of covariance: pooled slope within the poles, question draws as weights."""
+    scored = split.is_scored
+    _, counts = resampled(split.groups[scored], N_RESAMPLES, seed)
+    weights = np.vstack([np.ones(counts.shape[1]), counts])
+    x, y, positive = values[scored], margins[scored], split.is_positive[scored]
+    products = np.zeros((3, len(weights)))
+    differences = np.zeros((2, len(weights)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for pole, sign in ((positive, 1), (~positive, -1)):
+            w, own_x, own_y = weights[:, pole], x[pole] - x.mean(), y[pole] - y.mean()
+            total = w.sum(axis=1)
+            mean_x, mean_y = w @ own_x / total, w @ own_y / total
+            differences += sign * np.array([mean_x, mean_y])
+            for row, (first, second) in enumerate(((own_x, own_y), (own_x, own_x), (own_y, own_y))):
+                products[row] += w @ (first * second)
+            products -= total * np.array([mean_x * mean_y, mean_x**2, mean_y**2])
+        # A number that does not vary within the poles explains nothing there.
+        varies = products[1] > 1e-12 * weights.sum(axis=1)
+        slope = np.where(varies, products[0] / products[1], 0.0)
+        correlation = np.where(varies, products[0] / np.sqrt(products[1] * products[2]), 0.0)
+        share = slope * differences[0] / differences[1]
+    return ShareOfVector(
+        name=name, correlation=_figure(correlation), share_of_separation=_figure(share)
+    )
+
+
+def _largest_dimensions(
+    activations: torch.Tensor,
+    held_out: HeldOut,
+    method: VectorMethod,
+    layer: int,
+    options: MethodOptions,
+) -> LargestDimensions:
+    examples = layer_examples(activations, layer, held_out.is_positive, held_out.groups)
+    squares = (examples.values**2).mean(axis=0)
+    # In a small space five dimensions would be much of it.
+    count = min(_MAX_LARGEST, max(1, len(squares) // 100))
+    largest = np.argsort(-squares, kind="stable")[:count]
+    vector = METHODS[method](examples, options).vector
+    others = np.setdiff1d(np.arange(len(squares)), largest)
+    try:
+        without = hold_out(
+            activations[:, [layer]][:, :, torch.from_numpy(others)],
+            held_out.is_positive, held_out.groups, layers=[0], methods=[method], options=options,
+        )  # fmt: skip
+        score = score_separation(without, options.seed).of(method, 0)
+    except TraitvecError:
+        # Without them the poles are the same.
+        score = None
+    return LargestDimensions(
+        dimensions=largest.tolist(),
+        times_median=float(np.sqrt(squares[largest[0]] / max(np.median(squares), 1e-300))),
+        share_of_activations=float(squares[largest].sum() / squares.sum()),
+        share_of_vector=float((vector[largest] ** 2).sum() / (vector**2).sum()),
+        without=score and score.model_copy(update={"layer": layer}),
+    )
+
+
+def _figure(draws: Array) -> Figure:
+    low, high = interval(draws)
+    return Figure(value=float(draws[0]) if np.isfinite(draws[0]) else None, low=low, high=high)
