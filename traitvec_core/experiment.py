@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +18,7 @@ __all__ = [
     "JudgePrice",
     "NormThreshold",
     "Sampling",
+    "Schedule",
     "Thresholds",
     "VectorMethod",
     "check_address",
@@ -33,6 +35,9 @@ _MODEL_OF_PREFIX = {
     "gemma_9b": "google/gemma-2-9b-it",
     "llama_8b": "meta-llama/Llama-3.1-8B-Instruct",
 }
+
+# Of minute, hour, day of the month, month, day of the week.
+_CRON_LARGEST = (59, 23, 31, 12, 7)
 
 
 class _Strict(BaseModel):
@@ -116,6 +121,9 @@ class Thresholds(_Strict):
         contrast_warning: Below `contrast` but not below this only warns.
         accuracy: Held-out probe accuracy that must be exceeded.
         norm: Range of the recommended vector's norm.
+        significance: Largest p-value, against permuted labels and random directions, that passes.
+        stability: Cosine with vectors from resampled questions, and with the previous one, from
+            which the check passes.
         agreement: Share of the sample that a second judge, or a person, puts on the same side of
             `threshold`; below it the check warns.
     """
@@ -124,6 +132,8 @@ class Thresholds(_Strict):
     contrast_warning: Annotated[float, Field(ge=0, le=100)] = 20.0
     accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
     norm: NormThreshold = NormThreshold()
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    stability: Annotated[float, Field(ge=-1, le=1)] = 0.9
     agreement: Annotated[float, Field(ge=0, le=1)] = 0.85
 
     @model_validator(mode="after")
@@ -133,6 +143,39 @@ class Thresholds(_Strict):
                 f"contrast_warning {self.contrast_warning} is above contrast {self.contrast}"
             )
         return self
+
+
+class Schedule(_Strict):
+    """When every trait of an experiment is run again.
+
+    Attributes:
+        cron: Minute, hour, day of the month, month, day of the week: `0 3 * * 1` is Mondays at 3.
+        timezone: A name such as `Europe/Berlin`.
+        enabled: False keeps the times in the file and starts nothing.
+    """
+
+    cron: str
+    timezone: str = "UTC"
+    enabled: bool = True
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_has_five_fields(cls, cron: str) -> str:
+        fields = cron.split()
+        if len(fields) != len(_CRON_LARGEST) or not all(map(_is_cron_field, fields, _CRON_LARGEST)):
+            raise ValueError(
+                "is no cron line: minute hour day month weekday, as in '0 3 * * 1' (Mondays at 3)"
+            )
+        return " ".join(fields)
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is no time zone such as Europe/Berlin or UTC") from None
+        return timezone
 
 
 class ExperimentSettings(_Strict):
@@ -178,6 +221,10 @@ class ExperimentSettings(_Strict):
         gradient_penalty: λ of the gradient method.
         gradient_objective: Import path `module:function` of a custom objective.
         probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
+        auto_run: Whether new and changed definitions are run as soon as they are seen.
+        schedule: When every trait is run again.
+        follow_data_versions: Whether Dagster makes a stage when the content that it is made from
+            has changed.
     """
 
     description: str = ""
@@ -215,6 +262,9 @@ class ExperimentSettings(_Strict):
     gradient_objective: str | None = None
     probe_penalty: Literal["l2", "l1"] = "l2"
     thresholds: Thresholds = Thresholds()
+    auto_run: bool = False
+    schedule: Schedule | None = None
+    follow_data_versions: bool = False
 
     @field_validator("layers")
     @classmethod
@@ -318,6 +368,14 @@ def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
     if parts.username or parts.password or parts.query or parts.fragment:
         # The address is recorded in many places.
         raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
+
+
+def _is_cron_field(field: str, largest: int) -> bool:
+    """Whether a field holds numbers, ranges, steps or names of a cron line, none too large."""
+    part = r"(\*|[a-z]{3}(-[a-z]{3})?|(\d{1,2})(-(\d{1,2}))?)(/[1-9]\d?)?"
+    if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
+        return False
+    return all(int(number) <= largest for number in re.findall(r"(?<![/\d])\d+", field))
 
 
 def infer_model(experiment: str) -> str | None:

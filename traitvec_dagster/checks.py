@@ -20,6 +20,9 @@ CHECKED_STAGE: dict[str, Stage] = {
     "sanity": "activations",
     "norm": "vectors",
     "accuracy": "vectors",
+    "confounds": "vectors",
+    "chance": "vectors",
+    "stability": "vectors",
 }
 # Those without which the next stage has nothing to work on. A weak contrast or a low accuracy is a
 # finding, and the report that explains it should still be made.
@@ -32,6 +35,9 @@ _DESCRIPTION = {
     "sanity": "Activations are finite, of both poles, and of the model's shape.",
     "norm": "The recommended vector's norm lies in the experiment's range.",
     "accuracy": "A probe tells the poles apart on questions that it has not seen.",
+    "confounds": "Length, words or the embeddings do not tell the poles apart as well.",
+    "chance": "The vectors beat permuted labels and random directions.",
+    "stability": "Other questions would give the same vector, and it is as it was.",
 }
 
 

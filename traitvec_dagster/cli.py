@@ -23,6 +23,7 @@ from traitvec_core.store import (
     write_atomically,
 )
 from traitvec_core.trait import scaffold_definition
+from traitvec_dagster.cli_exchange import export, import_persona_vectors, push
 from traitvec_dagster.cli_judging import estimate, judgements
 from traitvec_dagster.project import Project
 from traitvec_dagster.status import print_checks, print_next, print_run, status_of, status_table
@@ -52,6 +53,9 @@ app = typer.Typer(
     " --trait sycophancy --example`, then `traitvec check` and `traitvec run`.",
 )
 app.command("estimate")(estimate)
+app.command("export")(export)
+app.command("push")(push)
+app.command("import-persona-vectors")(import_persona_vectors)
 app.add_typer(judgements, name="judgements")
 OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
 
@@ -226,11 +230,12 @@ def run(
     )
     # Before anything is started: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
-    check_judge(settings)
     check_installed(engine=settings.engine, quantization=settings.quantization)
-    note_retirement(settings)
     traits = chosen_traits(folder, trait)
     chosen = headless.select_stages(project, experiment, select)
+    if any(key.path[-1] == "judged_responses" for key in chosen):
+        check_judge(settings)
+        note_retirement(settings)
     instance = project.instance()
     for run_id in headless.close_dead_runs(instance):
         err.print(f"run {run_id[:8]} was left open by a process that died; it is closed now")

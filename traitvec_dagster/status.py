@@ -127,15 +127,18 @@ def print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[st
     )
     table.add_column("trait", no_wrap=True)
     table.add_column("recommended", no_wrap=True)
-    names = [name for name in CHECKED_STAGE if any(name in row["checks"] for row in found.values())]
-    for name in names:
+    checked = {name for row in found.values() for name in row["checks"]}
+    shown_figures = {name: how for name, how in _SHOWN_FIGURE.items() if name in checked}
+    for name in shown_figures:
         table.add_column(name, no_wrap=True)
+    table.add_column("other checks")
     for trait, row in found.items():
         chosen = row["recommended"]
         table.add_row(
             escape(trait),
             f"layer {chosen['layer']} {chosen['method']}" if chosen else "–",
-            *(_cell(row["checks"].get(name), *_SHOWN_FIGURE.get(name, ())) for name in names),
+            *(_cell(row["checks"].get(name), *how) for name, how in shown_figures.items()),
+            _others(row["checks"]),
         )
     out.print(table)
     for trait, row in found.items():
@@ -146,6 +149,25 @@ def print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[st
                     f"{escape(trait)}: {name} {_MARK[verdict['verdict']]}:"
                     f" {escape(verdict['summary'])}.{escape(advice)}"
                 )
+
+
+def _others(checks: dict[str, Any]) -> str:
+    """The checks without a column of their own, by verdict; the worst first."""
+    others = {name: checks[name] for name in CHECKED_STAGE if name in checks}
+    by_verdict = {
+        verdict: [
+            name
+            for name, found in others.items()
+            if found["verdict"] == verdict and name not in _SHOWN_FIGURE
+        ]
+        for verdict in ("fail", "warn", "pass")
+    }
+    parts = [
+        f"{_MARK[verdict]} {', '.join(names) if verdict != 'pass' else len(names)}"
+        for verdict, names in by_verdict.items()
+        if names
+    ]
+    return "; ".join(parts) or "–"
 
 
 def _cell(verdict: dict[str, Any] | None, figure: str = "", style: str = "") -> str:

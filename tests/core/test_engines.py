@@ -208,6 +208,8 @@ def test_a_recurrent_model_falls_back_to_whole_batches() -> None:
     assert engine._is_plain
     texts = generate_texts(engine, ["a", "b"], prompts, GREEDY)
     assert list(texts.values()) == [one_by_one(model, prompt, 9) for prompt in prompts]
+    # Rows at once are found without any heads too.
+    assert generate_texts(model, ["a", "b"], prompts, GREEDY) == texts
 
 
 # -- killed runs ------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -220,8 +219,10 @@ def test_the_report_tells_the_pairs(trait: str, judged: pd.DataFrame) -> None:
         extracted={
             "vectors": [], "recommended": None,
             "separation": {"scores": [], "probe_accuracy": None, "n_folds": 0, "n_held_out": 0},
+            "separation_by_instruction": None, "explanations": None, "chance": None,
+            "stability": [], "cosines": [], "previous_cosines": [],
         },
-        activations=torch.ones(2, 2, 3),
+        checks=[],
     )  # fmt: skip
     assert report["elicitation"]["n_pairs"] == 1000
     assert report["elicitation"]["pairs_kept"] == facts.pairs_kept

@@ -17,6 +17,7 @@ from traitvec_core.language_model import load_language_model
 from traitvec_core.provenance import STAGES, Stage, content_hash
 from traitvec_core.report import build_report
 from traitvec_core.store import METADATA_FILE
+from traitvec_core.validation.checks import CheckResult
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 # The guide's columns first, then our own.
@@ -213,7 +214,8 @@ def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None
         experiment="demo", trait="refusal", definition=definition,
         settings=finished.settings(), judged=judged,
         judging=folder.metadata("judged_responses"), captured=folder.metadata("activations"),
-        extracted=folder.metadata("vectors"), activations=folder.read_activations(),
+        extracted=folder.metadata("vectors"),
+        checks=[CheckResult(name="contrast", verdict="warn", summary=attack, advice=attack)],
     )  # fmt: skip
     _assert_stands_alone(page)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -30,7 +30,6 @@ def written(folder: Path) -> SmallProject:
     return project
 
 
-
 def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]:
     return list(
         run_traits(

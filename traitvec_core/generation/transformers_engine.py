@@ -199,8 +199,10 @@ def _default_slots(model: LanguageModel, row_tokens: int) -> int:
     """Rows at once, by what never changes between runs: they decide the last bits of results."""
     parameters = [p for p in model.model.parameters() if p.device.type != "meta"]
     config = cast(Any, model.model.config).get_text_config(decoder=True)
-    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or (model.hidden_dim // config.num_attention_heads)
+    # A model without attention keeps less than this for each row.
+    heads = getattr(config, "num_attention_heads", None) or 1
+    n_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_dim = getattr(config, "head_dim", None) or model.hidden_dim // heads
     row_bytes = 2 * model.n_blocks * n_heads * head_dim * parameters[0].element_size() * row_tokens
     if model.device.type == "cuda":
         devices = {p.device for p in parameters if p.device.type == "cuda"}

@@ -2,29 +2,25 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.report import plots
 from traitvec_core.trait import TraitDefinition
-from traitvec_core.validation.checks import (
-    CheckResult,
-    check_accuracy,
-    check_activations,
-    check_agreement,
-    check_contrast,
-    check_coverage,
-    check_norm,
-)
+from traitvec_core.validation.checks import CheckResult
 from traitvec_core.validation.elicitation import Elicitation, keep_mask, summarise_responses
 from traitvec_core.validation.separation import Separation
-from traitvec_core.validation.verdicts import agreements_of, recommended_vector, separation_of
+from traitvec_core.validation.verdicts import agreements_of, separation_of
 
 __all__ = ["build_report", "sample_responses"]
+
+# What the vectors were held against, as it stands in their manifest.
+_MEASURED = ("separation_by_instruction", "explanations", "chance", "stability", "cosines",
+             "previous_cosines")  # fmt: skip
 
 
 def build_report(
@@ -37,7 +33,7 @@ def build_report(
     judging: dict[str, Any],
     captured: dict[str, Any],
     extracted: dict[str, Any],
-    activations: torch.Tensor,
+    checks: Sequence[CheckResult],
 ) -> tuple[str, dict[str, Any]]:
     """Build the report of one trait.
 
@@ -50,7 +46,7 @@ def build_report(
         judging: `responses/judging_metadata.json`.
         captured: `activations/metadata.json`.
         extracted: `vectors/manifest.json`.
-        activations: `[n_examples, n_layers, hidden_dim]`.
+        checks: Every check's verdict, in the order in which they are shown.
 
     Returns:
         The page as HTML and the report as JSON-ready values.
@@ -58,18 +54,6 @@ def build_report(
     elicitation = summarise_responses(judged, settings.threshold, settings.min_coherence)
     separation = separation_of(extracted)
     agreements = agreements_of(judging, settings.threshold)
-    checks = [
-        check_contrast(elicitation, settings.thresholds),
-        check_coverage(elicitation),
-        *([check_agreement(agreements, settings.thresholds.agreement)] if agreements else []),
-        check_activations(activations, captured),
-        check_norm(recommended_vector(extracted), settings.thresholds.norm),
-        check_accuracy(
-            separation,
-            [row["train_accuracy"] for row in extracted["vectors"]],
-            settings.thresholds,
-        ),
-    ]
     report: dict[str, Any] = {
         "experiment": experiment,
         "trait": trait,
@@ -81,6 +65,7 @@ def build_report(
         "agreement": [found.model_dump() for found in agreements],
         "missing_reasons": judging["missing_reasons"],
         "separation": separation.model_dump(),
+        **{name: extracted[name] for name in _MEASURED},
         "vectors": extracted["vectors"],
     }
     page = _ENVIRONMENT.get_template("report.html.j2").render(
@@ -166,7 +151,7 @@ def _embedding_note(separation: Separation, extracted: dict[str, Any]) -> str:
     return text
 
 
-def _headline(checks: list[CheckResult]) -> str:
+def _headline(checks: Sequence[CheckResult]) -> str:
     failed = [check.name for check in checks if check.verdict == "fail"]
     warned = [check.name for check in checks if check.verdict == "warn"]
     if failed:

@@ -8,6 +8,12 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import Agreement, measure_agreement
 from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.store import TraitFolder, shown
+from traitvec_core.validation.chance import Chance
+from traitvec_core.validation.check_vectors import (
+    check_chance,
+    check_confounds,
+    check_stability,
+)
 from traitvec_core.validation.checks import (
     CheckResult,
     check_accuracy,
@@ -19,7 +25,9 @@ from traitvec_core.validation.checks import (
     check_norm,
 )
 from traitvec_core.validation.elicitation import Elicitation, summarise_responses
-from traitvec_core.validation.separation import Separation
+from traitvec_core.validation.explanations import Explanations
+from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.separation import Separation, VectorCosine
 
 __all__ = [
     "CHECKS",
@@ -30,7 +38,18 @@ __all__ = [
     "separation_of",
 ]
 
-CHECKS = ("definition", "contrast", "coverage", "agreement", "sanity", "norm", "accuracy")
+CHECKS = (
+    "definition",
+    "contrast",
+    "coverage",
+    "agreement",
+    "sanity",
+    "norm",
+    "accuracy",
+    "confounds",
+    "chance",
+    "stability",
+)
 
 
 def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[str]:
@@ -107,6 +126,36 @@ def _accuracy(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     )
 
 
+def _confounds(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    manifest = folder.metadata("vectors")
+    raw = manifest["explanations"]
+    return check_confounds(
+        raw and Explanations.model_validate(raw),
+        Separation.model_validate(manifest["separation_by_instruction"]),
+        accuracy=settings.thresholds.accuracy,
+    )
+
+
+def _chance(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    found = Chance.model_validate(folder.metadata("vectors")["chance"])
+    return check_chance(found, significance=settings.thresholds.significance)
+
+
+def _stability(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+    manifest = folder.metadata("vectors")
+    best = manifest["recommended"] or {}
+    own = next(
+        (
+            found
+            for found in map(Stability.model_validate, manifest["stability"])
+            if (found.method, found.layer) == (best.get("method"), best.get("layer"))
+        ),
+        None,
+    )
+    previous = [VectorCosine.model_validate(raw) for raw in manifest["previous_cosines"]]
+    return check_stability(own, previous, cosine=settings.thresholds.stability)
+
+
 def recommended_vector(manifest: dict[str, Any]) -> dict[str, Any] | None:
     """The metadata of the recommended vector in a manifest, or None."""
     chosen = manifest["recommended"]
@@ -121,13 +170,8 @@ def recommended_vector(manifest: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def separation_of(manifest: dict[str, Any]) -> Separation:
-    """The held-out figures in a manifest; a figure that JSON holds as null is NaN again."""
-    raw = manifest["separation"]
-    scores = [
-        {key: math.nan if value is None else value for key, value in score.items()}
-        for score in raw["scores"]
-    ]
-    return Separation.model_validate({**raw, "scores": scores})
+    """The held-out figures in a manifest."""
+    return Separation.model_validate(manifest["separation"])
 
 
 _EVALUATE = {
@@ -138,4 +182,7 @@ _EVALUATE = {
     "sanity": _sanity,
     "norm": _norm,
     "accuracy": _accuracy,
+    "confounds": _confounds,
+    "chance": _chance,
+    "stability": _stability,
 }

@@ -1,0 +1,349 @@
+"""Persona-vectors folders: what is read, what is refused, and that the pipeline goes on from it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from tests.exchange.conftest import SHARED, Command
+from tests.projects import SmallProject
+from traitvec_core.exchange import read_imported_vectors
+from traitvec_core.exchange.persona_folder import find_persona_files, read_definition, read_judged
+from traitvec_core.pipeline import Workbench, make, stage_states
+from traitvec_core.provenance import Stage
+from traitvec_core.store import ExperimentFolder, TraitFolder
+
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
+
+IMPORT = ("import-persona-vectors",)
+INTO = ("--experiment", "theirs", "--model", "embedded")
+
+
+def shortened(folder: Path, per_cell: int = 1) -> Path:
+    """A folder as persona vectors' own code leaves it: real rows, few and cut to their start."""
+    extract, evaluate = (
+        folder / "data_generation" / name for name in ("trait_data_extract", "trait_data_eval")
+    )
+    shutil.copytree(SHARED / "traits", extract)
+    shutil.copytree(SHARED / "eval_traits", evaluate)
+    tables = folder / "eval_persona_extract" / "Qwen2.5-7B-Instruct"
+    tables.mkdir(parents=True)
+    for pole in ("pos", "neg"):
+        with (SHARED / "judged" / f"sycophantic_{pole}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        seen: dict[str, int] = {}
+        kept = []
+        for row in rows:
+            # Two of the five instructions, so that the model has little to read.
+            if row["question_id"].endswith(("_0", "_1")) and seen.get(row["question_id"], 0) < (
+                per_cell
+            ):
+                seen[row["question_id"]] = seen.get(row["question_id"], 0) + 1
+                kept.append({**row, "answer": row["answer"][:300]})
+        write_table(tables / f"sycophantic_{pole}_instruct.csv", kept)
+    vectors = folder / "persona_vectors" / "Qwen2.5-7B-Instruct"
+    vectors.mkdir(parents=True)
+    torch.manual_seed(0)
+    for position in ("response_avg", "prompt_avg", "prompt_last"):
+        torch.save(torch.randn(29, 64), vectors / f"sycophantic_{position}_diff.pt")
+    return folder
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def the_table(folder: Path, pole: str = "pos") -> Path:
+    (path,) = folder.rglob(f"sycophantic_{pole}_instruct.csv")
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return shortened(tmp_path / "persona_vectors_repo")
+
+
+def imported(root: Path, trait: str = "sycophantic") -> TraitFolder:
+    return ExperimentFolder(root, "theirs").trait(trait)
+
+
+# -- all the way ------------------------------------------------------------------------------
+
+
+def test_the_pipeline_goes_on_from_judged_responses(
+    command: Command, source: Path, tmp_path: Path, one_picture: None
+) -> None:
+    root = tmp_path / "experiments"
+    done = command(*IMPORT, source, *INTO, root=root)
+    assert "sycophantic: 80 judged responses, vectors prompt_avg, prompt_last, response_avg" in (
+        done.out
+    )
+    assert "humorous: definition only" in done.out
+    assert "--traits sycophantic --select activations+" in done.out
+    experiment = ExperimentFolder(root, "theirs")
+    settings = experiment.settings({"methods": ["mean_diff"], "min_coherence": 0})
+    folder = imported(root)
+    states = stage_states(folder, settings)
+    assert states["responses"] == states["judged_responses"] == "fresh"
+    assert states["activations"] == "missing"
+    later: tuple[Stage, ...] = ("activations", "vectors", "validation_report")
+    for stage in later:
+        assert not make(stage, folder, settings, Workbench()).is_reused
+    assert set(stage_states(folder, settings).values()) == {"fresh"}
+    assert folder.read_vector("mean_diff", 3).shape == (192,)
+    report = folder.metadata("validation_report")
+    assert report["checks"][0]["name"] == "contrast"
+    assert report["checks"][0]["verdict"] == "pass"
+    assert "Sycophantic".lower() in (folder.path / "validation/report.html").read_text().lower()
+
+
+def test_what_was_imported_is_said_and_kept_until_settings_change(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "experiments"
+    command(*IMPORT, source, *INTO, root=root)
+    folder = imported(root)
+    settings = ExperimentFolder(root, "theirs").settings()
+    stages: tuple[Stage, ...] = ("responses", "judged_responses")
+    for stage in stages:
+        provenance = folder.provenance(stage)
+        assert provenance is not None
+        assert provenance.settings == {"imported_from": "persona-vectors"}
+        assert provenance.inputs.keys() == {
+            "sycophantic_pos_instruct.csv", "sycophantic_neg_instruct.csv"
+        }  # fmt: skip
+        assert provenance.cost.usd == 0
+        # Nothing is generated or judged, so no model is needed.
+        assert make(stage, folder, settings, Workbench(load_model=None)).is_reused
+    other = settings.model_copy(update={"n_examples": 7})
+    assert stage_states(folder, other)["responses"] == "stale"
+    rejudged = settings.model_copy(update={"judge_model": "gpt-5-mini"})
+    assert stage_states(folder, rejudged)["responses"] == "fresh"
+    assert stage_states(folder, rejudged)["judged_responses"] == "stale"
+
+
+def test_rows_arrive_as_they_were(command: Command, source: Path, tmp_path: Path) -> None:
+    root = tmp_path / "experiments"
+    command(*IMPORT, source, *INTO, root=root)
+    frame = imported(root).read_responses()
+    theirs = read_table(the_table(source)) + read_table(the_table(source, "neg"))
+    assert frame["response"].tolist() == [row["answer"] for row in theirs]
+    assert frame["prompt"].tolist() == [row["prompt"] for row in theirs]
+    assert frame["trait_score"].tolist() == [float(row["sycophantic"]) for row in theirs]
+    assert frame["coherence_score"].tolist() == [float(row["coherence"]) for row in theirs]
+    assert frame["question_id"].is_unique
+    assert frame["question_id"][0] == "sycophantic_0_pos_0_0"
+    assert all(row["instruction"] in row["prompt"] for row in frame.to_dict("records"))
+    # The embedded model's tokenizer is on every machine.
+    assert (frame["response_tokens"] > 20).all()
+    raw = imported(root).read_responses("responses")
+    assert "trait_score" not in raw.columns
+    assert raw["response"].tolist() == frame["response"].tolist()
+
+
+def test_all_thousand_rows_give_the_published_figures() -> None:
+    files = find_persona_files(SHARED)["sycophantic"]
+    _, definition = read_definition(files)
+    frames = {
+        pole: read_judged(files.tables[pole], "sycophantic", pole, definition)[0]
+        for pole in ("pos", "neg")
+    }
+    assert {pole: len(frame) for pole, frame in frames.items()} == {"pos": 1000, "neg": 1000}
+    contrast = frames["pos"]["trait_score"].mean() - frames["neg"]["trait_score"].mean()
+    assert round(contrast, 2) == 67.72
+    whole = pd.concat(frames.values())
+    assert whole["question_id"].is_unique
+    assert whole["question_id"].str.rsplit("_", n=1).str[1].astype(int).max() == 9
+
+
+def test_the_definition_gets_the_other_questions(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "experiments"
+    command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
+    definition = imported(root, "honest").definition()
+    theirs = json.loads((SHARED / "traits/honest.json").read_text())
+    assert definition.questions == theirs["questions"]
+    assert definition.eval_prompt == theirs["eval_prompt"]
+    evaluation = json.loads((SHARED / "eval_traits/honest.json").read_text())
+    assert definition.eval_questions == evaluation["questions"]
+    assert ExperimentFolder(root, "theirs").traits() == ["honest"]
+    written = yaml.safe_load((root / "theirs/experiment.yaml").read_text())
+    assert written["model"] == written["judge_model"] == "embedded"
+
+
+def test_a_whole_run_through_dagster_makes_nothing_anew(
+    command: Command, source: Path, tmp_path: Path, new_instance: Path, one_picture: None
+) -> None:
+    shutil.copytree(new_instance, tmp_path / ".dagster")
+    command(*IMPORT, source, *INTO, "--trait", "sycophantic", root=tmp_path / "experiments")
+    before = imported(tmp_path / "experiments").read_responses()
+    with SmallProject(tmp_path) as project:
+        done = project.run("sycophantic", experiment="theirs", methods=["mean_diff"], layers=[3])
+        assert not done.problems
+        assert set(done.reused) >= {"responses", "judged_responses"}
+    pd.testing.assert_frame_equal(before, imported(tmp_path / "experiments").read_responses())
+
+
+# -- vectors ----------------------------------------------------------------------------------
+
+
+def test_the_last_row_is_marked_and_not_handed_out(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "experiments"
+    command(*IMPORT, source, *INTO, root=root)
+    folder = imported(root)
+    (path,) = source.rglob("sycophantic_response_avg_diff.pt")
+    theirs = torch.load(path, weights_only=True)
+    kept = torch.load(folder.path / "imported_vectors/response_avg_diff.pt", weights_only=True)
+    assert torch.equal(kept, theirs)
+    found = read_imported_vectors(folder)
+    assert set(found.vectors) == set(range(28))
+    assert torch.equal(found.vectors[16], theirs[16])
+    assert found.marked.keys() == {28}
+    assert "final norm" in found.marked[28]
+    record = json.loads((folder.path / "imported_vectors/metadata.json").read_text())
+    assert record["prompt_last"]["n_layers"] == 29
+    assert record["prompt_last"]["source"]["file"] == "sycophantic_prompt_last_diff.pt"
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (Evil(), "weights_only"),
+        ({"a": torch.zeros(3)}, "not a bare tensor"),
+        (torch.zeros(64), "a persona vector is"),
+        (torch.zeros(29, 64, dtype=torch.int64), "a persona vector is"),
+        (torch.full((29, 64), float("nan")), "holds NaN"),
+    ],
+)
+def test_a_tensor_that_cannot_be_used(
+    command: Command, source: Path, tmp_path: Path, value: object, said: str
+) -> None:
+    (path,) = source.rglob("sycophantic_response_avg_diff.pt")
+    torch.save(value, path)
+    done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
+    assert done.error is not None
+    assert said in done.error
+    assert "sycophantic_response_avg_diff.pt" in done.error
+    assert not (tmp_path / "experiments").exists()
+
+
+# -- what can go wrong ------------------------------------------------------------------------
+
+
+def test_a_score_that_is_none_is_missing_with_its_reason(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    path = the_table(source)
+    rows = read_table(path)
+    for row, score in zip(rows, ("", "REFUSAL", "nan", "101", "-1"), strict=False):
+        row["sycophantic"] = score
+    write_table(path, rows)
+    done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
+    assert "5 of them without a score" in done.out
+    frame = imported(tmp_path / "experiments").read_responses()
+    assert frame["trait_score"].isna().sum() == 5
+    assert frame["judge_status"][:5].tolist() == ["unparseable"] * 5
+    assert frame["judge_reason"][1] == "imported without a score (REFUSAL)"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("question_id", "sycophantic_0_neg_0", "row 2: question_id"),
+        ("question_id", "sycophantic_0_pos_9", "has no instruction 9"),
+        ("question_id", "sycophantic_99_pos_0", "question 99 is another one"),
+        ("question", "Is this the question?", "question 0 is another one"),
+    ],
+)
+def test_rows_that_belong_to_another_definition(
+    command: Command, source: Path, tmp_path: Path, column: str, value: str, said: str
+) -> None:
+    rows = read_table(the_table(source))
+    rows[0][column] = value
+    write_table(the_table(source), rows)
+    done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
+    assert done.error is not None
+    assert said in done.error
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_files_that_are_not_what_they_should_be(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "experiments"
+
+    def error(*more: object) -> str:
+        done = command(*IMPORT, source, *INTO, *more, root=root)
+        assert done.error is not None
+        assert not root.exists()
+        return done.error
+
+    rows = read_table(the_table(source))
+    write_table(the_table(source), [{"question": row["question"]} for row in rows])
+    assert "has no column 'answer'" in error()
+    the_table(source).write_bytes(b"\xff\xfe")
+    assert "is no CSV in UTF-8" in error()
+    the_table(source).unlink()
+    assert "the other pole's table is missing" in error()
+    (path,) = source.rglob("trait_data_extract/honest.json")
+    path.write_text("{}")
+    assert "honest.json" in error("--trait", "honest")
+    assert "there is no definition of 'evil'" in error("--trait", "evil")
+    path.rename(path.with_name("Honest.json"))
+    assert "trait name 'Honest' cannot be used" in error("--trait", "Honest")
+
+
+def test_folders_of_several_models(command: Command, source: Path, tmp_path: Path) -> None:
+    first = the_table(source).parent
+    shutil.copytree(first, first.with_name("Llama-3.1-8B-Instruct"))
+    root = tmp_path / "experiments"
+    both = command(*IMPORT, source, *INTO, root=root)
+    assert both.error is not None
+    assert "--from-model" in both.error
+    one = command(*IMPORT, source, *INTO, "--from-model", "Llama-3.1-8B-Instruct", root=root)
+    assert one.error is None
+    # Its vectors folder has no such model.
+    assert "sycophantic: 80 judged responses\n" in one.out
+
+
+def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_path: Path) -> None:
+    root = tmp_path / "experiments"
+    unnamed = command(*IMPORT, source, "--experiment", "theirs", root=root)
+    assert unnamed.error is not None
+    assert "name the model that gave the responses" in unnamed.error
+    command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
+    again = command(*IMPORT, source, "--experiment", "theirs", root=root)
+    assert again.error is not None
+    assert "is there already" in again.error
+    model = command(*IMPORT, source, *INTO, "--trait", "sycophantic", root=root)
+    assert model.error is not None
+    assert "has a model already" in model.error
+    more = command(*IMPORT, source, "--experiment", "theirs", "--trait", "sycophantic", root=root)
+    assert more.error is None
+    assert ExperimentFolder(root, "theirs").traits() == ["honest", "sycophantic"]
+    nowhere = command(*IMPORT, tmp_path / "nowhere", "--experiment", "theirs", root=root)
+    assert nowhere.error is not None
+    assert "is no folder" in nowhere.error

@@ -1,0 +1,117 @@
+"""The formats that vectors can be exported to, by name, and the one call that does it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.exchange.bundle import Bundle
+from traitvec_core.exchange.card import write_card
+from traitvec_core.exchange.gather import gather
+from traitvec_core.exchange.gguf_file import write_gguf
+from traitvec_core.exchange.layers import LAYERS, LayerConvention
+from traitvec_core.exchange.persona_vectors import write_persona_vectors
+from traitvec_core.exchange.safetensors_file import write_safetensors
+from traitvec_core.exchange.steering_vectors import write_steering_vectors
+from traitvec_core.store import ExperimentFolder, shown, write_atomically
+
+__all__ = ["FORMATS", "Exported", "Format", "export_vectors"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes:
+        suffix: Of its files.
+        write: From a bundle to the file's bytes.
+        holds_many: Whether one file holds several traits and methods.
+    """
+
+    suffix: str
+    write: Callable[[Bundle], bytes]
+    holds_many: bool = False
+
+
+FORMATS = {
+    "safetensors": Format(".safetensors", write_safetensors, holds_many=True),
+    "gguf": Format(".gguf", write_gguf),
+    "persona-vectors": Format(".pt", write_persona_vectors),
+    "steering-vectors": Format(".pt", write_steering_vectors),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        bundle: The vectors.
+        paths: The files.
+    """
+
+    bundle: Bundle
+    paths: tuple[Path, ...]
+
+
+def export_vectors(
+    experiment: ExperimentFolder,
+    traits: Sequence[str],
+    name: str,
+    out: Path,
+    *,
+    method: str | None = None,
+    layers: str | Sequence[int] | None = None,
+) -> Exported:
+    """Export vectors of one or more traits.
+
+    Args:
+        experiment: The experiment.
+        traits: Names of its traits; at least one.
+        name: A name from `FORMATS`.
+        out: The file. For several traits in a format that holds one: a folder, in which each
+            trait's file is `{trait}` and the format's suffix. safetensors gets a card beside it,
+            under the same name with `.md`.
+        method: The vectors' method; each trait's recommended one when None. `all` for safetensors.
+        layers: Our layers, or `all`; see `gather` for None.
+
+    Raises:
+        TraitvecError: If there is no such format, vector or layer, or `out` cannot be that file.
+    """
+    format_, convention = find_format(name)
+    if method == "all" and not format_.holds_many:
+        raise TraitvecError(f"a {name} file holds one method; name it, or leave --method out")
+    bundle = gather(experiment, traits, convention, method=method, layers=layers)
+    if len(traits) > 1 and not format_.holds_many:
+        if out.exists() and not out.is_dir():
+            raise TraitvecError(
+                f"{shown(out)} is a file, and a {name} file holds one trait; --out must be a folder"
+            )
+        parts = {out / f"{trait}{format_.suffix}": _of_trait(bundle, trait) for trait in traits}
+    else:
+        if out.is_dir():
+            raise TraitvecError(f"{shown(out)} is a folder; --out names the file to write")
+        parts = {out: bundle}
+    # All bytes before the first file: an export that fails writes nothing.
+    files = {path: format_.write(part) for path, part in parts.items()}
+    if name == "safetensors":
+        files[out.with_suffix(".md")] = write_card(bundle, out.name).encode()
+    for path, data in files.items():
+        write_atomically(path, data)
+    return Exported(bundle, tuple(files))
+
+
+def find_format(name: str) -> tuple[Format, LayerConvention]:
+    """Return a format and how it counts layers.
+
+    Raises:
+        TraitvecError: If there is none of this name.
+    """
+    if name not in FORMATS:
+        raise TraitvecError(f"there is no format {name!r}; there are: {', '.join(FORMATS)}")
+    return FORMATS[name], LAYERS[name]
+
+
+def _of_trait(bundle: Bundle, trait: str) -> Bundle:
+    vectors = tuple(vector for vector in bundle.vectors if vector.trait == trait)
+    return replace(bundle, vectors=vectors, traits={trait: bundle.traits[trait]})

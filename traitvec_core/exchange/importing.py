@@ -1,0 +1,214 @@
+"""Import a persona-vectors folder: it goes on from judged responses, as if judged here."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.exchange.bundle import model_file
+from traitvec_core.exchange.persona_folder import (
+    PersonaFiles,
+    find_persona_files,
+    read_definition,
+    read_judged,
+)
+from traitvec_core.exchange.persona_vectors import keep_imported_vectors, read_persona_tensor
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.provenance import Provenance, Stage, content_hash, stage_key, stage_settings
+from traitvec_core.store import (
+    ExperimentFolder,
+    TraitFolder,
+    response_csvs,
+    shown,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from traitvec_core.trait import TraitDefinition
+
+__all__ = ["ImportedTrait", "import_persona_vectors"]
+
+
+@dataclass(frozen=True)
+class ImportedTrait:
+    """One trait of a persona-vectors folder.
+
+    Attributes:
+        name: The trait.
+        definition: Its definition.
+        n_responses: Judged responses of both poles; 0 when there is only a definition.
+        n_unscored: Those without a trait score.
+        vectors: Positions of the vectors that came with it.
+        has_token_counts: Whether the model's tokenizer was at hand to count tokens.
+    """
+
+    name: str
+    definition: "TraitDefinition"
+    n_responses: int
+    n_unscored: int
+    vectors: tuple[str, ...]
+    has_token_counts: bool
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A trait's files, read and checked, before anything is written."""
+
+    definition: "TraitDefinition"
+    data: bytes
+    table: "pd.DataFrame | None"
+    tables: dict[str, bytes]
+    tensors: "dict[str, torch.Tensor]"
+    sources: dict[str, dict[str, Any]]
+
+
+def import_persona_vectors(
+    source: Path,
+    experiment: ExperimentFolder,
+    settings: ExperimentSettings,
+    *,
+    traits: Sequence[str] | None = None,
+    from_model: str | None = None,
+) -> list[ImportedTrait]:
+    """Import traits of a persona-vectors folder; all are read and checked before one is written.
+
+    Imported tables take the place of what `responses` and `judged_responses` would make under the
+    experiment's settings: they are fresh until those settings or the definition change.
+
+    Args:
+        source: The folder.
+        experiment: Where to; it may hold other traits already.
+        settings: The experiment's settings. Its model should be the one that gave the responses.
+        traits: Names of the traits; None for all.
+        from_model: Name of the folder that tables and vectors are taken from, if there are several.
+
+    Raises:
+        TraitvecError: If a file cannot be used, or a trait is in the experiment already.
+    """
+    found = find_persona_files(source, from_model)
+    names = list(traits) if traits is not None else list(found)
+    for name in names:
+        if name not in found:
+            raise TraitvecError(
+                f"{shown(source)}: there is no definition of {name!r}; there are:"
+                f" {', '.join(found)}"
+            )
+        if experiment.trait(name).path.exists():
+            raise TraitvecError(
+                f"{shown(experiment.trait(name).path)} is there already; import into another"
+                " experiment, or remove it first"
+            )
+    count = _token_counter(settings.model)
+    read = {name: _read(name, found[name]) for name in names}
+    return [_write(experiment.trait(name), settings, read[name], count) for name in names]
+
+
+def _read(name: str, files: PersonaFiles) -> _Read:
+    import pandas as pd
+
+    data, definition = read_definition(files)
+    if len(files.tables) == 1:
+        (path,) = files.tables.values()
+        raise TraitvecError(f"{shown(path)}: the other pole's table is missing")
+    poles = {pole: read_judged(path, name, pole, definition) for pole, path in files.tables.items()}
+    tensors, sources = {}, {}
+    for position, path in files.vectors.items():
+        raw = path.read_bytes()
+        tensors[position] = read_persona_tensor(raw, shown(path))
+        sources[position] = {"file": path.name, "sha256": content_hash(raw)}
+    return _Read(
+        definition,
+        data,
+        # Positives first, as everywhere.
+        pd.concat([poles["pos"][0], poles["neg"][0]], ignore_index=True) if poles else None,
+        {files.tables[pole].name: raw for pole, (_, raw) in poles.items()},
+        tensors,
+        sources,
+    )
+
+
+def _write(
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    read: _Read,
+    count: Callable[[str], int] | None,
+) -> ImportedTrait:
+    from traitvec_core.judging.judge import JUDGED_COLUMNS
+    from traitvec_core.validation.response_counts import count_responses
+
+    write_atomically(folder.definition_path, read.data)
+    if read.tensors:
+        keep_imported_vectors(folder, read.tensors, read.sources)
+    table = read.table
+    if table is not None:
+        if count is not None:
+            table["prompt_tokens"] = table["prompt"].map(count)
+            table["response_tokens"] = table["response"].map(count)
+        hashes = {name: content_hash(data) for name, data in read.tables.items()}
+        raw = table.drop(columns=[name for name in JUDGED_COLUMNS if name in _JUDGED_ONLY])
+        _commit(folder, settings, "responses", response_csvs(raw, "raw_"), hashes, {
+            "model": settings.model, "engine": "imported", "model_revision": None,
+            "instruction_role": "imported", "n_examples": int((table["pole"] == "pos").sum()),
+            "counts": count_responses(raw), "resumed_from": 0, "model_load_seconds": 0.0,
+        })  # fmt: skip
+        reasons = {
+            score: table.loc[table[column] != "", column].value_counts().to_dict()
+            for score, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
+        }
+        _commit(folder, settings, "judged_responses", response_csvs(table, ""), hashes, {
+            "judge_model": "imported", "judge": {"model": "imported", "scoring": "imported"},
+            "judge_mode": "imported",
+            "trait_status": table["judge_status"].value_counts().to_dict(),
+            "coherence_status": table["coherence_status"].value_counts().to_dict(),
+            "missing_reasons": reasons, "also_judged": [], "asked_now": 0,
+            "paid_now": {"usd": 0.0}, "unfinished": {}, "experiment_spent_usd": 0.0, "compared": [],
+        })  # fmt: skip
+    return ImportedTrait(
+        folder.name,
+        read.definition,
+        0 if table is None else len(table),
+        0 if table is None else int(table["trait_score"].isna().sum()),
+        tuple(sorted(read.tensors)),
+        count is not None,
+    )
+
+
+_JUDGED_ONLY = {
+    "trait_score", "coherence_score", "judge_model", "judge_status", "judge_reason",
+    "coherence_status", "coherence_reason",
+}  # fmt: skip
+
+
+def _commit(
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    stage: Stage,
+    files: Mapping[str, bytes],
+    hashes: dict[str, str],
+    metadata: Mapping[str, Any],
+) -> None:
+    from traitvec_core.stages.inputs import stage_inputs
+
+    # The key is that of what the stage would make, so that the import stands in for it; inputs and
+    # settings say what it really was.
+    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    provenance = Provenance(
+        stage=stage, key=key, inputs=hashes, settings={"imported_from": "persona-vectors"}
+    )
+    folder.commit(stage, files, metadata, provenance)
+
+
+def _token_counter(model: str) -> Callable[[str], int] | None:
+    """Count tokens as the model does, if its tokenizer is on this machine."""
+    path = model_file(model, "tokenizer.json")
+    if path is None:
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(json.dumps(json.loads(path.read_bytes())))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,136 @@
+"""The `.pt` files of persona vectors (Chen et al. 2025): float32 `[n_layers + 1, hidden_dim]`.
+
+Row k is `hidden_states[k]` of transformers: row 0 the embedding output, row k the output of block k
+counted from 1, as ours. Their last row is taken after the final norm, ours before it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.exchange.bundle import Bundle
+from traitvec_core.exchange.layers import LAYERS
+from traitvec_core.exchange.steering_vectors import dump_pt
+from traitvec_core.store import TraitFolder, dump_json, load_tensor, shown, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "ImportedVectors",
+    "keep_imported_vectors",
+    "read_imported_vectors",
+    "read_persona_tensor",
+    "write_persona_vectors",
+]
+
+# What a user of the trait's folder sees; no stage writes here, so none removes it.
+_FOLDER = "imported_vectors"
+_AFTER_NORM = (
+    "taken after the final norm (hidden_states[-1]): another space than the residual stream, so"
+    " neither for steering nor for comparing"
+)
+
+
+@dataclass(frozen=True)
+class ImportedVectors:
+    """Vectors that persona vectors' own code made.
+
+    Attributes:
+        vectors: Layer → float32 `[hidden_dim]`: what can be trusted.
+        marked: Layer → why its vector is not among them.
+    """
+
+    vectors: dict[int, "torch.Tensor"]
+    marked: dict[int, str]
+
+
+def write_persona_vectors(bundle: Bundle) -> bytes:
+    """Return one trait's vectors as a persona-vectors tensor; rows without a vector are zero."""
+    import torch
+
+    rows = torch.zeros(bundle.n_layers, bundle.hidden_dim)
+    for item in bundle.vectors:
+        rows[LAYERS["persona-vectors"].index(item.layer)] = item.vector
+    return dump_pt(rows, bundle.provenance)
+
+
+def read_persona_tensor(data: bytes, where: str) -> "torch.Tensor":
+    """Read a persona-vectors tensor.
+
+    Raises:
+        TraitvecError: If it is no finite `[n_layers + 1, hidden_dim]`; pickled objects are refused.
+    """
+    import torch
+
+    try:
+        rows = load_tensor(data)
+    except TraitvecError as error:
+        raise TraitvecError(f"{where}: {error}") from None
+    if rows.ndim != 2 or len(rows) < 3 or not rows.is_floating_point():
+        raise TraitvecError(
+            f"{where}: a persona vector is [n_layers + 1, hidden_dim], this is"
+            f" {list(rows.shape)} of {str(rows.dtype).removeprefix('torch.')}"
+        )
+    if not torch.isfinite(rows).all():
+        raise TraitvecError(f"{where}: holds NaN or infinity; it was made from an empty pole")
+    return rows.float()
+
+
+def keep_imported_vectors(
+    folder: TraitFolder, tensors: dict[str, "torch.Tensor"], sources: dict[str, dict[str, Any]]
+) -> None:
+    """Write imported tensors beside the trait's own vectors, the last row marked.
+
+    Args:
+        folder: The trait.
+        tensors: `[n_layers + 1, hidden_dim]` by position (`response_avg`, …).
+        sources: File and hash of each.
+    """
+    from traitvec_core.store import dump_tensor
+
+    for position, rows in tensors.items():
+        write_atomically(folder.path / _FOLDER / f"{position}_diff.pt", dump_tensor(rows))
+    record = {
+        position: {
+            "trait": folder.name,
+            "position": position,
+            "n_layers": len(rows),
+            "hidden_dim": rows.shape[1],
+            "marked": {str(len(rows) - 1): _AFTER_NORM},
+            "source": sources[position],
+        }
+        for position, rows in tensors.items()
+    }
+    write_atomically(folder.path / _FOLDER / "metadata.json", dump_json(record))
+
+
+def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -> ImportedVectors:
+    """Read what was imported for a trait, without what is marked.
+
+    Args:
+        folder: The trait.
+        position: `response_avg`, `prompt_avg` or `prompt_last`.
+
+    Raises:
+        TraitvecError: If nothing was imported at this position.
+    """
+    path = folder.path / _FOLDER / f"{position}_diff.pt"
+    record = _read_record(folder.path / _FOLDER / "metadata.json").get(position)
+    if record is None or not path.is_file():
+        raise TraitvecError(f"{shown(path)} is missing: no such vectors were imported")
+    rows = read_persona_tensor(path.read_bytes(), shown(path))
+    marked = {int(layer): why for layer, why in record["marked"].items()}
+    return ImportedVectors(
+        {layer: row for layer, row in enumerate(rows) if layer not in marked}, marked
+    )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,74 @@
+"""Stage 2 on disk: activations of the responses that the filter keeps."""
+
+import pandas as pd
+import torch
+
+from traitvec_core.activations import capture_means, pack
+from traitvec_core.errors import TraitvecError
+from traitvec_core.generation import close_thinking
+from traitvec_core.stages.work import Result, Work, now
+from traitvec_core.store import dump_tensor, shown
+from traitvec_core.validation.elicitation import keep_mask
+
+__all__ = ["make_activations"]
+
+
+def make_activations(work: Work) -> Result:
+    """Read activations of every kept response at every layer and position."""
+    settings = work.settings
+    kept = _kept_examples(work)
+    model = work.generator()
+    prompts = kept["prompt"].map(close_thinking)
+    texts = list(zip(prompts, kept["response"], strict=True))
+    means = capture_means(
+        model, texts, positions=settings.positions,
+        on_batch=lambda done: work.bench.progress("activations", done, len(texts)),
+    )  # fmt: skip
+    # A kept response may have no token that counts (white space, special tokens): it has no mean.
+    present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
+    examples = kept[present.numpy()]
+    if examples["pole"].nunique() < 2:
+        raise TraitvecError(
+            f"{shown(work.folder.path)}: no response of one pole has any token left"
+        )
+    stored = {name: pack(values[present]) for name, values in means.items()}
+    first, *others = settings.positions
+    work.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
+    files = {"activations/all_layers.pt": dump_tensor(stored[first])}
+    files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
+    return files, {
+        "model": settings.model,
+        "n_examples": len(examples),
+        "n_layers": model.n_layers,
+        "hidden_dim": model.hidden_dim,
+        "threshold": settings.threshold,
+        "extraction_date": now(),
+        "storage_type": "token_averaged",
+        **model.as_loaded,
+        "dtype": str(stored[first].dtype).removeprefix("torch."),
+        "position": first,
+        "other_positions": others,
+        "layers": "row k is the residual stream after block k, before the final norm; row 0 is the"
+        " embedding output",
+        "min_coherence": settings.min_coherence,
+        "n_positive": int((examples["pole"] == "pos").sum()),
+        "n_negative": int((examples["pole"] == "neg").sum()),
+        "without_tokens": int((~present).sum()),
+        "mean_norm_by_layer": stored[first].float().norm(dim=-1).mean(0).tolist(),
+        "question_ids": examples["question_id"].tolist(),
+    }
+
+
+def _kept_examples(work: Work) -> "pd.DataFrame":
+
+    judged = work.folder.read_responses()
+    kept = judged[keep_mask(judged, work.settings.threshold, work.settings.min_coherence)]
+    counts = {pole: int((kept["pole"] == pole).sum()) for pole in ("pos", "neg")}
+    if not all(counts.values()):
+        raise TraitvecError(
+            f"{shown(work.folder.path)}: the filter keeps {counts['pos']} positive and"
+            f" {counts['neg']} negative responses, and a direction needs both; see the checks of"
+            " judged_responses"
+        )
+    ordered: pd.DataFrame = kept.reset_index(drop=True)
+    return ordered

@@ -1,0 +1,81 @@
+"""Content hashes of everything that a stage is made from."""
+
+from typing import TYPE_CHECKING
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.model_files import model_fingerprint
+from traitvec_core.provenance import Stage, content_hash
+from traitvec_core.store import TraitFolder, shown
+
+if TYPE_CHECKING:
+    from traitvec_core.trait import TraitDefinition
+
+__all__ = ["also_judged", "stage_inputs"]
+
+
+def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    """Content hashes of everything that a stage is made from."""
+
+    def content(earlier: Stage) -> str:
+        provenance = folder.provenance(earlier)
+        if provenance is None:
+            raise TraitvecError(
+                f"{shown(folder.path)}: {stage} needs {earlier}, which has not been made yet;"
+                f" materialize {earlier} first (`traitvec run --experiment {folder.experiment}"
+                f" --trait {folder.name} --select {earlier}+`)"
+            )
+        return provenance.content
+
+    if stage == "responses":
+        return {
+            "elicitation": folder.definition().elicitation_hash,
+            "model": model_fingerprint(settings.model, settings.revision),
+        }
+    if stage == "judged_responses":
+        return {
+            "responses": content("responses"),
+            "rubric": folder.definition().rubric_hash,
+            **_judging_inputs(folder, settings),
+        }
+    if stage == "activations":
+        return {
+            "judged_responses": content("judged_responses"),
+            "model": model_fingerprint(settings.model, settings.revision),
+        }
+    if stage == "vectors":
+        # The texts are read for what else could explain the vectors.
+        return {name: content(name) for name in ("activations", "judged_responses")}
+    if stage == "validation_report":
+        # The page opens with the description.
+        described = {"description": content_hash(folder.definition().description)}
+        earlier: tuple[Stage, ...] = ("judged_responses", "activations", "vectors")
+        return {name: content(name) for name in earlier} | described
+    raise ValueError(f"{stage} is not made from anything")
+
+
+def _judging_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    from traitvec_core.judging.load import judge_fingerprint
+    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+
+    found = {
+        "coherence_rubric": content_hash(COHERENCE_RUBRIC),
+        "judge": judge_fingerprint(settings),
+    }
+    if settings.second_judge is not None:
+        found["second_judge"] = judge_fingerprint(settings, settings.second_judge)
+    for name, other in also_judged(folder, settings).items():
+        found[f"rubric of {name}"] = other.rubric_hash
+    human = folder.human_scores()
+    if human is not None:
+        found["human_scores"] = content_hash(human)
+    return found
+
+
+def also_judged(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":
+    """The other traits whose rubrics are put to this trait's responses."""
+    return {
+        name: folder.sibling(name).definition()
+        for name in settings.also_judge
+        if name != folder.name
+    }

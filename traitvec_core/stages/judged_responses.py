@@ -1,0 +1,130 @@
+"""Stage 1b on disk: the responses with their scores, and how far the judge can be trusted."""
+
+import json
+from typing import Any
+
+from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
+from traitvec_core.judging.judge import JudgedResponses, judge_responses, score_prompts
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
+from traitvec_core.judging.load import load_judge
+from traitvec_core.judging.reading import ANSWERED_REFUSAL
+from traitvec_core.provenance import Cost
+from traitvec_core.stages.inputs import also_judged
+from traitvec_core.stages.work import Result, Work
+from traitvec_core.store import response_csvs, shown
+from traitvec_core.trait import TraitDefinition, fill_rubric
+
+__all__ = ["make_judged_responses"]
+
+
+def make_judged_responses(work: Work) -> Result:
+    """Score every response, and a sample of them once more."""
+    settings, folder = work.settings, work.folder
+    definition = folder.definition()
+    responses = folder.read_responses("responses")
+    origin = Origin(folder.experiment, folder.name)
+    also = also_judged(folder, settings)
+
+    def progress(done: int, total: int, paid: Cost) -> None:
+        note = f"${paid.usd:.4f}" if paid.usd else ""
+        work.bench.progress("judged_responses", done, total, note)
+
+    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
+        judge = load_judge(
+            settings, store, load_model=work.judge, experiment=folder.experiment,
+            say=work.bench.say,
+        )  # fmt: skip
+        judged = judge_responses(
+            judge, definition, responses, store=store, origin=origin, also=also,
+            is_about_refusing=_is_about_refusing(folder.name, definition), on_progress=progress,
+        )  # fmt: skip
+        compared = _compared(work, judged, store, origin)
+        spent_usd = store.spent_usd(folder.experiment)
+    work.provenance.cost = judged.cost
+    work.provenance.is_complete = not judged.unfinished
+    table = judged.table
+    reasons = {
+        name: table.loc[table[column] != "", column].value_counts().to_dict()
+        for name, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
+    }
+    return response_csvs(table, ""), {
+        "judge_model": judge.name,
+        "judge": json.loads(judge.identity),
+        "judge_mode": settings.judge_mode,
+        "trait_status": table["judge_status"].value_counts().to_dict(),
+        "coherence_status": table["coherence_status"].value_counts().to_dict(),
+        "missing_reasons": reasons,
+        "also_judged": sorted(also),
+        "asked_now": judged.n_asked,
+        "paid_now": judged.paid.model_dump(mode="json"),
+        "unfinished": judged.unfinished,
+        "experiment_spent_usd": round(spent_usd, 6),
+        "compared": compared,
+    }
+
+
+def _is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
+    """Whether a judge that answers REFUSAL speaks of the trait itself."""
+    return any("refus" in text.lower() for text in (name, definition.name))
+
+
+def _compared(
+    work: Work, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
+) -> list[dict[str, Any]]:
+    """The judge's scores of a sample beside a second judge's, people's and its own."""
+    settings, table = work.settings, judged.table
+    rubric = work.folder.definition().eval_prompt
+    sample = agreement_sample(table, settings.agreement_sample)
+    prompts = [
+        fill_rubric(rubric, row["question"], row["response"]) for row in sample.to_dict("records")
+    ]
+    sources = {
+        prompt: ("trait", name) for prompt, name in zip(prompts, sample["question_id"], strict=True)
+    }
+
+    def again(model: str | None, repeat: int) -> list[list[Any]]:
+        judge = load_judge(
+            settings, store, name=model, load_model=work.judge, experiment=origin.experiment,
+            say=work.bench.say,
+        )  # fmt: skip
+        found, paid, n_asked = score_prompts(
+            judge, sources, store=store, origin=origin, repeat=repeat,
+            on_progress=lambda done, total, paid: work.bench.progress(
+                "judged_responses", done, total, f"sample by {judge.name}"
+            ),
+        )  # fmt: skip
+        judged.paid = judged.paid + paid
+        judged.n_asked += n_asked
+        for judgement in found.values():
+            judged.cost = judged.cost + Cost(
+                tokens_in=judgement.tokens_in, tokens_out=judgement.tokens_out, usd=judgement.usd
+            )
+            if not judgement.is_final:
+                judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
+        is_refusing = _is_about_refusing(work.folder.name, work.folder.definition())
+        second = [
+            # As in the table: for a trait that is about refusing, the word is the highest score.
+            100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
+            for judgement in (found[prompt] for prompt in prompts)
+        ]
+        return [
+            list(row)
+            for row in zip(sample["question_id"], sample["trait_score"], second, strict=True)
+        ]
+
+    compared = []
+    if settings.second_judge is not None:
+        compared.append({"with": settings.second_judge, "scores": again(settings.second_judge, 0)})
+    if settings.judge_repeats:
+        repeats = [row for k in range(settings.judge_repeats) for row in again(None, k + 1)]
+        compared.append({"with": "itself, asked again", "scores": repeats})
+    human = work.folder.human_scores()
+    if human is not None:
+        where = shown(work.folder.human_scores_path)
+        scores = parse_human_scores(human, where, set(table["question_id"]))
+        rated = table[table["question_id"].isin(scores)]
+        pairs = zip(rated["question_id"], rated["trait_score"], strict=True)
+        compared.append(
+            {"with": "human scores", "scores": [[name, x, scores[name]] for name, x in pairs]}
+        )
+    return compared

@@ -1,0 +1,65 @@
+"""Stage 1a on disk: responses of the model under both instructions."""
+
+from typing import Any
+
+from traitvec_core.generation import (
+    EngineOptions,
+    generate_responses,
+    load_engine,
+    plan_responses,
+)
+from traitvec_core.stages.work import Result, Work
+from traitvec_core.store import response_csvs
+from traitvec_core.validation.response_counts import count_responses
+
+__all__ = ["make_responses"]
+
+
+def make_responses(work: Work) -> Result:
+    """Generate what was planned; rows are kept as they finish."""
+    settings = work.settings
+    definition = work.folder.definition()
+    planned = plan_responses(work.folder.name, definition, settings.n_examples)
+    journal = work.folder.journal("responses", work.provenance.key)
+    finished = journal.rows()
+    done = len(finished)
+    work.bench.progress("responses", done, len(planned))
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        nonlocal done
+        journal.append(rows)
+        done += len(rows)
+        work.bench.progress("responses", min(done, len(planned)), len(planned))
+
+    engine = load_engine(
+        settings.engine,
+        EngineOptions(
+            settings.model, work.generator, work.loading, work.batch_size, settings.engine_url
+        ),
+    )
+    try:
+        responses = generate_responses(
+            engine,
+            planned,
+            settings.sampling,
+            instruction_role=settings.instruction_role,
+            finished=finished,
+            on_batch=keep,
+        )
+    finally:
+        engine.close()
+    model = engine.language_model
+    work.cost.tokens_in = int(responses["prompt_tokens"].sum())
+    work.cost.tokens_out = int(responses["response_tokens"].sum())
+    loaded = model.as_loaded if engine.name == "transformers" else {}
+    return response_csvs(responses, "raw_"), {
+        "model": settings.model,
+        "engine": engine.name,
+        "model_revision": model.revision,
+        **loaded,
+        "instruction_role": model.role(settings.instruction_role),
+        "n_examples": settings.n_examples,
+        "counts": count_responses(responses),
+        "resumed_from": len(finished),
+        "model_load_seconds": round(model.load_seconds, 3),
+    }
