@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -93,10 +94,14 @@ def _dagster_share() -> list[dict[str, Any]]:
 
         def fresh(name: str) -> Path:
             root = Path(scratch) / f"{name}-{time.monotonic_ns()}" / "experiments"
-            for part in ("experiment.yaml", "refusal/trait_definition.json"):
-                target = root / "demo" / part
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes((PROJECT / "experiments/demo" / part).read_bytes())
+            (root / "demo/refusal").mkdir(parents=True)
+            demo = PROJECT / "experiments/demo"
+            # Steering would take most of the time and make Dagster's share look smaller.
+            settings = yaml.safe_load((demo / "experiment.yaml").read_text())
+            settings["steering"] = {"evaluate": False}
+            (root / "demo/experiment.yaml").write_text(yaml.safe_dump(settings))
+            trait = "refusal/trait_definition.json"
+            (root / "demo" / trait).write_bytes((demo / trait).read_bytes())
             return root
 
         def direct() -> None:

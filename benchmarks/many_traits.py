@@ -27,6 +27,7 @@ SETTINGS = {
     "sampling": {"max_new_tokens": 12},
     "methods": ["mean_diff"],
     "layers": [3],
+    "steering": {"evaluate": False},
 }
 
 

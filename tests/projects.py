@@ -34,6 +34,8 @@ SMALL: dict[str, Any] = {
     "n_examples": 8,
     "min_coherence": 0,
     "sampling": {"max_new_tokens": 24},
+    # It would take longer than all the rest; `tests/graph/test_steering.py` is about it.
+    "steering": {"evaluate": False},
     "thresholds": {
         "contrast": 5,
         "contrast_warning": 0,

@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from traitvec_core.activations import capture_means, residual_stream_hooks
+    from traitvec_core.dynamics import WatchedVector, watch
     from traitvec_core.errors import DefinitionError, TraitvecError
     from traitvec_core.experiment import ExperimentSettings, parse_experiment
     from traitvec_core.generation import generate_responses, plan_responses
@@ -35,6 +36,7 @@ _HOME = {
     "TraitDefinition": "trait",
     "TraitFolder": "store",
     "TraitVector": "vectors",
+    "WatchedVector": "dynamics",
     "TraitvecError": "errors",
     "Workbench": "pipeline",
     "capture_means": "activations",
@@ -52,6 +54,7 @@ _HOME = {
     "scaffold_definition": "trait",
     "stage_states": "pipeline",
     "summarise_responses": "validation",
+    "watch": "dynamics",
 }
 
 __all__ = [
@@ -65,6 +68,7 @@ __all__ = [
     "TraitFolder",
     "TraitVector",
     "TraitvecError",
+    "WatchedVector",
     "Workbench",
     "capture_means",
     "extract_vectors",
@@ -81,6 +85,7 @@ __all__ = [
     "scaffold_definition",
     "stage_states",
     "summarise_responses",
+    "watch",
 ]
 
 

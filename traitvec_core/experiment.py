@@ -14,11 +14,13 @@ from traitvec_core.positions import check_position
 from traitvec_core.trait import check_name
 
 __all__ = [
+    "CheckName",
     "ExperimentSettings",
     "JudgePrice",
     "NormThreshold",
     "Sampling",
     "Schedule",
+    "Steering",
     "Thresholds",
     "VectorMethod",
     "check_address",
@@ -27,6 +29,10 @@ __all__ = [
     "scaffold_experiment",
 ]
 
+CheckName = Literal[
+    "definition", "contrast", "coverage", "agreement", "sanity", "norm", "accuracy", "confounds",
+    "chance", "stability",
+]  # fmt: skip
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
 
 # The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
@@ -178,6 +184,35 @@ class Schedule(_Strict):
         return timezone
 
 
+class Steering(_Strict):
+    """How steering is evaluated.
+
+    Attributes:
+        evaluate: Whether it is: it takes several times as many responses and judgements as all
+            stages before it.
+        n_search: Responses for each trial of the search, at most 17 trials.
+        n_held_out: Responses for each of ten conditions on the held-out questions.
+        n_random: Random directions that the vector is held against.
+        side_effects: Other traits of the experiment whose rubric is put to the steered responses.
+    """
+
+    evaluate: bool = True
+    n_search: Annotated[int, Field(ge=2, le=100_000)] = 20
+    n_held_out: Annotated[int, Field(ge=2, le=100_000)] = 40
+    n_random: Annotated[int, Field(ge=1, le=100)] = 3
+    side_effects: tuple[str, ...] = ()
+
+    @field_validator("side_effects")
+    @classmethod
+    def _side_effects_name_traits(cls, traits: tuple[str, ...]) -> tuple[str, ...]:
+        for trait in traits:
+            try:
+                check_name("trait", trait)
+            except TraitvecError as error:
+                raise ValueError(str(error)) from None
+        return traits
+
+
 class ExperimentSettings(_Strict):
     """Everything an experiment can set; `traitvec new-experiment` writes a commented file.
 
@@ -215,12 +250,17 @@ class ExperimentSettings(_Strict):
         min_coherence: Responses with a lower coherence are left out of the averages.
         positions: Where activations are read, all in one forward pass: `response_mean`,
             `response_first_<k>`, `prompt_avg`, `prompt_last`. Vectors come from the first.
+        pairing: `paired` keeps a response only together with its counterpart: same question,
+            instruction pair and sample.
         methods: Vector methods to extract.
         layers: `all` is 1…N; a list may name row 0, the embedding output.
         scale: The length of each vector: separation of the classes along it, raw, or unit.
         gradient_penalty: λ of the gradient method.
         gradient_objective: Import path `module:function` of a custom objective.
         probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
+        steering: How steering is evaluated.
+        thresholds: What the checks hold.
+        severities: Checks that only warn (`warn`), or fail where they would warn (`error`).
         auto_run: Whether new and changed definitions are run as soon as they are seen.
         schedule: When every trait is run again.
         follow_data_versions: Whether Dagster makes a stage when the content that it is made from
@@ -254,6 +294,7 @@ class ExperimentSettings(_Strict):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
+    pairing: Literal["independent", "paired"] = "independent"
     positions: tuple[str, ...] = ("response_mean",)
     methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
     layers: Literal["all"] | tuple[int, ...] = "all"
@@ -261,7 +302,9 @@ class ExperimentSettings(_Strict):
     gradient_penalty: Annotated[float, Field(ge=0)] = 1.0
     gradient_objective: str | None = None
     probe_penalty: Literal["l2", "l1"] = "l2"
+    steering: Steering = Steering()
     thresholds: Thresholds = Thresholds()
+    severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
@@ -458,6 +501,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # n_examples: 100            # responses per pole, spread evenly over instructions and questions
 # threshold: 50              # positives score at least this on the trait, negatives less
 # min_coherence: 50          # less coherent responses are left out
+# pairing: independent       # paired: a response is kept only together with its counterpart
 # methods: [mean_diff, probe, ica, gradient]
 # layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
 # scale: separation          # length of a vector: separation | raw | unit
@@ -473,11 +517,13 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # max_concurrent_judges: 20
 # second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
 # also_judge: []             # other traits whose rubric is put to every response too
+# steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
 # thresholds:
 #   contrast: 40             # passes above this …
 #   contrast_warning: 20     # … warns down to this, fails below
 #   accuracy: 0.90           # held-out probe accuracy
 #   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
+# severities: {}             # e.g. {norm: warn, confounds: error}
 """
     )
 

@@ -65,7 +65,8 @@ def make(
         files, metadata = MAKERS[stage](work)
     provenance.cost.seconds = round(time.monotonic() - started, 3)
     done = folder.commit(stage, files, metadata, provenance)
-    folder.journal(stage, key).remove()
+    if done.is_complete:
+        folder.journal(stage, key).remove()
     return Made(done, is_reused=False)
 
 

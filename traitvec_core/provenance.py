@@ -21,7 +21,13 @@ from traitvec_core.experiment import ExperimentSettings
 __all__ = ["STAGES", "Cost", "Provenance", "Stage", "content_hash", "stage_key", "stage_settings"]
 
 Stage = Literal[
-    "definition", "responses", "judged_responses", "activations", "vectors", "validation_report"
+    "definition",
+    "responses",
+    "judged_responses",
+    "activations",
+    "vectors",
+    "steering_evaluation",
+    "validation_report",
 ]
 STAGES: tuple[Stage, ...] = (
     "definition",
@@ -29,6 +35,7 @@ STAGES: tuple[Stage, ...] = (
     "judged_responses",
     "activations",
     "vectors",
+    "steering_evaluation",
     "validation_report",
 )
 
@@ -39,10 +46,12 @@ STAGE_VERSIONS: dict[Stage, str] = {
     "judged_responses": "2",
     "activations": "2",
     "vectors": "2",
-    "validation_report": "2",
+    "steering_evaluation": "1",
+    "validation_report": "3",
 }
 
 _MODEL = ("model", "revision", "dtype", "attention", "quantization")
+_FILTER = ("threshold", "min_coherence", "pairing")
 
 # What pydantic's `include` takes. Batch size, concurrency, prices, the mode of judging and a
 # generation server's address are not here: no result depends on them but in its last bits.
@@ -55,7 +64,7 @@ _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
         **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url", "also_judge"), True),
         **dict.fromkeys(("second_judge", "judge_repeats", "agreement_sample"), True),
     },
-    "activations": dict.fromkeys((*_MODEL, "positions", "threshold", "min_coherence"), True),
+    "activations": dict.fromkeys((*_MODEL, "positions", *_FILTER), True),
     "vectors": {
         **dict.fromkeys(
             (
@@ -70,7 +79,11 @@ _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
         ),
         "sampling": {"seed": True},
     },
-    "validation_report": dict.fromkeys(("thresholds", "threshold", "min_coherence"), True),
+    "steering_evaluation": {
+        **dict.fromkeys((*_MODEL, "instruction_role", "sampling", "min_coherence"), True),
+        **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url", "steering"), True),
+    },
+    "validation_report": dict.fromkeys(("thresholds", "severities", *_FILTER), True),
 }
 
 

@@ -40,6 +40,7 @@ METADATA_FILE: dict[Stage, str] = {
     "judged_responses": "responses/judging_metadata.json",
     "activations": "activations/metadata.json",
     "vectors": "vectors/manifest.json",
+    "steering_evaluation": "steering/evaluation.json",
     "validation_report": "validation/report.json",
 }
 _COUNTS = ("prompt_tokens", "response_tokens")
@@ -152,6 +153,22 @@ class TraitFolder:
         self._require(stage)
         found: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
         return found
+
+    def recommended(self) -> dict[str, Any] | None:
+        """Return the recommendation: method, layer, coefficient and why; None without one.
+
+        It rests on steering where that was evaluated on these vectors, else on how they separate.
+
+        Raises:
+            TraitvecError: If there are no vectors.
+        """
+        by_separation: dict[str, Any] | None = self.metadata("vectors")["recommended"]
+        vectors, steering = self.provenance("vectors"), self.provenance("steering_evaluation")
+        if vectors is None or steering is None or not self.is_intact(steering):
+            return by_separation
+        if steering.inputs.get("vectors") != vectors.content:
+            return by_separation
+        return self.metadata("steering_evaluation").get("recommendation") or by_separation
 
     def is_intact(self, provenance: Provenance) -> bool:
         """Whether every recorded file is there with the recorded content."""

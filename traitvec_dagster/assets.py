@@ -1,4 +1,4 @@
-"""The six assets of an experiment."""
+"""The assets of an experiment."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,14 @@ _UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
     "judged_responses": ("definition", "responses"),
     "activations": ("judged_responses",),
     "vectors": ("activations",),
-    "validation_report": ("definition", "judged_responses", "activations", "vectors"),
+    "steering_evaluation": ("definition", "vectors"),
+    "validation_report": (
+        "definition",
+        "judged_responses",
+        "activations",
+        "vectors",
+        "steering_evaluation",
+    ),
 }
 _DESCRIPTION: dict[Stage, str] = {
     "definition": "The trait as the user wrote it: instruction pairs, questions, rubric.",
@@ -34,6 +41,8 @@ _DESCRIPTION: dict[Stage, str] = {
     " there is none.",
     "activations": "Mean residual stream over the tokens of every kept response, at every layer.",
     "vectors": "One direction per method and layer, with held-out figures.",
+    "steering_evaluation": "What the vectors do when they are added to the model: layer, method and"
+    " coefficient chosen on half of the questions, reported on the others.",
     "validation_report": "What was elicited, how it separates, what to trust: a page and its JSON.",
 }
 _KINDS: dict[Stage, set[str]] = {
@@ -42,9 +51,10 @@ _KINDS: dict[Stage, set[str]] = {
     "judged_responses": {"csv"},
     "activations": {"pytorch"},
     "vectors": {"pytorch", "scikitlearn"},
+    "steering_evaluation": {"huggingface", "csv"},
     "validation_report": {"html"},
 }
-_ON_GPU: tuple[Stage, ...] = ("responses", "activations")
+_ON_GPU: tuple[Stage, ...] = ("responses", "activations", "steering_evaluation")
 _KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
 # The same wish in the words of each engine; those that do not apply ignore it.
 _GPU_TAGS = {

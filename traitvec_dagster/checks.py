@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import CheckName
 from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.provenance import Stage
 from traitvec_dagster.partitions import Graph
@@ -12,7 +13,7 @@ from traitvec_dagster.resources import SettingsOverrides
 
 __all__ = ["BLOCKING", "CHECKED_STAGE", "build_checks"]
 
-CHECKED_STAGE: dict[str, Stage] = {
+CHECKED_STAGE: dict[CheckName, Stage] = {
     "definition": "definition",
     "contrast": "judged_responses",
     "coverage": "judged_responses",
@@ -56,7 +57,7 @@ def _is_judge_compared(graph: Graph) -> bool:
     return is_judge_compared(settings, map(graph.folder.trait, graph.folder.traits()))
 
 
-def _build_check(graph: Graph, name: str) -> dg.AssetChecksDefinition:
+def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=graph.key(CHECKED_STAGE[name]),
         name=name,

@@ -25,6 +25,7 @@ from traitvec_core.store import (
 from traitvec_core.trait import scaffold_definition
 from traitvec_dagster.cli_exchange import export, import_persona_vectors, push
 from traitvec_dagster.cli_judging import estimate, judgements
+from traitvec_dagster.cli_monitor import monitor
 from traitvec_dagster.project import Project
 from traitvec_dagster.status import print_checks, print_next, print_run, status_of, status_table
 from traitvec_dagster.terminal import (
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command("estimate")(estimate)
 app.command("export")(export)
 app.command("push")(push)
+app.command("monitor")(monitor)
 app.command("import-persona-vectors")(import_persona_vectors)
 app.add_typer(judgements, name="judgements")
 OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
@@ -244,7 +246,7 @@ def run(
     if parallel > 1 and len(traits) > 1:
         shares = shares_of_gpus(min(parallel, len(traits)))
         if allow_at_once(instance, len(shares)):
-            err.print(f"the pool gpu now lets {len(shares)} steps work at once")
+            err.print(f"the pool gpu now lets {len(shares)} runs work at once")
         with live_progress_of_many() as tell:
             for result in run_traits(
                 project, experiment, longest_first(folder, traits),

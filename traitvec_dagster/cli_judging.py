@@ -49,8 +49,9 @@ def estimate(
     Responses that exist are counted; for others the longest ones are assumed. Judgements that the
     store holds cost nothing.
     """
-    from traitvec_core.judging.estimate import estimate_judging
+    from traitvec_core.judging.estimate import estimate_judging, estimate_steering
     from traitvec_core.judging.models import prices_as_of
+    from traitvec_core.pipeline import stage_states
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -58,11 +59,12 @@ def estimate(
     settings = folder.settings(read_overrides(flags, set_ or []))
     path = project.experiments / JUDGEMENTS_FILE
     with JudgementStore(path if path.is_file() else None) as store:
-        rows = [
-            row
-            for name in chosen_traits(folder, trait)
-            for row in estimate_judging(folder.trait(name), settings, store)
-        ]
+        rows = []
+        for name in chosen_traits(folder, trait):
+            rows += estimate_judging(folder.trait(name), settings, store)
+            is_made = stage_states(folder.trait(name), settings)["steering_evaluation"] == "fresh"
+            if settings.steering.evaluate and not is_made:
+                rows.append(estimate_steering(folder.trait(name), settings, store))
         spent_usd = store.spent_usd(experiment)
     totals = {
         name: None if any(v is None for v in values) else round(sum(values), 6)
@@ -88,7 +90,7 @@ def estimate(
     for row in rows:
         table.add_row(
             escape(row.trait),
-            escape(row.judge) + (" (sample)" if row.purpose == "sample" else ""),
+            escape(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
             *_cells(vars(row), "≤ " if row.is_planned else ""),
         )
     table.add_section()
@@ -96,6 +98,10 @@ def estimate(
     out.print(table)
     if any(row.is_planned for row in rows):
         out.print("≤: no responses yet, so the longest ones are assumed")
+    if any(row.purpose == "steering" for row in rows):
+        out.print(
+            "steering is never judged in batches; `--set steering.evaluate=false` goes without"
+        )
     out.print(f"spent so far by {experiment}: ${spent_usd:.2f}" + _budget(settings.max_judge_usd))
     out.print(
         f"Token counts are about right (four characters each). List prices of {prices_as_of()};"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from traitvec_core.judging.agreement import Agreement, Figure
+    from traitvec_core.validation.steering_result import Interval, Scores
 
 __all__ = ["definition_metadata", "stage_metadata"]
 
@@ -91,7 +92,7 @@ def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Met
 
     frame = folder.read_responses()
     record = folder.metadata("judged_responses")
-    found = summarise_responses(frame, settings.threshold, settings.min_coherence)
+    found = summarise_responses(frame, settings.threshold, settings.min_coherence, settings.pairing)
     agreements = agreements_of(record, settings.threshold)
     missing = sum(found.positive.missing.values()) + sum(found.negative.missing.values())
     return {
@@ -237,6 +238,56 @@ def _vectors(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     return shown
 
 
+def _steering_evaluation(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    from traitvec_core.stages.steering_evaluation import steering_of
+
+    found = steering_of(folder)
+    if found is None:
+        return {"evaluated": "no: steering.evaluate is off in experiment.yaml"}
+    steered, best = found.steered, found.recommendation
+    shown: _Metadata = {
+        "questions_from": found.questions_from,
+        "n_generated": found.n_generated,
+        "notes": "; ".join(found.notes) or "none",
+        "unfinished": sum(found.unfinished.values()),
+        "folder": dg.MetadataValue.path(str(folder.path / "steering")),
+        "dose_response": _table([_dose(scores) for scores in found.dose_response]),
+        "controls": _table([_dose(scores) for scores in (found.prompted, *found.random)]),
+    }
+    if best is not None:
+        shown |= {
+            "recommended": best.why, "method": best.method, "layer": best.layer,
+            "coefficient": best.coefficient,
+        }  # fmt: skip
+    if steered is not None and steered.trait_moved is not None:
+        moved = steered.trait_moved
+        shown |= _numbers(moved=moved.mean, moved_low=moved.low, moved_high=moved.high)
+    if steered is not None and steered.coherence is not None:
+        shown |= _numbers(coherence=steered.coherence.mean)
+    if found.random_moved is not None:
+        shown |= _numbers(random_moved=found.random_moved.mean)
+    if found.side_effects:
+        shown["side_effects"] = _table(
+            [{"trait": effect.trait, "moved": _mean(effect.moved)} for effect in found.side_effects]
+        )
+    return shown
+
+
+def _dose(scores: "Scores") -> dict[str, str]:
+    return {
+        "condition": _clip(scores.condition),
+        "coefficient": f"{scores.coefficient:g}",
+        "trait_score": _mean(scores.trait),
+        "moved": _mean(scores.trait_moved),
+        "coherence": _mean(scores.coherence),
+        "responses": str(scores.n),
+    }
+
+
+def _mean(found: "Interval | None") -> str:
+    return "–" if found is None else f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
 def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     report = folder.metadata("validation_report")
     page = folder.path / "validation/report.html"
@@ -262,6 +313,7 @@ _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
     "judged_responses": _judged_responses,
     "activations": _activations,
     "vectors": _vectors,
+    "steering_evaluation": _steering_evaluation,
     "validation_report": _validation_report,
 }
 

@@ -48,7 +48,7 @@ def test_flags_reach_the_stages(traitvec: Command, empty: SmallProject) -> None:
     assert "report: experiments/demo/refusal/validation/report.html" in done.out
     assert "1 of 1 traits" in done.out
     assert "next: `traitvec ui`" in done.out
-    for check in ("definition", "contrast", "coverage", "sanity", "norm", "accuracy"):
+    for check in ("contrast", "norm", "accuracy", "other checks"):
         assert check in done.out
     assert not (empty.trait("uncertainty").path / "responses").exists()
 
@@ -74,9 +74,8 @@ def test_a_selection_in_dagsters_syntax(traitvec: Command, finished: SmallProjec
     assert "vectors" in done.out
     assert "responses" not in done.out.splitlines()[0]
     newest = finished.instance.get_runs(limit=1)[0]
-    assert newest.asset_selection == {
-        finished.graph().key("vectors"), finished.graph().key("validation_report")
-    }  # fmt: skip
+    selected = ("vectors", "steering_evaluation", "validation_report")
+    assert newest.asset_selection == set(map(finished.graph().key, selected))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,10 @@ def test_a_selection_in_dagsters_syntax(traitvec: Command, finished: SmallProjec
     [
         ("vectors", {"vectors"}),
         ("responses", {"responses"}),
-        ("activations+", {"activations", "vectors", "validation_report"}),
+        (
+            "activations+",
+            {"activations", "vectors", "steering_evaluation", "validation_report"},
+        ),
         ("+judged_responses", {"definition", "responses", "judged_responses"}),
         ("responses or vectors", {"responses", "vectors"}),
         ('key:"demo/vectors"', {"vectors"}),
@@ -194,7 +196,7 @@ def test_an_unknown_experiment_names_those_there_are(
 def test_status_of_what_is_made(traitvec: Command, finished: SmallProject) -> None:
     table = traitvec("status")
     assert table.code == 0, table.err
-    assert table.out.count("fresh") == 12
+    assert table.out.count("fresh") == 14
     assert "refusal" in table.out
     listed = traitvec("status", "--experiment", "demo", "--json")
     found = json.loads(listed.out)["demo"]["refusal"]
@@ -216,10 +218,10 @@ def test_status_of_what_is_stale_missing_or_broken(
         trait: row["stages"]
         for trait, row in json.loads(traitvec("status", "--json").out)["demo"].items()
     }
-    assert list(states["refusal"].values()) == ["fresh", "fresh", *["stale"] * 4]
+    assert list(states["refusal"].values()) == ["fresh", "fresh", *["stale"] * 5]
     assert set(states["uncertainty"].values()) == {"fresh"}
-    assert list(states["untried"].values()) == ["fresh", *["missing"] * 5]
-    assert list(states["broken"].values()) == ["broken", *["missing"] * 5]
+    assert list(states["untried"].values()) == ["fresh", *["missing"] * 6]
+    assert list(states["broken"].values()) == ["broken", *["missing"] * 6]
     table = traitvec("status")
     assert table.code == 0
     assert "BROKEN" in table.out
@@ -241,7 +243,6 @@ def test_traits_side_by_side(traitvec: Command, tmp_path: Path) -> None:
     found = traitvec("run", "--experiment", "demo", "--traits", "all", "--parallel", "2")
     assert found.code == 0, found.err
     assert "2 of 2 traits" in found.out
-    assert any("let" in line and "2 steps" in line for line in found.error_lines)
     assert any(line.startswith("uncertainty: responses") for line in found.error_lines)
     again = traitvec("run", "--experiment", "demo", "--traits", "all", "--parallel", "8")
     assert again.out.count("everything is fresh") == 2

@@ -105,6 +105,11 @@ def test_the_figures_are_the_published_ones(trait: str, judged: pd.DataFrame) ->
     poles = (found.positive, found.negative)
     assert [(pole.n, pole.scored, pole.missing) for pole in poles] == [(1000, 1000, {})] * 2
     assert round(found.contrast or 0, 2) == facts.contrast
+    low, high = found.contrast_interval
+    assert (low or 0) < facts.contrast < (high or 0)
+    assert np.nanmean(np.array(found.by_cell, dtype=float)) == pytest.approx(
+        facts.contrast, abs=0.1
+    )
     assert tuple(pole.kept for pole in poles) == facts.kept
     assert tuple(round(pole.mean_characters) for pole in poles) == facts.mean_characters
     assert (found.n_pairs, found.pairs_kept) == (1000, facts.pairs_kept)
@@ -220,7 +225,7 @@ def test_the_report_tells_the_pairs(trait: str, judged: pd.DataFrame) -> None:
             "vectors": [], "recommended": None,
             "separation": {"scores": [], "probe_accuracy": None, "n_folds": 0, "n_held_out": 0},
             "separation_by_instruction": None, "explanations": None, "chance": None,
-            "stability": [], "cosines": [], "previous_cosines": [],
+            "held_out_projections": None, "stability": [], "cosines": [], "previous_cosines": [],
         },
         checks=[],
     )  # fmt: skip

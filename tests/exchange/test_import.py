@@ -94,19 +94,23 @@ def test_the_pipeline_goes_on_from_judged_responses(
     assert "humorous: definition only" in done.out
     assert "--traits sycophantic --select activations+" in done.out
     experiment = ExperimentFolder(root, "theirs")
-    settings = experiment.settings({"methods": ["mean_diff"], "min_coherence": 0})
+    settings = experiment.settings(
+        {"methods": ["mean_diff"], "min_coherence": 0, "steering.evaluate": False}
+    )
     folder = imported(root)
     states = stage_states(folder, settings)
     assert states["responses"] == states["judged_responses"] == "fresh"
     assert states["activations"] == "missing"
-    later: tuple[Stage, ...] = ("activations", "vectors", "validation_report")
+    later: tuple[Stage, ...] = (
+        "activations", "vectors", "steering_evaluation", "validation_report",
+    )  # fmt: skip
     for stage in later:
         assert not make(stage, folder, settings, Workbench()).is_reused
     assert set(stage_states(folder, settings).values()) == {"fresh"}
     assert folder.read_vector("mean_diff", 3).shape == (192,)
     report = folder.metadata("validation_report")
-    assert report["checks"][0]["name"] == "contrast"
-    assert report["checks"][0]["verdict"] == "pass"
+    verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+    assert verdicts["contrast"] == "pass"
     assert "Sycophantic".lower() in (folder.path / "validation/report.html").read_text().lower()
 
 

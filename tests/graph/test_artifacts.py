@@ -62,6 +62,7 @@ def test_every_file_of_the_contract_and_no_other(finished: SmallProject) -> None
         *(f"{stem}.pt" for stem in stems),
         *(f"{stem}_metadata.json" for stem in stems),
         "vectors/manifest.json",
+        "steering/evaluation.json",
         "validation/report.html",
         "validation/report.json",
         "validation/recommended.json",
@@ -130,7 +131,8 @@ def test_every_stage_records_where_it_came_from(finished: SmallProject, stage: S
     assert record["inputs"]
     assert all(len(digest) == 64 for digest in record["inputs"].values())
     assert {"python", "torch", "transformers", "traitvec"} <= set(record["versions"])
-    assert record["cost"]["seconds"] > 0
+    # Steering is switched off here.
+    assert record["cost"]["seconds"] > 0 or stage == "steering_evaluation"
     for name, digest in record["files"].items():
         assert content_hash((folder.path / name).read_bytes()) == digest
 
@@ -201,7 +203,30 @@ def test_report_stands_alone(finished: SmallProject) -> None:
     page = (finished.trait("refusal").path / "validation/report.html").read_text("utf-8")
     _assert_stands_alone(page)
     assert "refusal" in page
-    assert page.count("data:image/png;base64,") >= 3
+    assert page.count("data:image/png;base64,") >= 9
+    assert len(page.encode()) < 3_000_000
+
+
+def test_held_out_projections_stand_in_the_order_of_the_activations(
+    finished: SmallProject,
+) -> None:
+    folder = finished.trait("refusal").path
+    captured = _json(folder / "activations/metadata.json")
+    manifest = _json(folder / "vectors/manifest.json")
+    found, best = manifest["held_out_projections"], manifest["recommended"]
+    assert (found["method"], found["layer"]) == (best["method"], best["layer"])
+    assert len(found["margins"]) == captured["n_examples"]
+    score = next(
+        score
+        for score in manifest["separation"]["scores"]
+        if (score["method"], score["layer"]) == (best["method"], best["layer"])
+    )
+    known = [
+        (margin > 0) == (place < captured["n_positive"])
+        for place, margin in enumerate(found["margins"])
+        if margin is not None
+    ]
+    assert fmean(known) == pytest.approx(score["accuracy"])
 
 
 def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None:

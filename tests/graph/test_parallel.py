@@ -42,8 +42,8 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
 def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> None:
     told: list[Told] = []
     with written(tmp_path) as project:
-        assert allow_at_once(project.instance, 2)
-        assert not allow_at_once(project.instance, 2)
+        assert allow_at_once(project.instance, 9)
+        assert not allow_at_once(project.instance, 9)
         runs = ran(project, ["4", "7"], told.append)
         assert {run.trait for run in runs} == set(TRAITS)
         assert all(run.is_success for run in runs), [run.problems for run in runs]

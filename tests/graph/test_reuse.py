@@ -71,7 +71,7 @@ def test_settings_of_one_run_win_over_the_file(finished: SmallProject) -> None:
     n_blocks = finished.trait("refusal").metadata("activations")["n_layers"] - 1
     done = finished.run("refusal", methods=["mean_diff"], layers=[1, n_blocks])
     assert done.reused == ["responses", "judged_responses", "activations"]
-    assert set(done.made) == {"vectors", "validation_report"}
+    assert set(done.made) == {"vectors", "steering_evaluation", "validation_report"}
     files = {p.name for p in (finished.trait("refusal").path / "vectors").glob("*.pt")}
     # The old vectors are gone: they would belong to other settings.
     assert files == {"mean_diff_layer1.pt", f"mean_diff_layer{n_blocks}.pt"}
@@ -107,3 +107,15 @@ def test_a_file_that_changed_on_disk_is_made_again(finished: SmallProject, broke
     assert done.is_good, done.problems
     assert list(done.made) == ["activations"]
     assert path.read_bytes() == whole
+
+
+def test_severities_decide_what_a_finding_is(finished: SmallProject) -> None:
+    finished.set(thresholds={"accuracy": 1.0, "contrast": 100, "contrast_warning": 100})
+    run = finished.run("refusal", severities={"accuracy": "warn"})
+    assert run.verdicts["accuracy"] == "warn"
+    assert run.verdicts["contrast"] == "fail"
+    run = finished.run("refusal", severities={"contrast": "warn", "accuracy": "error"})
+    assert (run.verdicts["contrast"], run.verdicts["accuracy"]) == ("warn", "fail")
+    report = finished.trait("refusal").metadata("validation_report")
+    verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+    assert (verdicts["contrast"], verdicts["accuracy"]) == ("warn", "fail")

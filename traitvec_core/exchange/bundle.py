@@ -96,9 +96,9 @@ def model_file(model: str, name: str) -> Path | None:
     return None
 
 
-def told_of(folder: TraitFolder, manifest: dict[str, Any]) -> dict[str, Any]:
+def told_of(folder: TraitFolder) -> dict[str, Any]:
     """What a reader of the file should know of a trait."""
-    told: dict[str, Any] = {"recommended": manifest["recommended"]}
+    told: dict[str, Any] = {"recommended": folder.recommended()}
     with suppress(TraitvecError):
         definition = folder.definition()
         told["description"] = definition.description

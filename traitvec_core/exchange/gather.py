@@ -43,7 +43,7 @@ def gather(
         shapes.add((manifest["model"], captured["n_layers"], captured["hidden_dim"]))
         for chosen in _methods(folder, manifest, method):
             rows = {row["layer"]: row for row in manifest["vectors"] if row["method"] == chosen}
-            wanted = _layers(folder, manifest, rows, convention, layers)
+            wanted = _layers(folder, rows, convention, layers)
             left_out = sorted(set(rows) - set(convention.holdable(rows)))
             if left_out and layers == "all":
                 notes.append(f"{name}: {convention.name} cannot name layers {left_out}: left out")
@@ -53,7 +53,7 @@ def gather(
                 )
                 for layer in wanted
             ]
-        told[name] = told_of(folder, manifest)
+        told[name] = told_of(folder)
     if len(shapes) != 1:
         raise TraitvecError(
             f"{shown(experiment.path)}: vectors of different models"
@@ -85,12 +85,13 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
     if method == "all":
         return there
     if method is None:
-        if manifest["recommended"] is None:
+        chosen = folder.recommended()
+        if chosen is None:
             raise TraitvecError(
                 f"{shown(folder.path)}: no vector is recommended; name a --method:"
                 f" {', '.join(there)}"
             )
-        return [manifest["recommended"]["method"]]
+        return [chosen["method"]]
     if method not in there:
         raise TraitvecError(
             f"{shown(folder.path)}: there are no vectors of method {method!r}; there are:"
@@ -101,7 +102,6 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
 
 def _layers(
     folder: TraitFolder,
-    manifest: dict[str, Any],
     rows: dict[int, dict[str, Any]],
     convention: LayerConvention,
     layers: str | Sequence[int] | None,
@@ -115,7 +115,7 @@ def _layers(
     if layers == "all" or (layers is None and convention.is_menu):
         return able
     if layers is None:
-        return [_best(folder, manifest, rows, able)]
+        return [_best(folder, rows, able)]
     for layer in layers:
         if layer not in rows:
             raise TraitvecError(
@@ -126,11 +126,9 @@ def _layers(
     return sorted({int(layer) for layer in layers})
 
 
-def _best(
-    folder: TraitFolder, manifest: dict[str, Any], rows: dict[int, dict[str, Any]], able: list[int]
-) -> int:
+def _best(folder: TraitFolder, rows: dict[int, dict[str, Any]], able: list[int]) -> int:
     """The recommended layer if it is one of this method that the target holds, else the best."""
-    chosen = manifest["recommended"]
+    chosen = folder.recommended()
     if chosen and chosen["layer"] in able and rows[chosen["layer"]]["method"] == chosen["method"]:
         return int(chosen["layer"])
     # At the embeddings words are told apart, not traits.

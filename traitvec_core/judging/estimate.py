@@ -1,7 +1,7 @@
 """What judging will cost, before anything is spent."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.store import TraitFolder
 from traitvec_core.trait import fill_rubric
 
-__all__ = ["Estimate", "estimate_judging"]
+__all__ = ["Estimate", "estimate_judging", "estimate_steering"]
 
 # English prose has about four characters a token; chat templates and schemas add some.
 _CHARS_PER_TOKEN = 4.0
@@ -33,7 +33,7 @@ class Estimate:
     Attributes:
         trait: The trait.
         judge: The model.
-        purpose: `scores` that count, or the `sample` that they are compared on.
+        purpose: `scores` that count, the `sample` that they are compared on, or `steering`.
         judgements: Judgements in all.
         known: How many of them the store holds, and nobody pays for again.
         tokens_in: Tokens that the others will read, about.
@@ -115,6 +115,44 @@ def estimate_judging(
         repeats = ((p, k + 1) for k in range(settings.judge_repeats) for p in sample)
         found.append(estimate(settings.judge_model, "sample", repeats))
     return found
+
+
+def estimate_steering(
+    folder: TraitFolder, settings: ExperimentSettings, store: JudgementStore
+) -> Estimate:
+    """Estimate what judging steered responses takes at most, if all are as long as they may be.
+
+    Args:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        store: The judgements that are known already.
+    """
+    from traitvec_core.validation.dose_response import most_responses
+
+    definition = folder.definition()
+    questions = definition.eval_questions or definition.questions
+    searched, held_out = most_responses(len(questions), settings.steering)
+    longest = "x" * int(settings.sampling.max_new_tokens * _CHARS_PER_TOKEN)
+    rubrics = [definition.eval_prompt, COHERENCE_RUBRIC]
+    prompts = [
+        fill_rubric(rubric, questions[i % len(questions)], f"{i} {longest}")
+        for rubric in rubrics
+        for i in range(searched + sum(held_out))
+    ]
+    prompts += [
+        # Side effects are looked for without steering and under the chosen dose.
+        fill_rubric(folder.sibling(name).definition().eval_prompt, questions[0], f"{i} {longest}")
+        for name in settings.steering.side_effects
+        if name != folder.name
+        for i in range(sum(held_out[:2]))
+    ]
+    choice = JudgeChoice(settings)
+    found = _estimate(
+        folder.name, choice, settings, store, "steering", [(p, 0) for p in prompts],
+        is_planned=True,
+    )  # fmt: skip
+    # Every trial waits for the one before it, so there are no batches.
+    return replace(found, usd_batch=found.usd)
 
 
 def _estimate(

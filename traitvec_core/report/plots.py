@@ -1,48 +1,62 @@
-"""Small pictures as PNG bytes, drawn without a display."""
+"""Pictures as PNG bytes, drawn without a display: what Dagster shows too, and the canvas of all.
+
+White is nothing and strong colour is much in each of them, so that a page may turn light and dark
+round without turning their meaning round.
+"""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from traitvec_core.validation.elicitation import Elicitation
+from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.separation import Separation
 
 __all__ = [
+    "contrast_by_cell",
     "norms_by_layer",
     "score_distributions",
     "scores_by_instruction",
     "separation_by_layer",
-    "separation_heatmap",
 ]
 
 matplotlib.use("Agg")
 
 # Colours that stay apart for colour-blind readers (Okabe & Ito).
-_POSITIVE, _NEGATIVE, _MUTED = "#D55E00", "#0072B2", "#999999"
-_METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DPI = 96
+POSITIVE, NEGATIVE, MUTED = "#D55E00", "#0072B2", "#777777"
+METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DPI = 150
+_PALETTE = 96
+WIDE = (10.6, 3.4)
 
 
-def score_distributions(judged: pd.DataFrame, threshold: float) -> bytes:
-    """Histograms of the trait score by pole, with the filter's threshold."""
+def score_distributions(judged: pd.DataFrame, threshold: float, score: str = "trait") -> bytes:
+    """Histograms of a score by pole, with the filter's threshold.
 
-    def draw(axes: Axes) -> None:
+    Args:
+        judged: Judged responses of both poles.
+        threshold: Where the filter cuts.
+        score: `trait` or `coherence`.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
         bins = np.linspace(0, 100, 26).tolist()
-        for pole, colour, name in (("neg", _NEGATIVE, "negative"), ("pos", _POSITIVE, "positive")):
-            scores = judged.loc[judged["pole"] == pole, "trait_score"].dropna()
+        for pole, colour, name in (("neg", NEGATIVE, "negative"), ("pos", POSITIVE, "positive")):
+            scores = judged.loc[judged["pole"] == pole, f"{score}_score"].dropna()
             axes.hist(
                 scores, bins=bins, color=colour, alpha=0.65, label=f"{name} (n = {len(scores)})"
             )
         axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
-        axes.set(xlabel="trait score", ylabel="responses", xlim=(0, 100))
-        # The heaps stand at the ends when a trait is elicited well.
-        axes.legend(frameon=False, fontsize=8, loc="upper center")
+        axes.set(xlabel=f"{score} score", ylabel="responses", xlim=(0, 100))
+        legend_below(figure, axes, columns=3)
 
     return _picture(draw)
 
@@ -50,62 +64,60 @@ def score_distributions(judged: pd.DataFrame, threshold: float) -> bytes:
 def scores_by_instruction(elicitation: Elicitation) -> bytes:
     """Mean trait score of both poles for each instruction pair."""
 
-    def draw(axes: Axes) -> None:
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
         rows = elicitation.by_instruction
         places = np.arange(len(rows))
         for offset, key, colour in (
-            (-0.2, "mean_negative", _NEGATIVE),
-            (0.2, "mean_positive", _POSITIVE),
+            (-0.2, "mean_negative", NEGATIVE),
+            (0.2, "mean_positive", POSITIVE),
         ):
             heights = [np.nan if row[key] is None else row[key] for row in rows]
             axes.bar(places + offset, heights, width=0.4, color=colour, label=key[5:])
         axes.set(xlabel="instruction pair", ylabel="mean trait score", ylim=(0, 100))
-        axes.set_xticks(places, [str(row["number"]) for row in rows])
-        axes.legend(frameon=False, fontsize=8)
+        mark_some(axes, [row["number"] for row in rows])
+        legend_below(figure, axes)
 
     return _picture(draw)
 
 
-def separation_by_layer(separation: Separation) -> bytes:
-    """Held-out AUROC of every method by layer, with the random control and chance."""
+def contrast_by_cell(elicitation: Elicitation) -> bytes:
+    """Contrast of each instruction pair on each question; a cell without both scores is crossed."""
+    grid = np.array(elicitation.by_cell, dtype=float)
 
-    def draw(axes: Axes) -> None:
-        colours = iter(_METHOD_COLOURS)
-        for method in dict.fromkeys(score.method for score in separation.scores):
-            rows = [s for s in separation.scores if s.method == method]
-            control = method == "random"
-            axes.plot(
-                [row.layer for row in rows],
-                [row.auroc for row in rows],
-                marker="o",
-                markersize=3,
-                linewidth=1.5,
-                linestyle=":" if control else "-",
-                color=_MUTED if control else next(colours),
-                label="random (control)" if control else method,
-            )
-        axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
-        axes.set(xlabel="layer (0 = embeddings)", ylabel="held-out AUROC", ylim=(0, 1.04))
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        # White is no contrast; a pair that works backwards has the negative pole's colour.
+        colours = LinearSegmentedColormap.from_list("poles", [NEGATIVE, "white", POSITIVE])
+        image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=-100, vmax=100)
+        for row, column in np.argwhere(np.isnan(grid)):
+            axes.plot(column, row, marker="x", markersize=4, color="black")
+        mark_some(axes, [row["number"] for row in elicitation.by_question])
+        axes.set_yticks(range(len(grid)), [str(r["number"]) for r in elicitation.by_instruction])
+        axes.set(xlabel="question", ylabel="instruction pair")
+        figure.colorbar(image, ax=axes, label="contrast")
 
     return _picture(draw)
 
 
-def separation_heatmap(separation: Separation) -> bytes:
-    """Held-out effect size, method × layer."""
-    methods = list(dict.fromkeys(score.method for score in separation.scores))
-    layers = sorted({score.layer for score in separation.scores})
-    grid = np.full((len(methods), len(layers)), np.nan)
-    for score in separation.scores:
-        grid[methods.index(score.method), layers.index(score.layer)] = score.effect_size
+def separation_by_layer(separation: Separation, explanations: Explanations | None = None) -> bytes:
+    """Held-out AUROC of every method by layer with intervals, the control, chance and baselines."""
 
-    def draw(axes: Axes) -> None:
-        image = axes.imshow(grid, aspect="auto", cmap="viridis")
-        axes.set_yticks(range(len(methods)), methods)
-        step = max(1, len(layers) // 14)
-        axes.set_xticks(range(0, len(layers), step), [str(layer) for layer in layers[::step]])
-        axes.set(xlabel="layer (0 = embeddings)")
-        axes.figure.colorbar(image, ax=axes, label="held-out effect size")
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        draw_by_layer(axes, separation, "auroc")
+        axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--", label="chance")
+        for found, style in zip(
+            explanations.baselines if explanations else (), ("-.", (0, (1, 1)), (0, (5, 3)), "--"),
+            strict=False,
+        ):  # fmt: skip
+            if found.auroc.value is not None:
+                axes.axhline(found.auroc.value, color="black", linewidth=1, linestyle=style,
+                             alpha=0.6, label=f"{found.name} alone")  # fmt: skip
+        least = min((score.auroc for score in separation.scores), default=0.5)
+        axes.set(xlabel="layer (0 = embeddings)", ylabel="held-out AUROC",
+                 ylim=(min(0.4, least - 0.05), 1.03))  # fmt: skip
+        legend_below(figure, axes)
 
     return _picture(draw)
 
@@ -113,30 +125,78 @@ def separation_heatmap(separation: Separation) -> bytes:
 def norms_by_layer(vectors: Sequence[dict[str, Any]], mean_norms: Sequence[float]) -> bytes:
     """Vector norm by layer for every method, with the mean activation norm for scale."""
 
-    def draw(axes: Axes) -> None:
-        for method, colour in zip(
-            dict.fromkeys(row["method"] for row in vectors), _METHOD_COLOURS, strict=False
-        ):
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        for method, colour in coloured(row["method"] for row in vectors):
             rows = sorted((r for r in vectors if r["method"] == method), key=lambda r: r["layer"])
             axes.plot(
                 [r["layer"] for r in rows], [r["vector_norm"] for r in rows],
                 marker="o", markersize=3, color=colour, label=method,
             )  # fmt: skip
         axes.plot(
-            range(len(mean_norms)), mean_norms, linestyle=":", color=_MUTED, label="mean activation"
+            range(len(mean_norms)), mean_norms, linestyle=":", color=MUTED, label="mean activation"
         )
         axes.set(xlabel="layer (0 = embeddings)", ylabel="norm", yscale="log")
-        axes.legend(frameon=False, fontsize=8)
+        legend_below(figure, axes)
 
     return _picture(draw)
 
 
-def _picture(draw: Callable[[Axes], None]) -> bytes:
+def draw_by_layer(axes: Axes, separation: Separation, figure_name: str) -> None:
+    """Draw one held-out figure of every method by layer, with its interval as a band."""
+    for method, colour in coloured(score.method for score in separation.scores):
+        rows = [s for s in separation.scores if s.method == method]
+        layers = [row.layer for row in rows]
+        is_control = method == "random"
+        if not is_control:
+            ends = [row.intervals.get(figure_name, (None, None)) for row in rows]
+            low, high = (np.array([end[i] for end in ends], dtype=float) for i in (0, 1))
+            axes.fill_between(layers, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(
+            layers, [getattr(row, figure_name) for row in rows],
+            marker="o", markersize=3, linewidth=1.5, linestyle=":" if is_control else "-",
+            color=colour, label="random (control)" if is_control else method,
+        )  # fmt: skip
+
+
+def coloured(methods: Iterable[str]) -> list[tuple[str, str]]:
+    """Each method once with a colour of its own; the control is grey."""
+    colours = iter(METHOD_COLOURS)
+    return [
+        (method, MUTED if method == "random" else next(colours, "#000000"))
+        for method in dict.fromkeys(methods)
+    ]
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """Say what is what under the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False,
+                  fontsize=7.5, columnspacing=1.2)  # fmt: skip
+
+
+def mark_some(axes: Axes, names: Sequence[Any], most: int = 14) -> None:
+    """Name places along the x axis, at most about `most` of them."""
+    step = -(-len(names) // most) or 1
+    axes.set_xticks(range(0, len(names), step), [str(name) for name in names[::step]])
+
+
+def _axes(figure: Figure) -> Axes:
+    axes: Axes = figure.subplots()
+    return axes
+
+
+def _picture(draw: Callable[[Figure], None]) -> bytes:
+    from PIL import Image
+
     # The object interface: pyplot's global state is not safe between Dagster's threads.
-    figure = Figure(figsize=(5.2, 2.8), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure = Figure(figsize=(5.2, 3.0), dpi=_DPI, layout="constrained")
+    draw(figure)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn, buffer = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    # A palette makes it a third of the size: pages hold a dozen, and Dagster's log 50 KB each.
+    flat = Image.open(drawn).convert("RGB")
+    flat.quantize(_PALETTE, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()

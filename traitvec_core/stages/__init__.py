@@ -32,6 +32,12 @@ def _vectors(work: Work) -> Result:
     return make_vectors(work)
 
 
+def _steering_evaluation(work: Work) -> Result:
+    from traitvec_core.stages.steering_evaluation import make_steering_evaluation
+
+    return make_steering_evaluation(work)
+
+
 def _validation_report(work: Work) -> Result:
     from traitvec_core.stages.validation_report import make_validation_report
 
@@ -44,5 +50,6 @@ MAKERS: dict[Stage, Callable[[Work], Result]] = {
     "judged_responses": _judged_responses,
     "activations": _activations,
     "vectors": _vectors,
+    "steering_evaluation": _steering_evaluation,
     "validation_report": _validation_report,
 }

@@ -62,7 +62,9 @@ def make_activations(work: Work) -> Result:
 def _kept_examples(work: Work) -> "pd.DataFrame":
 
     judged = work.folder.read_responses()
-    kept = judged[keep_mask(judged, work.settings.threshold, work.settings.min_coherence)]
+    settings = work.settings
+    mask = keep_mask(judged, settings.threshold, settings.min_coherence, settings.pairing)
+    kept = judged[mask]
     counts = {pole: int((kept["pole"] == pole).sum()) for pole in ("pos", "neg")}
     if not all(counts.values()):
         raise TraitvecError(

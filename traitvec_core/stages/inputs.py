@@ -11,7 +11,7 @@ from traitvec_core.store import TraitFolder, shown
 if TYPE_CHECKING:
     from traitvec_core.trait import TraitDefinition
 
-__all__ = ["also_judged", "stage_inputs"]
+__all__ = ["also_judged", "side_effects", "stage_inputs"]
 
 
 def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
@@ -46,10 +46,17 @@ def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings
     if stage == "vectors":
         # The texts are read for what else could explain the vectors.
         return {name: content(name) for name in ("activations", "judged_responses")}
+    if stage == "steering_evaluation":
+        return _steering_inputs(folder, settings) | {"vectors": content("vectors")}
     if stage == "validation_report":
         # The page opens with the description.
         described = {"description": content_hash(folder.definition().description)}
-        earlier: tuple[Stage, ...] = ("judged_responses", "activations", "vectors")
+        earlier: tuple[Stage, ...] = (
+            "judged_responses",
+            "activations",
+            "vectors",
+            "steering_evaluation",
+        )
         return {name: content(name) for name in earlier} | described
     raise ValueError(f"{stage} is not made from anything")
 
@@ -70,6 +77,35 @@ def _judging_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[s
     if human is not None:
         found["human_scores"] = content_hash(human)
     return found
+
+
+def _steering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    from traitvec_core.judging.load import judge_fingerprint
+    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+
+    if not settings.steering.evaluate:
+        return {}
+    definition = folder.definition()
+    found = {
+        "model": model_fingerprint(settings.model, settings.revision),
+        "elicitation": definition.elicitation_hash,
+        "eval_questions": content_hash("\n".join(definition.eval_questions)),
+        "rubric": definition.rubric_hash,
+        "coherence_rubric": content_hash(COHERENCE_RUBRIC),
+        "judge": judge_fingerprint(settings),
+    }
+    for name, other in side_effects(folder, settings).items():
+        found[f"rubric of {name}"] = other.rubric_hash
+    return found
+
+
+def side_effects(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":
+    """The other traits whose rubrics are put to this trait's steered responses."""
+    return {
+        name: folder.sibling(name).definition()
+        for name in settings.steering.side_effects
+        if name != folder.name
+    }
 
 
 def also_judged(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":

@@ -14,7 +14,7 @@ from traitvec_core.stages.work import Result, Work
 from traitvec_core.store import response_csvs, shown
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
-__all__ = ["make_judged_responses"]
+__all__ = ["is_about_refusing", "make_judged_responses"]
 
 
 def make_judged_responses(work: Work) -> Result:
@@ -36,7 +36,7 @@ def make_judged_responses(work: Work) -> Result:
         )  # fmt: skip
         judged = judge_responses(
             judge, definition, responses, store=store, origin=origin, also=also,
-            is_about_refusing=_is_about_refusing(folder.name, definition), on_progress=progress,
+            is_about_refusing=is_about_refusing(folder.name, definition), on_progress=progress,
         )  # fmt: skip
         compared = _compared(work, judged, store, origin)
         spent_usd = store.spent_usd(folder.experiment)
@@ -63,7 +63,7 @@ def make_judged_responses(work: Work) -> Result:
     }
 
 
-def _is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
+def is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
     """Whether a judge that answers REFUSAL speaks of the trait itself."""
     return any("refus" in text.lower() for text in (name, definition.name))
 
@@ -101,7 +101,7 @@ def _compared(
             )
             if not judgement.is_final:
                 judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
-        is_refusing = _is_about_refusing(work.folder.name, work.folder.definition())
+        is_refusing = is_about_refusing(work.folder.name, work.folder.definition())
         second = [
             # As in the table: for a trait that is about refusing, the word is the highest score.
             100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score

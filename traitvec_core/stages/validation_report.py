@@ -3,6 +3,7 @@
 import json
 
 from traitvec_core.report import build_report
+from traitvec_core.stages.steering_evaluation import steering_of
 from traitvec_core.stages.work import Result, Work
 from traitvec_core.validation.verdicts import applicable_checks, evaluate
 
@@ -21,6 +22,7 @@ def make_validation_report(work: Work) -> Result:
         judging=work.folder.metadata("judged_responses"),
         captured=work.folder.metadata("activations"),
         extracted=work.folder.metadata("vectors"),
+        steering=steering_of(work.folder),
         checks=[
             evaluate(name, work.folder, work.settings)
             for name in applicable_checks(work.settings, work.folder)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from traitvec_core.validation.explanations import Explanations, measure_explanat
 from traitvec_core.validation.held_out import HeldOut, hold_out
 from traitvec_core.validation.recommend import Recommendation, recommend
 from traitvec_core.validation.resampling import CONVEX_METHODS, Stability, bootstrap_stability
+from traitvec_core.validation.response_counts import which_refuse
 from traitvec_core.validation.separation import (
     Separation,
     cosines_between_methods,
@@ -127,11 +129,23 @@ def make_vectors(work: Work) -> Result:
         "separation": separation.model_dump(),
         "separation_by_instruction": measured.by_instruction.model_dump(),
         "explanations": measured.explanations and measured.explanations.model_dump(),
+        "held_out_projections": recommendation and _projections(held_out, recommendation),
         "chance": measured.chance.model_dump(),
         "stability": [found.model_dump() for found in measured.stability],
         "cosines": [found.model_dump() for found in cosines_between_methods(vectors)],
         "previous_cosines": [found.model_dump() for found in previous],
         "vectors": table,
+    }
+
+
+def _projections(held_out: HeldOut, recommendation: Recommendation) -> dict[str, Any]:
+    """Held-out projections on the recommended vector, in the order of the activations."""
+    method, layer = recommendation.method, recommendation.layer
+    margins = held_out.margins[method, layer]
+    return {
+        "method": method,
+        "layer": layer,
+        "margins": [float(margin) if np.isfinite(margin) else None for margin in margins],
     }
 
 
@@ -146,11 +160,13 @@ def _explanations(
     if recommendation is None:
         return None
     judged = work.folder.read_responses().set_index("question_id")
-    texts = judged.loc[work.folder.metadata("activations")["question_ids"], "response"]
+    rows = judged.loc[work.folder.metadata("activations")["question_ids"]]
+    texts = rows["response"]
     return measure_explanations(
         activations, held_out, method=recommendation.method, layer=recommendation.layer,
         # Characters: tokens end at their limit, and count thinking.
-        responses=texts.tolist(), n_tokens=texts.str.len().tolist(), options=options,
+        responses=texts.tolist(), n_tokens=texts.str.len().tolist(),
+        is_refusal=which_refuse(rows), options=options,
     )  # fmt: skip
 
 

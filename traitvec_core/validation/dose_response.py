@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import Sampling
+from traitvec_core.experiment import Sampling, Steering
 from traitvec_core.judging.judge import Judge
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.language_model import LanguageModel
@@ -39,7 +39,13 @@ from traitvec_core.validation.trials import (
 )
 from traitvec_core.vectors.extract import TraitVector
 
-__all__ = ["SideEffect", "SteeringEvaluation", "SteeringOptions", "evaluate_steering"]
+__all__ = [
+    "SideEffect",
+    "SteeringEvaluation",
+    "SteeringOptions",
+    "evaluate_steering",
+    "most_responses",
+]
 
 # Parts of the chosen coefficient; 0 is without steering.
 _PARTS = (-1.0, -0.5, 0.5, 1.0, 1.5)
@@ -100,7 +106,8 @@ def evaluate_steering(
     if len(second) < 10:
         notes.append(f"{len(second)} held-out questions: intervals over so few are too narrow")
     n_search, n_held_out = max(options.n_search, len(first)), max(options.n_held_out, len(second))
-    total = (1 + MAX_TRIALS) * n_search + (2 + len(_PARTS) + options.n_random) * n_held_out
+    searched, held = most_responses(len(questions), options)
+    total = searched + sum(held)
     trials = Trials(
         model, judge, definition, questions, sampling,
         store=store or JudgementStore(), origin=origin, is_about_refusing=is_about_refusing,
@@ -134,6 +141,19 @@ def evaluate_steering(
     )
     evaluation.recommendation = _recommendation(evaluation, dose, vectors, separation)
     return evaluation
+
+
+def most_responses(n_questions: int, options: SteeringOptions | Steering) -> tuple[int, list[int]]:
+    """The most responses that an evaluation takes: of the search, and of each held-out condition.
+
+    Args:
+        n_questions: Questions that are asked.
+        options: How many responses each condition takes, if there are not more questions.
+    """
+    n_first = -(-n_questions // 2)
+    searched = (1 + MAX_TRIALS) * max(options.n_search, n_first)
+    n_conditions = 2 + len(_PARTS) + options.n_random
+    return searched, [max(options.n_held_out, n_questions - n_first)] * n_conditions
 
 
 def _held_out(

@@ -2,23 +2,32 @@
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from traitvec_core.validation.response_counts import count_responses
+from traitvec_core.validation.breakdown import by_cell, by_number, mean
+from traitvec_core.validation.held_out import resampled
+from traitvec_core.validation.response_counts import count_contents, count_responses, which_refuse
+from traitvec_core.validation.separation import Interval, interval
 
 __all__ = [
     "Elicitation",
+    "Pairing",
     "PoleSummary",
     "instruction_of",
     "keep_mask",
     "question_of",
     "summarise_responses",
 ]
+
+Pairing = Literal["independent", "paired"]
+"""Whether a response is kept by itself, or only together with its counterpart."""
+
+_N_RESAMPLES = 1000
 
 
 class PoleSummary(BaseModel):
@@ -29,14 +38,20 @@ class PoleSummary(BaseModel):
         scored: Responses with a trait score.
         kept: Responses that the filter keeps.
         missing: Unscored responses by reason, for the trait score.
+        missing_coherence: The same for coherence.
         mean_trait: Mean trait score over all scored rows, before filtering; None without any.
+        trait_quartiles: 25th, 50th and 75th percentile of these; empty without any.
         mean_coherence: Mean coherence over all rows scored for it.
+        incoherent: Responses whose coherence is below what the filter asks for.
         empty: Responses without any text.
         truncated: Responses cut at the token limit.
         looping: Responses that end in the same piece over and over.
         identical: Responses that repeat an earlier one of this pole; empty ones are not counted
             again.
         thinking: Responses before which the model thought aloud; it is neither judged nor averaged.
+        leaked_thinking: Responses that hold marks of thinking all the same.
+        echoed: Responses that repeat the instruction or the question.
+        refusing: Responses that decline to answer, as the judge or their first words say.
         mean_tokens: Mean response length in tokens.
         mean_characters: Mean response length in characters.
     """
@@ -45,13 +60,19 @@ class PoleSummary(BaseModel):
     scored: int
     kept: int
     missing: dict[str, int]
+    missing_coherence: dict[str, int]
     mean_trait: float | None
+    trait_quartiles: list[float]
     mean_coherence: float | None
+    incoherent: int
     empty: int
     truncated: int
     looping: int
     identical: int
     thinking: int
+    leaked_thinking: int
+    echoed: int
+    refusing: int
     mean_tokens: float
     mean_characters: float
 
@@ -64,11 +85,15 @@ class Elicitation(BaseModel):
         negative: The negative pole.
         contrast: Mean trait score, positive − negative, over all scored rows before filtering; None
             when a pole has no score at all.
+        contrast_interval: Its 2.5th and 97.5th percentile over questions drawn with replacement.
         n_pairs: Pairs of a positive and a negative response to the same question, with the same
             instruction pair and sample; matched by `question_id`.
         pairs_kept: Pairs of which the filter keeps both responses.
-        by_instruction: Mean scores and contrast for each instruction pair.
+        pairing: Whether a response is kept only together with its counterpart.
+        by_instruction: Mean scores, contrast and counts for each instruction pair.
         by_question: The same for each question.
+        by_cell: Contrast of each instruction pair (rows) on each question (columns), in the order
+            of the two tables; None where it has no score on both poles.
         questions_kept: Number of questions with a kept response, by pole.
         instructions_kept: Number of instructions with a kept response, by pole.
         n_questions: Questions asked.
@@ -80,10 +105,13 @@ class Elicitation(BaseModel):
     positive: PoleSummary
     negative: PoleSummary
     contrast: float | None
+    contrast_interval: Interval
     n_pairs: int
     pairs_kept: int
+    pairing: Pairing
     by_instruction: list[dict[str, Any]]
     by_question: list[dict[str, Any]]
+    by_cell: list[list[float | None]]
     questions_kept: dict[str, int]
     instructions_kept: dict[str, int]
     n_questions: int
@@ -92,16 +120,22 @@ class Elicitation(BaseModel):
     min_coherence: float
 
 
-def keep_mask(judged: pd.DataFrame, threshold: float, min_coherence: float) -> NDArray[np.bool_]:
+def keep_mask(
+    judged: pd.DataFrame,
+    threshold: float,
+    min_coherence: float,
+    pairing: Pairing = "independent",
+) -> NDArray[np.bool_]:
     """Which responses enter the averages.
 
     Positives score at least `threshold` on the trait, negatives less; both are at least
     `min_coherence` coherent. A missing score keeps nothing: it is neither high nor low.
 
     Args:
-        judged: Judged responses of both poles, with a column `pole`.
+        judged: Judged responses of both poles, with `pole`, and for pairs with `question_id`.
         threshold: Trait threshold, 0–100.
         min_coherence: Coherence threshold, 0–100.
+        pairing: `paired` keeps a response only together with its counterpart.
     """
     trait = judged["trait_score"].to_numpy(float)
     coherence = judged["coherence_score"].to_numpy(float)
@@ -109,11 +143,18 @@ def keep_mask(judged: pd.DataFrame, threshold: float, min_coherence: float) -> N
     side = np.where(positive, trait >= threshold, trait < threshold)
     # Comparisons with NaN are false, which is what missing should do.
     kept: NDArray[np.bool_] = side & (coherence >= min_coherence)
+    if pairing == "paired":
+        pairs = _pairs(judged)
+        poles = [set(pairs[kept & positive]), set(pairs[kept & ~positive])]
+        kept &= pairs.isin(poles[0] & poles[1]).to_numpy()
     return kept
 
 
 def summarise_responses(
-    judged: pd.DataFrame, threshold: float, min_coherence: float
+    judged: pd.DataFrame,
+    threshold: float,
+    min_coherence: float,
+    pairing: Pairing = "independent",
 ) -> Elicitation:
     """Summarise judged responses; see `Elicitation`.
 
@@ -124,25 +165,32 @@ def summarise_responses(
         judged: Judged responses of both poles, with `pole` and `question_id`.
         threshold: The filter's trait threshold.
         min_coherence: The filter's coherence threshold.
+        pairing: As for `keep_mask`.
     """
     frame = judged.assign(
-        kept=keep_mask(judged, threshold, min_coherence),
+        kept=keep_mask(judged, threshold, min_coherence, pairing),
+        pair=_pairs(judged),
+        refusing=which_refuse(judged),
         question_number=[question_of(name) for name in judged["question_id"]],
         instruction_number=[instruction_of(name) for name in judged["question_id"]],
     )
     poles = {pole: frame[frame["pole"] == pole] for pole in ("pos", "neg")}
-    summaries = {pole: _summarise_pole(rows) for pole, rows in poles.items()}
+    summaries = {pole: _summarise_pole(rows, min_coherence) for pole, rows in poles.items()}
     positive, negative = summaries["pos"].mean_trait, summaries["neg"].mean_trait
     kept = frame[frame["kept"]]
-    n_pairs, pairs_kept = _count_pairs(poles["pos"], poles["neg"])
+    pairs = set(poles["pos"]["pair"]) & set(poles["neg"]["pair"])
+    both_kept = [set(kept.loc[kept["pole"] == pole, "pair"]) for pole in poles]
     return Elicitation(
         positive=summaries["pos"],
         negative=summaries["neg"],
         contrast=None if positive is None or negative is None else positive - negative,
-        n_pairs=n_pairs,
-        pairs_kept=pairs_kept,
-        by_instruction=_by(frame, "instruction_number", "instruction"),
-        by_question=_by(frame, "question_number", "question"),
+        contrast_interval=_contrast_interval(frame),
+        n_pairs=len(pairs),
+        pairs_kept=len(pairs & both_kept[0] & both_kept[1]),
+        pairing=pairing,
+        by_instruction=by_number(frame, "instruction_number", "instruction"),
+        by_question=by_number(frame, "question_number", "question"),
+        by_cell=by_cell(frame),
         questions_kept=_distinct(kept, "question_number"),
         instructions_kept=_distinct(kept, "instruction_number"),
         n_questions=frame["question_number"].nunique(),
@@ -162,64 +210,56 @@ def instruction_of(question_id: str) -> int:
     return int(question_id.split("_")[-2])
 
 
-def _summarise_pole(rows: pd.DataFrame) -> PoleSummary:
-    unscored = rows[rows["trait_score"].isna()]
+def _pairs(judged: pd.DataFrame) -> "pd.Series[Any]":
+    """What each response shares with its counterpart, and with no other of its pole."""
+    # That is the id without its pole, and how many of the same id came before.
+    names = judged["question_id"].str.replace(r"_(?:pos|neg)_(\d+_\d+)$", r"_\1", regex=True)
+    seen = judged.assign(pair=names).groupby(["pole", "pair"]).cumcount()
+    return names + "#" + seen.astype(str)
+
+
+def _contrast_interval(frame: pd.DataFrame) -> Interval:
+    questions = sorted(set(frame["question_number"]))
+    if not questions:
+        return None, None
+    scored = frame[frame["trait_score"].notna()]
+    counts, _ = resampled(np.array(questions), _N_RESAMPLES, seed=0)
+    drawn = np.vstack([np.ones(len(questions)), counts])
+    means = []
+    for pole in ("pos", "neg"):
+        rows = scored[scored["pole"] == pole].groupby("question_number")["trait_score"]
+        sums = rows.agg(math.fsum).reindex(questions, fill_value=0.0).to_numpy(float)
+        sizes = rows.size().reindex(questions, fill_value=0).to_numpy(float)
+        with np.errstate(invalid="ignore"):
+            means.append((drawn @ sums) / (drawn @ sizes))
+    return interval(means[0] - means[1])
+
+
+def _summarise_pole(rows: pd.DataFrame, min_coherence: float) -> PoleSummary:
+    scores = rows["trait_score"].dropna()
     return PoleSummary(
         n=len(rows),
-        scored=int(rows["trait_score"].notna().sum()),
+        scored=len(scores),
         kept=int(rows["kept"].sum()),
-        missing={str(k): int(v) for k, v in unscored["judge_status"].value_counts().items()},
-        mean_trait=_mean(rows["trait_score"]),
-        mean_coherence=_mean(rows["coherence_score"]),
+        missing=_missing(rows, "trait_score", "judge_status"),
+        missing_coherence=_missing(rows, "coherence_score", "coherence_status"),
+        mean_trait=mean(scores),
+        trait_quartiles=np.percentile(scores, [25, 50, 75]).tolist() if len(scores) else [],
+        mean_coherence=mean(rows["coherence_score"]),
+        incoherent=int((rows["coherence_score"] < min_coherence).sum()),
         **count_responses(rows),
-        mean_tokens=_mean(rows["response_tokens"]) or 0.0,
-        mean_characters=_mean(rows["response"].str.len()) or 0.0,
+        **count_contents(rows),
+        mean_tokens=mean(rows["response_tokens"]) or 0.0,
+        mean_characters=mean(rows["response"].str.len()) or 0.0,
     )
 
 
-def _count_pairs(positive: pd.DataFrame, negative: pd.DataFrame) -> tuple[int, int]:
-    """Pairs with both responses, and those of them that are kept on both sides."""
-    positives, negatives = _kept_by_pair(positive), _kept_by_pair(negative)
-    pairs = positives.keys() & negatives.keys()
-    return len(pairs), sum(positives[pair] and negatives[pair] for pair in pairs)
-
-
-def _kept_by_pair(rows: pd.DataFrame) -> dict[tuple[str, int], bool]:
-    seen: Counter[str] = Counter()
-    is_kept = {}
-    for question_id, kept in zip(rows["question_id"], rows["kept"], strict=True):
-        # What both sides of a pair share is the id without its pole.
-        question, _, instruction, sample = question_id.rsplit("_", 3)
-        pair = f"{question}_{instruction}_{sample}"
-        is_kept[pair, seen[pair]] = bool(kept)
-        seen[pair] += 1
-    return is_kept
-
-
-def _by(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any]]:
-    table = []
-    for value, rows in frame.groupby(number, sort=True):
-        positive, negative = (rows[rows["pole"] == pole] for pole in ("pos", "neg"))
-        means = _mean(positive["trait_score"]), _mean(negative["trait_score"])
-        table.append(
-            {
-                "number": int(str(value)),
-                text: positive[text].iloc[0] if len(positive) else negative[text].iloc[0],
-                "mean_positive": means[0],
-                "mean_negative": means[1],
-                "contrast": None if None in means else float(means[0] or 0) - float(means[1] or 0),
-                "kept_positive": int(positive["kept"].sum()),
-                "kept_negative": int(negative["kept"].sum()),
-            }
-        )
-    return table
+def _missing(rows: pd.DataFrame, score: str, status: str) -> dict[str, int]:
+    """Rows without a score, by status; imported tables may not tell why."""
+    unscored = rows[rows[score].isna()]
+    reasons = unscored[status] if status in unscored else ["unknown"] * len(unscored)
+    return dict(sorted(Counter(map(str, reasons)).items()))
 
 
 def _distinct(kept: pd.DataFrame, column: str) -> dict[str, int]:
     return {pole: int(kept.loc[kept["pole"] == pole, column].nunique()) for pole in ("pos", "neg")}
-
-
-def _mean(values: "pd.Series[Any]") -> float | None:
-    present = values.dropna()
-    # An exact sum: in another order of the rows, the last digit stays too.
-    return math.fsum(present) / len(present) if len(present) else None

@@ -1,8 +1,20 @@
 """What a user should know about responses before they trust them."""
 
+import re
+
 import pandas as pd
 
-__all__ = ["count_responses", "is_looping"]
+from traitvec_core.judging.reading import ANSWERED_REFUSAL
+
+__all__ = [
+    "count_contents",
+    "count_responses",
+    "has_leaked_thinking",
+    "is_echoing",
+    "is_looping",
+    "is_refusing",
+    "which_refuse",
+]
 
 # A text loops when its end is the same piece at least this often, over at least so many characters;
 # a list, a rule of dashes or a chorus is shorter.
@@ -10,6 +22,30 @@ _LEAST_REPEATS = 3
 _LEAST_LOOP_CHARS = 60
 # No more than this of a long text is looked at.
 _TAIL_CHARS = 6000
+
+# Words and, where a script has no spaces, its characters.
+_WORD = re.compile(r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+")
+# So many words in a row are a repetition; fewer occur in any good answer.
+_ECHO_WORDS = 8
+_LEAST_WORDS = 4
+
+# A refusal says so at once.
+_OPENING_CHARS = 240
+_WHAT_IS_REFUSED = (
+    r"(?:help|assist|answer|discuss|share|provide|give|offer|comply|fulfil|support|engage|respond"
+    r"|talk|go into|take on|do (?:that|this)|continue)"
+)
+_REFUSAL = re.compile(
+    r"(?:\bcan['’]?t|\bcan ?not|\bwon['’]?t|\bwill not|\b(?:not|n['’]t) (?:be )?able to|\bunable to"
+    r"|\bnot sure (?:that )?i can|\brather not|\bmust not|\bnot allowed to|\bnot going to)"
+    rf" (?:\w+ )?(?:be able to )?{_WHAT_IS_REFUSED}\b"
+    r"|\bi (?:\w+ ){0,3}(?:decline|refuse|turn down|say no)\b"
+    r"|\bnot something (?:that )?i can\b",
+    re.IGNORECASE,
+)
+_THINKING_MARK = re.compile(
+    r"</?(?:seed:)?think(?:ing)?>|\[/?THINK\]|<\|/?think\|>|<\|channel\|>", re.IGNORECASE
+)
 
 
 def count_responses(table: pd.DataFrame) -> dict[str, int]:
@@ -33,6 +69,63 @@ def count_responses(table: pd.DataFrame) -> dict[str, int]:
         "identical": int(filled.duplicated(["pole", "response"]).sum()),
         "thinking": 0 if thinking is None else int((thinking != "").sum()),
     }
+
+
+def count_contents(table: pd.DataFrame) -> dict[str, int]:
+    """Count responses that say something else than an answer.
+
+    Args:
+        table: With `question`, `instruction` and `response`. Where there is a `judge_reason`, a
+            judge that answered REFUSAL counts too.
+
+    Returns:
+        How many are `echoed` (they repeat the instruction or the question), `refusing`, and how
+        many hold `leaked_thinking`. None of these need be wrong: refusing may be the trait.
+    """
+    rows = table.fillna({"response": ""})
+    texts = [str(text) for text in rows["response"]]
+    return {
+        "echoed": sum(
+            is_echoing(text, str(question)) or is_echoing(text, str(instruction))
+            for text, question, instruction in zip(
+                texts, rows["question"], rows["instruction"], strict=True
+            )
+        ),
+        "refusing": sum(which_refuse(rows)),
+        "leaked_thinking": sum(map(has_leaked_thinking, texts)),
+    }
+
+
+def which_refuse(table: pd.DataFrame) -> list[bool]:
+    """Whether each response declines to answer, as the judge or its own first words say."""
+    reasons = table["judge_reason"] if "judge_reason" in table else [""] * len(table)
+    return [
+        reason == ANSWERED_REFUSAL or is_refusing(str(text))
+        for reason, text in zip(reasons, table["response"], strict=True)
+    ]
+
+
+def is_echoing(text: str, source: str) -> bool:
+    """Whether a text repeats eight words of another in a row, or all of one with four to eight."""
+    words = _WORD.findall(source.lower())
+    if len(words) < _LEAST_WORDS:
+        return False
+    length = min(_ECHO_WORDS, len(words))
+    said = f" {' '.join(_WORD.findall(text.lower()))} "
+    return any(
+        f" {' '.join(words[start : start + length])} " in said
+        for start in range(len(words) - length + 1)
+    )
+
+
+def is_refusing(text: str) -> bool:
+    """Whether a text begins by declining to answer, in the usual English words for it."""
+    return _REFUSAL.search(text.lstrip()[:_OPENING_CHARS]) is not None
+
+
+def has_leaked_thinking(text: str) -> bool:
+    """Whether marks of thinking aloud stand in a response, where no thought should be."""
+    return _THINKING_MARK.search(text) is not None
 
 
 def is_looping(text: str) -> bool:

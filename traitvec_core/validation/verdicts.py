@@ -1,10 +1,11 @@
 """All checks of a trait from what lies on disk: for the asset checks, the report and `status`."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.judging.agreement import Agreement, measure_agreement
 from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.store import TraitFolder, shown
@@ -38,27 +39,16 @@ __all__ = [
     "separation_of",
 ]
 
-CHECKS = (
-    "definition",
-    "contrast",
-    "coverage",
-    "agreement",
-    "sanity",
-    "norm",
-    "accuracy",
-    "confounds",
-    "chance",
-    "stability",
-)
+CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 
 
-def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[str]:
+def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[CheckName]:
     """Return the checks that make sense for a trait: `agreement` needs something to compare."""
     is_compared = is_judge_compared(settings, [folder])
     return [name for name in CHECKS if is_compared or name != "agreement"]
 
 
-def evaluate(check: str, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+def evaluate(check: CheckName, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate one check of a trait on what its stages left on disk.
 
     Args:
@@ -70,9 +60,13 @@ def evaluate(check: str, folder: TraitFolder, settings: ExperimentSettings) -> C
         The verdict. What cannot be read has not been tested, and fails.
     """
     try:
-        return _EVALUATE[check](folder, settings)
+        found = _EVALUATE[check](folder, settings)
     except TraitvecError as error:
-        return CheckResult(name=check, verdict="fail", summary=str(error))
+        found = CheckResult(name=check, verdict="fail", summary=str(error))
+    severity = settings.severities.get(check)
+    if severity is None or found.verdict == "pass":
+        return found
+    return found.model_copy(update={"verdict": "warn" if severity == "warn" else "fail"})
 
 
 def _definition(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -106,7 +100,9 @@ def agreements_of(metadata: dict[str, Any], threshold: float) -> list[Agreement]
 
 
 def _elicitation(folder: TraitFolder, settings: ExperimentSettings) -> Elicitation:
-    return summarise_responses(folder.read_responses(), settings.threshold, settings.min_coherence)
+    return summarise_responses(
+        folder.read_responses(), settings.threshold, settings.min_coherence, settings.pairing
+    )
 
 
 def _sanity(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -174,7 +170,7 @@ def separation_of(manifest: dict[str, Any]) -> Separation:
     return Separation.model_validate(manifest["separation"])
 
 
-_EVALUATE = {
+_EVALUATE: dict[CheckName, Callable[[TraitFolder, ExperimentSettings], CheckResult]] = {
     "definition": _definition,
     "contrast": _contrast,
     "coverage": _coverage,

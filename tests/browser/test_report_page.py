@@ -1,0 +1,113 @@
+"""The report in a real browser, from disk: hostile text, tabs, dark, paper, a narrow window."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.core.reports import make_report, steering_evaluation
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="Debian's chromium and chromium-driver are missing"
+)
+HOSTILE = (
+    "<script>alert(1)</script> **bold** [link](https://evil.example/x) <b>big</b>"
+    " <img src=https://evil.example/x onerror=\"document.title='taken'\">"
+    " data:text/html,<script>alert(2)</script> </td></table></style> 🍜 你好"
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    html, _ = make_report(HOSTILE, steering=steering_evaluation(HOSTILE))
+    path.write_text(html, "utf-8")
+    return path
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--window-size=1200,1000", f"--user-data-dir={tmp_path / 'chromium'}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def _emulate(browser: webdriver.Chrome, media: str = "", scheme: str = "light") -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+
+def _shown_panels(browser: webdriver.Chrome) -> int:
+    return sum(panel.is_displayed() for panel in browser.find_elements("css selector", ".panel"))
+
+
+def test_hostile_text_is_text_and_nothing_is_asked_for(
+    browser: webdriver.Chrome, page: Path
+) -> None:
+    browser.get(page.as_uri())
+    assert browser.title == "trait · demo · traitvec"
+    panels = browser.find_elements("css selector", ".panel")
+    shown = [panel for panel in panels if panel.is_displayed()]
+    assert len(shown) == 2, "one coefficient and one pole"
+    for panel in shown:
+        assert HOSTILE in panel.find_element("css selector", ".long").text
+    assert browser.find_elements("css selector", "script, b, td a, iframe, link") == []
+    pictures = browser.execute_script(
+        "return [...document.images].map(image => [image.src.slice(0, 22), image.naturalWidth])"
+    )
+    assert len(pictures) == 10
+    assert all(src == "data:image/png;base64," and width > 500 for src, width in pictures)
+    assert browser.get_log("browser") == []
+    requested = [entry for entry in browser.get_log("performance") if '"http' in entry["message"]]
+    assert not [entry for entry in requested if "requestWillBeSent" in entry["message"]]
+
+
+def test_a_tab_shows_the_responses_at_its_coefficient(
+    browser: webdriver.Chrome, page: Path
+) -> None:
+    browser.get(page.as_uri())
+    labels = browser.find_elements("css selector", "label[for^=dose]")
+    assert [label.text for label in labels] == ["−2", "−1", "0", "+1", "+2", "prompted", "random 1"]
+    labels[1].click()
+    assert _shown_panels(browser) == 2
+    panel = next(p for p in browser.find_elements("css selector", ".panel") if p.is_displayed())
+    assert panel.find_element("css selector", ".long").text.endswith("at -1")
+
+
+def test_dark_turns_pictures_round_and_paper_shows_everything(
+    browser: webdriver.Chrome, page: Path
+) -> None:
+    _emulate(browser, scheme="dark")
+    browser.get(page.as_uri())
+    image = browser.find_element("css selector", "figure img")
+    body = browser.find_element("tag name", "body")
+    assert body.value_of_css_property("background-color") == "rgba(18, 18, 18, 1)"
+    assert image.value_of_css_property("filter").startswith("invert")
+    _emulate(browser, media="print", scheme="dark")
+    assert body.value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
+    assert image.value_of_css_property("filter") == "none"
+    assert _shown_panels(browser) == 9
+    questions = browser.find_element("css selector", "details td.text")
+    assert questions.is_displayed()
+    assert questions.size["height"] > 0
+
+
+def test_it_fits_a_narrow_window(browser: webdriver.Chrome, page: Path) -> None:
+    browser.set_window_size(500, 900)
+    browser.get(page.as_uri())
+    assert browser.execute_script("return document.body.scrollWidth <= window.innerWidth")

@@ -1,0 +1,103 @@
+"""Which vector of a trait is monitored, and what its values are held against."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.store import TraitFolder, shown
+
+__all__ = ["WatchedVector", "watch"]
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedVector:
+    """A vector that texts are projected on.
+
+    Attributes:
+        trait: The trait.
+        name: As its file is called, `{method}_layer{layer}`.
+        layer: Row of the activation tensor.
+        vector: `[hidden_dim]`, pointing towards positive.
+        spread: Distance between the means of the two poles along it, activation units.
+        poles: These means, of the negative and of the positive responses that it was made from;
+            None when they are not known.
+    """
+
+    trait: str
+    name: str
+    layer: int
+    vector: torch.Tensor
+    spread: float
+    poles: tuple[float, float] | None = None
+
+
+def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
+    """Read a trait's vector.
+
+    Args:
+        folder: The trait.
+        name: `{method}_layer{layer}`, as its file is called; None for the recommended one.
+
+    Raises:
+        TraitvecError: If there is no such vector, or it is not the one that was written.
+    """
+    manifest = folder.metadata("vectors")
+    row = _row(folder, manifest, name)
+    vector = folder.read_vector(row["method"], row["layer"]).float()
+    if not torch.isfinite(vector).all() or not vector.any():
+        raise TraitvecError(f"{_named(folder, row)} has no direction: it is zero or not finite")
+    return WatchedVector(
+        trait=folder.name,
+        name=f"{row['method']}_layer{row['layer']}",
+        layer=row["layer"],
+        vector=vector,
+        spread=abs(row["separation"]),
+        poles=_poles(folder, row["layer"], vector),
+    )
+
+
+def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dict[str, Any]:
+    if name is None:
+        recommended = folder.recommended()
+        if recommended is None:
+            raise TraitvecError(
+                f"{shown(folder.path)}: no vector is recommended; name one: --vector"
+                " METHOD_layerN, such as mean_diff_layer16"
+            )
+        method, layer = recommended["method"], recommended["layer"]
+    else:
+        found = re.fullmatch(r"(\w+)_layer(\d+)", name)
+        if found is None:
+            raise TraitvecError(
+                f"{name!r} names no vector; write METHOD_layerN, such as mean_diff_layer16"
+            )
+        method, layer = found[1], int(found[2])
+    for row in manifest["vectors"]:
+        if (row["method"], row["layer"]) == (method, layer):
+            return dict(row)
+    methods = ", ".join(dict.fromkeys(row["method"] for row in manifest["vectors"]))
+    layers = sorted({row["layer"] for row in manifest["vectors"]})
+    raise TraitvecError(
+        f"{shown(folder.path)}: there is no vector {method}_layer{layer}; there are: {methods} at"
+        f" layers {', '.join(map(str, layers))}"
+    )
+
+
+def _poles(folder: TraitFolder, layer: int, vector: torch.Tensor) -> tuple[float, float] | None:
+    """The mean projections of both poles; they are not needed, and activations may be deleted."""
+    made, base = folder.provenance("vectors"), folder.provenance("activations")
+    if made is None or base is None or made.inputs.get("activations") != base.content:
+        return None
+    with suppress(TraitvecError):
+        n_positive = folder.metadata("activations")["n_positive"]
+        found = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
+        return float(found[n_positive:].mean()), float(found[:n_positive].mean())
+    return None
+
+
+def _named(folder: TraitFolder, row: dict[str, Any]) -> str:
+    return f"{shown(folder.path)}/vectors/{row['method']}_layer{row['layer']}.pt"

@@ -1,0 +1,55 @@
+"""Pictures of what steering does: trait and coherence by coefficient."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from traitvec_core.report import plots
+from traitvec_core.validation.steering_result import Interval, Scores, SteeringEvaluation
+
+__all__ = ["dose_response"]
+
+_TRAIT, _COHERENCE = plots.POSITIVE, plots.NEGATIVE
+
+
+def dose_response(steering: SteeringEvaluation) -> bytes:
+    """Trait score and coherence by coefficient on held-out questions, with what to hold against."""
+    chosen = steering.recommendation
+
+    def draw(figure: Figure) -> None:
+        width, height = plots.WIDE
+        figure.set_size_inches(width, height)
+        axes = figure.subplots()
+        doses = steering.dose_response
+        _draw_curve(axes, doses, [s.trait for s in doses], _TRAIT, "trait score")
+        _draw_curve(axes, doses, [s.coherence for s in doses], _COHERENCE, "coherence")
+        prompted = steering.prompted.trait
+        if prompted is not None:
+            axes.axhline(prompted.mean, color=_TRAIT, linestyle="--", linewidth=1,
+                         label="trait score, prompted")  # fmt: skip
+        axes.axhline(steering.options.min_coherence, color=_COHERENCE, linestyle=":", linewidth=1,
+                     label="least coherence that may be chosen")  # fmt: skip
+        controls = [(s.coefficient, s.trait.mean) for s in steering.random if s.trait]
+        if controls:
+            axes.plot(*zip(*controls, strict=True), "x", color="black", markersize=6,
+                      label="trait score, random directions")  # fmt: skip
+        if chosen is not None:
+            axes.axvline(chosen.coefficient, color="black", linewidth=0.8, linestyle="--",
+                         label="chosen")  # fmt: skip
+        axes.set(xlabel="coefficient (0 = without steering)", ylabel="score", ylim=(0, 103))
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return plots._picture(draw)
+
+
+def _draw_curve(
+    axes: Axes, doses: Sequence[Scores], found: Sequence[Interval | None], colour: str, label: str
+) -> None:
+    places = [dose.coefficient for dose in doses]
+    mean, low, high = np.array(
+        [(f.mean, f.low, f.high) if f else (np.nan,) * 3 for f in found], dtype=float
+    ).reshape(-1, 3).T  # fmt: skip
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(places, mean, marker="o", markersize=4, color=colour, label=label)
