@@ -31,7 +31,7 @@ ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
