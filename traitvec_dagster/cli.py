@@ -23,6 +23,7 @@ from traitvec_core.store import (
     write_atomically,
 )
 from traitvec_core.trait import scaffold_definition
+from traitvec_dagster.cli_comparing import atlas, compare
 from traitvec_dagster.cli_exchange import export, import_persona_vectors, push
 from traitvec_dagster.cli_judging import estimate, judgements
 from traitvec_dagster.cli_monitor import monitor
@@ -57,6 +58,8 @@ app.command("estimate")(estimate)
 app.command("export")(export)
 app.command("push")(push)
 app.command("monitor")(monitor)
+app.command("atlas")(atlas)
+app.command("compare")(compare)
 app.command("import-persona-vectors")(import_persona_vectors)
 app.add_typer(judgements, name="judgements")
 OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]

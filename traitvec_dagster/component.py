@@ -6,6 +6,7 @@ import dagster as dg
 
 from traitvec_core.store import list_experiments
 from traitvec_dagster.assets import build_assets
+from traitvec_dagster.atlas_asset import build_atlas_asset
 from traitvec_dagster.automation import build_jobs
 from traitvec_dagster.checks import build_checks
 from traitvec_dagster.executors import executor_named
@@ -33,7 +34,10 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
         """Build the graphs of all experiments."""
         graphs = [Graph(self.experiments, name) for name in list_experiments(self.experiments)]
         return dg.Definitions(
-            assets=[asset for graph in graphs for asset in build_assets(graph)],
+            assets=[
+                *(asset for graph in graphs for asset in build_assets(graph)),
+                *(build_atlas_asset(graph) for graph in graphs),
+            ],
             asset_checks=[check for graph in graphs for check in build_checks(graph)],
             jobs=[job for graph in graphs for job in build_jobs(graph)],
             resources={"overrides": SettingsOverrides()},

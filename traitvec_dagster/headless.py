@@ -80,7 +80,8 @@ def select_stages(project: Project, experiment: str, selection: str) -> list[dg.
             f"--select {selection!r} cannot be read; examples: `vectors`, `activations+` (it and"
             f" all after it), `*`. Stages: {', '.join(STAGES)}"
         ) from error
-    keys = [key for key in chosen if key.path[0] == experiment]
+    # The atlas is of all traits, and no stage of one.
+    keys = [key for key in chosen if key.path[0] == experiment and key.path[-1] in STAGES]
     if not keys:
         raise TraitvecError(
             f"--select {selection!r} names no stage of {experiment}; stages: {', '.join(STAGES)}"

@@ -17,6 +17,7 @@ from traitvec_core.provenance import (
     stage_settings,
 )
 
+STEERED = "steering_evaluation"
 BASE = ExperimentSettings(model="a/b")
 
 
@@ -34,20 +35,29 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"judge_timeout_s": 7}, set()),
         ({"max_judge_usd": 7}, set()),
         ({"judge_prices": {"c/d": {"input": 1, "output": 2}}}, set()),
-        ({"model": "c/d"}, {"responses", "activations"}),
-        ({"revision": "v2"}, {"responses", "activations"}),
+        ({"model": "c/d"}, {"responses", "activations", STEERED}),
+        ({"revision": "v2"}, {"responses", "activations", STEERED}),
+        ({"engine_url": "http://127.0.0.1:8000/v1"}, {"responses"}),
+        ({"attention": "eager"}, {"responses", "activations", STEERED}),
+        ({"quantization": "4bit"}, {"responses", "activations", STEERED}),
+        ({"trust_remote_code": True}, set()),
         ({"n_examples": 7}, {"responses"}),
-        ({"sampling.seed": 7}, {"responses", "vectors"}),
-        ({"sampling.top_p": 0.5}, {"responses"}),
-        ({"judge_model": "c/d"}, {"judged_responses"}),
-        ({"judge_provider": "openai"}, {"judged_responses"}),
-        ({"judge_base_url": "http://127.0.0.1/v1"}, {"judged_responses"}),
+        ({"sampling.seed": 7}, {"responses", "vectors", STEERED}),
+        ({"sampling.top_p": 0.5}, {"responses", STEERED}),
+        ({"judge_model": "c/d"}, {"judged_responses", STEERED}),
+        ({"judge_provider": "openai"}, {"judged_responses", STEERED}),
+        ({"judge_base_url": "http://127.0.0.1/v1"}, {"judged_responses", STEERED}),
         ({"also_judge": ["wit"]}, {"judged_responses"}),
         ({"second_judge": "c/d"}, {"judged_responses"}),
         ({"judge_repeats": 2}, {"judged_responses"}),
         ({"agreement_sample": 7}, {"judged_responses"}),
         ({"threshold": 60}, {"activations", "validation_report"}),
-        ({"min_coherence": 60}, {"activations", "validation_report"}),
+        ({"min_coherence": 60}, {"activations", STEERED, "validation_report"}),
+        ({"pairing": "paired"}, {"activations", "validation_report"}),
+        ({"positions": ["prompt_last"]}, {"activations"}),
+        ({"probe_penalty": "l1"}, {"vectors"}),
+        ({"steering.n_search": 7}, {STEERED}),
+        ({"severities": {"norm": "warn"}}, {"validation_report"}),
         ({"methods": ["probe"]}, {"vectors"}),
         ({"layers": [1]}, {"vectors"}),
         ({"scale": "raw"}, {"vectors"}),
@@ -64,6 +74,7 @@ def test_every_setting_that_matters_belongs_to_a_stage() -> None:
     free = {
         "description", "batch_size", "max_concurrent_judges",
         "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices",
+        "engine_url", "trust_remote_code",
     }  # fmt: skip
     taken = {name for stage in STAGES for name in stage_settings(stage, BASE)}
     assert taken == set(ExperimentSettings.model_fields) - free

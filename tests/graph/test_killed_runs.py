@@ -96,6 +96,7 @@ PARTS: dict[Stage, tuple[str, ...]] = {
     "judged_responses": ("responses/pos.csv", "responses/neg.csv", "responses/judging_*.json"),
     "activations": ("activations/*",),
     "vectors": ("vectors/*",),
+    "steering_evaluation": ("steering/*",),
     "validation_report": ("validation/*",),
 }
 

@@ -12,6 +12,7 @@ import pytest
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_core.errors import TraitvecError
 from traitvec_core.store import ExperimentFolder
+from traitvec_dagster.headless import close_dead_runs
 from traitvec_dagster.parallel import (
     Told,
     allow_at_once,
@@ -19,6 +20,9 @@ from traitvec_dagster.parallel import (
     run_traits,
     shares_of_gpus,
 )
+
+# A project sets the environment of its process.
+pytestmark = pytest.mark.usefixtures("own_environment", "one_picture")
 
 TRAITS = ["refusal", "uncertainty", "unsure"]
 
@@ -73,6 +77,8 @@ def test_a_process_that_is_killed_loses_no_finished_work(tmp_path: Path) -> None
         assert killed
         assert [run.trait for run in runs if not run.is_success]
         assert all("was killed" in run.problems[0] for run in runs if not run.is_success)
+        # As `traitvec run` does first: the dead run holds its place in the pool.
+        assert close_dead_runs(project.instance)
         again = ran(project, [None], lambda told: None)
         assert all(run.is_success for run in again), [run.problems for run in again]
         first = next(run for run in again if run.trait == TRAITS[0])

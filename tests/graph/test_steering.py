@@ -16,9 +16,12 @@ SETTINGS = {
     "steering": {"n_search": 5, "n_held_out": 10, "n_random": 1, "side_effects": ["verbosity"]},
 }
 
+# A project sets the environment of its process.
+pytestmark = pytest.mark.usefixtures("own_module_environment")
+
 
 @pytest.fixture(scope="module")
-def steered(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+def steered(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> SmallProject:
     folder = tmp_path_factory.mktemp("steered")
     write_experiment(folder, "demo", ["refusal", "verbosity"], SETTINGS)
     with SmallProject(folder) as project:

@@ -16,7 +16,7 @@ from traitvec_core.provenance import STAGE_VERSIONS, STAGES
 from traitvec_dagster.checks import BLOCKING, CHECKED_STAGE
 from traitvec_dagster.executors import executor_named
 
-ON_GPU = {"responses", "judged_responses", "activations"}
+ON_GPU = {"responses", "judged_responses", "activations", "steering_evaluation"}
 # An experiment whose judge is compared with nothing has no check of agreement.
 WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k != "agreement"}
 HEAVY = ("torch", "transformers", "sklearn", "openai", "anthropic")
@@ -35,12 +35,17 @@ def _spec(project: SmallProject, experiment: str, stage: str) -> dg.AssetSpec:
     )
 
 
-def test_six_assets_for_each_experiment(two_experiments: SmallProject) -> None:
+def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> None:
     specs = two_experiments.project.definitions.resolve_all_asset_specs()
     assert {tuple(spec.key.path) for spec in specs} == {
-        (experiment, stage) for experiment in ("demo", "gemma-like") for stage in STAGES
+        (experiment, asset)
+        for experiment in ("demo", "gemma-like")
+        for asset in (*STAGES, "trait_atlas")
     }
     for spec in specs:
+        if spec.key.path[-1] == "trait_atlas":
+            assert spec.partitions_def is None
+            continue
         experiment, stage = spec.key.path
         # Dagster takes no "-" in the name of a group.
         assert spec.group_name == experiment.replace("-", "_dash_")
