@@ -46,5 +46,6 @@ bench-gpu: install
 
 clean-demo:
 	for trait in experiments/demo/*/; do \
-		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"validation; \
+		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"steering \
+			"$$trait"validation; \
 	done
