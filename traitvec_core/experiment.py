@@ -465,6 +465,9 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
 # also_judge: []             # other traits whose rubric is put to every response too
 # steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
+# auto_run: false            # true: new and changed definitions are run as soon as they are seen
+# schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. every trait again, Mondays at 3
+# follow_data_versions: false  # true: Dagster makes a stage when what it is made from has changed
 # thresholds:
 #   contrast: 40             # passes above this …
 #   contrast_warning: 20     # … warns down to this, fails below

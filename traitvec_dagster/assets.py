@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.load import JudgeChoice
 from traitvec_core.judging.models import Provider
 from traitvec_core.pipeline import make
 from traitvec_core.provenance import STAGE_VERSIONS, STAGES, Stage, content_hash
 from traitvec_core.store import TraitFolder
+from traitvec_dagster.drift import drift_metadata
+from traitvec_dagster.gpu_lease import Place, Step, is_queued_by_run, step_at
+from traitvec_dagster.headless import GPUS_TAG, PID_TAG
 from traitvec_dagster.metadata import definition_metadata, stage_metadata
 from traitvec_dagster.partitions import Graph
-from traitvec_dagster.resources import SettingsOverrides, workbench
+from traitvec_dagster.resources import SettingsOverrides, unload_models, workbench
 
 __all__ = ["build_assets", "one_line_failure"]
 
@@ -95,6 +100,8 @@ def _build_definition(graph: Graph) -> dg.AssetsDefinition:
 
 
 def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
+    place = _place(graph, stage)
+
     @_decorated(graph, stage)
     def made(
         context: dg.AssetExecutionContext, overrides: SettingsOverrides
@@ -102,11 +109,19 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
         with one_line_failure():
             folder = graph.trait(context)
             settings = overrides.settings_of(graph)
-            result = make(stage, folder, settings, workbench(context.log))
+            with step_at(place, _step(context, graph, stage, settings), unload_models) as step:
+                if stage == "responses" and settings.engine == "vllm":
+                    # It loads its model by itself.
+                    step.take_seat()
+                bench = workbench(context.log, before_load=step.take_seat)
+                result = make(stage, folder, settings, bench)
+            drift: dict[str, Any] = {}
             if result.is_reused:
                 context.log.info(f"{stage} is fresh: its inputs and settings are unchanged")
+            elif stage == "vectors":
+                drift = drift_metadata(folder, settings)
             return dg.MaterializeResult(
-                metadata=stage_metadata(stage, folder, settings, result),
+                metadata=stage_metadata(stage, folder, settings, result) | drift,
                 data_version=dg.DataVersion(result.provenance.content),
             )
 
@@ -115,9 +130,9 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
 
 def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]:
     judge = _judge_provider(graph) if stage == "judged_responses" else None
-    # What runs behind an API must not keep a GPU from others; a judge may take a day.
-    is_elsewhere = stage == "responses" and _engine(graph) == "server"
-    on_gpu = (stage in _ON_GPU and not is_elsewhere) or judge == "local"
+    place = _place(graph, stage)
+    on_gpu = place == "gpu"
+    is_judged_elsewhere = judge is not None and not on_gpu
     return dg.asset(
         key=graph.key(stage),
         group_name=graph.group,
@@ -126,8 +141,37 @@ def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]
         description=_DESCRIPTION[stage],
         kinds=_KINDS[stage] | ({_KIND_OF_JUDGE[judge]} if judge else set()),
         code_version=STAGE_VERSIONS[stage],
-        pool="gpu" if on_gpu else None,
+        pool="gpu" if on_gpu else "judge_api" if is_judged_elsewhere else None,
         op_tags=_GPU_TAGS if on_gpu else None,
+    )
+
+
+def _place(graph: Graph, stage: Stage) -> Place:
+    """Where a stage works: what works behind an API keeps no GPU from others."""
+    if stage == "judged_responses":
+        return "gpu" if _judge_provider(graph) == "local" else "elsewhere"
+    if stage == "responses" and _engine(graph) == "server":
+        return "elsewhere"
+    return "gpu" if stage in _ON_GPU else "here"
+
+
+def _step(
+    context: dg.AssetExecutionContext, graph: Graph, stage: Stage, settings: ExperimentSettings
+) -> Step:
+    selected = context.run.asset_selection
+    later = set(STAGES[STAGES.index(stage) + 1 :])
+    if selected is not None:
+        later &= {key.path[-1] for key in selected}
+    if not settings.steering.evaluate:
+        later.discard("steering_evaluation")
+    wants_gpu_again = any(_place(graph, s) == "gpu" for s in later)
+    # A process of `traitvec run` may have other traits to do.
+    is_alone = PID_TAG not in context.run.tags
+    return Step(
+        owner=f"{graph.experiment}/{context.partition_key}, run {context.run_id[:8]}",
+        say=context.log.info,
+        on_seat=lambda gpu: context.instance.add_run_tags(context.run_id, {GPUS_TAG: gpu}),
+        keeps_gpu=is_queued_by_run(context.instance) and (wants_gpu_again or not is_alone),
     )
 
 

@@ -27,6 +27,7 @@ from traitvec_dagster.cli_comparing import atlas, compare
 from traitvec_dagster.cli_exchange import export, import_persona_vectors, push
 from traitvec_dagster.cli_judging import estimate, judgements
 from traitvec_dagster.cli_monitor import monitor
+from traitvec_dagster.cli_operating import gpus, remove_trait
 from traitvec_dagster.project import Project
 from traitvec_dagster.status import print_checks, print_next, print_run, status_of, status_table
 from traitvec_dagster.terminal import (
@@ -61,6 +62,8 @@ app.command("monitor")(monitor)
 app.command("atlas")(atlas)
 app.command("compare")(compare)
 app.command("import-persona-vectors")(import_persona_vectors)
+app.command("gpus")(gpus)
+app.command("remove-trait")(remove_trait)
 app.add_typer(judgements, name="judgements")
 OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
 

@@ -7,11 +7,18 @@ import dagster as dg
 from traitvec_core.store import list_experiments
 from traitvec_dagster.assets import build_assets
 from traitvec_dagster.atlas_asset import build_atlas_asset
-from traitvec_dagster.automation import build_jobs
+from traitvec_dagster.automation import (
+    build_condition_sensor,
+    build_jobs,
+    build_schedules,
+    build_sensor,
+    follow_data_versions,
+)
 from traitvec_dagster.checks import build_checks
 from traitvec_dagster.executors import executor_named
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.resources import SettingsOverrides
+from traitvec_dagster.webhook import build_failure_sensor
 
 __all__ = ["ExperimentsComponent"]
 
@@ -35,11 +42,21 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
         graphs = [Graph(self.experiments, name) for name in list_experiments(self.experiments)]
         return dg.Definitions(
             assets=[
-                *(asset for graph in graphs for asset in build_assets(graph)),
+                *(
+                    follow_data_versions(graph, asset)
+                    for graph in graphs
+                    for asset in build_assets(graph)
+                ),
                 *(build_atlas_asset(graph) for graph in graphs),
             ],
             asset_checks=[check for graph in graphs for check in build_checks(graph)],
             jobs=[job for graph in graphs for job in build_jobs(graph)],
+            sensors=[
+                *(build_sensor(graph) for graph in graphs),
+                *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
+                build_failure_sensor(graphs),
+            ],
+            schedules=[schedule for graph in graphs for schedule in build_schedules(graph)],
             resources={"overrides": SettingsOverrides()},
             executor=executor_named(self.executor),
         )

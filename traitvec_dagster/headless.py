@@ -21,9 +21,17 @@ from traitvec_dagster.checks import BLOCKING
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.project import Project
 
-__all__ = ["TraitRun", "close_dead_runs", "run_trait", "select_stages"]
+__all__ = [
+    "GPUS_TAG",
+    "HOST_TAG",
+    "PID_TAG",
+    "TraitRun",
+    "close_dead_runs",
+    "run_trait",
+    "select_stages",
+]
 
-_HOST_TAG, _PID_TAG, _GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
+HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
 
 
 @dataclass
@@ -133,9 +141,9 @@ def run_trait(
 def _tags() -> dict[str, str]:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     return {
-        _HOST_TAG: socket.gethostname(),
-        _PID_TAG: str(os.getpid()),
-        **({_GPUS_TAG: devices} if devices else {}),
+        HOST_TAG: socket.gethostname(),
+        PID_TAG: str(os.getpid()),
+        **({GPUS_TAG: devices} if devices else {}),
     }
 
 
@@ -154,9 +162,9 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         DagsterRunStatus.NOT_STARTED,
     ]
     for run in instance.get_runs(
-        RunsFilter(tags={_HOST_TAG: socket.gethostname()}, statuses=open_states)
+        RunsFilter(tags={HOST_TAG: socket.gethostname()}, statuses=open_states)
     ):
-        if _is_alive(int(run.tags[_PID_TAG])):
+        if _is_alive(int(run.tags[PID_TAG])):
             continue
         instance.report_run_failed(run, "The process of this run is gone; finished work is kept.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

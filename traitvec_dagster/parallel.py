@@ -209,6 +209,8 @@ def _begin(address: str, experiments: Path, threads: int) -> None:
     if share is not None:
         # Before torch is imported: it looks once.
         os.environ["CUDA_VISIBLE_DEVICES"] = share
+    # All of its share at once, or none if there is nothing to share.
+    os.environ["TRAITVEC_GPUS"] = share or ""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     project = Project(experiments)
     _here = _Here(project, project.instance(), news)

@@ -54,6 +54,11 @@ class Graph:
         """The job that evaluates the checks again."""
         return f"{self.python_name}_recheck"
 
+    @property
+    def jobs(self) -> tuple[str, str]:
+        """Both jobs."""
+        return self.job, self.recheck_job
+
     def key(self, stage: Stage) -> dg.AssetKey:
         """The asset of a stage."""
         return dg.AssetKey([self.experiment, stage])

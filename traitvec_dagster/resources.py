@@ -1,6 +1,7 @@
 """What runs stand on: settings given for one run, loaded models, progress."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +18,7 @@ from traitvec_dagster.partitions import Graph
 if TYPE_CHECKING:
     from traitvec_core.language_model import LanguageModel
 
-__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "workbench"]
+__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "unload_models", "workbench"]
 
 _LOG_EVERY_S = 5.0
 _sink: "ProgressSink | None" = None
@@ -56,8 +57,15 @@ def set_progress_sink(sink: ProgressSink | None) -> None:
     _sink = sink
 
 
-def workbench(log: dg.DagsterLogManager) -> Workbench:
-    """Models shared by all steps of this process, and progress into the run's log."""
+def workbench(
+    log: dg.DagsterLogManager, before_load: Callable[[], None] = lambda: None
+) -> Workbench:
+    """Models shared by all steps of this process, and progress into the run's log.
+
+    Args:
+        log: The run's log.
+        before_load: Called before a model is loaded, or taken from those that are.
+    """
     started: tuple[float, int] | None = None
     last = 0.0
 
@@ -80,7 +88,16 @@ def workbench(log: dg.DagsterLogManager) -> Workbench:
             _sink.say(text)
         log.info(text)
 
-    return Workbench(load_model=_shared_model, progress=progress, say=say)
+    def load(name: str, options: LoadOptions) -> "LanguageModel":
+        before_load()
+        return _shared_model(name, options)
+
+    return Workbench(load_model=load, progress=progress, say=say)
+
+
+def unload_models() -> None:
+    """Forget the models that this process has loaded; what still uses one keeps it."""
+    _load.cache_clear()
 
 
 def _pace(seconds: float, done: int, left: int) -> str:

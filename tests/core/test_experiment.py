@@ -11,6 +11,7 @@ from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import (
     ExperimentSettings,
     JudgePrice,
+    Schedule,
     infer_model,
     parse_experiment,
     scaffold_experiment,
@@ -281,10 +282,11 @@ def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
     raw = yaml.safe_load(uncommented)
     # What is off by default is shown with an example.
     off = {name for name in raw if getattr(found, name) is None}
-    assert off <= {"judge_base_url", "max_judge_usd", "second_judge", "engine_url"}
+    assert off <= {"judge_base_url", "max_judge_usd", "second_judge", "engine_url", "schedule"}
+    examples = {name: raw[name] for name in off} | {"schedule": Schedule(**raw["schedule"])}
     assert parse(f"{head}\n{uncommented}") == found.model_copy(
         # An address alone says that a server generates.
-        update={"engine": "server", **{name: raw[name] for name in off}}
+        update={"engine": "server", **examples}
     )
     # Every other line of the form was a setting, written as it is by default.
     assert {"n_examples", "methods", "sampling", "thresholds"} <= set(raw)

@@ -19,6 +19,8 @@ KEY_NAMES = (
     "JUDGE_API_KEY",
     "GENERATION_API_KEY",
     "HF_TOKEN",
+    # An address that is a secret: whoever has it can post.
+    "TRAITVEC_WEBHOOK_URL",
 )
 # Why a prompt that no judge of this context could read has no score.
 TOO_LONG = "longer than the judge can read"

@@ -1,0 +1,148 @@
+"""`traitvec remove-trait` and `traitvec gpus`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.projects import SmallProject, snapshot, write_experiment
+
+
+@pytest.fixture
+def project(traitvec: Command) -> Path:
+    """The folder that commands work in, with an experiment."""
+    write_experiment(Path.cwd(), "demo", ["refusal", "uncertainty"])
+    return Path.cwd()
+
+
+def partitions(project: Path, add: list[str] | None = None) -> set[str]:
+    with SmallProject(project) as small:
+        if add:
+            small.instance.add_dynamic_partitions("traits/demo", add)
+        return set(small.instance.get_dynamic_partitions("traits/demo"))
+
+
+def test_a_trait_goes_with_its_folder_and_partition(
+    traitvec: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitions(project, ["refusal", "uncertainty"])
+    folder = project / "experiments/demo/refusal"
+    (folder / "vectors").mkdir()
+    (folder / "vectors/probe_layer3.pt").write_bytes(b"x" * 2_000_000)
+    command = ("remove-trait", "--experiment", "demo", "--trait", "refusal")
+    # Nobody answers, or says no.
+    for answer in ("", "n\n"):
+        monkeypatch.setattr("sys.stdin", _stdin(answer))
+        done = traitvec(*command)
+        assert done.code == 1
+        assert folder.is_dir()
+        assert "2 files, 2.0 MB" in done.out
+    assert partitions(project) == {"refusal", "uncertainty"}
+    monkeypatch.setattr("sys.stdin", _stdin("y\n"))
+    assert traitvec(*command).code == 0
+    assert not folder.exists()
+    assert partitions(project) == {"uncertainty"}
+    assert (project / "experiments/demo/uncertainty/trait_definition.json").exists()
+    again = traitvec(*command, "--yes")
+    assert again.code == 1
+    assert again.error_lines == [
+        "error: experiments/demo has no trait 'refusal'; there are: uncertainty"
+    ]
+
+
+def test_a_partition_without_a_folder_goes_too(traitvec: Command, project: Path) -> None:
+    hostile = ["../../escaped", "..", "/etc", "gone"]
+    partitions(project, hostile)
+    before = snapshot(project / "experiments")
+    for name in hostile:
+        done = traitvec("remove-trait", "--experiment", "demo", "--trait", name, "--yes")
+        assert done.code == 0, done.err
+    assert partitions(project) == set()
+    assert snapshot(project / "experiments") == before
+
+
+@pytest.mark.parametrize("name", ["../uncertainty", "..", ".", "", "/etc", "refusal/.."])
+def test_a_hostile_name_deletes_nothing(traitvec: Command, project: Path, name: str) -> None:
+    before = snapshot(project)
+    for experiment, trait in (("demo", name), (name, "refusal")):
+        done = traitvec("remove-trait", "--experiment", experiment, "--trait", trait, "--yes")
+        assert done.code == 1
+        assert len(done.error_lines) == 1
+    after = snapshot(project)
+    assert {k: v for k, v in after.items() if not k.startswith(".dagster")} == before
+
+
+def test_a_link_goes_and_not_what_it_leads_to(traitvec: Command, project: Path) -> None:
+    elsewhere = project / "elsewhere"
+    (project / "experiments/demo/refusal").rename(elsewhere)
+    (project / "experiments/demo/refusal").symlink_to(elsewhere)
+    done = traitvec("remove-trait", "--experiment", "demo", "--trait", "refusal", "--yes")
+    assert done.code == 0, done.err
+    assert (elsewhere / "trait_definition.json").exists()
+    assert not (project / "experiments/demo/refusal").is_symlink()
+
+
+def test_a_trait_that_runs_is_not_removed(traitvec: Command, project: Path) -> None:
+    with SmallProject(project) as small:
+        small.instance.add_dynamic_partitions("traits/demo", ["refusal"])
+        small.instance.create_run_for_job(
+            small.project.definitions.resolve_job_def(small.graph().job),
+            tags={"dagster/partition": "refusal"},
+        )
+    done = traitvec("remove-trait", "--experiment", "demo", "--trait", "refusal", "--yes")
+    assert done.error_lines == [
+        "error: a run of refusal is under way; end it first, or wait for it"
+    ]
+    assert (project / "experiments/demo/refusal").is_dir()
+
+
+def test_gpus_are_listed_with_who_has_them(
+    traitvec: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(project))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("TRAITVEC_GPUS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = traitvec("gpus")
+    assert "cpu: free" in done.out
+    assert "share the CPU" in done.out
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("TRAITVEC_GPUS", "left right 2 3 4")
+    with _locked(project / f"traitvec-{os.getuid()}/gpu-left.lock"):
+        done = traitvec("gpus")
+    assert "left: demo/refusal, run 1234 (process 5, since now)" in done.out
+    assert "right: free" in done.out
+    assert "max_concurrent_runs and the pools' default_limit to 10 or more" in done.out
+    assert "left: free" in traitvec("gpus").out
+    monkeypatch.setenv("TRAITVEC_GPUS", "")
+    assert "switched off" in traitvec("gpus").out
+    monkeypatch.setenv("TRAITVEC_GPUS", "9")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert "names no GPU of CUDA_VISIBLE_DEVICES" in traitvec("gpus").error_lines[0]
+
+
+def _stdin(text: str) -> object:
+    import io
+
+    return io.StringIO(text)
+
+
+class _locked:
+    """A lock that another process would hold."""
+
+    def __init__(self, path: Path) -> None:
+        import fcntl
+
+        path.parent.mkdir(exist_ok=True)
+        self.file = path.open("w")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        json.dump({"pid": 5, "owner": "demo/refusal, run 1234", "since": "now"}, self.file)
+        self.file.flush()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()

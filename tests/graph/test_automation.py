@@ -1,0 +1,635 @@
+"""What starts runs by itself: the sensor, the schedule, the condition, and the tale of failures."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot, write_experiment
+from traitvec_core.errors import TraitvecError
+from traitvec_dagster.automation import build_schedules, build_sensor
+from traitvec_dagster.headless import run_trait, select_stages
+from traitvec_dagster.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
+
+HOSTILE = ["../../escaped", "/tmp/escaped", "..", ".", "a/b", "a\\b", "A", "x\n", "%2e%2e", "", "é",
+           "~", "$HOME", "a b", "-rf", "_x", "a" * 300, "con\x00"]  # fmt: skip
+
+
+class Ticking:
+    """A sensor that is ticked by hand, as the daemon would."""
+
+    def __init__(self, project: SmallProject, experiment: str = "demo") -> None:
+        self.project = project
+        self.graph = project.graph(experiment)
+        self.sensor = build_sensor(self.graph)
+        self.cursor: str | None = None
+
+    def __call__(self) -> dg.SensorResult:
+        context = dg.build_sensor_context(
+            instance=self.project.instance, cursor=self.cursor,
+            definitions=self.project.project.definitions,
+        )  # fmt: skip
+        found = self.sensor(context)
+        assert isinstance(found, dg.SensorResult)
+        for request in found.dynamic_partitions_requests or []:
+            assert isinstance(request, dg.AddDynamicPartitionsRequest)
+            self.project.instance.add_dynamic_partitions(
+                str(request.partitions_def_name), list(request.partition_keys)
+            )
+        self.cursor = found.cursor
+        return found
+
+    def asked(self) -> list[str]:
+        """Tick; the traits of the runs that it asks for."""
+        return [str(request.partition_key) for request in self().run_requests or []]
+
+    def partitions(self) -> set[str]:
+        return set(self.project.instance.get_dynamic_partitions(f"traits/{self.graph.experiment}"))
+
+
+@pytest.fixture
+def auto(empty: SmallProject) -> Ticking:
+    empty.set(auto_run=True, **FEW_VECTORS)
+    return Ticking(empty)
+
+
+def changed_definition(text: str) -> dict[str, Any]:
+    definition = demo_definition()
+    definition["questions"] = [*definition["questions"][1:], text]
+    return definition
+
+
+def settle(project: SmallProject, trait: str) -> None:
+    """As if the file had been written a minute ago."""
+    path = project.trait(trait).definition_path
+    os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+# -- the sensor -------------------------------------------------------------------------------
+
+
+def test_new_traits_become_partitions_and_runs(auto: Ticking) -> None:
+    assert auto.asked() == ["refusal", "uncertainty"]
+    assert auto.partitions() == {"refusal", "uncertainty"}
+    assert auto.asked() == []
+    auto.project.define("later", demo_definition())
+    assert auto.asked() == ["later"]
+    assert auto.partitions() == {"refusal", "uncertainty", "later"}
+    assert auto.asked() == []
+
+
+def test_without_auto_run_there_are_partitions_and_no_runs(empty: SmallProject) -> None:
+    tick = Ticking(empty)
+    assert tick.asked() == []
+    assert tick.partitions() == {"refusal", "uncertainty"}
+    # Switched on later, what has waited is run.
+    empty.set(auto_run=True)
+    assert tick.asked() == ["refusal", "uncertainty"]
+
+
+def test_what_is_made_already_is_not_run(finished: SmallProject) -> None:
+    finished.set(auto_run=True)
+    tick = Ticking(finished)
+    assert tick.asked() == []
+    finished.set(threshold=40)
+    assert tick.asked() == ["refusal", "uncertainty"]
+
+
+def test_a_definition_that_comes_back_is_run_again(auto: Ticking) -> None:
+    first = demo_definition()
+    second = changed_definition("Which is the best soup?")
+    keys = [request.run_key for request in auto().run_requests or []]
+    for definition in (second, first, second, first):
+        auto.project.define("refusal", definition)
+        found = auto().run_requests or []
+        assert [request.partition_key for request in found] == ["refusal"]
+        keys.append(found[0].run_key)
+    assert len(set(keys)) == len(keys)
+    assert auto.asked() == []
+
+
+def test_a_cursor_that_was_lost_gives_new_keys(auto: Ticking) -> None:
+    before = {request.run_key for request in auto().run_requests or []}
+    for cursor in (None, "{", '{"traits": 3}'):
+        auto.cursor = cursor
+        again = {request.run_key for request in auto().run_requests or []}
+        assert len(again) == 2
+        assert not before & again
+
+
+def test_white_space_in_a_file_is_no_change(auto: Ticking) -> None:
+    auto()
+    path = auto.project.trait("refusal").definition_path
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
+    assert auto.asked() == []
+
+
+def test_settings_count_where_a_result_depends_on_them(auto: Ticking) -> None:
+    auto()
+    auto.project.set(schedule={"cron": "0 3 * * 1"}, batch_size=3, description="other")
+    assert auto.asked() == []
+    auto.project.set(n_examples=10)
+    assert auto.asked() == ["refusal", "uncertainty"]
+
+
+def test_a_broken_definition_is_told_of_once_and_blocks_nobody(auto: Ticking) -> None:
+    broken = auto.project.trait("broken")
+    broken.path.mkdir()
+    broken.definition_path.write_text('{"questions": []}')
+    settle(auto.project, "broken")
+    found = auto()
+    assert [request.partition_key for request in found.run_requests or []] == [
+        "refusal",
+        "uncertainty",
+    ]
+    (event,) = found.asset_events
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert (event.check_name, event.partition, event.passed) == ("definition", "broken", False)
+    assert event.description is not None
+    for word in ("eval_prompt", "instruction", "questions"):
+        assert word in event.description
+    assert "broken" in auto.partitions()
+    for _ in range(2):
+        assert auto().asset_events == []
+    # Other problems are told of again, and mended it is run.
+    broken.definition_path.write_text("no JSON")
+    settle(auto.project, "broken")
+    assert len(auto().asset_events) == 1
+    auto.project.define("broken", demo_definition())
+    assert auto.asked() == ["broken"]
+
+
+def test_a_file_that_is_being_written_is_given_time(auto: Ticking) -> None:
+    auto()
+    path = auto.project.trait("refusal").definition_path
+    whole = json.dumps(changed_definition("Which is the best soup?"))
+    path.write_text(whole[: len(whole) // 2])
+    found = auto()
+    assert not found.run_requests
+    assert found.asset_events == []
+    path.write_text(whole)
+    assert auto.asked() == ["refusal"]
+
+
+def test_a_broken_experiment_is_told_of_once_and_other_traits_still_come(auto: Ticking) -> None:
+    path = auto.graph.folder.settings_path
+    before = path.read_text()
+    path.write_text(before + "no_such_setting: 3\n")
+    found = auto()
+    assert not found.run_requests
+    assert found.skip_reason is not None
+    assert "no_such_setting" in str(found.skip_reason.skip_message)
+    assert auto.partitions() == {"refusal", "uncertainty"}
+    assert "nothing has changed" in str(auto().skip_reason)
+    path.write_text(before)
+    assert auto.asked() == ["refusal", "uncertainty"]
+
+
+def test_a_removed_trait_is_told_of_once_and_kept(auto: Ticking) -> None:
+    auto()
+    results = auto.project.trait("refusal").path / "vectors"
+    results.mkdir()
+    auto.project.trait("refusal").definition_path.unlink()
+    found = auto()
+    (event,) = found.asset_events
+    assert isinstance(event, dg.AssetObservation)
+    assert event.partition == "refusal"
+    assert "traitvec remove-trait" in str(event.description)
+    assert auto().asset_events == []
+    assert auto.partitions() == {"refusal", "uncertainty"}
+    assert results.is_dir()
+    # It may come back, and go again.
+    auto.project.define("refusal", demo_definition())
+    assert auto.asked() == ["refusal"]
+    auto.project.trait("refusal").definition_path.unlink()
+    assert len(auto().asset_events) == 1
+
+
+def test_a_trait_that_is_under_way_waits(auto: Ticking) -> None:
+    auto()
+    run = _start_run(auto, "refusal")
+    auto.project.define("refusal", changed_definition("Which is the best soup?"))
+    auto.project.define("later", demo_definition())
+    assert auto.asked() == ["later"]
+    found = auto()
+    assert not found.run_requests
+    assert "under way" in str(found.skip_reason)
+    auto.project.instance.report_run_canceled(run)
+    assert auto.asked() == ["refusal"]
+
+
+def test_two_hundred_traits_are_looked_at_in_no_time(auto: Ticking) -> None:
+    for number in range(198):
+        auto.project.define(f"trait_{number}", changed_definition(f"Question {number}?"))
+    assert len(auto.asked()) == 200
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert auto.asked() == []
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 1
+    auto.project.define("one_more", demo_definition())
+    assert auto.asked() == ["one_more"]
+
+
+def _start_run(tick: Ticking, trait: str) -> dg.DagsterRun:
+    run = tick.project.instance.create_run_for_job(
+        tick.project.project.definitions.resolve_job_def(tick.graph.job),
+        tags={"dagster/partition": trait},
+    )
+    tick.project.instance.report_engine_event("started", run)
+    return run
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+def test_a_hostile_name_becomes_no_path(name: str, empty: SmallProject) -> None:
+    outside = snapshot(empty.folder / "experiments")
+    around = sorted(path.name for path in empty.folder.parent.iterdir())
+    with pytest.raises(TraitvecError):
+        empty.graph("demo").folder.trait(name)
+    with pytest.raises(TraitvecError):
+        _ = empty.graph(name).folder
+    if name and "\x00" not in name:
+        # As the dialog in the UI does it.
+        empty.instance.add_dynamic_partitions("traits/demo", [name])
+        done = empty.run_job(empty.graph().job, name)
+        assert not done.success
+    assert snapshot(empty.folder / "experiments") == outside
+    assert sorted(path.name for path in empty.folder.parent.iterdir()) == around
+    assert not Path("/tmp/escaped").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"experiment": "../../escaped"}, {"root": "/tmp/escaped"}, {"path": "/tmp/escaped"},
+        {"trait": "../../escaped"}, {"positions": ["../../escaped"]},
+        {"methods": ["../../escaped"]}, {"layers": ["../../escaped"]},
+        {"also_judge": ["../../escaped"]},
+        {"sampling.../x": 1}, {"../../escaped": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_run_config_writes_nowhere_else(settings: dict[str, Any], empty: SmallProject) -> None:
+    around = sorted(path.name for path in empty.folder.parent.iterdir())
+    before = sorted(path.name for path in (empty.folder / "experiments").iterdir())
+    done = run_trait(
+        empty.project, empty.instance, "demo", "refusal",
+        select=select_stages(empty.project, "demo", "*"), overrides={**FEW_VECTORS, **settings},
+    )  # fmt: skip
+    assert not done.is_success
+    assert sorted(path.name for path in empty.folder.parent.iterdir()) == around
+    assert sorted(path.name for path in (empty.folder / "experiments").iterdir()) == before
+    assert not Path("/tmp/escaped").exists()
+
+
+def test_folders_with_hostile_names_are_told_of_once(auto: Ticking) -> None:
+    experiment = auto.graph.folder.path
+    for name in ("Has Space", "-rf", "é"):
+        (experiment / name).mkdir()
+        (experiment / name / "trait_definition.json").write_text(json.dumps(demo_definition()))
+    found = auto()
+    assert {str(request.partition_key) for request in found.run_requests or []} == {
+        "refusal",
+        "uncertainty",
+    }
+    assert auto.partitions() == {"refusal", "uncertainty"}
+    assert "nothing has changed" in str(auto().skip_reason)
+
+
+# -- the schedule -----------------------------------------------------------------------------
+
+
+def _scheduled(project: SmallProject) -> list[str] | str:
+    (schedule,) = build_schedules(project.graph())
+    context = dg.build_schedule_context(
+        instance=project.instance, scheduled_execution_time=datetime(2030, 1, 7, 3, tzinfo=UTC),
+        repository_def=project.project.definitions.get_repository_def(),
+    )  # fmt: skip
+    data = schedule.evaluate_tick(context)
+    if data.run_requests:
+        return [str(request.partition_key) for request in data.run_requests]
+    return str(data.skip_message)
+
+
+def test_the_schedule_runs_every_trait_that_can_run(empty: SmallProject) -> None:
+    empty.set(schedule={"cron": "0 3 * * 1", "timezone": "Europe/Berlin"})
+    (schedule,) = build_schedules(empty.graph())
+    assert schedule.cron_schedule == "0 3 * * 1"
+    assert schedule.execution_timezone == "Europe/Berlin"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    broken = empty.trait("broken")
+    broken.path.mkdir()
+    broken.definition_path.write_text("no JSON")
+    assert _scheduled(empty) == ["refusal", "uncertainty"]
+    tick = Ticking(empty)
+    run = _start_run(tick, "refusal")
+    assert _scheduled(empty) == ["uncertainty"]
+    empty.instance.report_run_canceled(run)
+    assert _scheduled(empty) == ["refusal", "uncertainty"]
+
+
+def test_the_schedule_is_off_unless_it_is_on(empty: SmallProject) -> None:
+    assert build_schedules(empty.graph()) == []
+    empty.set(schedule={"cron": "0 3 * * 1", "enabled": False})
+    (schedule,) = build_schedules(empty.graph())
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert "off" in _scheduled(empty)
+
+
+def test_what_no_schedule_can_be_made_of_takes_nobody_with_it(empty: SmallProject) -> None:
+    for wrong in ({"cron": "99 * * * *"}, {"cron": "@reboot"}, {"cron": "* * * *"},
+                  {"cron": "0 3 * * *", "timezone": "Mars"}):  # fmt: skip
+        empty.set(schedule=wrong)
+        with pytest.raises(TraitvecError, match="schedule"):
+            empty.settings()
+        assert build_schedules(empty.graph()) == []
+    # Ours lets it through, and Dagster does not or does.
+    empty.set(schedule={"cron": "5-2 * * * *"})
+    assert len(build_schedules(empty.graph())) <= 1
+    empty.project.definitions.get_repository_def()
+
+
+# -- the condition ----------------------------------------------------------------------------
+
+
+def test_the_condition_follows_content_and_not_materializations(empty: SmallProject) -> None:
+    empty.set(follow_data_versions=True, **FEW_VECTORS)
+    definitions = empty.project.definitions
+    assert empty.run("refusal").is_success
+
+    def requested(cursor: Any) -> tuple[set[str], Any]:
+        found = dg.evaluate_automation_conditions(definitions, empty.instance, cursor=cursor)
+        asked = {
+            result.key.path[-1]
+            for result in found.results
+            if isinstance(result.key, dg.AssetKey) and not result.true_subset.is_empty
+        }
+        return asked, found.cursor
+
+    _, cursor = requested(None)
+    # Everything made again in one run, with the same content.
+    assert empty.run("refusal").is_success
+    asked, cursor = requested(cursor)
+    assert asked == set()
+    # A definition that says something else.
+    empty.define("refusal", changed_definition("Which is the best soup?"))
+    assert empty.run("refusal", "definition").is_success
+    asked, cursor = requested(cursor)
+    assert "responses" in asked
+    assert empty.run("refusal").is_success
+    asked, cursor = requested(cursor)
+    assert asked == set()
+    # A broken one stops at its check.
+    empty.define("refusal", {"questions": []})
+    assert not empty.run("refusal", "definition").is_good
+    asked, cursor = requested(cursor)
+    assert asked == set()
+
+
+def test_the_condition_is_opt_in(empty: SmallProject) -> None:
+    specs = empty.project.definitions.resolve_all_asset_specs()
+    assert all(spec.automation_condition is None for spec in specs)
+
+
+# -- drift ------------------------------------------------------------------------------------
+
+
+def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallProject) -> None:
+    empty.set(**FEW_VECTORS)
+    assert empty.run("refusal").is_success
+    assert "drift" not in empty.materializations("vectors", "refusal")[0].metadata
+    before = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    old = empty.trait("refusal").read_vector("mean_diff", 3)
+    # Nothing is made again, and so nothing has moved.
+    assert empty.run("refusal").is_success
+    assert "drift" not in empty.materializations("vectors", "refusal")[0].metadata
+    empty.define("refusal", changed_definition("Which is the best soup?"))
+    assert empty.run("refusal").is_success
+    metadata = empty.materializations("vectors", "refusal")[0].metadata
+    now = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    new = empty.trait("refusal").read_vector("mean_diff", 3)
+    cosine = float(new @ old / new.norm() / old.norm())
+    assert metadata["drift_contrast"].value == pytest.approx(now - before, abs=1e-3)
+    assert metadata["drift_cosine"].value == pytest.approx(cosine, abs=1e-3)
+    rows = [record.data for record in metadata["drift"].value.records]  # type: ignore[union-attr]
+    assert [row["what"] for row in rows] == ["contrast", "recommended"]
+
+
+# -- failures ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    heard: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook/SECRET-0123456789", heard
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _told(project: SmallProject) -> tuple[Any, str]:
+    """Have a run fail and the sensor look at it; what the sensor returns, and the run."""
+    failed = project.run("refusal", model="/no/such/model", **FEW_VECTORS)
+    assert not failed.is_success
+    run = project.instance.get_run_by_id(failed.run_id)
+    (entry,) = project.instance.all_logs(failed.run_id, dg.DagsterEventType.RUN_FAILURE)
+    assert run is not None
+    assert entry.dagster_event is not None
+    context = dg.build_run_status_sensor_context(
+        sensor_name="tell_of_failures", dagster_instance=project.instance, dagster_run=run,
+        dagster_event=entry.dagster_event,
+    ).for_run_failure()  # fmt: skip
+    return build_failure_sensor([project.graph()])(context), failed.run_id
+
+
+def test_a_failed_run_is_posted_and_the_address_is_shown_nowhere(
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening() as (address, heard):
+        monkeypatch.setenv(WEBHOOK_VARIABLE, address)
+        _, run_id = _told(empty)
+    (message,) = heard
+    assert (message["experiment"], message["trait"]) == ("demo", "refusal")
+    assert message["run_id"] == run_id
+    assert "/no/such/model" in message["text"]
+    with listening(status=500) as (address, heard):
+        assert post(address, {}) == "it answered with 500"
+    assert "cannot be reached" in post(address, {})
+    assert "no http" in post("file:///etc/passwd", {})
+    for said in (post(address, {}), post("http://[SECRET", {}), post("http://SECRET .example", {})):
+        assert said
+        assert "SECRET" not in said
+    secret = b"SECRET-0123456789"
+    assert not [name for name, (_, data) in snapshot(empty.folder).items() if secret in data]
+
+
+def test_without_an_address_nothing_is_posted(
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
+    found, _ = _told(empty)
+    assert isinstance(found, dg.SkipReason)
+
+
+# -- all of it, with Dagster running ----------------------------------------------------------
+
+
+@pytest.fixture
+def watched(tmp_path: Path, own_environment: None) -> Iterator[SmallProject]:
+    """An experiment without traits, on a machine with two GPUs that are not there, under `dev`."""
+    os.environ |= {"TMPDIR": str(tmp_path), "TRAITVEC_GPUS": "left right"}
+    write_experiment(tmp_path, "demo", [], {**FEW_VECTORS, "auto_run": True})
+    with SmallProject(tmp_path) as project, (tmp_path / "dev.log").open("w") as log:
+        project.instance.get_runs_count()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
+             "-h", "127.0.0.1", "-p", port],
+            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield project
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            finally:
+                # Its servers would wait for a heartbeat; they are all of one session.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_definition_that_is_dropped_is_run_and_a_killed_run_frees_its_gpu(
+    watched: SmallProject,
+) -> None:
+    instance = watched.instance
+
+    def statuses(trait: str) -> set[dg.DagsterRunStatus]:
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": trait}))
+        return {run.status for run in runs}
+
+    def is_done(trait: str) -> bool:
+        return dg.DagsterRunStatus.SUCCESS in statuses(trait)
+
+    # Three at once, one of them broken.
+    broken = watched.trait("broken")
+    broken.path.mkdir()
+    broken.definition_path.write_text("{}")
+    for trait in ("one", "two"):
+        watched.define(trait, demo_definition())
+    _wait(lambda: is_done("one") and is_done("two"))
+    assert set(instance.get_dynamic_partitions("traits/demo")) == {"one", "two", "broken"}
+    assert statuses("broken") == set()
+
+    # More than there are GPUs; one of them is killed at work.
+    traits = [f"later_{n}" for n in range(6)]
+    for trait in traits:
+        watched.define(trait, demo_definition())
+    victim = _wait(lambda: _at_work(instance, traits))
+    os.kill(victim[1], signal.SIGKILL)
+    survivors = [trait for trait in traits if trait != victim[0]]
+    _wait(lambda: all(map(is_done, survivors)))
+    assert statuses(victim[0]) == {dg.DagsterRunStatus.FAILURE}
+    leases = _leases(instance)
+    assert {lease.gpu for lease in leases} == {"left", "right"}
+    for gpu in ("left", "right"):
+        held = sorted((lease.start, lease.end) for lease in leases if lease.gpu == gpu)
+        for (_, end), (start, _) in pairwise(held):
+            assert start >= end
+    # Nobody waits while a GPU is free.
+    for lease in leases:
+        if lease.waits_from is not None:
+            middle = (lease.waits_from + lease.start) / 2
+            assert {other.gpu for other in leases if other.start <= middle <= other.end} == {
+                "left",
+                "right",
+            }
+
+
+def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def _at_work(instance: dg.DagsterInstance, traits: list[str]) -> tuple[str, int] | None:
+    """A trait that has a GPU, and its process."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        trait = run.tags.get("dagster/partition", "")
+        if trait in traits and "traitvec/gpus" in run.tags:
+            told = " ".join(entry.message for entry in instance.all_logs(run.run_id))
+            pid = re.search(r"pid: (\d+)", told)
+            if pid:
+                return trait, int(pid[1])
+    return None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """From a run's log."""
+
+    gpu: str
+    waits_from: float | None
+    start: float
+    end: float
+
+
+def _leases(instance: dg.DagsterInstance) -> list[Lease]:
+    found = []
+    for record in instance.get_run_records():
+        run = record.dagster_run
+        times: dict[str, float] = {}
+        for entry in instance.all_logs(run.run_id):
+            for words in ("waiting for", "works on", "gives"):
+                if (entry.user_message or "").startswith(words):
+                    times.setdefault(words, entry.timestamp)
+        if "works on" in times:
+            assert record.end_time is not None
+            found.append(
+                Lease(
+                    run.tags["traitvec/gpus"],
+                    times.get("waiting for"),
+                    times["works on"],
+                    times.get("gives", record.end_time),
+                )
+            )
+    return found
