@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,6 +19,7 @@ __all__ = [
     "JudgePrice",
     "NormThreshold",
     "Sampling",
+    "Schedule",
     "Steering",
     "Thresholds",
     "VectorMethod",
@@ -39,6 +41,9 @@ _MODEL_OF_PREFIX = {
     "gemma_9b": "google/gemma-2-9b-it",
     "llama_8b": "meta-llama/Llama-3.1-8B-Instruct",
 }
+
+# Of minute, hour, day of the month, month, day of the week.
+_CRON_LARGEST = (59, 23, 31, 12, 7)
 
 
 class _Strict(BaseModel):
@@ -146,6 +151,39 @@ class Thresholds(_Strict):
         return self
 
 
+class Schedule(_Strict):
+    """When every trait of an experiment is run again.
+
+    Attributes:
+        cron: Minute, hour, day of the month, month, day of the week: `0 3 * * 1` is Mondays at 3.
+        timezone: A name such as `Europe/Berlin`.
+        enabled: False keeps the times in the file and starts nothing.
+    """
+
+    cron: str
+    timezone: str = "UTC"
+    enabled: bool = True
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_has_five_fields(cls, cron: str) -> str:
+        fields = cron.split()
+        if len(fields) != len(_CRON_LARGEST) or not all(map(_is_cron_field, fields, _CRON_LARGEST)):
+            raise ValueError(
+                "is no cron line: minute hour day month weekday, as in '0 3 * * 1' (Mondays at 3)"
+            )
+        return " ".join(fields)
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is no time zone such as Europe/Berlin or UTC") from None
+        return timezone
+
+
 class Steering(_Strict):
     """How steering is evaluated.
 
@@ -223,6 +261,10 @@ class ExperimentSettings(_Strict):
         steering: How steering is evaluated.
         thresholds: What the checks hold.
         severities: Checks that only warn (`warn`), or fail where they would warn (`error`).
+        auto_run: Whether new and changed definitions are run as soon as they are seen.
+        schedule: When every trait is run again.
+        follow_data_versions: Whether Dagster makes a stage when the content that it is made from
+            has changed.
     """
 
     description: str = ""
@@ -263,6 +305,9 @@ class ExperimentSettings(_Strict):
     steering: Steering = Steering()
     thresholds: Thresholds = Thresholds()
     severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
+    auto_run: bool = False
+    schedule: Schedule | None = None
+    follow_data_versions: bool = False
 
     @field_validator("layers")
     @classmethod
@@ -366,6 +411,14 @@ def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
     if parts.username or parts.password or parts.query or parts.fragment:
         # The address is recorded in many places.
         raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
+
+
+def _is_cron_field(field: str, largest: int) -> bool:
+    """Whether a field holds numbers, ranges, steps or names of a cron line, none too large."""
+    part = r"(\*|[a-z]{3}(-[a-z]{3})?|(\d{1,2})(-(\d{1,2}))?)(/[1-9]\d?)?"
+    if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
+        return False
+    return all(int(number) <= largest for number in re.findall(r"(?<![/\d])\d+", field))
 
 
 def infer_model(experiment: str) -> str | None:
