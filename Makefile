@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test lint bench bench-gpu clean-demo
+.PHONY: help install demo ui test test-services lint docs bench bench-gpu clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
 	@echo "make ui         open Dagster on 127.0.0.1:3000 over the same instance"
 	@echo "make test       set up, lint, check types, run the tests"
+	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make lint       only lint and types"
+	@echo "make docs       write docs/api.md from the docstrings"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
@@ -31,12 +33,19 @@ ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not services'
+
+# One after the other: each has a server, and some two, that want the machine's cores.
+test-services: install
+	$(BIN)/python -m pytest -m services
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python docs/make_api.py
 
 bench: install
 	$(BIN)/python benchmarks/bench.py

@@ -13,83 +13,113 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from traitvec_core.activations import capture_means, residual_stream_hooks
-    from traitvec_core.dynamics import WatchedVector, watch
+    from traitvec_core.activations import capture_means
+    from traitvec_core.atlas import Atlas, build_atlas
+    from traitvec_core.dynamics import Curve, ResponseSummary, Trace, stream, trace
     from traitvec_core.errors import DefinitionError, TraitvecError
-    from traitvec_core.experiment import ExperimentSettings, parse_experiment
+    from traitvec_core.exchange import export_vectors
+    from traitvec_core.experiment import ExperimentSettings, Sampling
     from traitvec_core.generation import generate_responses, plan_responses
     from traitvec_core.judging import LocalJudge, judge_responses
     from traitvec_core.language_model import LanguageModel, load_language_model
+    from traitvec_core.notebook import (
+        ChosenVector,
+        LabelledActivations,
+        capture,
+        extract,
+        generate,
+        load_activations,
+        load_vector,
+        validate,
+    )
     from traitvec_core.pipeline import Workbench, make, stage_states
+    from traitvec_core.report.monitor_page import build_monitor_page
+    from traitvec_core.steering import Ablation, Addition, Cap, Projection, steer
     from traitvec_core.store import ExperimentFolder, TraitFolder
-    from traitvec_core.trait import TraitDefinition, parse_definition, scaffold_definition
-    from traitvec_core.validation import measure_separation, recommend, summarise_responses
+    from traitvec_core.trait import TraitDefinition, parse_definition
+    from traitvec_core.validation import Separation, measure_separation, recommend
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
 
 _HOME = {
-    "DefinitionError": "errors",
-    "ExperimentFolder": "store",
-    "ExperimentSettings": "experiment",
-    "LanguageModel": "language_model",
-    "LocalJudge": "judging",
-    "METHODS": "vectors",
-    "TraitDefinition": "trait",
-    "TraitFolder": "store",
-    "TraitVector": "vectors",
-    "WatchedVector": "dynamics",
-    "TraitvecError": "errors",
-    "Workbench": "pipeline",
-    "capture_means": "activations",
-    "extract_vectors": "vectors",
-    "generate_responses": "generation",
-    "judge_responses": "judging",
-    "load_language_model": "language_model",
-    "make": "pipeline",
-    "measure_separation": "validation",
-    "parse_definition": "trait",
-    "parse_experiment": "experiment",
-    "plan_responses": "generation",
-    "recommend": "validation",
-    "residual_stream_hooks": "activations",
-    "scaffold_definition": "trait",
-    "stage_states": "pipeline",
-    "summarise_responses": "validation",
-    "watch": "dynamics",
-}
+    "activations": ("capture_means",),
+    "atlas": ("Atlas", "build_atlas"),
+    "dynamics": ("Curve", "ResponseSummary", "Trace", "stream", "trace"),
+    "errors": ("DefinitionError", "TraitvecError"),
+    "exchange": ("export_vectors",),
+    "experiment": ("ExperimentSettings", "Sampling"),
+    "generation": ("generate_responses", "plan_responses"),
+    "judging": ("LocalJudge", "judge_responses"),
+    "language_model": ("LanguageModel", "load_language_model"),
+    "notebook": (
+        "ChosenVector", "LabelledActivations", "capture", "extract", "generate",
+        "load_activations", "load_vector", "validate",
+    ),
+    "pipeline": ("Workbench", "make", "stage_states"),
+    "report.monitor_page": ("build_monitor_page",),
+    "steering": ("Ablation", "Addition", "Cap", "Projection", "steer"),
+    "store": ("ExperimentFolder", "TraitFolder"),
+    "trait": ("TraitDefinition", "parse_definition"),
+    "validation": ("Separation", "measure_separation", "recommend"),
+    "vectors": ("METHODS", "TraitVector", "extract_vectors"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Ablation",
+    "Addition",
+    "Atlas",
+    "Cap",
+    "ChosenVector",
+    "Curve",
     "DefinitionError",
     "ExperimentFolder",
     "ExperimentSettings",
+    "LabelledActivations",
     "LanguageModel",
     "LocalJudge",
+    "Projection",
+    "ResponseSummary",
+    "Sampling",
+    "Separation",
+    "Trace",
     "TraitDefinition",
     "TraitFolder",
     "TraitVector",
     "TraitvecError",
-    "WatchedVector",
     "Workbench",
+    "build_atlas",
+    "build_monitor_page",
+    "capture",
     "capture_means",
+    "export_vectors",
+    "extract",
     "extract_vectors",
+    "generate",
     "generate_responses",
     "judge_responses",
+    "load_activations",
     "load_language_model",
+    "load_vector",
     "make",
     "measure_separation",
     "parse_definition",
-    "parse_experiment",
     "plan_responses",
     "recommend",
-    "residual_stream_hooks",
-    "scaffold_definition",
     "stage_states",
-    "summarise_responses",
-    "watch",
+    "steer",
+    "stream",
+    "trace",
+    "validate",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # For a notebook's completion: names that were not used yet are nowhere else.
+    return sorted({*globals(), *__all__})

@@ -259,6 +259,8 @@ class ExperimentSettings(_Strict):
         gradient_objective: Import path `module:function` of a custom objective.
         probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
         steering: How steering is evaluated.
+        monitoring_prompts: What the model is asked while its recommended vectors are watched, a
+            prompt each; none, the default, switches this off.
         thresholds: What the checks hold.
         severities: Checks that only warn (`warn`), or fail where they would warn (`error`).
         auto_run: Whether new and changed definitions are run as soon as they are seen.
@@ -303,6 +305,7 @@ class ExperimentSettings(_Strict):
     gradient_objective: str | None = None
     probe_penalty: Literal["l2", "l1"] = "l2"
     steering: Steering = Steering()
+    monitoring_prompts: tuple[str, ...] = ()
     thresholds: Thresholds = Thresholds()
     severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
     auto_run: bool = False
@@ -365,6 +368,15 @@ class ExperimentSettings(_Strict):
         if len(set(positions)) < len(positions):
             raise ValueError("a position is named twice")
         return positions
+
+    @field_validator("monitoring_prompts")
+    @classmethod
+    def _monitoring_prompts_ask_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(prompt.strip() for prompt in prompts):
+            raise ValueError("a prompt is empty")
+        if len(set(prompts)) < len(prompts):
+            raise ValueError("a prompt is given twice")
+        return prompts
 
     @field_validator("also_judge")
     @classmethod
@@ -518,6 +530,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
 # also_judge: []             # other traits whose rubric is put to every response too
 # steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
+# monitoring_prompts: []     # what to ask while the vectors are watched, token by token
 # auto_run: false            # true: new and changed definitions are run as soon as they are seen
 # schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. every trait again, Mondays at 3
 # follow_data_versions: false  # true: Dagster makes a stage when what it is made from has changed

@@ -9,12 +9,20 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.failures import KEY_NAMES, redacted
-from traitvec_core.provenance import STAGES, Provenance, Stage, stage_key, stage_settings
+from traitvec_core.provenance import (
+    STAGES,
+    UPSTREAM,
+    Provenance,
+    Stage,
+    stage_key,
+    stage_settings,
+)
+from traitvec_core.stage_lock import being_made
 from traitvec_core.stages import MAKERS
 from traitvec_core.stages.inputs import stage_inputs
 from traitvec_core.stages.work import Work, Workbench
@@ -50,20 +58,48 @@ def make(
         bench: Models and progress.
 
     Raises:
-        TraitvecError: If the definition or an earlier stage cannot be used.
+        TraitvecError: If the definition or an earlier stage cannot be used, if another process
+            makes the stage or one that belongs to it, or if the storage is away.
     """
+    folder.refresh()
+    fresh = _fresh(stage, folder, settings)
+    if fresh is None:
+        with being_made(folder.path, stage):
+            # Whoever made it while this process came to it may have made the same.
+            fresh = _fresh(stage, folder, settings)
+            if fresh is None:
+                return _made(stage, folder, settings, bench or Workbench())
+    folder.fetch(stage)
+    return Made(fresh, is_reused=True)
+
+
+def _fresh(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> Provenance | None:
+    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    found = folder.provenance(stage)
+    is_whole = found is not None and found.key == key and found.is_complete
+    return found if found is not None and is_whole and folder.is_intact(found) else None
+
+
+def _made(
+    stage: Stage, folder: TraitFolder, settings: ExperimentSettings, bench: Workbench
+) -> Made:
     inputs = stage_inputs(stage, folder, settings)
     chosen = stage_settings(stage, settings)
     key = stage_key(stage, inputs, chosen)
-    before = folder.provenance(stage)
-    if _is_whole(before, key) and folder.is_intact(before):
-        return Made(before, is_reused=True)
     provenance = Provenance(stage=stage, key=key, inputs=inputs, settings=chosen)
-    work = Work(folder, settings, bench or Workbench(), provenance)
+    work = Work(folder, settings, bench, provenance)
     started = time.monotonic()
     with _no_key_in_tracebacks():
         files, metadata = MAKERS[stage](work)
     provenance.cost.seconds = round(time.monotonic() - started, 3)
+    for earlier in set(STAGES) & set(inputs):
+        now = folder.provenance(earlier)
+        if now is None or now.content != inputs[earlier]:
+            # Without locks, or on another machine: what was read may be neither old nor new.
+            raise TraitvecError(
+                f"{folder.name}: {earlier} was made again while {stage} was made from it; let one"
+                " run end before another of the same trait begins, and run again"
+            )
     done = folder.commit(stage, files, metadata, provenance)
     if done.is_complete:
         folder.journal(stage, key).remove()
@@ -78,10 +114,9 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
     `broken` is a definition with problems.
     """
     states: dict[Stage, State] = {}
-    upstream_fresh = True
     for stage in STAGES:
+        upstream_fresh = all(states[earlier] == "fresh" for earlier in UPSTREAM[stage])
         states[stage] = _state(stage, folder, settings, upstream_fresh)
-        upstream_fresh = upstream_fresh and states[stage] == "fresh"
     return states
 
 
@@ -122,7 +157,3 @@ def _no_key_in_tracebacks() -> Iterator[None]:
         said = f"{type(error).__name__}: {redacted(str(error))}"
         # What it was raised from holds the key perhaps, and is left out.
         raise RuntimeError(said).with_traceback(error.__traceback__) from None
-
-
-def _is_whole(provenance: Provenance | None, key: str) -> TypeGuard[Provenance]:
-    return provenance is not None and provenance.key == key and provenance.is_complete

@@ -18,7 +18,16 @@ from pydantic import BaseModel, Field
 
 from traitvec_core.experiment import ExperimentSettings
 
-__all__ = ["STAGES", "Cost", "Provenance", "Stage", "content_hash", "stage_key", "stage_settings"]
+__all__ = [
+    "STAGES",
+    "UPSTREAM",
+    "Cost",
+    "Provenance",
+    "Stage",
+    "content_hash",
+    "stage_key",
+    "stage_settings",
+]
 
 Stage = Literal[
     "definition",
@@ -28,6 +37,7 @@ Stage = Literal[
     "vectors",
     "steering_evaluation",
     "validation_report",
+    "trait_dynamics",
 ]
 STAGES: tuple[Stage, ...] = (
     "definition",
@@ -37,7 +47,27 @@ STAGES: tuple[Stage, ...] = (
     "vectors",
     "steering_evaluation",
     "validation_report",
+    "trait_dynamics",
 )
+# What each is made from. A stage is made again by content, so an edge does not mean that all of it
+# is redone: a changed rubric leaves the responses as they are.
+UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
+    "definition": (),
+    "responses": ("definition",),
+    "judged_responses": ("definition", "responses"),
+    "activations": ("judged_responses",),
+    "vectors": ("activations",),
+    "steering_evaluation": ("definition", "vectors"),
+    "validation_report": (
+        "definition",
+        "judged_responses",
+        "activations",
+        "vectors",
+        "steering_evaluation",
+    ),
+    # Steering chooses the vector that is watched.
+    "trait_dynamics": ("definition", "vectors", "steering_evaluation"),
+}
 
 # Raise a stage's number when its arithmetic changes: results made before are then stale.
 STAGE_VERSIONS: dict[Stage, str] = {
@@ -48,6 +78,7 @@ STAGE_VERSIONS: dict[Stage, str] = {
     "vectors": "2",
     "steering_evaluation": "1",
     "validation_report": "3",
+    "trait_dynamics": "1",
 }
 
 _MODEL = ("model", "revision", "dtype", "attention", "quantization")
@@ -84,6 +115,10 @@ _SETTINGS_OF_STAGE: dict[Stage, dict[str, Any]] = {
         **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url", "steering"), True),
     },
     "validation_report": dict.fromkeys(("thresholds", "severities", *_FILTER), True),
+    "trait_dynamics": {
+        **dict.fromkeys((*_MODEL, "instruction_role", "sampling", "monitoring_prompts"), True),
+        **dict.fromkeys(("judge_model", "judge_provider", "judge_base_url"), True),
+    },
 }
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
+from traitvec_core.object_storage import STORAGE_VARIABLE
 from traitvec_core.provenance import Provenance, Stage, content_hash
 from traitvec_core.trait import TraitDefinition, check_name, parse_definition
 
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from traitvec_core.working_copy import WorkingCopy
+
 __all__ = [
     "ExperimentFolder",
     "Journal",
     "TraitFolder",
     "dump_json",
     "list_experiments",
+    "refresh",
     "write_atomically",
 ]
 
+SETTINGS_FILE = "experiment.yaml"
 DEFINITION_FILE = "trait_definition.json"
 HUMAN_SCORES_FILE = "human_scores.csv"
 METADATA_FILE: dict[Stage, str] = {
@@ -42,6 +47,7 @@ METADATA_FILE: dict[Stage, str] = {
     "vectors": "vectors/manifest.json",
     "steering_evaluation": "steering/evaluation.json",
     "validation_report": "validation/report.json",
+    "trait_dynamics": "dynamics/summary.json",
 }
 _COUNTS = ("prompt_tokens", "response_tokens")
 # No single write takes this long.
@@ -62,12 +68,17 @@ class ExperimentFolder:
     def __init__(self, root: Path | str, name: str) -> None:
         self.name = check_name("experiment", name)
         self.path = Path(root) / self.name
-        self.settings_path = self.path / "experiment.yaml"
+        self.settings_path = self.path / SETTINGS_FILE
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> ExperimentSettings:
         """Read the experiment's settings; the file is optional."""
         text = _read_text(self.settings_path) if self.settings_path.is_file() else ""
         return parse_experiment(text, self.name, shown(self.settings_path), overrides)
+
+    def refresh(self, patience_s: float | None = None) -> None:
+        """Do for this experiment what `refresh` does for all."""
+        if (copy := _working_copy(self.path.parent)) is not None:
+            copy.refresh(self.name, patience_s)
 
     def trait(self, name: str) -> "TraitFolder":
         """Return one trait's folder, which need not exist yet."""
@@ -78,7 +89,9 @@ class ExperimentFolder:
         if not self.path.is_dir():
             return []
         return sorted(
-            p.parent.name for p in self.path.glob(f"*/{DEFINITION_FILE}") if _usable(p.parent.name)
+            p.parent.name
+            for p in self.path.glob(f"*/{DEFINITION_FILE}")
+            if is_usable(p.parent.name)
         )
 
 
@@ -134,6 +147,43 @@ class TraitFolder:
                 f"{shown(self.human_scores_path)} cannot be read: {error.strerror}"
             ) from None
 
+    # -- the storage that holds the truth, if there is one ------------------------------------
+
+    def refresh(self) -> None:
+        """Take what is new in the storage, and put what was finished here; without one, nothing.
+
+        Raises:
+            TraitvecError: If there is a storage, and it refuses or stays away.
+        """
+        if (copy := self._working_copy) is not None:
+            copy.refresh(f"{self.experiment}/{self.name}")
+            copy.put_unfinished(self)
+
+    def fetch(self, stage: Stage) -> None:
+        """Bring a stage's files here, if a storage has them and this folder does not.
+
+        Raises:
+            TraitvecError: If the storage does not give them.
+        """
+        copy, provenance = self._working_copy, self.provenance(stage)
+        if copy is None or provenance is None or self.is_here(provenance):
+            return
+        if copy.holds(self, provenance):
+            copy.fetch(self, provenance)
+
+    def remove_from_storage(self) -> None:
+        """Remove the trait from the storage, if there is one; what is in this folder stays.
+
+        Raises:
+            TraitvecError: If the storage refuses or stays away.
+        """
+        if (copy := self._working_copy) is not None:
+            copy.remove(self)
+
+    @property
+    def _working_copy(self) -> "WorkingCopy | None":
+        return _working_copy(self.path.parent.parent)
+
     # -- what a stage made --------------------------------------------------------------------
 
     def provenance(self, stage: Stage) -> Provenance | None:
@@ -171,12 +221,19 @@ class TraitFolder:
         return self.metadata("steering_evaluation").get("recommendation") or by_separation
 
     def is_intact(self, provenance: Provenance) -> bool:
-        """Whether every recorded file is there with the recorded content."""
+        """Whether every recorded file is there with the recorded content, or a storage has them."""
+        if self.is_here(provenance):
+            return True
+        copy = self._working_copy
+        return copy is not None and copy.holds(self, provenance)
+
+    def is_here(self, provenance: Provenance) -> bool:
+        """Whether every recorded file is in this folder with the recorded content."""
+        return all(self._is_as_recorded(name, h) for name, h in provenance.files.items())
+
+    def _is_as_recorded(self, name: str, digest: str) -> bool:
         try:
-            return all(
-                content_hash((self.path / name).read_bytes()) == digest
-                for name, digest in provenance.files.items()
-            )
+            return content_hash((self.path / name).read_bytes()) == digest
         except (OSError, ValueError):
             return False
 
@@ -197,6 +254,9 @@ class TraitFolder:
 
         Returns:
             The completed provenance.
+
+        Raises:
+            TraitvecError: If there is a storage, and it is away or another machine was faster.
         """
         before = self.provenance(stage)
         digests = {name: content_hash(data) for name, data in files.items()}
@@ -214,7 +274,8 @@ class TraitFolder:
         _remove_leftovers(folder)
         whole = {**metadata, "provenance": done.model_dump(mode="json")}
         write_atomically(self.path / METADATA_FILE[stage], dump_json(whole))
-        return done
+        copy = self._working_copy
+        return done if copy is None else copy.put(self, done)
 
     def _require(self, stage: Stage) -> Provenance:
         provenance = self.provenance(stage)
@@ -229,6 +290,16 @@ class TraitFolder:
             )
         return provenance
 
+    def _read(self, name: str, provenance: Provenance | None) -> bytes:
+        """Read a file that a stage wrote, and no other that was put in its place meanwhile."""
+        data = (self.path / name).read_bytes()
+        if provenance is None or provenance.files.get(name) != content_hash(data):
+            stage = provenance.stage if provenance else "vectors"
+            raise TraitvecError(
+                f"{shown(self.path / name)} is not what `{stage}` wrote; materialize it again"
+            )
+        return data
+
     # -- tables and tensors -------------------------------------------------------------------
 
     def read_responses(self, stage: Stage = "judged_responses") -> "pd.DataFrame":
@@ -239,19 +310,21 @@ class TraitFolder:
         """
         import pandas as pd
 
-        self._require(stage)
+        provenance = self._require(stage)
+        self.fetch(stage)
         prefix = "responses/raw_" if stage == "responses" else "responses/"
         frames = []
         for pole in ("pos", "neg"):
-            frame = parse_csv((self.path / f"{prefix}{pole}.csv").read_bytes())
+            frame = parse_csv(self._read(f"{prefix}{pole}.csv", provenance))
             frame["pole"] = pole
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
     def read_activations(self) -> "torch.Tensor":
         """Read `[n_examples, n_layers, hidden_dim]`, positives first."""
-        self._require("activations")
-        return load_tensor((self.path / "activations/all_layers.pt").read_bytes())
+        provenance = self._require("activations")
+        self.fetch("activations")
+        return load_tensor(self._read("activations/all_layers.pt", provenance))
 
     def read_vector(self, method: str, layer: int) -> "torch.Tensor":
         """Read one vector, `[hidden_dim]`.
@@ -260,17 +333,17 @@ class TraitFolder:
             TraitvecError: If there is no such vector.
         """
         name = f"vectors/{method}_layer{layer}.pt"
+        provenance = self.provenance("vectors")
+        recorded = provenance.files.get(name) if provenance else None
+        # Only this file is hashed: a reader of one vector need not read a hundred.
+        if recorded is not None and not self._is_as_recorded(name, recorded):
+            self.fetch("vectors")
         path = self.path / name
         if not path.is_file():
             raise TraitvecError(
                 f"{shown(path)} is missing; run `vectors` with this method and layer"
             )
-        data = path.read_bytes()
-        provenance = self.provenance("vectors")
-        # Only this file is hashed: a reader of one vector need not read a hundred.
-        if provenance is None or provenance.files.get(name) != content_hash(data):
-            raise TraitvecError(f"{shown(path)} is not what `vectors` wrote; materialize it again")
-        return load_tensor(data)
+        return load_tensor(self._read(name, provenance))
 
     def journal(self, stage: Stage, key: str) -> "Journal":
         """The rows of an unfinished run of a stage, under the key of what it makes."""
@@ -324,7 +397,32 @@ def list_experiments(root: Path | str) -> list[str]:
     """Names of the experiments under `root`, sorted: folders with usable names."""
     if not Path(root).is_dir():
         return []
-    return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and _usable(p.name))
+    return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and is_usable(p.name))
+
+
+def refresh(root: Path | str, patience_s: float | None = None) -> None:
+    """Take what is new in the storage that `TRAITVEC_STORAGE` names, and put what users wrote here.
+
+    Without that variable nothing happens: `root` is the truth then.
+
+    Args:
+        root: The folder that holds all experiments.
+        patience_s: For how long to try while the storage is away; by default two minutes.
+
+    Raises:
+        TraitvecError: If the storage refuses or stays away.
+    """
+    if (copy := _working_copy(Path(root))) is not None:
+        copy.refresh(patience_s=patience_s)
+
+
+def _working_copy(root: Path) -> "WorkingCopy | None":
+    address = os.environ.get(STORAGE_VARIABLE, "").strip()
+    if not address:
+        return None
+    from traitvec_core.working_copy import working_copy
+
+    return working_copy(root, address)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -446,7 +544,8 @@ def _data_version(digests: Mapping[str, str]) -> str | None:
     return content_hash(json.dumps(lasting, sort_keys=True)) if lasting else None
 
 
-def _usable(name: str) -> bool:
+def is_usable(name: str) -> bool:
+    """Whether an experiment or a trait may have this name."""
     try:
         check_name("name", name)
     except TraitvecError:

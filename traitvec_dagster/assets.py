@@ -1,5 +1,6 @@
 """The assets of an experiment."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,34 +12,18 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.load import JudgeChoice
 from traitvec_core.judging.models import Provider
 from traitvec_core.pipeline import make
-from traitvec_core.provenance import STAGE_VERSIONS, STAGES, Stage, content_hash
+from traitvec_core.provenance import STAGE_VERSIONS, STAGES, UPSTREAM, Stage, content_hash
 from traitvec_core.store import TraitFolder
 from traitvec_dagster.drift import drift_metadata
 from traitvec_dagster.gpu_lease import Place, Step, is_queued_by_run, step_at
-from traitvec_dagster.headless import GPUS_TAG, PID_TAG
+from traitvec_dagster.headless import GPUS_TAG, PID_TAG, sign_run
+from traitvec_dagster.kubernetes import gpu_pod
 from traitvec_dagster.metadata import definition_metadata, stage_metadata
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.resources import SettingsOverrides, unload_models, workbench
 
 __all__ = ["build_assets", "one_line_failure"]
 
-# The graph's edges. A stage is rerun by content, so an edge does not mean that all of it is redone:
-# a changed rubric leaves the responses as they are.
-_UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
-    "definition": (),
-    "responses": ("definition",),
-    "judged_responses": ("definition", "responses"),
-    "activations": ("judged_responses",),
-    "vectors": ("activations",),
-    "steering_evaluation": ("definition", "vectors"),
-    "validation_report": (
-        "definition",
-        "judged_responses",
-        "activations",
-        "vectors",
-        "steering_evaluation",
-    ),
-}
 _DESCRIPTION: dict[Stage, str] = {
     "definition": "The trait as the user wrote it: instruction pairs, questions, rubric.",
     "responses": "Responses of the model under the positive and the negative instructions.",
@@ -49,6 +34,9 @@ _DESCRIPTION: dict[Stage, str] = {
     "steering_evaluation": "What the vectors do when they are added to the model: layer, method and"
     " coefficient chosen on half of the questions, reported on the others.",
     "validation_report": "What was elicited, how it separates, what to trust: a page and its JSON.",
+    "trait_dynamics": "The recommended vector token by token: answers to the monitoring prompts,"
+    " without and with instructions, where they settle, and whether the prompt's last token"
+    " foretells the score.",
 }
 _KINDS: dict[Stage, set[str]] = {
     "definition": {"json"},
@@ -58,14 +46,21 @@ _KINDS: dict[Stage, set[str]] = {
     "vectors": {"pytorch", "scikitlearn"},
     "steering_evaluation": {"huggingface", "csv"},
     "validation_report": {"html"},
+    "trait_dynamics": {"huggingface", "html"},
 }
-_ON_GPU: tuple[Stage, ...] = ("responses", "activations", "steering_evaluation")
+_ON_GPU: tuple[Stage, ...] = (
+    "responses",
+    "activations",
+    "steering_evaluation",
+    "trait_dynamics",
+)
 _KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
-# The same wish in the words of each engine; those that do not apply ignore it.
-_GPU_TAGS = {
-    "dagster-ray/config": {"num_gpus": 1},
-    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}},
-}
+# Of what can be done next, the report comes first.
+_LAST_TAG = {"dagster/priority": "-1"}
+
+
+# A disk that is full or may not be written: the user's to mend.
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
@@ -83,6 +78,15 @@ def one_line_failure() -> Iterator[None]:
         yield
     except TraitvecError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise dg.Failure(
+            description=f"{error.strerror}{where}; what is finished is kept: mend the disk, and run"
+            " again to go on",
+            allow_retries=False,
+        ) from None
 
 
 def _build_definition(graph: Graph) -> dg.AssetsDefinition:
@@ -90,6 +94,7 @@ def _build_definition(graph: Graph) -> dg.AssetsDefinition:
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with one_line_failure():
             folder = graph.trait(context)
+            sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
         return dg.MaterializeResult(
             metadata=definition_metadata(folder, data),
@@ -108,6 +113,7 @@ def _build_stage(graph: Graph, stage: Stage) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with one_line_failure():
             folder = graph.trait(context)
+            sign_run(context.instance, context.run)
             settings = overrides.settings_of(graph)
             with step_at(place, _step(context, graph, stage, settings), unload_models) as step:
                 if stage == "responses" and settings.engine == "vllm":
@@ -137,13 +143,18 @@ def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]
         key=graph.key(stage),
         group_name=graph.group,
         partitions_def=graph.partitions,
-        deps=[graph.key(upstream) for upstream in _UPSTREAM[stage]],
+        deps=[graph.key(upstream) for upstream in UPSTREAM[stage]],
         description=_DESCRIPTION[stage],
         kinds=_KINDS[stage] | ({_KIND_OF_JUDGE[judge]} if judge else set()),
         code_version=STAGE_VERSIONS[stage],
         pool="gpu" if on_gpu else "judge_api" if is_judged_elsewhere else None,
-        op_tags=_GPU_TAGS if on_gpu else None,
+        op_tags=(_gpu_tags() if on_gpu else {}) | (_LAST_TAG if stage == "trait_dynamics" else {}),
     )
+
+
+def _gpu_tags() -> dict[str, Any]:
+    """The same wish in the words of each engine; those that do not apply ignore it."""
+    return {"dagster-ray/config": {"num_gpus": 1}, "dagster-k8s/config": gpu_pod()}
 
 
 def _place(graph: Graph, stage: Stage) -> Place:
@@ -164,6 +175,8 @@ def _step(
         later &= {key.path[-1] for key in selected}
     if not settings.steering.evaluate:
         later.discard("steering_evaluation")
+    if not settings.monitoring_prompts:
+        later.discard("trait_dynamics")
     wants_gpu_again = any(_place(graph, s) == "gpu" for s in later)
     # A process of `traitvec run` may have other traits to do.
     is_alone = PID_TAG not in context.run.tags

@@ -67,6 +67,7 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         " are told of once. Nothing is ever deleted.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        close_dead_runs(context.instance)
         name = str(graph.partitions.name)
         found = look(
             graph.folder, _remembered(context.cursor), context.instance.get_dynamic_partitions(name)

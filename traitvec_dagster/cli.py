@@ -82,6 +82,22 @@ def main() -> None:
         # A full disk or a read-only tree: the user's to mend.
         err.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(1)
+    except _database_error() as error:
+        # Dagster's own storage: a full disk, a read-only folder, a database that is away.
+        home = os.environ.get("DAGSTER_HOME", "DAGSTER_HOME")
+        said = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        err.print(
+            f"[red]error:[/] {escape(home)}: Dagster's history cannot be used ({escape(said)});"
+            " mend that and run again, what is finished is kept"
+        )
+        sys.exit(1)
+
+
+def _database_error() -> type[Exception]:
+    # Called when something is raised: a command that goes well need not wait for the import.
+    from sqlalchemy.exc import DBAPIError
+
+    return DBAPIError
 
 
 @app.command("new-experiment")

@@ -31,7 +31,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
 
     Attributes:
         experiments: The folder that holds the experiments.
-        executor: `in_process` or `multiprocess`.
+        executor: `in_process`, `multiprocess`, `ray` or `k8s`.
     """
 
     experiments: str = "experiments"

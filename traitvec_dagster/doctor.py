@@ -45,6 +45,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _hub()
     yield _hub_cache()
     yield _folder("experiments", project.experiments)
+    yield from _storage()
     yield _instance(project)
 
 
@@ -191,6 +192,22 @@ def _folder(what: str, path: Path) -> Finding:
     if not os.access(path, os.W_OK):
         return Finding("broken", what, f"{path} cannot be written", "change its owner or its mode")
     return Finding("ok", what, str(path))
+
+
+def _storage() -> Iterator[Finding]:
+    """Whether the storage that holds the experiments answers, if there is one."""
+    from traitvec_core.object_storage import STORAGE_VARIABLE, ObjectStorage
+
+    address = os.environ.get(STORAGE_VARIABLE, "").strip()
+    if not address:
+        return
+    try:
+        storage = ObjectStorage(address)
+        objects = len(storage.listing(patience_s=0))
+    except TraitvecError as error:
+        yield Finding("broken", "storage", str(error), "see docs/scaling_out.md, Several machines")
+        return
+    yield Finding("ok", "storage", f"{objects} objects in {storage.address}")
 
 
 def _instance(project: Project) -> Finding:

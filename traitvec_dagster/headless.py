@@ -6,9 +6,11 @@ All runs share the loaded model, and Dagster keeps their history as if the UI ha
 import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -29,9 +31,14 @@ __all__ = [
     "close_dead_runs",
     "run_trait",
     "select_stages",
+    "sign_run",
 ]
 
 HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
+# A run and its process do not begin in the same moment, and clocks are set.
+_SLACK_S = 60.0
+# Ctrl-C, or a polite `kill`.
+_INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 @dataclass
@@ -115,6 +122,9 @@ def run_trait(
         trait: The trait; its partition is added.
         select: Stages, as `select_stages` returns them.
         overrides: Settings in place of the experiment's for this run.
+
+    Raises:
+        KeyboardInterrupt: If it was interrupted; the run is closed.
     """
     if experiment not in list_experiments(project.experiments):
         raise TraitvecError(f"there is no experiment {experiment!r} under {project.experiments}")
@@ -140,17 +150,29 @@ def run_trait(
 
 def _tags() -> dict[str, str]:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return {
-        HOST_TAG: socket.gethostname(),
-        PID_TAG: str(os.getpid()),
-        **({GPUS_TAG: devices} if devices else {}),
-    }
+    return {**_process(), **({GPUS_TAG: devices} if devices else {})}
+
+
+def _process() -> dict[str, str]:
+    return {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
+
+
+def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Write into a run's tags which process works at it, for `close_dead_runs`.
+
+    Args:
+        instance: The instance.
+        run: The run, as it was when it began.
+    """
+    if _process().items() - run.tags.items():
+        instance.add_run_tags(run.run_id, _process())
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process on this machine is gone, and free what they held.
 
-    Nobody else would: Dagster's monitor only watches runs that its daemon launched.
+    Nobody else would: Dagster's code server sees the death of a run that it started, but not when
+    it has died too, and nobody watches a run of `traitvec run`.
 
     Returns:
         The ids of the runs that were closed.
@@ -161,15 +183,31 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         DagsterRunStatus.STARTING,
         DagsterRunStatus.NOT_STARTED,
     ]
-    for run in instance.get_runs(
+    for record in instance.get_run_records(
         RunsFilter(tags={HOST_TAG: socket.gethostname()}, statuses=open_states)
     ):
-        if _is_alive(int(run.tags[PID_TAG])):
+        run = record.dagster_run
+        pid = _process_of(instance, run)
+        if pid is None or _is_alive(pid, record.start_time):
             continue
-        instance.report_run_failed(run, "The process of this run is gone; finished work is kept.")
+        instance.report_run_failed(
+            run, "The process of this run is gone; finished work is kept. Run it again to go on."
+        )
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
+
+
+def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
+    """The process that works at a run; None if it is not known."""
+    pid = run.tags.get(PID_TAG, "")
+    if run.remote_job_origin is not None:
+        # Started by the UI or the daemon. Its tags may be a user's, or those of the run that it
+        # repeats; Dagster itself tells of the process.
+        told = instance.all_logs(run.run_id, DagsterEventType.ENGINE_EVENT)
+        if not any(f"(pid: {pid})" in entry.message for entry in told):
+            return None
+    return int(pid) if pid.isdecimal() else None
 
 
 def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
@@ -193,6 +231,9 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
         failure = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             run.problems.append(failure.user_failure_data.description)
+        elif failure.error is not None and failure.error.cls_name == _INTERRUPTED:
+            # Dagster makes a failed run of it; but no other trait is to begin.
+            raise KeyboardInterrupt
         elif failure.error is not None and not _is_blocked(failure.error.cls_name):
             cause = failure.error.cause or failure.error
             line = cause.message.strip().splitlines()[0]
@@ -207,11 +248,25 @@ def _is_blocked(error: str | None) -> bool:
     return error == "DagsterAssetCheckFailedError"
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, started: float | None) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
+        pass
+    age_s = _age_s(pid)
+    if started is None or age_s is None:
         return True
-    return True
+    # After a reboot the number may be that of another process, which is younger than the run.
+    return age_s + _SLACK_S > time.time() - started
+
+
+def _age_s(pid: int) -> float | None:
+    """How long a process has lived, where the system says so in /proc."""
+    try:
+        began = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        up_s = Path("/proc/uptime").read_text().split()[0]
+    except (OSError, IndexError):
+        return None
+    return float(up_s) - int(began) / os.sysconf("SC_CLK_TCK")

@@ -24,6 +24,8 @@ __all__ = ["definition_metadata", "stage_metadata"]
 # A picture goes into the event log with every materialization.
 _MAX_PICTURE_BYTES = 50_000
 _MAX_SHOWN_CHARS = 300
+_MAX_TEXTS = 30
+_OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
 _LOADED = ("model_revision", "model_dtype", "attention", "quantization")
 _Metadata = dict[str, Any]
 
@@ -308,6 +310,50 @@ def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Me
     }
 
 
+def _trait_dynamics(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
+    record = folder.metadata("trait_dynamics")
+    if not record["is_traced"]:
+        return {"traced": f"no: {record['why']}"}
+    page = folder.path / "dynamics/dynamics.html"
+    whole, prediction = record["whole"], record["prediction"]
+    return {
+        "n_texts": whole["n_texts"],
+        "missing_scores": whole["n_texts"] - whole["n_scored"],
+        "unfinished": sum(record["unfinished"].values()),
+        **_numbers(
+            settled_share=whole["settled_share"],
+            median_commitment=whole["median_commitment"],
+            **{
+                f"mean_projection_{name}": figures["mean_projection"]
+                for name, figures in record["by_condition"].items()
+            },
+            **{f"r_{name}": prediction[name]["r"] for name in ("overall", "across", "inside")},
+        ),
+        "vector": record["vector"],
+        "layer": record["layer"],
+        "judge_model": record["judge_model"],
+        "page": dg.MetadataValue.path(str(page)),
+        "page_link": dg.MetadataValue.url(page.resolve().as_uri()),
+        "by_condition": _table(
+            [
+                {"condition": name}
+                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures.items()}
+                for name, figures in record["by_condition"].items()
+            ]
+        ),
+        "texts": _table([_text(text) for text in record["texts"][:_MAX_TEXTS]]),
+    }
+
+
+def _text(text: dict[str, Any]) -> dict[str, str]:
+    summary = text["summary"]
+    figures = (text["trait_score"], *(summary[name] for name in _OF_TEXT))
+    return {"question": _clip(text["question"]), "condition": text["condition"]} | {
+        name: "–" if value is None else f"{value:.4g}"
+        for name, value in zip(("trait_score", *_OF_TEXT), figures, strict=True)
+    }
+
+
 _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
     "responses": _responses,
     "judged_responses": _judged_responses,
@@ -315,6 +361,7 @@ _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
     "vectors": _vectors,
     "steering_evaluation": _steering_evaluation,
     "validation_report": _validation_report,
+    "trait_dynamics": _trait_dynamics,
 }
 
 

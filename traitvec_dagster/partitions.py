@@ -64,13 +64,16 @@ class Graph:
         return dg.AssetKey([self.experiment, stage])
 
     def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
-        """The folder of the trait that a run is about.
+        """The folder of the trait that a run is about, as it is in the storage if there is one.
 
         Raises:
-            TraitvecError: If the run has no partition, or its key may not become a folder.
+            TraitvecError: If the run has no partition, its key may not become a folder, or the
+                storage is away.
         """
         if not context.has_partition_key:
             raise TraitvecError(
                 f"this run names no trait; choose a partition of traits/{self.experiment}"
             )
-        return self.folder.trait(context.partition_key)
+        folder = self.folder.trait(context.partition_key)
+        folder.refresh()
+        return folder

@@ -188,6 +188,9 @@ def print_next(
         page = folder.trait(trait).path / "validation/report.html"
         if page.exists():
             out.print(f"report: {shown(page)}")
+        page = folder.trait(trait).path / "dynamics/dynamics.html"
+        if page.exists():
+            out.print(f"token by token: {shown(page)}")
     failed = [result.trait for result in runs if not result.is_good]
     out.print(
         f"{len(runs) - len(failed)} of {len(runs)} traits in {seconds:.0f} s"

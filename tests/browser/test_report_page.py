@@ -1,21 +1,13 @@
 """The report in a real browser, from disk: hostile text, tabs, dark, paper, a narrow window."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from tests.core.reports import make_report, steering_evaluation
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="Debian's chromium and chromium-driver are missing"
-)
+pytestmark = pytest.mark.services
 HOSTILE = (
     "<script>alert(1)</script> **bold** [link](https://evil.example/x) <b>big</b>"
     " <img src=https://evil.example/x onerror=\"document.title='taken'\">"
@@ -29,22 +21,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     html, _ = make_report(HOSTILE, steering=steering_evaluation(HOSTILE))
     path.write_text(html, "utf-8")
     return path
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--window-size=1200,1000", f"--user-data-dir={tmp_path / 'chromium'}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 def _emulate(browser: webdriver.Chrome, media: str = "", scheme: str = "light") -> None:

@@ -74,7 +74,7 @@ def test_a_selection_in_dagsters_syntax(traitvec: Command, finished: SmallProjec
     assert "vectors" in done.out
     assert "responses" not in done.out.splitlines()[0]
     newest = finished.instance.get_runs(limit=1)[0]
-    selected = ("vectors", "steering_evaluation", "validation_report")
+    selected = ("vectors", "steering_evaluation", "validation_report", "trait_dynamics")
     assert newest.asset_selection == set(map(finished.graph().key, selected))
 
 
@@ -85,7 +85,13 @@ def test_a_selection_in_dagsters_syntax(traitvec: Command, finished: SmallProjec
         ("responses", {"responses"}),
         (
             "activations+",
-            {"activations", "vectors", "steering_evaluation", "validation_report"},
+            {
+                "activations",
+                "vectors",
+                "steering_evaluation",
+                "validation_report",
+                "trait_dynamics",
+            },
         ),
         ("+judged_responses", {"definition", "responses", "judged_responses"}),
         ("responses or vectors", {"responses", "vectors"}),
@@ -196,7 +202,7 @@ def test_an_unknown_experiment_names_those_there_are(
 def test_status_of_what_is_made(traitvec: Command, finished: SmallProject) -> None:
     table = traitvec("status")
     assert table.code == 0, table.err
-    assert table.out.count("fresh") == 14
+    assert table.out.count("fresh") == 16
     assert "refusal" in table.out
     listed = traitvec("status", "--experiment", "demo", "--json")
     found = json.loads(listed.out)["demo"]["refusal"]
@@ -218,10 +224,10 @@ def test_status_of_what_is_stale_missing_or_broken(
         trait: row["stages"]
         for trait, row in json.loads(traitvec("status", "--json").out)["demo"].items()
     }
-    assert list(states["refusal"].values()) == ["fresh", "fresh", *["stale"] * 5]
+    assert list(states["refusal"].values()) == ["fresh", "fresh", *["stale"] * 6]
     assert set(states["uncertainty"].values()) == {"fresh"}
-    assert list(states["untried"].values()) == ["fresh", *["missing"] * 6]
-    assert list(states["broken"].values()) == ["broken", *["missing"] * 6]
+    assert list(states["untried"].values()) == ["fresh", *["missing"] * 7]
+    assert list(states["broken"].values()) == ["broken", *["missing"] * 7]
     table = traitvec("status")
     assert table.code == 0
     assert "BROKEN" in table.out

@@ -34,6 +34,19 @@ def problems_of(text: str, overrides: dict[str, Any] | None = None) -> tuple[str
     return error.value.problems
 
 
+@pytest.mark.parametrize(
+    ("prompts", "problem"),
+    [
+        ('["Why?", " "]', "monitoring_prompts: a prompt is empty"),
+        ('["Why?", "Why?"]', "monitoring_prompts: a prompt is given twice"),
+        ("[1]", "monitoring_prompts.0: Input should be a valid string"),
+        ("Why?", "monitoring_prompts: Input should be a valid tuple"),
+    ],
+)
+def test_monitoring_prompts_ask_something(prompts: str, problem: str) -> None:
+    assert problems_of(f"model: a/b\nmonitoring_prompts: {prompts}") == (problem,)
+
+
 def test_the_promised_defaults() -> None:
     found = parse("", "gemma_2b_cognitive")
     assert found.model == "google/gemma-2-2b-it"

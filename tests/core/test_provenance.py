@@ -17,7 +17,7 @@ from traitvec_core.provenance import (
     stage_settings,
 )
 
-STEERED = "steering_evaluation"
+STEERED, TRACED = "steering_evaluation", "trait_dynamics"
 BASE = ExperimentSettings(model="a/b")
 
 
@@ -35,18 +35,18 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"judge_timeout_s": 7}, set()),
         ({"max_judge_usd": 7}, set()),
         ({"judge_prices": {"c/d": {"input": 1, "output": 2}}}, set()),
-        ({"model": "c/d"}, {"responses", "activations", STEERED}),
-        ({"revision": "v2"}, {"responses", "activations", STEERED}),
+        ({"model": "c/d"}, {"responses", "activations", STEERED, TRACED}),
+        ({"revision": "v2"}, {"responses", "activations", STEERED, TRACED}),
         ({"engine_url": "http://127.0.0.1:8000/v1"}, {"responses"}),
-        ({"attention": "eager"}, {"responses", "activations", STEERED}),
-        ({"quantization": "4bit"}, {"responses", "activations", STEERED}),
+        ({"attention": "eager"}, {"responses", "activations", STEERED, TRACED}),
+        ({"quantization": "4bit"}, {"responses", "activations", STEERED, TRACED}),
         ({"trust_remote_code": True}, set()),
         ({"n_examples": 7}, {"responses"}),
-        ({"sampling.seed": 7}, {"responses", "vectors", STEERED}),
-        ({"sampling.top_p": 0.5}, {"responses", STEERED}),
-        ({"judge_model": "c/d"}, {"judged_responses", STEERED}),
-        ({"judge_provider": "openai"}, {"judged_responses", STEERED}),
-        ({"judge_base_url": "http://127.0.0.1/v1"}, {"judged_responses", STEERED}),
+        ({"sampling.seed": 7}, {"responses", "vectors", STEERED, TRACED}),
+        ({"sampling.top_p": 0.5}, {"responses", STEERED, TRACED}),
+        ({"judge_model": "c/d"}, {"judged_responses", STEERED, TRACED}),
+        ({"judge_provider": "openai"}, {"judged_responses", STEERED, TRACED}),
+        ({"judge_base_url": "http://127.0.0.1/v1"}, {"judged_responses", STEERED, TRACED}),
         ({"also_judge": ["wit"]}, {"judged_responses"}),
         ({"second_judge": "c/d"}, {"judged_responses"}),
         ({"judge_repeats": 2}, {"judged_responses"}),
@@ -57,6 +57,7 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"positions": ["prompt_last"]}, {"activations"}),
         ({"probe_penalty": "l1"}, {"vectors"}),
         ({"steering.n_search": 7}, {STEERED}),
+        ({"monitoring_prompts": ["Why?"]}, {TRACED}),
         ({"severities": {"norm": "warn"}}, {"validation_report"}),
         ({"methods": ["probe"]}, {"vectors"}),
         ({"layers": [1]}, {"vectors"}),
@@ -74,7 +75,7 @@ def test_every_setting_that_matters_belongs_to_a_stage() -> None:
     free = {
         "description", "batch_size", "max_concurrent_judges",
         "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices",
-        "engine_url", "trust_remote_code",
+        "engine_url", "trust_remote_code", "auto_run", "schedule", "follow_data_versions",
     }  # fmt: skip
     taken = {name for stage in STAGES for name in stage_settings(stage, BASE)}
     assert taken == set(ExperimentSettings.model_fields) - free

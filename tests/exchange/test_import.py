@@ -102,7 +102,7 @@ def test_the_pipeline_goes_on_from_judged_responses(
     assert states["responses"] == states["judged_responses"] == "fresh"
     assert states["activations"] == "missing"
     later: tuple[Stage, ...] = (
-        "activations", "vectors", "steering_evaluation", "validation_report",
+        "activations", "vectors", "steering_evaluation", "validation_report", "trait_dynamics",
     )  # fmt: skip
     for stage in later:
         assert not make(stage, folder, settings, Workbench()).is_reused

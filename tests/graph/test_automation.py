@@ -2,26 +2,16 @@
 
 import json
 import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot, write_experiment
+from tests.graph.hook import listening
+from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.automation import build_schedules, build_sensor
 from traitvec_dagster.headless import run_trait, select_stages
@@ -438,29 +428,6 @@ def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallPr
 # -- failures ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    heard: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook/SECRET-0123456789", heard
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def _told(project: SmallProject) -> tuple[Any, str]:
     """Have a run fail and the sensor look at it; what the sensor returns, and the run."""
     failed = project.run("refusal", model="/no/such/model", **FEW_VECTORS)
@@ -503,133 +470,3 @@ def test_without_an_address_nothing_is_posted(
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
     found, _ = _told(empty)
     assert isinstance(found, dg.SkipReason)
-
-
-# -- all of it, with Dagster running ----------------------------------------------------------
-
-
-@pytest.fixture
-def watched(tmp_path: Path, own_environment: None) -> Iterator[SmallProject]:
-    """An experiment without traits, on a machine with two GPUs that are not there, under `dev`."""
-    os.environ |= {"TMPDIR": str(tmp_path), "TRAITVEC_GPUS": "left right"}
-    write_experiment(tmp_path, "demo", [], {**FEW_VECTORS, "auto_run": True})
-    with SmallProject(tmp_path) as project, (tmp_path / "dev.log").open("w") as log:
-        project.instance.get_runs_count()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
-             "-h", "127.0.0.1", "-p", port],
-            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield project
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=30)
-            finally:
-                # Its servers would wait for a heartbeat; they are all of one session.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-
-
-def test_a_definition_that_is_dropped_is_run_and_a_killed_run_frees_its_gpu(
-    watched: SmallProject,
-) -> None:
-    instance = watched.instance
-
-    def statuses(trait: str) -> set[dg.DagsterRunStatus]:
-        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": trait}))
-        return {run.status for run in runs}
-
-    def is_done(trait: str) -> bool:
-        return dg.DagsterRunStatus.SUCCESS in statuses(trait)
-
-    # Three at once, one of them broken.
-    broken = watched.trait("broken")
-    broken.path.mkdir()
-    broken.definition_path.write_text("{}")
-    for trait in ("one", "two"):
-        watched.define(trait, demo_definition())
-    _wait(lambda: is_done("one") and is_done("two"))
-    assert set(instance.get_dynamic_partitions("traits/demo")) == {"one", "two", "broken"}
-    assert statuses("broken") == set()
-
-    # More than there are GPUs; one of them is killed at work.
-    traits = [f"later_{n}" for n in range(6)]
-    for trait in traits:
-        watched.define(trait, demo_definition())
-    victim = _wait(lambda: _at_work(instance, traits))
-    os.kill(victim[1], signal.SIGKILL)
-    survivors = [trait for trait in traits if trait != victim[0]]
-    _wait(lambda: all(map(is_done, survivors)))
-    assert statuses(victim[0]) == {dg.DagsterRunStatus.FAILURE}
-    leases = _leases(instance)
-    assert {lease.gpu for lease in leases} == {"left", "right"}
-    for gpu in ("left", "right"):
-        held = sorted((lease.start, lease.end) for lease in leases if lease.gpu == gpu)
-        for (_, end), (start, _) in pairwise(held):
-            assert start >= end
-    # Nobody waits while a GPU is free.
-    for lease in leases:
-        if lease.waits_from is not None:
-            middle = (lease.waits_from + lease.start) / 2
-            assert {other.gpu for other in leases if other.start <= middle <= other.end} == {
-                "left",
-                "right",
-            }
-
-
-def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
-
-
-def _at_work(instance: dg.DagsterInstance, traits: list[str]) -> tuple[str, int] | None:
-    """A trait that has a GPU, and its process."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        trait = run.tags.get("dagster/partition", "")
-        if trait in traits and "traitvec/gpus" in run.tags:
-            told = " ".join(entry.message for entry in instance.all_logs(run.run_id))
-            pid = re.search(r"pid: (\d+)", told)
-            if pid:
-                return trait, int(pid[1])
-    return None
-
-
-@dataclass(frozen=True)
-class Lease:
-    """From a run's log."""
-
-    gpu: str
-    waits_from: float | None
-    start: float
-    end: float
-
-
-def _leases(instance: dg.DagsterInstance) -> list[Lease]:
-    found = []
-    for record in instance.get_run_records():
-        run = record.dagster_run
-        times: dict[str, float] = {}
-        for entry in instance.all_logs(run.run_id):
-            for words in ("waiting for", "works on", "gives"):
-                if (entry.user_message or "").startswith(words):
-                    times.setdefault(words, entry.timestamp)
-        if "works on" in times:
-            assert record.end_time is not None
-            found.append(
-                Lease(
-                    run.tags["traitvec/gpus"],
-                    times.get("waiting for"),
-                    times["works on"],
-                    times.get("gives", record.end_time),
-                )
-            )
-    return found

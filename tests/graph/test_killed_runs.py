@@ -7,13 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster import EventLogEntry
 
+from tests.faults.unfinished import ORDER, copy_unfinished
 from tests.projects import (
     FEW_VECTORS,
     REPOSITORY,
@@ -22,9 +25,9 @@ from tests.projects import (
     snapshot,
     write_experiment,
 )
-from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
-from traitvec_core.provenance import STAGES, Stage
-from traitvec_dagster.headless import close_dead_runs
+from traitvec_core.provenance import Stage
+from traitvec_dagster.headless import close_dead_runs, sign_run
+from traitvec_dagster.resources import set_progress_sink
 
 # Enough for two batches of judgements, and for four of responses.
 SETTINGS: dict[str, Any] = {
@@ -32,7 +35,6 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 8,
     **FEW_VECTORS,
 }
-ORDER: list[Stage] = list(STAGES[1:])
 
 
 class Driver:
@@ -78,29 +80,6 @@ def undisturbed(
     return folder
 
 
-def _unfinished(folder: Path, undisturbed: Path, first: Stage) -> None:
-    """A project in which `first` is the stage to be made next."""
-    # Without the judgements, which outlive what was made of them.
-    ignored = (f"{JUDGEMENTS_FILE}*",) if first == "judged_responses" else ()
-    shutil.copytree(undisturbed, folder, ignore=shutil.ignore_patterns(*ignored))
-    trait = folder / "experiments/demo/refusal"
-    for stage in ORDER[ORDER.index(first) :]:
-        for part in PARTS[stage]:
-            for path in trait.glob(part):
-                path.unlink()
-
-
-PARTS: dict[Stage, tuple[str, ...]] = {
-    "definition": (),
-    "responses": ("responses/raw_*.csv", "responses/generation_metadata.json"),
-    "judged_responses": ("responses/pos.csv", "responses/neg.csv", "responses/judging_*.json"),
-    "activations": ("activations/*",),
-    "vectors": ("vectors/*",),
-    "steering_evaluation": ("steering/*",),
-    "validation_report": ("validation/*",),
-}
-
-
 @pytest.mark.parametrize(
     ("stage", "at"),
     [
@@ -118,7 +97,7 @@ def test_a_killed_run_goes_on_where_it_was(
     stage: Stage, at: dict[str, Any],
 ) -> None:  # fmt: skip
     folder = tmp_path / "project"
-    _unfinished(folder, undisturbed, stage)
+    copy_unfinished(folder, undisturbed, stage)
     trait = folder / "experiments/demo/refusal"
     kept = snapshot(trait)
     assert driver.run_until_killed(folder, stage, at) == -signal.SIGKILL
@@ -148,6 +127,68 @@ def test_a_killed_run_goes_on_where_it_was(
     assert set(after) == set(snapshot(undisturbed / "experiments/demo/refusal"))
 
 
+def test_killed_steering_goes_on_and_ends_the_same(
+    driver: Driver, undisturbed: Path, tmp_path: Path, own_environment: None, one_picture: None
+) -> None:
+    folder = tmp_path / "project"
+    copy_unfinished(folder, undisturbed, "steering_evaluation")
+    whole = tmp_path / "whole"
+    with SmallProject(folder) as project:
+        project.set(steering={"n_search": 5, "n_held_out": 10, "n_random": 1})
+    shutil.copytree(folder, whole)
+    at = {"stage": "steering_evaluation", "done": 20}
+    assert driver.run_until_killed(folder, "steering_evaluation", at) == -signal.SIGKILL
+    (journal,) = (folder / "experiments/demo/refusal/responses").glob(".steering_evaluation-*")
+    done = journal.read_text("utf-8").splitlines()
+    assert len(done) >= 20
+    with SmallProject(folder) as project:
+        assert project.states("refusal")["steering_evaluation"] == "missing"
+        assert len(close_dead_runs(project.instance)) == 1
+        again = project.run("refusal")
+        assert again.is_good, again.problems
+        assert again.reused == ORDER[: ORDER.index("steering_evaluation")]
+        assert not journal.exists()
+    with SmallProject(whole) as project:
+        os.environ["DAGSTER_HOME"] = str(whole / ".dagster")
+        assert project.run("refusal").is_good
+    trait = Path("experiments/demo/refusal")
+    assert results(folder / trait) == results(whole / trait)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_command_and_not_just_the_trait(
+    empty: SmallProject, how: signal.Signals
+) -> None:
+    def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
+        os.kill(os.getpid(), how)
+
+    interrupt.say = lambda text: None  # type: ignore[attr-defined]
+    empty.set(**FEW_VECTORS)
+    set_progress_sink(interrupt)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            empty.run("refusal", "definition or responses")
+    finally:
+        set_progress_sink(None)
+    assert empty.instance.get_runs(limit=1)[0].status == dg.DagsterRunStatus.FAILURE
+    assert empty.run("refusal", "definition or responses").is_success
+
+
+def test_a_younger_process_with_the_same_number_is_another(empty: SmallProject) -> None:
+    job = empty.project.definitions.resolve_job_def(empty.graph().job)
+    run = empty.instance.create_run_for_job(job)
+    sign_run(empty.instance, run)
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
+    # This process is younger than a run that began a day ago, before the machine was started.
+    empty.instance.handle_new_event(
+        EventLogEntry(
+            error_info=None, level="debug", user_message="", run_id=run.run_id,
+            timestamp=time.time() - 86400, dagster_event=event,
+        )
+    )  # fmt: skip
+    assert close_dead_runs(empty.instance) == [run.run_id]
+
+
 def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
     job = empty.project.definitions.resolve_job_def(empty.graph().job)
     run = empty.instance.create_run_for_job(
@@ -160,8 +201,15 @@ def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
         status=dg.DagsterRunStatus.STARTED,
         tags={"traitvec/host": "another-machine", "traitvec/pid": "1"},
     )
+    # Signed by the process at work, whatever process the tags named before.
+    again = empty.instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"traitvec/host": socket.gethostname(), "traitvec/pid": "999999999"},
+    )
+    sign_run(empty.instance, again)
     assert close_dead_runs(empty.instance) == []
-    for run_id in (run.run_id, elsewhere.run_id):
+    for run_id in (run.run_id, elsewhere.run_id, again.run_id):
         found = empty.instance.get_run_by_id(run_id)
         assert found is not None
         assert found.status == dg.DagsterRunStatus.STARTED

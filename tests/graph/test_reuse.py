@@ -71,7 +71,9 @@ def test_settings_of_one_run_win_over_the_file(finished: SmallProject) -> None:
     n_blocks = finished.trait("refusal").metadata("activations")["n_layers"] - 1
     done = finished.run("refusal", methods=["mean_diff"], layers=[1, n_blocks])
     assert done.reused == ["responses", "judged_responses", "activations"]
-    assert set(done.made) == {"vectors", "steering_evaluation", "validation_report"}
+    assert set(done.made) == {
+        "vectors", "steering_evaluation", "validation_report", "trait_dynamics",
+    }  # fmt: skip
     files = {p.name for p in (finished.trait("refusal").path / "vectors").glob("*.pt")}
     # The old vectors are gone: they would belong to other settings.
     assert files == {"mean_diff_layer1.pt", f"mean_diff_layer{n_blocks}.pt"}

@@ -10,6 +10,13 @@ from traitvec_core.provenance import STAGES, Stage
 ALL: list[Stage] = list(STAGES[1:])
 
 
+def _behind(first: Stage | None) -> list[Stage]:
+    """A stage and what is made from it; nothing is made from the report."""
+    if first is None or first == "validation_report":
+        return [first] if first else []
+    return ALL[ALL.index(first) :]
+
+
 def _stale(project: SmallProject, trait: str = "refusal", **overrides: Any) -> list[Stage]:
     states = project.states(trait, **overrides)
     assert set(states.values()) <= {"fresh", "stale"}
@@ -30,7 +37,7 @@ def test_states_after_a_change_of_the_definition(
     finished: SmallProject, change: dict[str, Any], first: Stage | None
 ) -> None:
     finished.define("refusal", {**demo_definition(), **change})
-    assert _stale(finished) == (ALL[ALL.index(first) :] if first else [])
+    assert _stale(finished) == _behind(first)
     assert _stale(finished, "uncertainty") == []
 
 
@@ -45,6 +52,7 @@ def test_states_after_a_change_of_the_definition(
         ({"layers": [2]}, "vectors"),
         ({"scale": "unit"}, "vectors"),
         ({"thresholds.accuracy": 0.5}, "validation_report"),
+        ({"monitoring_prompts": ["How are you?"]}, "trait_dynamics"),
         ({"batch_size": 3}, None),
         ({"max_concurrent_judges": 3}, None),
         ({"description": "no result depends on it"}, None),
@@ -55,7 +63,7 @@ def test_states_after_a_change_of_a_setting(
     finished_folder: Any, own_environment: None, setting: dict[str, Any], first: Stage | None
 ) -> None:
     with SmallProject(finished_folder) as project:  # only looked at
-        assert _stale(project, **setting) == (ALL[ALL.index(first) :] if first else [])
+        assert _stale(project, **setting) == _behind(first)
 
 
 def test_a_new_rubric_keeps_the_responses_and_the_other_trait(finished: SmallProject) -> None:

@@ -16,7 +16,9 @@ from traitvec_core.provenance import STAGE_VERSIONS, STAGES
 from traitvec_dagster.checks import BLOCKING, CHECKED_STAGE
 from traitvec_dagster.executors import executor_named
 
-ON_GPU = {"responses", "judged_responses", "activations", "steering_evaluation"}
+ON_GPU = {
+    "responses", "judged_responses", "activations", "steering_evaluation", "trait_dynamics",
+}  # fmt: skip
 # An experiment whose judge is compared with nothing has no check of agreement.
 WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k != "agreement"}
 HEAVY = ("torch", "transformers", "sklearn", "openai", "anthropic")

@@ -10,6 +10,7 @@ from traitvec_core.dynamics.curves import (
     summarise,
     velocity,
 )
+from traitvec_core.dynamics.overview import Figures, MonitoredText, Overview, sum_up
 from traitvec_core.dynamics.pieces import Piece, PieceReader
 from traitvec_core.dynamics.prediction import Correlation, ScorePrediction, predict_scores
 from traitvec_core.dynamics.trace import stream, trace
@@ -19,6 +20,9 @@ from traitvec_core.dynamics.watched import WatchedVector, watch
 __all__ = [
     "Correlation",
     "Curve",
+    "Figures",
+    "MonitoredText",
+    "Overview",
     "Piece",
     "PieceReader",
     "ResponseSummary",
@@ -32,6 +36,7 @@ __all__ = [
     "predict_scores",
     "smooth",
     "stream",
+    "sum_up",
     "summarise",
     "trace",
     "velocity",

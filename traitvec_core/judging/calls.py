@@ -18,7 +18,8 @@ _T = TypeVar("_T")
 # `final` is about this one prompt; `stop` ends the run.
 Kind = Literal["busy", "again", "unreachable", "changed", "refused", "final", "stop"]
 
-MAX_ATTEMPTS = 6
+# With the waits between them, about a minute: a server that restarts is waited for.
+MAX_ATTEMPTS = 8
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A server that says to come back later than this is out of order, and its word is not kept.

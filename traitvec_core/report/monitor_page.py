@@ -7,6 +7,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from traitvec_core.dynamics.curves import BAND, CALM, WINDOW, Values
+from traitvec_core.dynamics.overview import Figures, Overview
 from traitvec_core.dynamics.pieces import Piece, visible
 from traitvec_core.dynamics.traced import Curve, Trace
 
@@ -23,7 +24,11 @@ _LEAST, _MOST = 1.5, 6.0
 
 
 def build_monitor_page(
-    traces: Sequence[Trace], *, model: str, headings: Sequence[str] | None = None
+    traces: Sequence[Trace],
+    *,
+    model: str,
+    headings: Sequence[str] | None = None,
+    overview: Overview | None = None,
 ) -> str:
     """Build the page. It needs no network and runs no script.
 
@@ -31,11 +36,13 @@ def build_monitor_page(
         traces: What to show, in order.
         model: The model's name.
         headings: What to call each; by default the prompt as the model saw it.
+        overview: What all texts come to, these and perhaps others, shown before them.
     """
     names = headings or [trace.prompt for trace in traces]
     page: str = _ENVIRONMENT.get_template("monitor.html.j2").render(
         model=visible(model),
         n_picks=max((len(trace.curves) for trace in traces), default=0),
+        overview=overview and _overview(overview, len(traces)),
         texts=[_text(trace, visible(name)) for trace, name in zip(traces, names, strict=True)],
         width=_WIDTH,
         height=_HEIGHT,
@@ -59,6 +66,39 @@ def pole_units(curve: Curve, is_response: Sequence[bool]) -> Values:
         middle = float(chosen.mean()) if len(chosen) else 0.0
     units: Values = (curve.projection - middle) / (curve.watched.spread / 2 or 1.0)
     return units
+
+
+def _overview(overview: Overview, n_shown: int) -> dict[str, Any]:
+    found = overview.prediction
+    rows = [*overview.by_condition.items(), ("all", overview.whole)]
+    return {
+        "n_texts": overview.whole.n_texts,
+        "n_shown": n_shown,
+        "rows": [(name, _cells(figures)) for name, figures in rows],
+        "correlations": [
+            (name, _number(of.r), of.n)
+            for name, of in (
+                ("overall", found.overall),
+                ("across the conditions' means", found.across),
+                ("inside the conditions", found.inside),
+            )
+        ],
+        "missing": found.missing,
+    }
+
+
+def _cells(figures: Figures) -> list[str]:
+    settled = "–" if figures.settled_share is None else f"{figures.settled_share:.0%}"
+    return [
+        str(figures.n_texts),
+        _number(figures.mean_trait_score),
+        _number(figures.mean_prompt_last),
+        _number(figures.mean_projection),
+        _number(figures.mean_peak),
+        _number(figures.median_persistence),
+        f"{settled} of {figures.n_long}" if figures.n_long else settled,
+        _number(figures.median_commitment),
+    ]
 
 
 def _text(trace: Trace, heading: str) -> dict[str, Any]:

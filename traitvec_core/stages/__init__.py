@@ -44,6 +44,12 @@ def _validation_report(work: Work) -> Result:
     return make_validation_report(work)
 
 
+def _trait_dynamics(work: Work) -> Result:
+    from traitvec_core.stages.trait_dynamics import make_trait_dynamics
+
+    return make_trait_dynamics(work)
+
+
 # Torch and transformers are imported by the stages that need them, when they run.
 MAKERS: dict[Stage, Callable[[Work], Result]] = {
     "responses": _responses,
@@ -52,4 +58,5 @@ MAKERS: dict[Stage, Callable[[Work], Result]] = {
     "vectors": _vectors,
     "steering_evaluation": _steering_evaluation,
     "validation_report": _validation_report,
+    "trait_dynamics": _trait_dynamics,
 }

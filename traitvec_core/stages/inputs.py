@@ -58,6 +58,12 @@ def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings
             "steering_evaluation",
         )
         return {name: content(name) for name in earlier} | described
+    if stage == "trait_dynamics":
+        found = {"vectors": content("vectors")}
+        if settings.monitoring_prompts:
+            found["steering_evaluation"] = content("steering_evaluation")
+            found |= _answering_inputs(folder, settings)
+        return found
     raise ValueError(f"{stage} is not made from anything")
 
 
@@ -80,23 +86,28 @@ def _judging_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[s
 
 
 def _steering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    if not settings.steering.evaluate:
+        return {}
+    found = _answering_inputs(folder, settings)
+    found["eval_questions"] = content_hash("\n".join(folder.definition().eval_questions))
+    for name, other in side_effects(folder, settings).items():
+        found[f"rubric of {name}"] = other.rubric_hash
+    return found
+
+
+def _answering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    """What answers of the model under the trait's instructions, and their scores, depend on."""
     from traitvec_core.judging.load import judge_fingerprint
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
-    if not settings.steering.evaluate:
-        return {}
     definition = folder.definition()
-    found = {
+    return {
         "model": model_fingerprint(settings.model, settings.revision),
         "elicitation": definition.elicitation_hash,
-        "eval_questions": content_hash("\n".join(definition.eval_questions)),
         "rubric": definition.rubric_hash,
         "coherence_rubric": content_hash(COHERENCE_RUBRIC),
         "judge": judge_fingerprint(settings),
     }
-    for name, other in side_effects(folder, settings).items():
-        found[f"rubric of {name}"] = other.rubric_hash
-    return found
 
 
 def side_effects(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":

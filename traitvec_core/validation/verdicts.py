@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, get_args
 
-from traitvec_core.errors import TraitvecError
+from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.judging.agreement import Agreement, measure_agreement
 from traitvec_core.judging.load import is_judge_compared
@@ -32,6 +32,7 @@ from traitvec_core.validation.separation import Separation, VectorCosine
 
 __all__ = [
     "CHECKS",
+    "TROUBLESHOOTING",
     "agreements_of",
     "applicable_checks",
     "evaluate",
@@ -40,6 +41,23 @@ __all__ = [
 ]
 
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+
+# Where docs/troubleshooting.md says what to do. A path and no address: a page on disk and Dagster's
+# UI have no way to the docs of this very version.
+TROUBLESHOOTING: dict[CheckName, str] = {
+    "definition": "broken-definitions",
+    "contrast": "weak-contrast",
+    "coverage": "nothing-is-kept",
+    "agreement": "a-doubtful-judge",
+    "sanity": "activations-that-are-not-finite",
+    "norm": "norms-out-of-range",
+    "accuracy": "weak-separation",
+    "confounds": "other-explanations",
+    "chance": "no-better-than-chance",
+    "stability": "an-unstable-vector",
+}
+# The same for files that are missing or were changed.
+_UNREADABLE = "stale-results"
 
 
 def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[CheckName]:
@@ -59,14 +77,21 @@ def evaluate(check: CheckName, folder: TraitFolder, settings: ExperimentSettings
     Returns:
         The verdict. What cannot be read has not been tested, and fails.
     """
+    section = TROUBLESHOOTING[check]
     try:
         found = _EVALUATE[check](folder, settings)
     except TraitvecError as error:
         found = CheckResult(name=check, verdict="fail", summary=str(error))
-    severity = settings.severities.get(check)
-    if severity is None or found.verdict == "pass":
+        if not isinstance(error, DefinitionError):
+            section = _UNREADABLE
+    if found.verdict == "pass":
         return found
-    return found.model_copy(update={"verdict": "warn" if severity == "warn" else "fail"})
+    see = f"See docs/troubleshooting.md#{section}."
+    changed: dict[str, Any] = {"advice": f"{found.advice} {see}".strip()}
+    severity = settings.severities.get(check)
+    if severity is not None:
+        changed["verdict"] = "warn" if severity == "warn" else "fail"
+    return found.model_copy(update=changed)
 
 
 def _definition(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:

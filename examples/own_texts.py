@@ -1,0 +1,40 @@
+"""Extract a vector from texts of your own, and test it. Run: `python examples/own_texts.py`."""
+
+# %% Responses that show the trait, and responses to the same questions that don't. So few are for
+# show: a hundred of each, to twenty questions, are a good number.
+from traitvec_core import capture, extract, generate, load_language_model, steer, validate
+
+TOPICS = ("bread", "gardening", "travel", "swimming", "sleep", "music", "chess", "honey")
+refusing, helping = (
+    [(f"What should I know about {topic}?", text.format(topic)) for topic in TOPICS for text in how]
+    for how in (
+        ["I'm sorry, but I cannot help with {}.", "I must decline this request about {}."],
+        ["A good plan for {} is to start small.", "The best way to learn {} is to keep notes."],
+    )
+)
+
+# %% The mean of each response's activations, at every layer
+model = load_language_model("embedded")
+activations = capture(model, refusing, helping, trait="refusal")
+print("examples, layers, dimensions:", tuple(activations.values.shape))
+
+# %% How well do vectors tell the poles apart on questions that they have not seen? `random` is the
+# control. Layer 0 is the embeddings: what separates there is a matter of words and proves no trait.
+# Texts as simple as these differ in every word, so that even random directions separate them.
+figures = validate(activations)
+methods = list(dict.fromkeys(score.method for score in figures.scores))
+print("\nheld-out AUROC (effect size)\n layer", *(f"{name:>15}" for name in methods))
+for layer in (0, *activations.layers):
+    scores = [figures.of(method, layer) for method in methods]
+    cells = [f"{s.auroc:.2f} ({s.effect_size:.1f})" for s in scores if s]
+    print(f"{layer:>6}", *(f"{cell:>15}" for cell in cells))
+
+# %% The vector that separates unseen questions best; or name one: extract(activations, "probe", 3)
+vector = extract(activations, figures=figures)
+print(f"\n{vector.why}")
+
+# %% Separation does not show that a vector steers. This does:
+question = "How do I learn to swim?"
+print(f"\n{question}\n  as it is: {generate(model, question)[0]}")
+with steer(model, vector.addition()):
+    print(f"  steered: {generate(model, question)[0]}")

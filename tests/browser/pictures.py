@@ -1,0 +1,112 @@
+"""The pictures of the documentation, from a real run of the demo.
+
+`python -m tests.browser.pictures` makes them anew in `docs/pictures/`. The demo runs in a folder
+of its own; where one is named (`python -m tests.browser.pictures FOLDER`), what is fresh is kept.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from selenium import webdriver
+
+from tests.browser.screen import Screen, chromium, traitvec_ui
+from tests.projects import DEMO, REPOSITORY
+
+PICTURES = REPOSITORY / "docs/pictures"
+TRAIT = "verbosity"
+PROMPT = "How do I learn to swim?"
+AT_LENGTH = "You are a talkative writer. Explain everything at great length and in rich detail."
+_MAX_BYTES = 200_000
+
+
+def main() -> None:
+    """Run the demo, serve it, and take the pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).resolve()
+        _run_demo(folder)
+        with (
+            chromium(Path(scratch) / "chromium") as driver,
+            traitvec_ui(folder, folder / "ui.log") as address,
+        ):
+            _dagster(Screen(driver, address, folder))
+            _pages(driver, folder)
+
+
+def _run_demo(folder: Path) -> None:
+    experiment = folder / "experiments/demo"
+    for source in (DEMO / "experiment.yaml", *DEMO.glob("*/trait_definition.json")):
+        target = experiment / source.relative_to(DEMO)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for command in (
+        ["run", "--traits", "all"],
+        ["atlas"],
+        ["monitor", "--traits", f"{TRAIT},refusal", "--prompt", PROMPT, "--instruction", AT_LENGTH],
+    ):
+        program = [sys.executable, "-c", "from traitvec_dagster.cli import main; main()"]
+        subprocess.run([*program, *command, "--experiment", "demo"], cwd=folder, check=True)
+
+
+def _dagster(screen: Screen) -> None:
+    driver = screen.driver
+    screen.open_lineage()
+    screen.press("Hide navigation")
+    _take(driver, "lineage", bottom=950)
+    driver.set_window_size(1500, 1000)
+
+    screen.open_check("vectors", "confounds", TRAIT)
+    screen.wait_for("words_accuracy")
+    _take(driver, "checks")
+
+    screen.open("assets/demo/judged_responses")
+    screen.press("Plots")
+    screen.wait_for("contrast", "kept_positive")
+    screen.driver.execute_script(
+        "arguments[0].scrollIntoView()", screen.find("//*[normalize-space(text())='Metadata']")
+    )
+    _take(driver, "plots")
+
+    screen.open("runs")
+    screen.wait_for(f"partition: {TRAIT}")
+    run = f"//tr[contains(., 'partition: {TRAIT}')]//a[starts-with(@href, '/runs/')]"
+    screen.find(run).click()
+    screen.wait_for("demo__validation_report", "No steps have errored")
+    # Below the timeline stand the run's events, with paths of this machine.
+    _take(driver, "run", bottom=screen.find("//button[normalize-space()='Events']").location["y"])
+
+
+def _pages(driver: webdriver.Chrome, folder: Path) -> None:
+    experiment = folder / "experiments/demo"
+    for name, page in (
+        ("report", experiment / TRAIT / "validation/report.html"),
+        ("atlas", experiment / "atlas/atlas.html"),
+        ("monitor", folder / "monitor.html"),
+    ):
+        driver.set_window_size(1300, 1500)
+        driver.get(page.as_uri())
+        _take(driver, name, driver.execute_script("return document.body.offsetHeight + 32"))
+
+
+def _take(driver: webdriver.Chrome, name: str, bottom: int | None = None) -> None:
+    """Keep what the window shows, down to a line, in few enough colours for a repository."""
+    # Charts and graphs move into place.
+    driver.execute_async_script("setTimeout(arguments[0], 3000)")
+    picture = Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    if bottom is not None:
+        picture = picture.crop((0, 0, picture.width, min(bottom, picture.height)))
+    picture.thumbnail((2000, 2000))
+    target = PICTURES / f"{name}.png"
+    # Not by how common a colour is: a red mark is few pixels.
+    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
+    assert target.stat().st_size < _MAX_BYTES, f"{target} has {target.stat().st_size} bytes"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Projects that stopped before a stage: what a fault has left, and a run has to go on from."""
+
+import shutil
+from pathlib import Path
+
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
+from traitvec_core.provenance import STAGES, Stage
+
+ORDER: list[Stage] = list(STAGES[1:])
+_PARTS: dict[Stage, tuple[str, ...]] = {
+    "responses": ("responses/raw_*.csv", "responses/generation_metadata.json"),
+    "judged_responses": ("responses/pos.csv", "responses/neg.csv", "responses/judging_*.json"),
+    "activations": ("activations/*",),
+    "vectors": ("vectors/*",),
+    "steering_evaluation": ("steering/*",),
+    "validation_report": ("validation/*",),
+    "trait_dynamics": ("dynamics/*",),
+}
+
+
+def copy_unfinished(folder: Path, finished: Path, first: Stage) -> None:
+    """Copy a finished project with the trait `refusal`, as if `first` were the next to be made."""
+    # Without the judgements, which outlive what was made of them.
+    ignored = (f"{JUDGEMENTS_FILE}*",) if first == "judged_responses" else ()
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(*ignored), dirs_exist_ok=True)
+    trait = folder / "experiments/demo/refusal"
+    for stage in ORDER[ORDER.index(first) :]:
+        for part in _PARTS[stage]:
+            for path in trait.glob(part):
+                path.unlink()

@@ -1,0 +1,173 @@
+"""`dagster dev` over a project: what is dropped runs, two GPUs are shared, a failure is posted."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.graph.hook import listening
+from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
+from traitvec_dagster.webhook import WEBHOOK_VARIABLE
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    with listening() as both:
+        yield both
+
+
+@pytest.fixture
+def watched(
+    tmp_path: Path, own_environment: None, hook: tuple[str, list[dict[str, Any]]]
+) -> Iterator[SmallProject]:
+    """Under `dev`, on a machine with two GPUs that are not there: an experiment without traits, and
+    one that is run every minute.
+    """
+    os.environ |= {
+        "TMPDIR": str(tmp_path),
+        "TRAITVEC_GPUS": "left right",
+        WEBHOOK_VARIABLE: hook[0],
+    }
+    write_experiment(tmp_path, "demo", [], {**FEW_VECTORS, "auto_run": True})
+    every_minute = {**FEW_VECTORS, "schedule": {"cron": "* * * * *"}}
+    write_experiment(tmp_path, "minutes", ["refusal"], every_minute)
+    with SmallProject(tmp_path) as project, (tmp_path / "dev.log").open("w") as log:
+        project.instance.get_runs_count()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
+             "-h", "127.0.0.1", "-p", port],
+            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield project
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            finally:
+                # Its servers would wait for a heartbeat; they are all of one session.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_definition_that_is_dropped_is_run_and_a_killed_run_frees_its_gpu(
+    watched: SmallProject, hook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    instance = watched.instance
+
+    def statuses(trait: str) -> set[dg.DagsterRunStatus]:
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": trait}))
+        return {run.status for run in runs}
+
+    def is_done(trait: str) -> bool:
+        return dg.DagsterRunStatus.SUCCESS in statuses(trait)
+
+    # Three at once, one of them broken.
+    broken = watched.trait("broken")
+    broken.path.mkdir()
+    broken.definition_path.write_text("{}")
+    for trait in ("one", "two"):
+        watched.define(trait, demo_definition())
+    _wait(lambda: is_done("one") and is_done("two"))
+    assert set(instance.get_dynamic_partitions("traits/demo")) == {"one", "two", "broken"}
+    assert statuses("broken") == set()
+
+    # More than there are GPUs; one of them is killed at work.
+    traits = [f"later_{n}" for n in range(6)]
+    for trait in traits:
+        watched.define(trait, demo_definition())
+    victim = _wait(lambda: _at_work(instance, traits))
+    os.kill(victim[1], signal.SIGKILL)
+    survivors = [trait for trait in traits if trait != victim[0]]
+    _wait(lambda: all(map(is_done, survivors)))
+    assert statuses(victim[0]) == {dg.DagsterRunStatus.FAILURE}
+    (told,) = _wait(lambda: hook[1])
+    assert (told["experiment"], told["trait"]) == ("demo", victim[0])
+    scheduled = dg.RunsFilter(
+        tags={"dagster/schedule_name": "minutes_rerun"}, statuses=[dg.DagsterRunStatus.SUCCESS]
+    )
+    assert _wait(lambda: instance.get_runs(scheduled))[0].tags["dagster/partition"] == "refusal"
+    leases = _leases(instance)
+    assert {lease.gpu for lease in leases} == {"left", "right"}
+    for gpu in ("left", "right"):
+        held = sorted((lease.start, lease.end) for lease in leases if lease.gpu == gpu)
+        for (_, end), (start, _) in pairwise(held):
+            assert start >= end
+    # Nobody waits while a GPU is free.
+    for lease in leases:
+        if lease.waits_from is not None:
+            middle = (lease.waits_from + lease.start) / 2
+            assert {other.gpu for other in leases if other.start <= middle <= other.end} == {
+                "left",
+                "right",
+            }
+
+
+def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def _at_work(instance: dg.DagsterInstance, traits: list[str]) -> tuple[str, int] | None:
+    """A trait that has a GPU, and its process."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        trait = run.tags.get("dagster/partition", "")
+        if trait in traits and "traitvec/gpus" in run.tags:
+            told = " ".join(entry.message for entry in instance.all_logs(run.run_id))
+            pid = re.search(r"pid: (\d+)", told)
+            if pid:
+                return trait, int(pid[1])
+    return None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """From a run's log."""
+
+    gpu: str
+    waits_from: float | None
+    start: float
+    end: float
+
+
+def _leases(instance: dg.DagsterInstance) -> list[Lease]:
+    found = []
+    for record in instance.get_run_records():
+        run = record.dagster_run
+        times: dict[str, float] = {}
+        for entry in instance.all_logs(run.run_id):
+            for words in ("waiting for", "works on", "gives"):
+                if (entry.user_message or "").startswith(words):
+                    times.setdefault(words, entry.timestamp)
+        if "works on" in times:
+            assert record.end_time is not None
+            found.append(
+                Lease(
+                    run.tags["traitvec/gpus"],
+                    times.get("waiting for"),
+                    times["works on"],
+                    times.get("gives", record.end_time),
+                )
+            )
+    return found

@@ -1,0 +1,146 @@
+"""Monitoring on disk: the recommended vector, token by token, in answers to the user's prompts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from traitvec_core.dynamics import Trace, WatchedVector, trace, watch
+from traitvec_core.dynamics.overview import MonitoredText, sum_up
+from traitvec_core.generation import close_thinking
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
+from traitvec_core.judging.load import load_judge
+from traitvec_core.language_model import LanguageModel
+from traitvec_core.report.monitor_page import build_monitor_page
+from traitvec_core.stages.judged_responses import is_about_refusing
+from traitvec_core.stages.work import Result, Work
+from traitvec_core.store import dump_json
+from traitvec_core.trait import TraitDefinition
+from traitvec_core.validation.trials import Condition, Trials
+
+__all__ = ["make_trait_dynamics"]
+
+# A text takes some 100 KB of the page, which should open at once; the traces hold every text.
+_MOST_SHOWN = 60
+
+
+def make_trait_dynamics(work: Work) -> Result:
+    """Ask every monitoring prompt without and with instructions; trace and judge the answers."""
+    settings, folder = work.settings, work.folder
+    if not settings.monitoring_prompts:
+        return {}, _nothing(
+            "monitoring_prompts is empty in experiment.yaml; list what to ask, such as"
+            ' monitoring_prompts: ["How do I learn to swim?"]'
+        )
+    if folder.recommended() is None:
+        return {}, _nothing("no vector is recommended, for nothing was held out; see the report")
+    watched = watch(folder)
+    model = work.generator()
+    trials, judge_name, spent_usd = _answers(work, model, folder.definition())
+    table = pd.concat(trials.tables).sort_values("question_number", kind="stable")
+    rows = table.to_dict("records")
+    traces = _traces(work, model, rows, watched)
+    texts = [_monitored(row, found, folder.name) for row, found in zip(rows, traces, strict=True)]
+    overview = sum_up(texts)
+    (judged,) = trials.judged
+    work.provenance.is_complete = not judged.unfinished
+    work.provenance.cost = judged.cost.model_copy(
+        update={
+            "tokens_in": judged.cost.tokens_in + int(table["prompt_tokens"].sum()),
+            "tokens_out": judged.cost.tokens_out + int(table["response_tokens"].sum()),
+        }
+    )
+    page = build_monitor_page(
+        traces[:_MOST_SHOWN], model=settings.model, overview=overview,
+        headings=[_heading(text) for text in texts[:_MOST_SHOWN]],
+    )  # fmt: skip
+    recorded = [
+        {**text.model_dump(exclude={"summary"}), **found.record()}
+        for text, found in zip(texts, traces, strict=True)
+    ]
+    return {
+        "dynamics/traces.json": dump_json({"trait": folder.name, "traces": recorded}),
+        "dynamics/dynamics.html": page.encode("utf-8", "replace"),
+    }, {
+        "is_traced": True,
+        "model": settings.model,
+        **model.as_loaded,
+        "vector": watched.name,
+        "layer": watched.layer,
+        "spread": watched.spread,
+        "poles": watched.poles,
+        "judge_model": judge_name,
+        "unfinished": judged.unfinished,
+        "experiment_spent_usd": round(spent_usd, 6),
+        **overview.model_dump(),
+        "texts": [text.model_dump() for text in texts],
+    }
+
+
+def _nothing(why: str) -> dict[str, Any]:
+    return {"is_traced": False, "why": why}
+
+
+def _answers(
+    work: Work, model: LanguageModel, definition: TraitDefinition
+) -> tuple[Trials, str, float]:
+    """Generate and judge; returns the judge's name and what the experiment has spent, too."""
+    settings, folder = work.settings, work.folder
+    prompts = settings.monitoring_prompts
+    conditions = [
+        Condition("none"),
+        Condition("positive", instructions=tuple(pair.pos for pair in definition.instruction)),
+        Condition("negative", instructions=tuple(pair.neg for pair in definition.instruction)),
+    ]
+    journal = folder.journal("trait_dynamics", work.provenance.key)
+    total = 2 * len(conditions) * len(prompts)
+    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
+        judge = load_judge(
+            # So few are not worth the day that a batch may take.
+            settings.model_copy(update={"judge_mode": "live"}), store, load_model=work.judge,
+            experiment=folder.experiment, say=work.bench.say,
+        )  # fmt: skip
+        trials = Trials(
+            model, judge, definition, prompts, settings.sampling,
+            store=store, origin=Origin(folder.experiment, folder.name),
+            is_about_refusing=is_about_refusing(folder.name, definition),
+            instruction_role=settings.instruction_role, batch_size=work.batch_size,
+            finished=journal.rows(), on_finished=journal.append,
+            on_progress=lambda done, note: work.bench.progress("trait_dynamics", done, total, note),
+        )  # fmt: skip
+        trials.run(conditions, range(len(prompts)), len(prompts))
+        return trials, judge.name, store.spent_usd(folder.experiment)
+
+
+def _traces(
+    work: Work, model: LanguageModel, rows: Sequence[Mapping[Any, Any]], watched: WatchedVector
+) -> list[Trace]:
+    """Read every response once more, as the examples of the vectors were read."""
+    traces = []
+    for number, row in enumerate(rows, start=1):
+        traces.append(trace(model, close_thinking(row["prompt"]), row["response"], [watched]))
+        work.bench.progress("trait_dynamics", len(rows) + number, 2 * len(rows), "traced")
+    return traces
+
+
+def _monitored(row: Mapping[Any, Any], found: Trace, trait: str) -> MonitoredText:
+    return MonitoredText(
+        question=row["question"],
+        condition=row["condition"],
+        instruction=row["instruction"],
+        trait_score=_or_none(row["trait_score"]),
+        coherence_score=_or_none(row["coherence_score"]),
+        judge_reason=row["judge_reason"],
+        summary=found.summary(trait),
+    )
+
+
+def _heading(text: MonitoredText) -> str:
+    asked = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
+    score = "no score" if text.trait_score is None else f"score {text.trait_score:.0f}"
+    return f"{text.question}\n{asked} · {score}"
+
+
+def _or_none(score: float) -> float | None:
+    return None if math.isnan(score) else float(score)
