@@ -35,8 +35,10 @@ ui: install
 test: install lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not services'
 
-# One after the other: each has a server, and some two, that want the machine's cores.
+# One after the other: each has a server, and some two, that want the machine's cores. Ray is large,
+# and only they need it.
 test-services: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m services
 
 lint: install
@@ -56,5 +58,5 @@ bench-gpu: install
 clean-demo:
 	for trait in experiments/demo/*/; do \
 		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"steering \
-			"$$trait"validation; \
+			"$$trait"validation "$$trait"dynamics; \
 	done

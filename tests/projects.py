@@ -188,11 +188,11 @@ class SmallProject:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of change and bytes of every file below."""
+    """Time of change and bytes of every file below, but locks, which are no results."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and ".locks" not in path.parts
     }
 
 

@@ -46,6 +46,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         from traitvec_core.atlas import make_atlas
 
         with one_line_failure():
+            graph.folder.refresh()
             atlas, is_reused = make_atlas(graph.folder, overrides.settings_of(graph))
         for row in atlas.traits:
             if row.missing:

@@ -66,9 +66,14 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         " `auto_run: true` in experiment.yaml a run; so does a changed one. Broken and removed ones"
         " are told of once. Nothing is ever deleted.",
     )
-    def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
         name = str(graph.partitions.name)
+        try:
+            graph.folder.refresh(patience_s=0)
+        except TraitvecError as error:
+            # The next look comes soon.
+            return dg.SkipReason(str(error))
         found = look(
             graph.folder, _remembered(context.cursor), context.instance.get_dynamic_partitions(name)
         )
@@ -179,6 +184,10 @@ def traits_under_way(instance: dg.DagsterInstance, graph: Graph) -> set[str]:
 def _scheduled_runs(
     graph: Graph, context: dg.ScheduleEvaluationContext
 ) -> list[dg.RunRequest] | dg.SkipReason:
+    try:
+        graph.folder.refresh()
+    except TraitvecError as error:
+        return dg.SkipReason(str(error))
     settings = _settings(graph)
     if settings is None or settings.schedule is None or not settings.schedule.enabled:
         return dg.SkipReason(f"{graph.experiment}: experiment.yaml switches the schedule off")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from typing import Annotated
@@ -19,6 +20,7 @@ from traitvec_core.store import (
     DEFINITION_FILE,
     ExperimentFolder,
     list_experiments,
+    refresh,
     shown,
     write_atomically,
 )
@@ -122,6 +124,7 @@ def new_experiment(
 ) -> None:
     """Make an experiment: a folder with a commented experiment.yaml."""
     folder = ExperimentFolder(Project(experiments_dir).experiments, name)
+    folder.refresh()
     if folder.settings_path.exists():
         raise TraitvecError(
             f"{shown(folder.settings_path)} exists already; edit it, or choose another name"
@@ -129,6 +132,7 @@ def new_experiment(
     chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
     judge = judge_model or (EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini")
     write_atomically(folder.settings_path, scaffold_experiment(chosen, judge, description).encode())
+    folder.refresh()
     note_retirement(folder.settings())
     out.print(f"wrote {shown(folder.settings_path)}")
     out.print(f"next: traitvec new-trait --experiment {name} --trait my_trait")
@@ -146,11 +150,13 @@ def new_trait(
     experiments_dir: Root = None,
 ) -> None:
     """Write a trait definition: a form to fill in, or a worked example."""
-    folder = experiment_folder(Project(experiments_dir), experiment).trait(trait)
+    whole = experiment_folder(Project(experiments_dir), experiment)
+    folder = whole.trait(trait)
     if folder.definition_path.exists() and not force:
         raise TraitvecError(f"{shown(folder.definition_path)} exists already; --force replaces it")
     text = scaffold_definition(trait, description, example=example)
     write_atomically(folder.definition_path, text.encode())
+    whole.refresh()
     out.print(f"wrote {shown(folder.definition_path)}")
     if not example:
         out.print(f"fill it in, then: traitvec check --experiment {experiment}")
@@ -301,6 +307,8 @@ def status(
 ) -> None:
     """Tell of every trait what is fresh or stale, its checks, and its recommended vector."""
     project = Project(experiments_dir)
+    if not experiment:
+        refresh(project.experiments)
     names = [experiment] if experiment else list_experiments(project.experiments)
     if not names:
         raise TraitvecError(
@@ -342,6 +350,7 @@ def ui(
     from traitvec_dagster.headless import close_dead_runs
 
     project = Project(experiments_dir)
+    _check_port(host, port)
     close_dead_runs(project.instance())
     out.print(f"Dagster on http://{host}:{port} over {project.experiments} (Ctrl-C stops it)")
     command = [
@@ -352,6 +361,21 @@ def ui(
     os.chdir(project.path)
     # In place of this process, so that whatever stops it stops Dagster.
     os.execv(command[0], command)  # noqa: S606
+
+
+def _check_port(host: str, port: int) -> None:
+    """Dagster itself would go on without its page, and say so in one line among many."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            return
+        except OSError as error:
+            why = error.strerror
+    raise TraitvecError(
+        f"{host}:{port} cannot be opened: {why}. Perhaps Dagster runs there"
+        f" already: use that one, or `traitvec ui --port {port + 1}`"
+    )
 
 
 def _trait_folders(folder: ExperimentFolder) -> list[str]:

@@ -49,7 +49,11 @@ def estimate(
     Responses that exist are counted; for others the longest ones are assumed. Judgements that the
     store holds cost nothing.
     """
-    from traitvec_core.judging.estimate import estimate_judging, estimate_steering
+    from traitvec_core.judging.estimate import (
+        estimate_dynamics,
+        estimate_judging,
+        estimate_steering,
+    )
     from traitvec_core.judging.models import prices_as_of
     from traitvec_core.pipeline import stage_states
 
@@ -62,9 +66,11 @@ def estimate(
         rows = []
         for name in chosen_traits(folder, trait):
             rows += estimate_judging(folder.trait(name), settings, store)
-            is_made = stage_states(folder.trait(name), settings)["steering_evaluation"] == "fresh"
-            if settings.steering.evaluate and not is_made:
+            states = stage_states(folder.trait(name), settings)
+            if settings.steering.evaluate and states["steering_evaluation"] != "fresh":
                 rows.append(estimate_steering(folder.trait(name), settings, store))
+            if settings.monitoring_prompts and states["trait_dynamics"] != "fresh":
+                rows.append(estimate_dynamics(folder.trait(name), settings, store))
         spent_usd = store.spent_usd(experiment)
     totals = {
         name: None if any(v is None for v in values) else round(sum(values), 6)
@@ -101,6 +107,11 @@ def estimate(
     if any(row.purpose == "steering" for row in rows):
         out.print(
             "steering is never judged in batches; `--set steering.evaluate=false` goes without"
+        )
+    if any(row.purpose == "dynamics" for row in rows):
+        out.print(
+            "dynamics are those of monitoring_prompts, never judged in batches;"
+            " `--set monitoring_prompts=[]` goes without"
         )
     out.print(f"spent so far by {experiment}: ${spent_usd:.2f}" + _budget(settings.max_judge_usd))
     out.print(

@@ -48,6 +48,8 @@ def remove_trait(
         out.print(f"{escape(shown(path))}: {len(files)} files, {megabytes:.1f} MB")
     if not yes and not typer.confirm(f"Delete {trait!r} of {folder.name} for good?"):
         raise typer.Exit(1)
+    if path is not None:
+        folder.trait(trait).remove_from_storage()
     if path is not None and is_there:
         if path.is_symlink():
             # What it leads to is not the experiment's.

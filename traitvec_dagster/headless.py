@@ -39,6 +39,7 @@ HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
 _SLACK_S = 60.0
 # Ctrl-C, or a polite `kill`.
 _INTERRUPTED = "DagsterExecutionInterruptedError"
+_DATABASE_AWAY = "DagsterPostgresException"
 
 
 @dataclass
@@ -237,6 +238,9 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
         elif failure.error is not None and not _is_blocked(failure.error.cls_name):
             cause = failure.error.cause or failure.error
             line = cause.message.strip().splitlines()[0]
+            if failure.error.cls_name == _DATABASE_AWAY:
+                run.problems.append(f"{line}; mend Dagster's database, and run again to go on")
+                return
             run.problems.append(
                 f"{event.step_key} broke: {line} (this is a bug; the traceback is in the run"
                 f" {run.run_id[:8]} in the UI)"

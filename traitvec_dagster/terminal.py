@@ -65,6 +65,7 @@ ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the e
 def experiment_folder(project: Project, name: str) -> ExperimentFolder:
     """Return an experiment that exists."""
     folder = ExperimentFolder(project.experiments, name)
+    folder.refresh()
     if not folder.path.is_dir():
         there = list_experiments(project.experiments)
         known = f"there are: {', '.join(there)}" if there else "there are none yet"

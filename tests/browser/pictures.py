@@ -11,11 +11,12 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
+import dagster as dg
 from PIL import Image
 from selenium import webdriver
 
 from tests.browser.screen import Screen, chromium, traitvec_ui
-from tests.projects import DEMO, REPOSITORY
+from tests.projects import DEMO, REPOSITORY, SmallProject
 
 PICTURES = REPOSITORY / "docs/pictures"
 TRAIT = "verbosity"
@@ -72,10 +73,10 @@ def _dagster(screen: Screen) -> None:
     )
     _take(driver, "plots")
 
-    screen.open("runs")
-    screen.wait_for(f"partition: {TRAIT}")
-    run = f"//tr[contains(., 'partition: {TRAIT}')]//a[starts-with(@href, '/runs/')]"
-    screen.find(run).click()
+    # The first run; where the folder was there before, later ones kept what was fresh.
+    with SmallProject(screen.folder) as project:
+        runs = project.instance.get_runs(dg.RunsFilter(tags={"dagster/partition": TRAIT}))
+    screen.open(f"runs/{runs[-1].run_id}")
     screen.wait_for("demo__validation_report", "No steps have errored")
     # Below the timeline stand the run's events, with paths of this machine.
     _take(driver, "run", bottom=screen.find("//button[normalize-space()='Events']").location["y"])

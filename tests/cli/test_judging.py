@@ -59,6 +59,17 @@ def test_an_estimate_counts_the_sample_and_other_traits(
     ]
 
 
+def test_an_estimate_counts_what_is_monitored(traitvec: Command, remote: SmallProject) -> None:
+    prompts = ("--trait", "refusal", "--set", 'monitoring_prompts=["Why?", "How?"]')
+    scores, dynamics = estimated(traitvec, *prompts)["traits"]
+    # Two judgements of each prompt without and with either instruction.
+    assert (scores["judgements"], dynamics["judgements"]) == (24, 12)
+    assert dynamics["purpose"] == "dynamics"
+    assert dynamics["usd"] == dynamics["usd_batch"] > 0
+    table = traitvec("estimate", "--experiment", "remote", *prompts)
+    assert "`--set monitoring_prompts=[]` goes without" in " ".join(table.out.split())
+
+
 def test_a_price_that_is_not_known_is_not_zero(traitvec: Command, remote: SmallProject) -> None:
     found = estimated(traitvec, "--judge-model", "gpt-99-unheard-of")
     assert found["total"]["usd"] is None

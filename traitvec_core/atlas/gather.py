@@ -15,6 +15,8 @@ from traitvec_core.store import METADATA_FILE, TraitFolder
 __all__ = ["GatheredTrait", "Space", "gather_trait"]
 
 _Made = Mapping[Stage, Provenance]
+# An atlas shows nothing of what was monitored.
+_SHOWN = tuple(stage for stage in STAGES if stage not in {"definition", "trait_dynamics"})
 
 
 class Space(NamedTuple):
@@ -67,7 +69,7 @@ def gather_trait(folder: TraitFolder) -> GatheredTrait:
     found = GatheredTrait(folder, TraitRow(trait=folder.name))
     made = {s: p for s in STAGES if (p := folder.provenance(s)) is not None}
     _try(found, folder.definition)
-    if absent := [stage for stage in STAGES[1:] if stage not in made]:
+    if absent := [stage for stage in _SHOWN if stage not in made]:
         found.row.missing.append(f"not made yet: {', '.join(absent)}")
     _read_cost(found, made)
     for stage, read in _READ.items():

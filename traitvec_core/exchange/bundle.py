@@ -20,8 +20,8 @@ _LAYERS = (
     "layer k is the residual stream after decoder block k, counted from 1, before the final norm;"
     " layer 0 is the embedding output"
 )
-# An address of one's own network is nobody's business.
-_PRIVATE_SETTINGS = {"judge_base_url", "engine_url"}
+# An address of one's own network, and what one asks a model, are nobody's business.
+_PRIVATE_SETTINGS = {"judge_base_url", "engine_url", "monitoring_prompts"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What judging will cost, before anything is spent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -14,9 +14,9 @@ from traitvec_core.judging.load import JudgeChoice, api_judge
 from traitvec_core.judging.models import price_of
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.store import TraitFolder
-from traitvec_core.trait import fill_rubric
+from traitvec_core.trait import TraitDefinition, fill_rubric
 
-__all__ = ["Estimate", "estimate_judging", "estimate_steering"]
+__all__ = ["Estimate", "estimate_dynamics", "estimate_judging", "estimate_steering"]
 
 # English prose has about four characters a token; chat templates and schemas add some.
 _CHARS_PER_TOKEN = 4.0
@@ -33,7 +33,8 @@ class Estimate:
     Attributes:
         trait: The trait.
         judge: The model.
-        purpose: `scores` that count, the `sample` that they are compared on, or `steering`.
+        purpose: `scores` that count, the `sample` that they are compared on, `steering`, or
+            `dynamics` of the monitoring prompts.
         judgements: Judgements in all.
         known: How many of them the store holds, and nobody pays for again.
         tokens_in: Tokens that the others will read, about.
@@ -133,12 +134,7 @@ def estimate_steering(
     questions = definition.eval_questions or definition.questions
     searched, held_out = most_responses(len(questions), settings.steering)
     longest = "x" * int(settings.sampling.max_new_tokens * _CHARS_PER_TOKEN)
-    rubrics = [definition.eval_prompt, COHERENCE_RUBRIC]
-    prompts = [
-        fill_rubric(rubric, questions[i % len(questions)], f"{i} {longest}")
-        for rubric in rubrics
-        for i in range(searched + sum(held_out))
-    ]
+    prompts = _longest(definition, settings, questions, searched + sum(held_out))
     prompts += [
         # Side effects are looked for without steering and under the chosen dose.
         fill_rubric(folder.sibling(name).definition().eval_prompt, questions[0], f"{i} {longest}")
@@ -146,12 +142,49 @@ def estimate_steering(
         if name != folder.name
         for i in range(sum(held_out[:2]))
     ]
-    choice = JudgeChoice(settings)
+    return _estimate_live(folder, settings, store, "steering", prompts)
+
+
+def estimate_dynamics(
+    folder: TraitFolder, settings: ExperimentSettings, store: JudgementStore
+) -> Estimate:
+    """Estimate what judging the answers to the monitoring prompts takes at most.
+
+    Args:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        store: The judgements that are known already.
+    """
+    questions = settings.monitoring_prompts
+    # Without an instruction, with a positive and with a negative one.
+    prompts = _longest(folder.definition(), settings, questions, 3 * len(questions))
+    return _estimate_live(folder, settings, store, "dynamics", prompts)
+
+
+def _longest(
+    definition: TraitDefinition, settings: ExperimentSettings, questions: Sequence[str], n: int
+) -> list[str]:
+    """Both rubrics over `n` responses that are as long as they may be, each its own."""
+    longest = "x" * int(settings.sampling.max_new_tokens * _CHARS_PER_TOKEN)
+    return [
+        fill_rubric(rubric, questions[i % len(questions)], f"{i} {longest}")
+        for rubric in (definition.eval_prompt, COHERENCE_RUBRIC)
+        for i in range(n)
+    ]
+
+
+def _estimate_live(
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    store: JudgementStore,
+    purpose: str,
+    prompts: list[str],
+) -> Estimate:
     found = _estimate(
-        folder.name, choice, settings, store, "steering", [(p, 0) for p in prompts],
+        folder.name, JudgeChoice(settings), settings, store, purpose, [(p, 0) for p in prompts],
         is_planned=True,
     )  # fmt: skip
-    # Every trial waits for the one before it, so there are no batches.
+    # These stages judge as they go, never in batches.
     return replace(found, usd_batch=found.usd)
 
 

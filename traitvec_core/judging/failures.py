@@ -19,6 +19,8 @@ KEY_NAMES = (
     "JUDGE_API_KEY",
     "GENERATION_API_KEY",
     "HF_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
     # An address that is a secret: whoever has it can post.
     "TRAITVEC_WEBHOOK_URL",
 )

@@ -96,7 +96,7 @@ def check_contrast(elicitation: Elicitation, thresholds: Thresholds) -> CheckRes
             verdict="fail",
             summary="a pole has no scored response, so there is no contrast to measure",
             advice=f"Missing scores by reason: positive {elicitation.positive.missing}, negative"
-            f" {elicitation.negative.missing}. See docs/judging.md.",
+            f" {elicitation.negative.missing}.",
             figures=figures,
         )
     if contrast > thresholds.contrast:
@@ -344,14 +344,13 @@ def _contrast_advice(elicitation: Elicitation) -> str:
         cause = "the poles overlap"
     return (
         f"Here {cause} (positive {positive:.0f}, negative {negative:.0f}); the weakest pair is"
-        f" instruction {weakest['number']} with {weakest['contrast']:.1f}. See 'weak instructions'"
-        " in docs/creating_traits.md."
+        f" instruction {weakest['number']} with {weakest['contrast']:.1f}."
     )
 
 
 def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
     parts = []
-    mend = "Reword the instructions, or see 'nothing is kept' in docs/creating_traits.md."
+    mend = "Reword the instructions."
     for pole in too_few:
         summary = elicitation.positive if pole == "pos" else elicitation.negative
         name = "positive" if pole == "pos" else "negative"
@@ -360,10 +359,7 @@ def _coverage_advice(elicitation: Elicitation, too_few: list[str]) -> str:
             parts.append(
                 f"{unscored} of {summary.n} {name} responses have no score {summary.missing}"
             )
-            mend = (
-                "Why is told in judge_reason in responses/*.csv; see 'When there is no score' in"
-                " docs/judging.md."
-            )
+            mend = "Why is told in judge_reason in responses/*.csv."
         elif (summary.mean_coherence or 0) < elicitation.min_coherence:
             parts.append(
                 f"the {name} responses are incoherent (mean {summary.mean_coherence or 0:.0f})"
