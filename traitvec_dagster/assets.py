@@ -55,8 +55,9 @@ _ON_GPU: tuple[Stage, ...] = (
     "trait_dynamics",
 )
 _KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
-# Of what can be done next, the report comes first.
-_LAST_TAG = {"dagster/priority": "-1"}
+# Of what can be done next, these come last: steering takes longer than all else and would keep the
+# verdicts on the vectors waiting, and the report comes before what watches single texts.
+_LAST: tuple[Stage, ...] = ("steering_evaluation", "trait_dynamics")
 
 
 # A disk that is full or may not be written: the user's to mend.
@@ -148,13 +149,16 @@ def _decorated(graph: Graph, stage: Stage) -> Callable[..., dg.AssetsDefinition]
         kinds=_KINDS[stage] | ({_KIND_OF_JUDGE[judge]} if judge else set()),
         code_version=STAGE_VERSIONS[stage],
         pool="gpu" if on_gpu else "judge_api" if is_judged_elsewhere else None,
-        op_tags=(_gpu_tags() if on_gpu else {}) | (_LAST_TAG if stage == "trait_dynamics" else {}),
+        op_tags=_op_tags(stage, on_gpu=on_gpu),
     )
 
 
-def _gpu_tags() -> dict[str, Any]:
-    """The same wish in the words of each engine; those that do not apply ignore it."""
-    return {"dagster-ray/config": {"num_gpus": 1}, "dagster-k8s/config": gpu_pod()}
+def _op_tags(stage: Stage, *, on_gpu: bool) -> dict[str, Any]:
+    tags: dict[str, Any] = {"dagster/priority": "-1"} if stage in _LAST else {}
+    if on_gpu:
+        # The same wish in the words of each engine; those that do not apply ignore it.
+        tags |= {"dagster-ray/config": {"num_gpus": 1}, "dagster-k8s/config": gpu_pod()}
+    return tags
 
 
 def _place(graph: Graph, stage: Stage) -> Place:

@@ -66,7 +66,6 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     known = [usd for usd in prices if usd is not None]
     shown: dict[str, Any] = {
         "page": dg.MetadataValue.path(str(page)),
-        "page_link": dg.MetadataValue.url(page.resolve().as_uri()),
         "traits": len(atlas.traits),
         "compared": len(atlas.order),
         "incomplete": sum(bool(row.missing) for row in atlas.traits),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -359,6 +360,8 @@ def ui(
         "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
     ]  # fmt: skip
     os.chdir(project.path)
+    # What a script starts in the background ignores Ctrl-C, and Dagster takes a `kill` for Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # In place of this process, so that whatever stops it stops Dagster.
     os.execv(command[0], command)  # noqa: S606
 

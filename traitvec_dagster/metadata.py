@@ -296,7 +296,6 @@ def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Me
     verdicts = [check["verdict"] for check in report["checks"]]
     return {
         "report": dg.MetadataValue.path(str(page)),
-        "report_link": dg.MetadataValue.url(page.resolve().as_uri()),
         "recommended": (report["recommended"] or {}).get("why", "nothing: no held-out figures"),
         "checks_passed": verdicts.count("pass"),
         "checks_warned": verdicts.count("warn"),
@@ -333,7 +332,6 @@ def _trait_dynamics(folder: TraitFolder, settings: ExperimentSettings) -> _Metad
         "layer": record["layer"],
         "judge_model": record["judge_model"],
         "page": dg.MetadataValue.path(str(page)),
-        "page_link": dg.MetadataValue.url(page.resolve().as_uri()),
         "by_condition": _table(
             [
                 {"condition": name}

@@ -244,6 +244,7 @@ def test_status_without_experiments(traitvec: Command) -> None:
     assert "`traitvec new-experiment NAME` makes one" in done.error_lines[0]
 
 
+@pytest.mark.services
 def test_traits_side_by_side(traitvec: Command, tmp_path: Path) -> None:
     write_experiment(tmp_path / "project", "demo", ["refusal", "uncertainty"], FEW_VECTORS)
     found = traitvec("run", "--experiment", "demo", "--traits", "all", "--parallel", "2")

@@ -13,6 +13,8 @@ from tests.faults.unfinished import ORDER, copy_unfinished
 from tests.projects import FEW_VECTORS, SmallProject, results, write_experiment
 from traitvec_core.provenance import Stage
 
+pytestmark = pytest.mark.services
+
 _PAGE = 4096
 
 

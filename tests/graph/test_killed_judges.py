@@ -85,6 +85,7 @@ def _tables(folder: Path, experiment: str = "demo") -> dict[str, bytes]:
     return results(folder / "experiments" / experiment)
 
 
+@pytest.mark.services
 def test_ten_kills_cost_no_more_than_what_was_in_flight(
     serve: Serve, driver: Callable[[], Driver], tmp_path: Path, new_instance: Path
 ) -> None:

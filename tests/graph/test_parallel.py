@@ -43,6 +43,7 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
     )  # fmt: skip
 
 
+@pytest.mark.services
 def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> None:
     told: list[Told] = []
     with written(tmp_path) as project:
@@ -63,6 +64,7 @@ def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> 
         assert len(project.trait("refusal").read_responses()) == 12
 
 
+@pytest.mark.services
 def test_a_process_that_is_killed_loses_no_finished_work(tmp_path: Path) -> None:
     killed: list[int] = []
 

@@ -218,11 +218,11 @@ def test_a_trickling_answer_is_cut_at_the_deadline(asker: MakeAsker) -> None:
     with FakeProvider(lambda call: slow) as server:
         began = time.monotonic()
         found, _, _ = asker(server, "gpt-5-mini", judge_timeout_s=0.2).ask(rated(1))
-        assert time.monotonic() - began < 6 * 0.2 + 3
+        assert time.monotonic() - began < 9 * 0.2 + 3
         (judgement,) = found.values()
         assert judgement.reason == "no answer within 0.2 s"
         assert not judgement.is_final
-        assert server.log.total == 6
+        assert server.log.total == 9
 
 
 def test_the_limit_halves_under_429_and_climbs_back(asker: MakeAsker) -> None:

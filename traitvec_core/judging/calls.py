@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 Kind = Literal["busy", "again", "unreachable", "changed", "refused", "final", "stop"]
 
 # With the waits between them, about a minute: a server that restarts is waited for.
-MAX_ATTEMPTS = 8
+MAX_ATTEMPTS = 9
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A server that says to come back later than this is out of order, and its word is not kept.
