@@ -98,7 +98,7 @@ def _dagster_share() -> list[dict[str, Any]]:
             demo = PROJECT / "experiments/demo"
             # Steering would take most of the time and make Dagster's share look smaller.
             settings = yaml.safe_load((demo / "experiment.yaml").read_text())
-            settings["steering"] = {"evaluate": False}
+            settings |= {"steering": {"evaluate": False}, "monitoring_prompts": []}
             (root / "demo/experiment.yaml").write_text(yaml.safe_dump(settings))
             trait = "refusal/trait_definition.json"
             (root / "demo" / trait).write_bytes((demo / trait).read_bytes())

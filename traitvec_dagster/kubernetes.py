@@ -5,21 +5,14 @@ pod: what the run launcher and the code location say (`deploy/helm-values.yaml`)
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from dagster import _check as check
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import DagsterEvent
-from dagster._core.execution.plan.objects import StepRetryData
-from dagster._core.executor.step_delegating import StepDelegatingExecutor
 
 from traitvec_core.errors import TraitvecError
-
-if TYPE_CHECKING:
-    from dagster._core.execution.context.system import IStepContext
-    from dagster._core.execution.plan.state import KnownExecutionState
-    from dagster_shared.error import SerializableErrorInfo
+from traitvec_dagster.lost_steps import LostStepsAgain
 
 __all__ = ["GPU_NODES_VARIABLE", "gpu_pod", "kubernetes_executor"]
 
@@ -27,8 +20,6 @@ GPU_NODES_VARIABLE = "TRAITVEC_GPU_NODES"
 _GPU = "nvidia.com/gpu"
 # After a stage, its checks are all ready at once, and each is a pod.
 _MAX_PODS_OF_A_RUN = 4
-_MAX_LOST_PODS = 2
-_DELAY_S = 10
 
 
 def kubernetes_executor() -> dg.ExecutorDefinition:
@@ -42,7 +33,7 @@ def kubernetes_executor() -> dg.ExecutorDefinition:
 
     def create(context: dg.InitExecutorContext) -> dg.Executor:
         config = {"max_concurrent": _MAX_PODS_OF_A_RUN, **context.executor_config}
-        return _LostPodsAgain(made(context._replace(executor_config=config)))
+        return _Executor(made(context._replace(executor_config=config)))
 
     return dg.ExecutorDefinition(
         name="k8s",
@@ -72,29 +63,14 @@ def gpu_pod() -> dict[str, Any]:
     }
 
 
-class _LostPodsAgain(StepDelegatingExecutor):
-    """Starts a step again when its pod is gone without a word: out of memory, a lost node.
+class _Executor(LostStepsAgain):
+    """dagster-k8s' own, but for lost pods: out of memory, a lost node."""
 
-    A step that could still say why it failed is not repeated. A retry policy on the assets would
-    repeat those too, and leave out the checks.
-    """
+    # A node that is under pressure is given time.
+    delay_s = 10
 
     def __init__(self, made: Any) -> None:
         vars(self).update(vars(made))
-
-    def log_failure_or_retry_event_after_error(
-        self,
-        step_context: "IStepContext",
-        err_info: "SerializableErrorInfo",
-        known_state: "KnownExecutionState",
-    ) -> DagsterEvent:
-        lost = known_state.get_retry_state().get_attempt_count(step_context.step.key)
-        if self.retries.disabled or lost >= _MAX_LOST_PODS:
-            return super().log_failure_or_retry_event_after_error(
-                step_context, err_info, known_state
-            )
-        again = StepRetryData(error=err_info, seconds_to_wait=_DELAY_S)  # type: ignore[no-untyped-call]
-        return DagsterEvent.step_retry_event(step_context, again)
 
 
 def _labels(named: str) -> dict[str, str]:

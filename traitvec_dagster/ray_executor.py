@@ -10,33 +10,22 @@ import runpy
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
-from dagster import DagsterEvent
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.execution.plan.objects import StepRetryData
 from dagster._core.execution.retries import RetryMode, get_retries_config
-from dagster._core.executor.step_delegating import (
-    CheckStepHealthResult,
-    StepDelegatingExecutor,
-    StepHandlerContext,
-)
+from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandlerContext
 from dagster._serdes import ConfigurableClassData
 from dagster_ray.core.executor import RayStepHandler
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.object_storage import STORAGE_VARIABLE
+from traitvec_dagster.lost_steps import LostStepsAgain
 from traitvec_dagster.project import Project
-
-if TYPE_CHECKING:
-    from dagster._core.execution.context.system import IStepContext
-    from dagster._core.execution.plan.state import KnownExecutionState
-    from dagster_shared.error import SerializableErrorInfo
 
 __all__ = ["ray_executor"]
 
-_MAX_RETRIES = 2
 _LOOK_EVERY_S = 5
 
 
@@ -62,33 +51,12 @@ def ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
         memory=None,
         resources=None,
     )
-    return _Executor(
+    return LostStepsAgain(
         handler,
         retries=RetryMode.from_config(init_context.executor_config["retries"]),  # type: ignore[arg-type]
         check_step_health_interval_seconds=_LOOK_EVERY_S,
         should_verify_step=True,
     )
-
-
-class _Executor(StepDelegatingExecutor):
-    """Tries a step again whose process, worker or node died; what fails by itself is not retried.
-
-    A `RetryPolicy` on the assets would do both.
-    """
-
-    def log_failure_or_retry_event_after_error(
-        self,
-        step_context: "IStepContext",
-        err_info: "SerializableErrorInfo",
-        known_state: "KnownExecutionState",
-    ) -> DagsterEvent:
-        tried = known_state.get_retry_state().get_attempt_count(step_context.step.key)
-        if self.retries.disabled or tried >= _MAX_RETRIES:
-            return super().log_failure_or_retry_event_after_error(
-                step_context, err_info, known_state
-            )
-        again = StepRetryData(error=err_info, seconds_to_wait=0)  # type: ignore[no-untyped-call]
-        return DagsterEvent.step_retry_event(step_context, again)
 
 
 class _StepHandler(RayStepHandler):  # type: ignore[misc, unused-ignore]

@@ -86,12 +86,13 @@ def _dagster(screen: Screen) -> None:
 
 def _pages(driver: webdriver.Chrome, folder: Path) -> None:
     experiment = folder / "experiments/demo"
-    for name, page in (
-        ("report", experiment / TRAIT / "validation/report.html"),
-        ("atlas", experiment / "atlas/atlas.html"),
-        ("monitor", folder / "monitor.html"),
+    for name, page, width in (
+        ("report", experiment / TRAIT / "validation/report.html", 1300),
+        # Its table of traits is wide.
+        ("atlas", experiment / "atlas/atlas.html", 1600),
+        ("monitor", folder / "monitor.html", 1300),
     ):
-        driver.set_window_size(1300, 1200)
+        driver.set_window_size(width, 1200)
         driver.get(page.as_uri())
         _take(driver, name, driver.execute_script("return document.body.offsetHeight + 32"))
 
