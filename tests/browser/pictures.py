@@ -58,7 +58,7 @@ def _dagster(screen: Screen) -> None:
     driver = screen.driver
     screen.open_lineage()
     screen.press("Hide navigation")
-    _take(driver, "lineage", bottom=950)
+    _take(driver, "lineage")
     driver.set_window_size(1500, 1000)
 
     screen.open_check("vectors", "confounds", TRAIT)

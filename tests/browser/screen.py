@@ -86,7 +86,7 @@ class Screen:
 
     def open_lineage(self, experiment: str = "demo") -> None:
         """Open an experiment's graph, in a window in which its nodes say what they know."""
-        self.driver.set_window_size(2700, 1250)
+        self.driver.set_window_size(2700, 1400)
         self.open(f"locations/traitvec_dagster.definitions/asset-groups/{experiment}/lineage")
         self.wait_for("Latest event", "Materialize all")
         self.wait(lambda: "Loading" not in self.text, lambda: "the graph still loads")
