@@ -12,6 +12,7 @@ from rich.table import Table
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.store import shown
+from traitvec_dagster.headless import process_tags
 from traitvec_dagster.partitions import Graph
 from traitvec_dagster.project import Project
 from traitvec_dagster.terminal import ExperimentName, Root, err, experiment_folder, out
@@ -46,6 +47,7 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
         resources={"overrides": SettingsOverrides()},
         # The console log repeats every event; the instance keeps them all.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags=process_tags(),
         raise_on_error=False,
     )
     if not result.success:

@@ -29,6 +29,7 @@ __all__ = [
     "PID_TAG",
     "TraitRun",
     "close_dead_runs",
+    "process_tags",
     "run_trait",
     "select_stages",
     "sign_run",
@@ -151,10 +152,11 @@ def run_trait(
 
 def _tags() -> dict[str, str]:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return {**_process(), **({GPUS_TAG: devices} if devices else {})}
+    return {**process_tags(), **({GPUS_TAG: devices} if devices else {})}
 
 
-def _process() -> dict[str, str]:
+def process_tags() -> dict[str, str]:
+    """Tags of a run that say which process works at it, for `close_dead_runs`."""
     return {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
 
 
@@ -165,8 +167,8 @@ def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         instance: The instance.
         run: The run, as it was when it began.
     """
-    if _process().items() - run.tags.items():
-        instance.add_run_tags(run.run_id, _process())
+    if process_tags().items() - run.tags.items():
+        instance.add_run_tags(run.run_id, process_tags())
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
