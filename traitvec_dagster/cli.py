@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -40,6 +39,7 @@ from traitvec_dagster.terminal import (
     complain,
     err,
     experiment_folder,
+    heed_interrupts,
     live_progress,
     live_progress_of_many,
     note_retirement,
@@ -73,6 +73,7 @@ OneTrait = Annotated[str | None, typer.Option("--trait", help="One trait.")]
 
 def main() -> None:
     """Run the command; what a user can mend is one line, and never a traceback."""
+    heed_interrupts()
     try:
         app()
     except TraitvecError as error:
@@ -360,8 +361,6 @@ def ui(
         "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
     ]  # fmt: skip
     os.chdir(project.path)
-    # What a script starts in the background ignores Ctrl-C, and Dagster takes a `kill` for Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # In place of this process, so that whatever stops it stops Dagster.
     os.execv(command[0], command)  # noqa: S606
 

@@ -1,6 +1,7 @@
 """What all commands share in the terminal: output, options, progress."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ __all__ = [
     "complain",
     "err",
     "experiment_folder",
+    "heed_interrupts",
     "live_progress",
     "live_progress_of_many",
     "note_retirement",
@@ -74,6 +76,16 @@ def experiment_folder(project: Project, name: str) -> ExperimentFolder:
             f" `traitvec new-experiment {name}` makes it"
         )
     return folder
+
+
+def heed_interrupts() -> None:
+    """Have Ctrl-C and `kill` end this process, also in the background of a script.
+
+    There the shell has Ctrl-C ignored. Dagster treats a `kill` like Ctrl-C, and so would this
+    process, and all that it starts, be deaf to both.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def chosen_traits(folder: ExperimentFolder, wanted: str | None) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,15 @@ class _locked:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+
+def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
+    code = (
+        "import signal; from traitvec_dagster.terminal import heed_interrupts; heed_interrupts();"
+        "print(signal.getsignal(signal.SIGINT).__name__)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "default_int_handler"
