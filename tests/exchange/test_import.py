@@ -189,6 +189,7 @@ def test_the_definition_gets_the_other_questions(
     assert written["model"] == written["judge_model"] == "embedded"
 
 
+@pytest.mark.services
 def test_a_whole_run_through_dagster_makes_nothing_anew(
     command: Command, source: Path, tmp_path: Path, new_instance: Path, one_picture: None
 ) -> None:

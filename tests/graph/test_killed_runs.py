@@ -80,6 +80,7 @@ def undisturbed(
     return folder
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     ("stage", "at"),
     [
@@ -127,6 +128,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert set(after) == set(snapshot(undisturbed / "experiments/demo/refusal"))
 
 
+@pytest.mark.services
 def test_killed_steering_goes_on_and_ends_the_same(
     driver: Driver, undisturbed: Path, tmp_path: Path, own_environment: None, one_picture: None
 ) -> None:

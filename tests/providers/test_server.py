@@ -687,6 +687,8 @@ def test_it_outlives_its_client_but_not_its_parent(tmp_path: Path) -> None:
         with pytest.raises(openai.NotFoundError):
             client.post("/chat/completions", cast_to=object, body=chat("p1"))
         client.close()
+        # A call is written down when it has been answered.
+        wait_for(lambda: log.read_text().count("\n") == 2)
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         assert [(line["prompt"], line["is_usable"]) for line in lines] == [
             ("p0", True),
