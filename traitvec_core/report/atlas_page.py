@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from traitvec_core.atlas.values import Atlas, Estimate, Matrix, TraitRow
+from traitvec_core.report.environment import page_environment
 
 __all__ = ["build_atlas_page", "matrix_picture"]
 
@@ -200,13 +200,6 @@ def _interval(found: Estimate, digits: int, *, signed: bool = False) -> tuple[st
     return shown, f"[{low}, {high}]"
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("traitvec_core.report"),
-    # Every value is escaped: models and messages are called whatever somebody chose.
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = page_environment()
 _ENVIRONMENT.filters["interval"] = _interval
 _ENVIRONMENT.filters["figure"] = _figure

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from traitvec_core.dynamics.curves import BAND, CALM, WINDOW, Values
 from traitvec_core.dynamics.overview import Figures, Overview
 from traitvec_core.dynamics.pieces import Piece, visible
 from traitvec_core.dynamics.traced import Curve, Trace
+from traitvec_core.report.environment import page_environment
 
 __all__ = ["build_monitor_page", "pole_units"]
 
@@ -225,11 +225,4 @@ def _count(value: int | None, missing: str = "–") -> str:
     return missing if value is None else str(value)
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("traitvec_core.report"),
-    # Every value is escaped: texts are whatever a model chose to write.
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = page_environment()

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.report import plots, plots_of_steering, plots_of_vectors
 from traitvec_core.report.answer import answer
+from traitvec_core.report.environment import page_environment
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.chance import Chance
 from traitvec_core.validation.checks import CheckResult
@@ -213,14 +213,7 @@ def _records(*sources: dict[str, Any]) -> list[dict[str, Any]]:
     return [source["provenance"] for source in sources if "provenance" in source]
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("traitvec_core.report"),
-    # Every value is escaped: responses are whatever a model chose to write.
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = page_environment()
 
 
 def _number(value: float | None, digits: int = 2) -> str:
