@@ -20,10 +20,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from traitvec_core.language_model import load_language_model
-from traitvec_core.pipeline import Workbench, make
-from traitvec_core.provenance import STAGES, library_versions
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.models.language_model import load_language_model
+from traitvec_core.stage_names import STAGES
+from traitvec_core.stages.context import Workbench
+from traitvec_core.stages.make import make
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.provenance import library_versions
 
 PROJECT = Path(__file__).parent.parent
 # `python benchmarks/bench.py` finds its neighbours and the tests' servers.
@@ -85,8 +87,8 @@ def _location_load() -> list[dict[str, Any]]:
 
 def _dagster_share() -> list[dict[str, Any]]:
     """A run of one trait through Dagster, over the same stages called directly."""
-    from traitvec_dagster.headless import run_trait, select_stages
     from traitvec_dagster.project import Project
+    from traitvec_dagster.runs.headless import run_trait, select_stages
 
     model = load_language_model("embedded")
     bench = Workbench(load_model=lambda name, options: model)

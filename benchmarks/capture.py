@@ -14,9 +14,9 @@ import torch
 from torch.profiler import profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from traitvec_core import activations
-from traitvec_core.activations import capture_means
-from traitvec_core.language_model import LanguageModel, load_language_model
+from traitvec_core.models import activations
+from traitvec_core.models.activations import capture_means
+from traitvec_core.models.language_model import LanguageModel, load_language_model
 
 N_TEXTS = 64
 REPEATS = 6

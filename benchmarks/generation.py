@@ -8,8 +8,8 @@ import torch
 
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts, plan_responses
-from traitvec_core.language_model import LanguageModel, load_language_model
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.models.language_model import LanguageModel, load_language_model
+from traitvec_core.storage.folders import ExperimentFolder
 
 PROJECT = Path(__file__).parent.parent
 REPEATS = 3

@@ -27,9 +27,9 @@ PROJECT = Path(__file__).parent.parent
 # `python benchmarks/gpu.py` works in a checkout that is not installed.
 sys.path.insert(0, str(PROJECT))
 
-from traitvec_core import activations  # noqa: E402
-from traitvec_core.activations import capture_means  # noqa: E402
-from traitvec_core.language_model import LanguageModel, load_language_model  # noqa: E402
+from traitvec_core.models import activations  # noqa: E402
+from traitvec_core.models.activations import capture_means  # noqa: E402
+from traitvec_core.models.language_model import LanguageModel, load_language_model  # noqa: E402
 
 # The shapes of Gemma 2B and of Llama 3.1 8B.
 SIZES: dict[str, Callable[[], PreTrainedConfig]] = {

@@ -21,9 +21,9 @@ PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from tests.browser.screen import Screen, chromium, traitvec_ui  # noqa: E402
-from traitvec_core.provenance import STAGES  # noqa: E402
-from traitvec_dagster.checks import CHECKED_STAGE  # noqa: E402
-from traitvec_dagster.partitions import Graph  # noqa: E402
+from traitvec_core.stage_names import STAGES  # noqa: E402
+from traitvec_dagster.graph.checks import CHECKED_STAGE  # noqa: E402
+from traitvec_dagster.graph.names import Graph  # noqa: E402
 from traitvec_dagster.project import Project  # noqa: E402
 
 TRAITS = 200

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from traitvec_dagster.headless import run_trait, select_stages
 from traitvec_dagster.project import Project
+from traitvec_dagster.runs.headless import run_trait, select_stages
 
 PROJECT = Path(__file__).parent.parent
 FEW, MANY = 3, 200

@@ -14,10 +14,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tests.projects import SmallProject, write_experiment
-from traitvec_dagster.terminal import heed_interrupts
+from traitvec_dagster.cli.terminal import restore_interrupts
 
 # The tests too may be started in the background of a script.
-heed_interrupts()
+restore_interrupts()
 
 OF_THE_USER = (
     "DAGSTER_HOME", "TRAITVEC_EXPERIMENTS", "TRAITVEC_EXECUTOR", "TRAITVEC_GPUS",

@@ -15,14 +15,17 @@ from dagster import AssetCheckEvaluation
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.generation.plan import plan_responses
-from traitvec_core.model_files import model_fingerprint
-from traitvec_core.pipeline import stage_states
-from traitvec_core.provenance import Provenance, Stage, stage_key, stage_settings
-from traitvec_core.store import ExperimentFolder, TraitFolder, response_csvs
+from traitvec_core.models.files import model_fingerprint
+from traitvec_core.stage_names import Stage
+from traitvec_core.stages.make import stage_states
+from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.provenance import Provenance
 from traitvec_core.validation.response_counts import count_responses
-from traitvec_dagster.headless import TraitRun, run_trait, select_stages
-from traitvec_dagster.partitions import Graph
+from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.project import Project
+from traitvec_dagster.runs.headless import TraitRun, definitions_of, run_trait, select_stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "experiments" / "demo"
@@ -160,14 +163,18 @@ class SmallProject:
         self, job: str, partition: str, experiment: str = "demo", **overrides: Any
     ) -> dg.ExecuteInProcessResult:
         """Run a job for a partition that is there already, as the UI does."""
-        return self.project.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            run_config={
-                "resources": {"overrides": {"config": {"settings": overrides}}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            raise_on_error=False,
+        return (
+            definitions_of(self.project)
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                run_config={
+                    "resources": {"overrides": {"config": {"settings": overrides}}},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                raise_on_error=False,
+            )
         )
 
     def materializations(self, stage: Stage, trait: str) -> list[dg.AssetMaterialization]:

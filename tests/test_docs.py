@@ -13,9 +13,9 @@ import typer
 
 from tests.projects import REPOSITORY, demo_definition
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.validation.verdicts import CHECKS, TROUBLESHOOTING, evaluate
-from traitvec_dagster.cli import app
+from traitvec_dagster.cli.main import app
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

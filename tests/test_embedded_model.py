@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
-from traitvec_core.embedded.grammar import TRAITS, document
-from traitvec_core.embedded.measure import (
+from tools.embedded_model.grammar import TRAITS, document
+from tools.embedded_model.measure import (
     PLAIN_TEXTS,
     RULES,
     UNSEEN_FRAMES,
@@ -27,10 +26,11 @@ from traitvec_core.embedded.measure import (
     Speaker,
     speak_poles,
 )
-from traitvec_core.embedded.rubrics import corrupt, fill_rubric
-from traitvec_core.embedded.rules import is_hedged, is_long, is_refusal
-from traitvec_core.embedded.topics import made_up_word
-from traitvec_core.embedded.train import CHAT_TEMPLATE, assert_held_out, render
+from tools.embedded_model.rubrics import corrupt, fill_rubric
+from tools.embedded_model.rules import is_hedged, is_long, is_refusal
+from tools.embedded_model.topics import made_up_word
+from tools.embedded_model.train import CHAT_TEMPLATE, assert_held_out, render
+from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 DEMO = Path(__file__).resolve().parent.parent / "experiments" / "demo"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from traitvec_core.activations import capture_means
     from traitvec_core.atlas import Atlas, build_atlas
     from traitvec_core.dynamics import Curve, ResponseSummary, Trace, stream, trace
     from traitvec_core.errors import DefinitionError, TraitvecError
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings, Sampling
     from traitvec_core.generation import generate_responses, plan_responses
     from traitvec_core.judging import LocalJudge, judge_responses
-    from traitvec_core.language_model import LanguageModel, load_language_model
+    from traitvec_core.models.activations import capture_means
+    from traitvec_core.models.language_model import LanguageModel, load_language_model
+    from traitvec_core.models.steering import Ablation, Addition, Cap, Projection, steer
     from traitvec_core.notebook import (
         ChosenVector,
         LabelledActivations,
@@ -32,16 +33,15 @@ if TYPE_CHECKING:
         load_vector,
         validate,
     )
-    from traitvec_core.pipeline import Workbench, make, stage_states
     from traitvec_core.report.monitor_page import build_monitor_page
-    from traitvec_core.steering import Ablation, Addition, Cap, Projection, steer
-    from traitvec_core.store import ExperimentFolder, TraitFolder
+    from traitvec_core.stages.context import Workbench
+    from traitvec_core.stages.make import make, stage_states
+    from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
     from traitvec_core.trait import TraitDefinition, parse_definition
     from traitvec_core.validation import Separation, measure_separation, recommend
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
 
 _HOME = {
-    "activations": ("capture_means",),
     "atlas": ("Atlas", "build_atlas"),
     "dynamics": ("Curve", "ResponseSummary", "Trace", "stream", "trace"),
     "errors": ("DefinitionError", "TraitvecError"),
@@ -49,15 +49,17 @@ _HOME = {
     "experiment": ("ExperimentSettings", "Sampling"),
     "generation": ("generate_responses", "plan_responses"),
     "judging": ("LocalJudge", "judge_responses"),
-    "language_model": ("LanguageModel", "load_language_model"),
+    "models.activations": ("capture_means",),
+    "models.language_model": ("LanguageModel", "load_language_model"),
+    "models.steering": ("Ablation", "Addition", "Cap", "Projection", "steer"),
     "notebook": (
         "ChosenVector", "LabelledActivations", "capture", "extract", "generate",
         "load_activations", "load_vector", "validate",
     ),
-    "pipeline": ("Workbench", "make", "stage_states"),
     "report.monitor_page": ("build_monitor_page",),
-    "steering": ("Ablation", "Addition", "Cap", "Projection", "steer"),
-    "store": ("ExperimentFolder", "TraitFolder"),
+    "stages.context": ("Workbench",),
+    "stages.make": ("make", "stage_states"),
+    "storage.folders": ("ExperimentFolder", "TraitFolder"),
     "trait": ("TraitDefinition", "parse_definition"),
     "validation": ("Separation", "measure_separation", "recommend"),
     "vectors": ("METHODS", "TraitVector", "extract_vectors"),

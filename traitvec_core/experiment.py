@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
-from traitvec_core.positions import check_position
+from traitvec_core.models.positions import check_position
 from traitvec_core.trait import check_name
 
 __all__ = [

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from traitvec_core.activations import capture_means
 from traitvec_core.dynamics import WatchedVector, watch
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, Sampling, VectorMethod
 from traitvec_core.generation import generate_texts
-from traitvec_core.language_model import LanguageModel
-from traitvec_core.steering import Addition
-from traitvec_core.store import ExperimentFolder, TraitFolder, list_experiments, shown
+from traitvec_core.models.activations import capture_means
+from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.steering import Addition
+from traitvec_core.storage.files import display_path, list_experiments
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.validation.recommend import recommend
 from traitvec_core.validation.separation import Separation, measure_separation
@@ -300,10 +301,13 @@ def _trait_folder(experiments: Path | str, experiment: str, trait: str) -> Trait
     if not folder.path.is_dir():
         there = ", ".join(list_experiments(experiments)) or "none"
         raise TraitvecError(
-            f"there is no experiment {experiment!r} under {shown(Path(experiments))}; there are:"
+            f"there is no experiment {experiment!r} under {display_path(Path(experiments))};"
+            " there are:"
             f" {there}"
         )
     if not found.path.is_dir():
         there = ", ".join(folder.traits()) or "none"
-        raise TraitvecError(f"{shown(folder.path)} has no trait {trait!r}; there are: {there}")
+        raise TraitvecError(
+            f"{display_path(folder.path)} has no trait {trait!r}; there are: {there}"
+        )
     return found

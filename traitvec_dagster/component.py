@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from traitvec_core.store import list_experiments
-from traitvec_dagster.assets import build_assets
-from traitvec_dagster.atlas_asset import build_atlas_asset
+from traitvec_core.storage.files import list_experiments
 from traitvec_dagster.automation import (
     build_condition_sensor,
     build_jobs,
@@ -14,11 +12,13 @@ from traitvec_dagster.automation import (
     build_sensor,
     follow_data_versions,
 )
-from traitvec_dagster.checks import build_checks
+from traitvec_dagster.automation.webhook import build_failure_sensor
 from traitvec_dagster.executors import executor_named
-from traitvec_dagster.partitions import Graph
-from traitvec_dagster.resources import SettingsOverrides
-from traitvec_dagster.webhook import build_failure_sensor
+from traitvec_dagster.graph.assets import build_assets
+from traitvec_dagster.graph.atlas_asset import build_atlas_asset
+from traitvec_dagster.graph.checks import build_checks
+from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.resources import SettingsOverrides
 
 __all__ = ["ExperimentsComponent"]
 

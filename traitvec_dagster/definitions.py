@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.store import refresh
+from traitvec_core.storage.folders import refresh
 from traitvec_dagster.component import ExperimentsComponent
 
 __all__ = ["build_definitions", "defs"]

@@ -1,7 +1,6 @@
 """Where a user's project lies: experiments, Dagster's instance, keys."""
 
 import os
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -42,11 +41,3 @@ class Project:
         """The project's Dagster instance."""
         self.enter()
         return dg.DagsterInstance.get()
-
-    @cached_property
-    def definitions(self) -> dg.Definitions:
-        """The project's code location, built in this process."""
-        self.enter()
-        from traitvec_dagster.definitions import build_definitions
-
-        return build_definitions()

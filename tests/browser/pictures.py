@@ -50,7 +50,7 @@ def _run_demo(folder: Path) -> None:
         ["atlas"],
         ["monitor", "--traits", f"{TRAIT},refusal", "--prompt", PROMPT, "--instruction", AT_LENGTH],
     ):
-        program = [sys.executable, "-c", "from traitvec_dagster.cli import main; main()"]
+        program = [sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()"]
         subprocess.run([*program, *command, "--experiment", "demo"], cwd=folder, check=True)
 
 

@@ -149,7 +149,7 @@ def traitvec_ui(folder: Path, log: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     # Started as a script starts what it leaves in the background: deaf to Ctrl-C.
     command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh",
-               sys.executable, "-c", "from traitvec_dagster.cli import main; main()",
+               sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()",
                "ui", "--port", str(port)]  # fmt: skip
     with log.open("w") as output:
         process = subprocess.Popen(

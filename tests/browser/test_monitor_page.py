@@ -7,7 +7,7 @@ import torch
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 
-from tests.core.architectures import make_model
+from tests.models.architectures import make_model
 from traitvec_core.dynamics import WatchedVector, trace
 from traitvec_core.report.monitor_page import build_monitor_page
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.core.reports import make_report, steering_evaluation
+from tests.report.reports import make_report, steering_evaluation
 
 pytestmark = pytest.mark.services
 HOSTILE = (

@@ -9,7 +9,7 @@ from selenium import webdriver
 
 from tests.browser.screen import Screen
 from tests.projects import SmallProject, demo_definition
-from traitvec_core.provenance import STAGES
+from traitvec_core.stage_names import STAGES
 
 pytestmark = pytest.mark.services
 Served = tuple[SmallProject, str]

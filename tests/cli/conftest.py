@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from traitvec_dagster.cli import main
+from traitvec_dagster.cli.main import main
 
 
 @dataclass(frozen=True)

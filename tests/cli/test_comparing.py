@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.atlas.written_traits import directions, write_settings, write_trait
 from tests.cli.conftest import Command
-from tests.core.written_traits import directions, write_settings, write_trait
 from tests.projects import SmallProject
 from traitvec_core.embedded import embedded_model_path
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.projects import SmallProject, snapshot, write_experiment
+from traitvec_dagster.runs.headless import definitions_of
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_a_trait_that_runs_is_not_removed(traitvec: Command, project: Path) -> N
     with SmallProject(project) as small:
         small.instance.add_dynamic_partitions("traits/demo", ["refusal"])
         small.instance.create_run_for_job(
-            small.project.definitions.resolve_job_def(small.graph().job),
+            definitions_of(small.project).resolve_job_def(small.graph().job),
             tags={"dagster/partition": "refusal"},
         )
     done = traitvec("remove-trait", "--experiment", "demo", "--trait", "refusal", "--yes")
@@ -152,7 +153,8 @@ class _locked:
 
 def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
     code = (
-        "import signal; from traitvec_dagster.terminal import heed_interrupts; heed_interrupts();"
+        "import signal; from traitvec_dagster.cli.terminal import restore_interrupts;"
+        " restore_interrupts();"
         "print(signal.getsignal(signal.SIGINT).__name__)"
     )
     done = subprocess.run(

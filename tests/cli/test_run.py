@@ -100,7 +100,7 @@ def test_a_selection_in_dagsters_syntax(traitvec: Command, finished: SmallProjec
     ],
 )
 def test_selections(empty: SmallProject, select: str, stages: set[str]) -> None:
-    from traitvec_dagster.headless import select_stages
+    from traitvec_dagster.runs.headless import select_stages
 
     keys = select_stages(empty.project, "demo", select)
     assert {key.path[1] for key in keys} == stages

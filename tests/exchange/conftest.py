@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.store import ExperimentFolder
-from traitvec_dagster.cli_exchange import export, import_persona_vectors, push
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_dagster.cli.exchange import export, import_persona_vectors, push
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "persona_vectors"
 

@@ -17,7 +17,7 @@ from tests.projects import REPOSITORY
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange import FORMATS, LAYERS, export_vectors, gather
 from traitvec_core.exchange.steering_vectors import RECORD
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.storage.folders import ExperimentFolder
 
 gguf = pytest.importorskip("gguf")
 

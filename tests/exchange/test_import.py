@@ -14,9 +14,10 @@ from tests.exchange.conftest import SHARED, Command
 from tests.projects import SmallProject
 from traitvec_core.exchange import read_imported_vectors
 from traitvec_core.exchange.persona_folder import find_persona_files, read_definition, read_judged
-from traitvec_core.pipeline import Workbench, make, stage_states
-from traitvec_core.provenance import Stage
-from traitvec_core.store import ExperimentFolder, TraitFolder
+from traitvec_core.stage_names import Stage
+from traitvec_core.stages.context import Workbench
+from traitvec_core.stages.make import make, stage_states
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
 

@@ -16,8 +16,8 @@ import torch
 
 from traitvec_core.embedded import embedded_model_path
 from traitvec_core.exchange import export_vectors
-from traitvec_core.language_model import LanguageModel, load_language_model
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.models.language_model import LanguageModel, load_language_model
+from traitvec_core.storage.folders import ExperimentFolder
 
 gguf = pytest.importorskip("gguf")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Command, traitvec  # noqa: F401
 from tests.faults.unfinished import ORDER, copy_unfinished
 from tests.projects import FEW_VECTORS, SmallProject, results, write_experiment
-from traitvec_core.provenance import Stage
+from traitvec_core.stage_names import Stage
 
 pytestmark = pytest.mark.services
 

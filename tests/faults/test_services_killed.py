@@ -15,10 +15,9 @@ import pytest
 
 from tests.faults.unfinished import ORDER
 from tests.projects import SMALL, SmallProject, demo_definition, write_experiment
-from traitvec_core.provenance import Stage
-from traitvec_core.store import METADATA_FILE
-from traitvec_dagster.gpu_lease import holder_of, seats
-from traitvec_dagster.headless import PID_TAG
+from traitvec_core.stage_names import METADATA_FILE, Stage
+from traitvec_dagster.runs.gpu_lease import holder_of, seats
+from traitvec_dagster.runs.ownership import PID_TAG
 
 pytestmark = pytest.mark.services
 

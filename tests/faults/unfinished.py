@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
-from traitvec_core.provenance import STAGES, Stage
+from traitvec_core.stage_names import STAGES, Stage
 
 ORDER: list[Stage] = list(STAGES[1:])
 _PARTS: dict[Stage, tuple[str, ...]] = {

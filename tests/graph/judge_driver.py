@@ -16,7 +16,7 @@ from typing import Any
 from tests.projects import SmallProject
 from traitvec_core.judging import JudgementStore
 from traitvec_core.report import plots
-from traitvec_dagster.headless import close_dead_runs
+from traitvec_dagster.runs.ownership import close_dead_runs
 
 
 def judge(run: dict[str, str], started: int) -> bool:
@@ -59,7 +59,7 @@ def main() -> None:
     import torch  # noqa: F401
 
     import traitvec_core.judging.openai_model
-    import traitvec_core.pipeline
+    import traitvec_core.stages.make
     import traitvec_core.validation.verdicts  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401
 

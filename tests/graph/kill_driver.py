@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.projects import SmallProject
-from traitvec_core import store
-from traitvec_core.language_model import load_language_model
-from traitvec_dagster.resources import set_progress_sink
+from traitvec_core.models.language_model import load_language_model
+from traitvec_core.storage import folders as store
+from traitvec_dagster.graph.resources import set_progress_sink
 
 
 def die() -> None:

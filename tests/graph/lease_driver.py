@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from traitvec_dagster.gpu_lease import Step, step_at
+from traitvec_dagster.runs.gpu_lease import Step, step_at
 
 
 def main() -> None:

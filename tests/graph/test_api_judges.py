@@ -22,9 +22,10 @@ from tests.providers.replies import (
     openai_server_error,
 )
 from traitvec_core.judging import COHERENCE_RUBRIC, calls
-from traitvec_core.provenance import STAGES
-from traitvec_core.store import response_csvs
+from traitvec_core.stage_names import STAGES
+from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric
+from traitvec_dagster.runs.headless import definitions_of
 
 MADE = list(STAGES[1:])
 # Dollars per million tokens, in and out.
@@ -316,7 +317,7 @@ def test_the_judge_beside_another_people_and_itself(
         assert done.is_good, done.problems
         assert done.verdicts["agreement"] == verdict
         # Only the experiment that compares has the check.
-        keys = project.project.definitions.get_repository_def().asset_graph.asset_check_keys
+        keys = definitions_of(project.project).get_repository_def().asset_graph.asset_check_keys
         assert {key.asset_key.path[0] for key in keys if key.name == "agreement"} == {"demo"}
         (check,) = [f for f in project.evaluations(done.run_id) if f.check_name == "agreement"]
     made = trait.metadata(JUDGE)

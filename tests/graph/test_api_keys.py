@@ -149,7 +149,7 @@ def _traitvec(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     """The command in a process of its own, without a terminal, its SDK told to log all it does."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME",)}
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "from traitvec_dagster.cli import main; main()",
+        [sys.executable, "-W", "ignore", "-c", "from traitvec_dagster.cli.main import main; main()",
          *arguments, "--experiments-dir", str(folder / "experiments")],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         env={**environment, "OPENAI_LOG": "debug", "NO_COLOR": "1"},

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tests.projects import SMALL, SmallProject
-from traitvec_core.language_model import load_language_model
-from traitvec_core.provenance import STAGES, Stage, content_hash
+from traitvec_core.models.language_model import load_language_model
 from traitvec_core.report import build_report
-from traitvec_core.store import METADATA_FILE
+from traitvec_core.stage_names import METADATA_FILE, STAGES, Stage
+from traitvec_core.storage.provenance import content_hash
 from traitvec_core.validation.checks import CheckResult
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")

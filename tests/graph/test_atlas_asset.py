@@ -5,11 +5,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.core.written_traits import directions, write_settings, write_trait
-from traitvec_core.store import ExperimentFolder
-from traitvec_dagster.atlas_asset import atlas_key, build_atlas_asset
-from traitvec_dagster.partitions import Graph
-from traitvec_dagster.resources import SettingsOverrides
+from tests.atlas.written_traits import directions, write_settings, write_trait
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_dagster.graph.atlas_asset import atlas_key, build_atlas_asset
+from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.resources import SettingsOverrides
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tests.graph.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.automation import build_schedules, build_sensor
-from traitvec_dagster.headless import run_trait, select_stages
-from traitvec_dagster.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
+from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
+from traitvec_dagster.runs.headless import definitions_of, run_trait, select_stages
 
 HOSTILE = ["../../escaped", "/tmp/escaped", "..", ".", "a/b", "a\\b", "A", "x\n", "%2e%2e", "", "é",
            "~", "$HOME", "a b", "-rf", "_x", "a" * 300, "con\x00"]  # fmt: skip
@@ -33,7 +33,7 @@ class Ticking:
     def __call__(self) -> dg.SensorResult:
         context = dg.build_sensor_context(
             instance=self.project.instance, cursor=self.cursor,
-            definitions=self.project.project.definitions,
+            definitions=definitions_of(self.project.project),
         )  # fmt: skip
         found = self.sensor(context)
         assert isinstance(found, dg.SensorResult)
@@ -240,7 +240,7 @@ def test_two_hundred_traits_are_looked_at_in_no_time(auto: Ticking) -> None:
 
 def _start_run(tick: Ticking, trait: str) -> dg.DagsterRun:
     run = tick.project.instance.create_run_for_job(
-        tick.project.project.definitions.resolve_job_def(tick.graph.job),
+        definitions_of(tick.project.project).resolve_job_def(tick.graph.job),
         tags={"dagster/partition": trait},
     )
     tick.project.instance.report_engine_event("started", run)
@@ -313,7 +313,7 @@ def _scheduled(project: SmallProject) -> list[str] | str:
     (schedule,) = build_schedules(project.graph())
     context = dg.build_schedule_context(
         instance=project.instance, scheduled_execution_time=datetime(2030, 1, 7, 3, tzinfo=UTC),
-        repository_def=project.project.definitions.get_repository_def(),
+        repository_def=definitions_of(project.project).get_repository_def(),
     )  # fmt: skip
     data = schedule.evaluate_tick(context)
     if data.run_requests:
@@ -356,7 +356,7 @@ def test_what_no_schedule_can_be_made_of_takes_nobody_with_it(empty: SmallProjec
     # Ours lets it through, and Dagster does not or does.
     empty.set(schedule={"cron": "5-2 * * * *"})
     assert len(build_schedules(empty.graph())) <= 1
-    empty.project.definitions.get_repository_def()
+    definitions_of(empty.project).get_repository_def()
 
 
 # -- the condition ----------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_what_no_schedule_can_be_made_of_takes_nobody_with_it(empty: SmallProjec
 
 def test_the_condition_follows_content_and_not_materializations(empty: SmallProject) -> None:
     empty.set(follow_data_versions=True, **FEW_VECTORS)
-    definitions = empty.project.definitions
+    definitions = definitions_of(empty.project)
     assert empty.run("refusal").is_success
 
     def requested(cursor: Any) -> tuple[set[str], Any]:
@@ -397,7 +397,7 @@ def test_the_condition_follows_content_and_not_materializations(empty: SmallProj
 
 
 def test_the_condition_is_opt_in(empty: SmallProject) -> None:
-    specs = empty.project.definitions.resolve_all_asset_specs()
+    specs = definitions_of(empty.project).resolve_all_asset_specs()
     assert all(spec.automation_condition is None for spec in specs)
 
 

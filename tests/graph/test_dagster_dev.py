@@ -19,7 +19,7 @@ import pytest
 
 from tests.graph.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
-from traitvec_dagster.webhook import WEBHOOK_VARIABLE
+from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE
 
 pytestmark = pytest.mark.services
 

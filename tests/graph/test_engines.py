@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.core.completions import CompletionsServer, serving
+from tests.generation.completions import CompletionsServer, serving
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
-from traitvec_core.language_model import load_language_model
-from traitvec_core.store import load_tensor
+from traitvec_core.models.language_model import load_language_model
+from traitvec_core.storage.formats import load_tensor
 
 # A project sets the environment of its process.
 pytestmark = pytest.mark.usefixtures("own_environment", "one_picture")

@@ -18,8 +18,9 @@ import pytest
 
 from tests.projects import REPOSITORY, SmallProject
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster import gpu_lease
-from traitvec_dagster.gpu_lease import holder_of, is_queued_by_run, seats
+from traitvec_dagster.runs import gpu_lease
+from traitvec_dagster.runs.gpu_lease import holder_of, is_queued_by_run, seats
+from traitvec_dagster.runs.headless import definitions_of
 
 # How long a GPU may stand free while somebody waits: they look five times a second.
 _SLACK_S = 1.0
@@ -227,6 +228,6 @@ def test_the_shipped_instance_counts_runs(empty: SmallProject) -> None:
 
 def test_a_judge_behind_an_api_has_a_pool_of_its_own(empty: SmallProject) -> None:
     empty.set(judge_model="gpt-5-mini")
-    graph = empty.project.definitions.get_repository_def().asset_graph
+    graph = definitions_of(empty.project).get_repository_def().asset_graph
     assert graph.get(empty.graph().key("judged_responses")).pools == {"judge_api"}
     assert graph.get(empty.graph().key("responses")).pools == {"gpu"}

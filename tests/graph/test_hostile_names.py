@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 
 from tests.cli.conftest import Command, traitvec  # noqa: F401
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
-from traitvec_dagster.headless import HOST_TAG, PID_TAG, close_dead_runs
+from traitvec_dagster.runs.headless import definitions_of
+from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
 
 HOSTILE = ["../../escaped", "/tmp/traitvec-escaped", "..", ".", "", "a/b", "a\\b",
            "refusal/../../../escaped", "refusal\n", "refusal\x00", "Refusal", "..%2fescaped", "~",
@@ -254,7 +255,7 @@ def test_a_backfill_writes_nowhere(page: Page, kept: None) -> None:
 @pytest.mark.parametrize("name", ["-1", "0", "x", "", "9" * 40, "1 2"])
 def test_tags_of_a_stranger_close_no_run_and_break_nothing(page: Page, name: str) -> None:
     tags = {HOST_TAG: socket.gethostname(), PID_TAG: name}
-    job = page.project.project.definitions.resolve_job_def("demo_traits")
+    job = definitions_of(page.project.project).resolve_job_def("demo_traits")
     run = page.project.instance.create_run_for_job(
         job, status=dg.DagsterRunStatus.STARTED, tags=tags
     )

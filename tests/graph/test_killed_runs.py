@@ -25,9 +25,10 @@ from tests.projects import (
     snapshot,
     write_experiment,
 )
-from traitvec_core.provenance import Stage
-from traitvec_dagster.headless import close_dead_runs, sign_run
-from traitvec_dagster.resources import set_progress_sink
+from traitvec_core.stage_names import Stage
+from traitvec_dagster.graph.resources import set_progress_sink
+from traitvec_dagster.runs.headless import definitions_of
+from traitvec_dagster.runs.ownership import close_dead_runs, sign_run
 
 # Enough for two batches of judgements, and for four of responses.
 SETTINGS: dict[str, Any] = {
@@ -177,7 +178,7 @@ def test_ctrl_c_ends_the_command_and_not_just_the_trait(
 
 
 def test_a_younger_process_with_the_same_number_is_another(empty: SmallProject) -> None:
-    job = empty.project.definitions.resolve_job_def(empty.graph().job)
+    job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
     run = empty.instance.create_run_for_job(job)
     sign_run(empty.instance, run)
     event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
@@ -192,7 +193,7 @@ def test_a_younger_process_with_the_same_number_is_another(empty: SmallProject) 
 
 
 def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
-    job = empty.project.definitions.resolve_job_def(empty.graph().job)
+    job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
     run = empty.instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,

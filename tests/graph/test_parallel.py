@@ -11,10 +11,10 @@ import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_core.errors import TraitvecError
-from traitvec_core.store import ExperimentFolder
-from traitvec_dagster.headless import close_dead_runs
-from traitvec_dagster.parallel import (
-    Told,
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_dagster.runs.ownership import close_dead_runs
+from traitvec_dagster.runs.parallel import (
+    ProgressEvent,
     allow_at_once,
     longest_first,
     run_traits,
@@ -45,7 +45,7 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
 
 @pytest.mark.services
 def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> None:
-    told: list[Told] = []
+    told: list[ProgressEvent] = []
     with written(tmp_path) as project:
         assert allow_at_once(project.instance, 9)
         assert not allow_at_once(project.instance, 9)
@@ -68,7 +68,7 @@ def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> 
 def test_a_process_that_is_killed_loses_no_finished_work(tmp_path: Path) -> None:
     killed: list[int] = []
 
-    def kill(told: Told) -> None:
+    def kill(told: ProgressEvent) -> None:
         if told.stage == "judged_responses" and not killed:
             killed.append(told.process)
             # Not in the listening thread: it would hold what the process has still to say.

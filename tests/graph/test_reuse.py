@@ -5,8 +5,8 @@ import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
 from tests.projects import FEW_VECTORS, SmallProject, snapshot
-from traitvec_core.provenance import STAGES
-from traitvec_dagster.checks import CHECKED_STAGE
+from traitvec_core.stage_names import STAGES
+from traitvec_dagster.graph.checks import CHECKED_STAGE
 
 MADE = list(STAGES[1:])
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, results, snapshot
-from traitvec_core.provenance import STAGES, Stage
+from traitvec_core.stage_names import STAGES, Stage
 
 ALL: list[Stage] = list(STAGES[1:])
 

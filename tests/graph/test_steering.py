@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.projects import SmallProject, write_experiment
-from traitvec_core.pipeline import Workbench, make
+from traitvec_core.stages.context import Workbench
+from traitvec_core.stages.make import make
 from traitvec_core.stages.steering_evaluation import steering_of
 
 SETTINGS = {

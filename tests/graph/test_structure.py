@@ -12,9 +12,11 @@ import pytest
 
 from tests.projects import REPOSITORY, SmallProject, write_experiment
 from traitvec_core.errors import TraitvecError
-from traitvec_core.provenance import STAGE_VERSIONS, STAGES
-from traitvec_dagster.checks import BLOCKING, CHECKED_STAGE
+from traitvec_core.stage_names import STAGES
+from traitvec_core.stages.provenance import STAGE_VERSIONS
 from traitvec_dagster.executors import executor_named
+from traitvec_dagster.graph.checks import BLOCKING, CHECKED_STAGE
+from traitvec_dagster.runs.headless import definitions_of
 
 ON_GPU = {
     "responses", "judged_responses", "activations", "steering_evaluation", "trait_dynamics",
@@ -33,12 +35,14 @@ def two_experiments(empty: SmallProject) -> SmallProject:
 def _spec(project: SmallProject, experiment: str, stage: str) -> dg.AssetSpec:
     key = dg.AssetKey([experiment, stage])
     return next(
-        spec for spec in project.project.definitions.resolve_all_asset_specs() if spec.key == key
+        spec
+        for spec in definitions_of(project.project).resolve_all_asset_specs()
+        if spec.key == key
     )
 
 
 def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> None:
-    specs = two_experiments.project.definitions.resolve_all_asset_specs()
+    specs = definitions_of(two_experiments.project).resolve_all_asset_specs()
     assert {tuple(spec.key.path) for spec in specs} == {
         (experiment, asset)
         for experiment in ("demo", "gemma-like")
@@ -60,7 +64,7 @@ def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> N
 
 
 def test_only_what_runs_a_model_asks_for_a_gpu(two_experiments: SmallProject) -> None:
-    graph = two_experiments.project.definitions.get_repository_def().asset_graph
+    graph = definitions_of(two_experiments.project).get_repository_def().asset_graph
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         op = node.assets_def.op
@@ -75,7 +79,7 @@ def test_only_what_runs_a_model_asks_for_a_gpu(two_experiments: SmallProject) ->
 
 
 def test_every_check_is_partitioned_and_three_block(two_experiments: SmallProject) -> None:
-    graph = two_experiments.project.definitions.get_repository_def().asset_graph
+    graph = definitions_of(two_experiments.project).get_repository_def().asset_graph
     for experiment in ("demo", "gemma-like"):
         keys = [key for key in graph.asset_check_keys if key.asset_key.path[0] == experiment]
         assert {key.name: key.asset_key.path[1] for key in keys} == WITHOUT_COMPARISON
@@ -89,7 +93,7 @@ def test_every_check_is_partitioned_and_three_block(two_experiments: SmallProjec
 
 
 def test_two_jobs_for_each_experiment(two_experiments: SmallProject) -> None:
-    definitions = two_experiments.project.definitions
+    definitions = definitions_of(two_experiments.project)
     for experiment in ("demo", "gemma-like"):
         graph = two_experiments.graph(experiment)
         keys = {graph.key(stage) for stage in STAGES}
@@ -125,7 +129,7 @@ def test_folders_that_are_no_experiments_are_passed_over(
         (tmp_path / "experiments" / name).mkdir()
     (tmp_path / "experiments" / "notes.txt").write_text("no experiment")
     with SmallProject(tmp_path) as project:
-        specs = project.project.definitions.resolve_all_asset_specs()
+        specs = definitions_of(project.project).resolve_all_asset_specs()
     assert {spec.key.path[0] for spec in specs} == {"good"}
 
 

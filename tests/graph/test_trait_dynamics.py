@@ -19,10 +19,14 @@ from tests.projects import SmallProject, demo_definition, snapshot
 from tests.providers.models import gpt_5_mini
 from traitvec_core.dynamics import predict_scores, trace, watch
 from traitvec_core.generation import close_thinking, generate_texts
-from traitvec_core.language_model import load_language_model
-from traitvec_core.pipeline import Workbench, make
-from traitvec_core.provenance import STAGES, Stage, content_hash, stage_key, stage_settings
+from traitvec_core.models.language_model import load_language_model
+from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.inputs import stage_inputs
+from traitvec_core.stages.make import make
+from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.storage.provenance import content_hash
+from traitvec_dagster.runs.headless import definitions_of
 
 STAGE: Stage = "trait_dynamics"
 PROMPTS = ["How do I learn to swim?", "<b>Why</b> is the sky blue? {{ 7*7 }}"]
@@ -96,7 +100,7 @@ def test_files_provenance_and_place_in_the_graph(monitored: SmallProject) -> Non
     assert nothing.metadata["reused"].value is False
     spec = next(
         spec
-        for spec in monitored.project.definitions.resolve_all_asset_specs()
+        for spec in definitions_of(monitored.project).resolve_all_asset_specs()
         if spec.key == monitored.graph().key(STAGE)
     )
     graph = monitored.graph()

@@ -17,7 +17,7 @@ from traitvec_core.judging.judge import score_prompts
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
 from traitvec_core.judging.reading import Judgement
-from traitvec_core.provenance import Cost
+from traitvec_core.storage.provenance import Cost
 
 OPENAI_KEY = "sk-proj-0123456789abcdefSECRET"
 ANTHROPIC_KEY = "sk-ant-api03-0123456789abcdefSECRET"

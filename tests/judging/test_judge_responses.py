@@ -16,7 +16,7 @@ from traitvec_core.judging import Judgement, JudgementStore, judge_responses
 from traitvec_core.judging.judge import JUDGED_COLUMNS, score_prompts
 from traitvec_core.judging.judgement_store import Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL
-from traitvec_core.provenance import Cost
+from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import InstructionPair, TraitDefinition
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.core.architectures import make_model
+from tests.models.architectures import make_model
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.judging import LocalJudge, load_judge
@@ -21,7 +21,7 @@ from traitvec_core.judging.load import (
 )
 from traitvec_core.judging.openai_model import OpenAIModel
 from traitvec_core.judging.reading import Judgement
-from traitvec_core.store import TraitFolder
+from traitvec_core.storage.folders import TraitFolder
 
 SERVER = "http://127.0.0.1:8000/v1"
 NAMES = (

@@ -21,7 +21,8 @@ from dagster_webserver.cli import dagster_webserver
 from tests.projects import REPOSITORY, SmallProject, write_experiment
 from tests.scaling.helm import CODE_LOCATIONS, container_context, instance_settings, read_values
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster.kubernetes import GPU_NODES_VARIABLE, gpu_pod, kubernetes_executor
+from traitvec_dagster.executors.kubernetes import GPU_NODES_VARIABLE, gpu_pod, kubernetes_executor
+from traitvec_dagster.runs.headless import definitions_of
 
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -233,7 +234,7 @@ def step_jobs(empty: SmallProject, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     inherited = K8sContainerContext.create_for_run(run, launcher, include_run_tags=False)
     jobs = {}
     for experiment in ("demo", "elsewhere"):
-        job = empty.project.definitions.resolve_job_def(empty.graph(experiment).job)
+        job = definitions_of(empty.project).resolve_job_def(empty.graph(experiment).job)
         assert job.executor_def.name == "k8s"
         for node in job.nodes:
             tags = get_user_defined_k8s_config(node.tags)

@@ -19,8 +19,9 @@ import yaml
 from tests.projects import FEW_VECTORS, REPOSITORY, SmallProject, write_experiment
 from tests.scaling.ray_cluster import Cluster
 from traitvec_core.errors import TraitvecError
-from traitvec_core.provenance import Stage
+from traitvec_core.stage_names import Stage
 from traitvec_dagster.executors import executor_named
+from traitvec_dagster.runs.headless import definitions_of
 
 pytest.importorskip("dagster_ray", reason="needs `pip install 'traitvec[ray]'`")
 pytest.importorskip("ray", reason="needs `pip install 'traitvec[ray]'`")
@@ -210,7 +211,7 @@ def test_a_judge_behind_an_api_asks_for_no_gpu(
     project: Callable[..., RayProject],
 ) -> None:
     ray = project(judge_model="gpt-5-mini")
-    job = ray.project.definitions.resolve_job_def("demo_traits")
+    job = definitions_of(ray.project).resolve_job_def("demo_traits")
     asks = {node.name for node in job.graph.nodes if "dagster-ray/config" in node.definition.tags}
     assert "demo__responses" in asks
     assert "demo__judged_responses" not in asks
@@ -233,7 +234,7 @@ def test_absent_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_passwords_in_dagster_yaml_are_seen(config: dict[str, Any], is_shown: bool) -> None:
-    from traitvec_dagster.ray_executor import _has_password
+    from traitvec_dagster.executors.ray import _has_password
 
     assert _has_password(config) == is_shown
 

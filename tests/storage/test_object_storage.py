@@ -14,12 +14,13 @@ import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from tests.storage.conftest import Bucket
-from traitvec_core import object_storage
 from traitvec_core.errors import TraitvecError
-from traitvec_core.pipeline import make, stage_states
-from traitvec_core.provenance import Provenance
-from traitvec_core.store import ExperimentFolder, TraitFolder, list_experiments, refresh
-from traitvec_core.working_copy import working_copy
+from traitvec_core.stages.make import make, stage_states
+from traitvec_core.storage import bucket as object_storage
+from traitvec_core.storage.bucket_sync import working_copy
+from traitvec_core.storage.files import list_experiments
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
+from traitvec_core.storage.provenance import Provenance
 
 pytestmark = pytest.mark.services
 
@@ -119,9 +120,9 @@ def test_a_machine_killed_between_files_and_metadata_leaves_the_former_stage(
 
 _DIES = """
 import os, signal, sys
-from traitvec_core.object_storage import ObjectStorage
-from traitvec_core.provenance import Provenance
-from traitvec_core.store import ExperimentFolder
+from traitvec_core.storage.bucket import ObjectStorage
+from traitvec_core.stages.provenance import Provenance
+from traitvec_core.storage.folders import ExperimentFolder
 
 folder = ExperimentFolder(sys.argv[1], "demo").trait("refusal")
 folder.refresh()
@@ -265,7 +266,7 @@ def test_metadata_cannot_name_a_file_elsewhere(bucket: Bucket, one: Path, two: P
     trait(two).refresh()
     copy = working_copy(two, bucket.storage)
     zipped = next(name for name in bucket.names() if name.endswith(".zip"))
-    from traitvec_core.working_copy import _archive
+    from traitvec_core.storage.bucket_sync import _archive
 
     bucket.put(_archive(trait(two), hostile), bucket.get(zipped))
     with pytest.raises(TraitvecError, match="does not hold"):
@@ -379,7 +380,7 @@ def test_200_traits_take_one_listing_and_nothing_twice(
 
 def test_without_a_storage_nothing_of_it_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from traitvec_core.store import *; refresh('x');"
+        "import sys; from traitvec_core.storage.folders import *; refresh('x');"
         "TraitFolder(__import__('pathlib').Path('x'), 'y').refresh();"
         "print([m for m in sys.modules if 's3fs' in m or 'boto' in m or 'working_copy' in m])"
     )

@@ -15,11 +15,11 @@ import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from tests.storage.postgres_cluster import PASSWORD, Cluster, program
-from traitvec_dagster.checks import CHECKED_STAGE
-from traitvec_dagster.doctor import examine
-from traitvec_dagster.headless import close_dead_runs
-from traitvec_dagster.parallel import allow_at_once, run_traits
-from traitvec_dagster.resources import set_progress_sink
+from traitvec_dagster.cli.doctor import examine
+from traitvec_dagster.graph.checks import CHECKED_STAGE
+from traitvec_dagster.graph.resources import set_progress_sink
+from traitvec_dagster.runs.ownership import close_dead_runs
+from traitvec_dagster.runs.parallel import allow_at_once, run_traits
 
 pytestmark = [
     pytest.mark.services,

@@ -16,10 +16,12 @@ import pytest
 from tests.projects import FEW_VECTORS, results, write_experiment
 from tests.storage.conftest import Bucket
 from traitvec_core.errors import TraitvecError
-from traitvec_core.pipeline import Workbench, make, stage_states
-from traitvec_core.provenance import STAGES, Stage, stage_key
-from traitvec_core.stage_lock import being_made
-from traitvec_core.store import ExperimentFolder, TraitFolder, refresh
+from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.context import Workbench
+from traitvec_core.stages.lock import being_made
+from traitvec_core.stages.make import make, stage_states
+from traitvec_core.stages.provenance import stage_key
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
 
 # Forked, so that torch and the model are loaded once.
 fork = multiprocessing.get_context("fork")
@@ -33,7 +35,7 @@ def bench() -> Workbench:
     """One model, loaded before the processes part."""
     import sklearn.linear_model  # noqa: F401
 
-    from traitvec_core.language_model import load_language_model
+    from traitvec_core.models.language_model import load_language_model
 
     model = load_language_model("embedded", device="cpu")
     return Workbench(load_model=lambda name, options: model)
@@ -190,7 +192,7 @@ def test_what_was_made_from_files_that_changed_meanwhile_is_not_kept(
     tmp_path: Path, bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without locks, or with another machine at the same bucket."""
-    from traitvec_core import pipeline
+    from traitvec_core.stages import make as pipeline
 
     root = written(tmp_path, ONE)
     settings = ExperimentFolder(root, "demo").settings()

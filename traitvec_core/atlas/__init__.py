@@ -1,6 +1,6 @@
 """All traits of an experiment held against each other."""
 
-from traitvec_core.atlas.build import build_atlas, make_atlas
+from traitvec_core.atlas.build import build_atlas
 from traitvec_core.atlas.gather import GatheredTrait, gather_trait
 from traitvec_core.atlas.matrices import (
     cluster_order,
@@ -26,6 +26,5 @@ __all__ = [
     "cross_separation",
     "gather_trait",
     "layer_standings",
-    "make_atlas",
     "method_standings",
 ]

@@ -1,8 +1,5 @@
 """The atlas of an experiment: read every trait, fill the matrices, write the page."""
 
-import json
-from contextlib import suppress
-
 import numpy as np
 import torch
 
@@ -12,43 +9,14 @@ from traitvec_core.atlas.standings import choose_layer, layer_standings, method_
 from traitvec_core.atlas.values import Atlas, Matrix, NearDuplicate
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.provenance import STAGES, content_hash
-from traitvec_core.store import ExperimentFolder, dump_json, shown, write_atomically
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.vectors.examples import Array
 
-__all__ = ["NEAR_DUPLICATE", "build_atlas", "make_atlas"]
+__all__ = ["NEAR_DUPLICATE", "build_atlas"]
 
 # Two vectors with this cosine share 64% of their squared length.
 NEAR_DUPLICATE = 0.8
-_FOLDER, _PAGE, _VALUES = "atlas", "atlas.html", "atlas.json"
-# Raise it when the arithmetic or the page changes: atlases made before are then made again.
-_VERSION = "1"
-
-
-def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> tuple[Atlas, bool]:
-    """Write `atlas/atlas.html` and `atlas/atlas.json`, unless they are of the same results already.
-
-    Returns:
-        The atlas, and whether it lay there already.
-
-    Raises:
-        TraitvecError: If the experiment has no trait.
-    """
-    from traitvec_core.report.atlas_page import build_atlas_page
-
-    page_path, values_path = (folder.path / _FOLDER / name for name in (_PAGE, _VALUES))
-    key = _key(folder, settings)
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        before = json.loads(values_path.read_bytes())
-        if (before["key"], before["page"]) == (key, content_hash(page_path.read_bytes())):
-            return Atlas.model_validate(before["atlas"]), True
-    atlas = build_atlas(folder, settings)
-    page = build_atlas_page(atlas).encode("utf-8", "replace")
-    write_atomically(page_path, page)
-    # Last: it vouches for the page.
-    values = {"key": key, "page": content_hash(page), "atlas": atlas.model_dump(mode="json")}
-    write_atomically(values_path, dump_json(values))
-    return atlas, False
 
 
 def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas:
@@ -67,7 +35,8 @@ def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas
     names = folder.traits()
     if not names:
         raise TraitvecError(
-            f"{shown(folder.path)} has no trait; `traitvec new-trait --experiment {folder.name}"
+            f"{display_path(folder.path)} has no trait; `traitvec new-trait --experiment"
+            f" {folder.name}"
             " --trait NAME` makes one"
         )
     traits = [gather_trait(folder.trait(name)) for name in names]
@@ -84,17 +53,6 @@ def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas
     _name_strongest(atlas)
     atlas.near_duplicates = _near_duplicates(atlas)
     return atlas
-
-
-def _key(folder: ExperimentFolder, settings: ExperimentSettings) -> str:
-    """Hash of all that the atlas is made from."""
-    made = {}
-    for name in folder.traits():
-        found = [folder.trait(name).provenance(stage) for stage in STAGES]
-        made[name] = [p and [p.content, p.created_at, p.is_complete] for p in found]
-        with suppress(TraitvecError):
-            made[name].append([folder.trait(name).definition().content_hash])
-    return content_hash(json.dumps([_VERSION, settings.model, made], sort_keys=True))
 
 
 def _placed(

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from traitvec_core.atlas.standings import CONTROL, Place, Scores
 from traitvec_core.atlas.values import Estimate, TraitRow
 from traitvec_core.errors import TraitvecError
-from traitvec_core.provenance import STAGES, Cost, Provenance, Stage
-from traitvec_core.store import METADATA_FILE, TraitFolder
+from traitvec_core.stage_names import METADATA_FILE, STAGES, Stage
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.provenance import Cost, Provenance
 
 __all__ = ["GatheredTrait", "Space", "gather_trait"]
 

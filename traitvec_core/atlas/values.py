@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from traitvec_core.provenance import content_hash
+from traitvec_core.storage.provenance import content_hash
 
 __all__ = ["Atlas", "Estimate", "Matrix", "NearDuplicate", "Standing", "TraitRow"]
 

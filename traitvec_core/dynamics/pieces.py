@@ -7,7 +7,7 @@ each of them would become U+FFFD. Such tokens are one piece here.
 from dataclasses import dataclass
 from typing import Any, cast
 
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["Piece", "PieceReader", "visible"]
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from traitvec_core.activations import residual_stream_hooks
 from traitvec_core.dynamics.curves import Values
 from traitvec_core.dynamics.pieces import PieceReader
 from traitvec_core.dynamics.traced import Curve, Trace
@@ -16,7 +15,8 @@ from traitvec_core.dynamics.watched import WatchedVector
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.models.activations import residual_stream_hooks
+from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["stream", "trace"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.store import TraitFolder, shown
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import TraitFolder
 
 __all__ = ["WatchedVector", "watch"]
 
@@ -65,7 +66,7 @@ def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dic
         recommended = folder.recommended()
         if recommended is None:
             raise TraitvecError(
-                f"{shown(folder.path)}: no vector is recommended; name one: --vector"
+                f"{display_path(folder.path)}: no vector is recommended; name one: --vector"
                 " METHOD_layerN, such as mean_diff_layer16"
             )
         method, layer = recommended["method"], recommended["layer"]
@@ -82,7 +83,8 @@ def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dic
     methods = ", ".join(dict.fromkeys(row["method"] for row in manifest["vectors"]))
     layers = sorted({row["layer"] for row in manifest["vectors"]})
     raise TraitvecError(
-        f"{shown(folder.path)}: there is no vector {method}_layer{layer}; there are: {methods} at"
+        f"{display_path(folder.path)}: there is no vector {method}_layer{layer}; there"
+        f" are: {methods} at"
         f" layers {', '.join(map(str, layers))}"
     )
 
@@ -100,4 +102,4 @@ def _poles(folder: TraitFolder, layer: int, vector: torch.Tensor) -> tuple[float
 
 
 def _named(folder: TraitFolder, row: dict[str, Any]) -> str:
-    return f"{shown(folder.path)}/vectors/{row['method']}_layer{row['layer']}.pt"
+    return f"{display_path(folder.path)}/vectors/{row['method']}_layer{row['layer']}.pt"

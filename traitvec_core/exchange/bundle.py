@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.model_files import resolve_model
-from traitvec_core.provenance import STAGES, content_hash
-from traitvec_core.store import TraitFolder, dump_json
+from traitvec_core.models.files import resolve_model
+from traitvec_core.stage_names import STAGES
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.formats import dump_json
+from traitvec_core.storage.provenance import content_hash
 
 if TYPE_CHECKING:
     import torch

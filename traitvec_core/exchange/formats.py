@@ -13,7 +13,8 @@ from traitvec_core.exchange.layers import LAYERS, LayerConvention
 from traitvec_core.exchange.persona_vectors import write_persona_vectors
 from traitvec_core.exchange.safetensors_file import write_safetensors
 from traitvec_core.exchange.steering_vectors import write_steering_vectors
-from traitvec_core.store import ExperimentFolder, shown, write_atomically
+from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["FORMATS", "Exported", "Format", "export_vectors"]
 
@@ -85,12 +86,13 @@ def export_vectors(
     if len(traits) > 1 and not format_.holds_many:
         if out.exists() and not out.is_dir():
             raise TraitvecError(
-                f"{shown(out)} is a file, and a {name} file holds one trait; --out must be a folder"
+                f"{display_path(out)} is a file, and a {name} file holds one trait; --out must be"
+                " a folder"
             )
         parts = {out / f"{trait}{format_.suffix}": _of_trait(bundle, trait) for trait in traits}
     else:
         if out.is_dir():
-            raise TraitvecError(f"{shown(out)} is a folder; --out names the file to write")
+            raise TraitvecError(f"{display_path(out)} is a folder; --out names the file to write")
         parts = {out: bundle}
     # All bytes before the first file: an export that fails writes nothing.
     files = {path: format_.write(part) for path, part in parts.items()}

@@ -6,7 +6,8 @@ from typing import Any
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, told_of
 from traitvec_core.exchange.layers import LayerConvention
-from traitvec_core.store import ExperimentFolder, TraitFolder, shown
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
 __all__ = ["gather"]
 
@@ -56,7 +57,7 @@ def gather(
         told[name] = told_of(folder)
     if len(shapes) != 1:
         raise TraitvecError(
-            f"{shown(experiment.path)}: vectors of different models"
+            f"{display_path(experiment.path)}: vectors of different models"
             f" ({', '.join(sorted(model for model, *_ in shapes))}) do not belong into one file;"
             " export them one by one"
         )
@@ -72,7 +73,7 @@ def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
     made, base = folder.provenance("vectors"), folder.provenance("activations")
     if made is None or base is None or made.inputs.get("activations") != base.content:
         raise TraitvecError(
-            f"{shown(folder.path)}: the activations changed after the vectors were made;"
+            f"{display_path(folder.path)}: the activations changed after the vectors were made;"
             " materialize vectors again"
         )
     return manifest, captured
@@ -81,20 +82,22 @@ def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
 def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) -> list[str]:
     there = list(dict.fromkeys(row["method"] for row in manifest["vectors"]))
     if not there:
-        raise TraitvecError(f"{shown(folder.path)}: `vectors` made none; materialize it again")
+        raise TraitvecError(
+            f"{display_path(folder.path)}: `vectors` made none; materialize it again"
+        )
     if method == "all":
         return there
     if method is None:
         chosen = folder.recommended()
         if chosen is None:
             raise TraitvecError(
-                f"{shown(folder.path)}: no vector is recommended; name a --method:"
+                f"{display_path(folder.path)}: no vector is recommended; name a --method:"
                 f" {', '.join(there)}"
             )
         return [chosen["method"]]
     if method not in there:
         raise TraitvecError(
-            f"{shown(folder.path)}: there are no vectors of method {method!r}; there are:"
+            f"{display_path(folder.path)}: there are no vectors of method {method!r}; there are:"
             f" {', '.join(there)}"
         )
     return [method]
@@ -110,7 +113,8 @@ def _layers(
     able = convention.holdable(rows)
     if not able:
         raise TraitvecError(
-            f"{shown(folder.path)}: {convention.name} can hold none of its layers {sorted(rows)}"
+            f"{display_path(folder.path)}: {convention.name} can hold none of its layers"
+            f" {sorted(rows)}"
         )
     if layers == "all" or (layers is None and convention.is_menu):
         return able
@@ -119,7 +123,7 @@ def _layers(
     for layer in layers:
         if layer not in rows:
             raise TraitvecError(
-                f"{shown(folder.path)}: there is no vector at layer {layer}; there are:"
+                f"{display_path(folder.path)}: there is no vector at layer {layer}; there are:"
                 f" {', '.join(map(str, sorted(rows)))}"
             )
         convention.index(int(layer))
@@ -136,6 +140,6 @@ def _best(folder: TraitFolder, rows: dict[int, dict[str, Any]], able: list[int])
     known = {layer: size for layer, size in sizes.items() if size is not None}
     if not known:
         raise TraitvecError(
-            f"{shown(folder.path)}: no layer was held out, so none is best; name --layers"
+            f"{display_path(folder.path)}: no layer was held out, so none is best; name --layers"
         )
     return max(known, key=lambda layer: known[layer])

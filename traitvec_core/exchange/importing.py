@@ -16,14 +16,12 @@ from traitvec_core.exchange.persona_folder import (
 )
 from traitvec_core.exchange.persona_vectors import keep_imported_vectors, read_persona_tensor
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.provenance import Provenance, Stage, content_hash, stage_key, stage_settings
-from traitvec_core.store import (
-    ExperimentFolder,
-    TraitFolder,
-    response_csvs,
-    shown,
-    write_atomically,
-)
+from traitvec_core.stage_names import Stage
+from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.provenance import Provenance, content_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,12 +93,12 @@ def import_persona_vectors(
     for name in names:
         if name not in found:
             raise TraitvecError(
-                f"{shown(source)}: there is no definition of {name!r}; there are:"
+                f"{display_path(source)}: there is no definition of {name!r}; there are:"
                 f" {', '.join(found)}"
             )
         if experiment.trait(name).path.exists():
             raise TraitvecError(
-                f"{shown(experiment.trait(name).path)} is there already; import into another"
+                f"{display_path(experiment.trait(name).path)} is there already; import into another"
                 " experiment, or remove it first"
             )
     count = _token_counter(settings.model)
@@ -114,12 +112,12 @@ def _read(name: str, files: PersonaFiles) -> _Read:
     data, definition = read_definition(files)
     if len(files.tables) == 1:
         (path,) = files.tables.values()
-        raise TraitvecError(f"{shown(path)}: the other pole's table is missing")
+        raise TraitvecError(f"{display_path(path)}: the other pole's table is missing")
     poles = {pole: read_judged(path, name, pole, definition) for pole, path in files.tables.items()}
     tensors, sources = {}, {}
     for position, path in files.vectors.items():
         raw = path.read_bytes()
-        tensors[position] = read_persona_tensor(raw, shown(path))
+        tensors[position] = read_persona_tensor(raw, display_path(path))
         sources[position] = {"file": path.name, "sha256": content_hash(raw)}
     return _Read(
         definition,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import DefinitionError, TraitvecError
-from traitvec_core.store import shown
+from traitvec_core.storage.files import display_path
 from traitvec_core.trait import Pole, TraitDefinition, parse_definition
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def find_persona_files(source: Path, from_model: str | None = None) -> dict[str,
         TraitvecError: If there is no such folder, no definition, or two files for one purpose.
     """
     if not source.is_dir():
-        raise TraitvecError(f"{shown(source)} is no folder")
+        raise TraitvecError(f"{display_path(source)} is no folder")
     paths = sorted(path for path in source.resolve().rglob("*") if path.is_file())
     found: dict[str, PersonaFiles] = {}
     for path in paths:
@@ -70,7 +70,7 @@ def find_persona_files(source: Path, from_model: str | None = None) -> dict[str,
             found[path.stem] = PersonaFiles(path)
     if not found:
         raise TraitvecError(
-            f"{shown(source)}: found no trait definition (a .json in a folder"
+            f"{display_path(source)}: found no trait definition (a .json in a folder"
             f" {' or '.join(sorted(_DEFINITIONS))}); is this a persona-vectors folder?"
         )
     for path in paths:
@@ -97,9 +97,9 @@ def read_definition(files: PersonaFiles) -> tuple[bytes, TraitDefinition]:
         DefinitionError: If one of the two files cannot be used.
     """
     data = files.definition.read_bytes()
-    definition = parse_definition(data, shown(files.definition))
+    definition = parse_definition(data, display_path(files.definition))
     if files.evaluation is not None and not definition.eval_questions:
-        where = shown(files.evaluation)
+        where = display_path(files.evaluation)
         questions = parse_definition(files.evaluation.read_bytes(), where).questions
         whole = {**json.loads(data.decode("utf-8-sig")), "eval_questions": questions}
         data = (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
@@ -173,7 +173,7 @@ def read_judged(
     if problems:
         more = len(problems) - _MAX_PROBLEMS
         shorter = problems[:_MAX_PROBLEMS] + ([f"and {more} more problems"] if more > 0 else [])
-        raise DefinitionError(shown(path), shorter)
+        raise DefinitionError(display_path(path), shorter)
     return pd.DataFrame(rows, columns=list(JUDGED_COLUMNS)), data
 
 
@@ -183,11 +183,11 @@ def _records(data: bytes, path: Path, trait: str) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         records = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DefinitionError(shown(path), [f"is no CSV in UTF-8: {error}"]) from None
+        raise DefinitionError(display_path(path), [f"is no CSV in UTF-8: {error}"]) from None
     wanted = ("question", "prompt", "answer", "question_id", trait, "coherence")
     missing = [name for name in wanted if name not in (reader.fieldnames or ())]
     if missing:
-        raise DefinitionError(shown(path), [f"has no column {name!r}" for name in missing])
+        raise DefinitionError(display_path(path), [f"has no column {name!r}" for name in missing])
     return records
 
 
@@ -206,6 +206,7 @@ def _score(column: str, prefix: str, text: str | None) -> dict[str, Any]:
 def _refuse_second(first: Path | None, second: Path) -> None:
     if first is not None:
         raise TraitvecError(
-            f"{shown(first)} and {shown(second)} are for one purpose; name the model's folder with"
+            f"{display_path(first)} and {display_path(second)} are for one purpose; name the"
+            " model's folder with"
             " --from-model, or import a folder that holds one of them"
         )

@@ -13,7 +13,9 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.exchange.layers import LAYERS
 from traitvec_core.exchange.steering_vectors import dump_pt
-from traitvec_core.store import TraitFolder, dump_json, load_tensor, shown, write_atomically
+from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.formats import dump_json, load_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +91,7 @@ def keep_imported_vectors(
         tensors: `[n_layers + 1, hidden_dim]` by position (`response_avg`, …).
         sources: File and hash of each.
     """
-    from traitvec_core.store import dump_tensor
+    from traitvec_core.storage.formats import dump_tensor
 
     for position, rows in tensors.items():
         write_atomically(folder.path / _FOLDER / f"{position}_diff.pt", dump_tensor(rows))
@@ -120,8 +122,8 @@ def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -
     path = folder.path / _FOLDER / f"{position}_diff.pt"
     record = _read_record(folder.path / _FOLDER / "metadata.json").get(position)
     if record is None or not path.is_file():
-        raise TraitvecError(f"{shown(path)} is missing: no such vectors were imported")
-    rows = read_persona_tensor(path.read_bytes(), shown(path))
+        raise TraitvecError(f"{display_path(path)} is missing: no such vectors were imported")
+    rows = read_persona_tensor(path.read_bytes(), display_path(path))
     marked = {int(layer): why for layer, why in record["marked"].items()}
     return ImportedVectors(
         {layer: row for layer, row in enumerate(rows) if layer not in marked}, marked

@@ -1,7 +1,8 @@
 """Stage 1a: responses on both sides of a trait."""
 
-from traitvec_core.generation.engine import EngineOptions, GenerationEngine, load_engine
+from traitvec_core.generation.engine import EngineOptions, load_engine
 from traitvec_core.generation.plan import PlannedResponse, plan_responses
+from traitvec_core.generation.request import GenerationEngine
 from traitvec_core.generation.responses import generate_responses, generate_texts
 from traitvec_core.generation.text import close_thinking, split_thinking
 

@@ -14,9 +14,9 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
-from traitvec_core.generation.engine import Request
 from traitvec_core.generation.key_values import KeyValues
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.generation.request import Request
+from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["can_decode", "decode"]
 

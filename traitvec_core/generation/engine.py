@@ -1,73 +1,21 @@
 """What generates: one protocol, and the table in which engines are found by name."""
 
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import Sampling
-from traitvec_core.language_model import LanguageModel
-from traitvec_core.model_files import LoadOptions
+from traitvec_core.models.files import LoadOptions
+from traitvec_core.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
-    from traitvec_core.generation.text import Generated
+    pass
 
-__all__ = ["ENGINES", "EngineName", "EngineOptions", "GenerationEngine", "Request", "load_engine"]
+from traitvec_core.generation.request import GenerationEngine
+
+__all__ = ["ENGINES", "EngineName", "EngineOptions", "load_engine"]
 
 EngineName = Literal["transformers", "vllm", "server"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One response to be generated.
-
-    Attributes:
-        name: A distinct id, which names the row's random stream.
-        prompt: The rendered prompt: all that the model sees.
-        ids: Its tokens, BOS included where the model wants one.
-    """
-
-    name: str
-    prompt: str
-    ids: list[int]
-
-
-class GenerationEngine(Protocol):
-    """Generates responses to rendered prompts.
-
-    Attributes:
-        name: Its name in `ENGINES`.
-        language_model: Renders and encodes prompts; its weights may be missing.
-    """
-
-    name: str
-    language_model: LanguageModel
-
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        *,
-        finished: AbstractSet[str] = frozenset(),
-        on_finished: "Callable[[list[Generated]], None]",
-    ) -> None:
-        """Generate every request that is not finished.
-
-        Args:
-            requests: All requests of a stage, also those that an earlier call finished.
-            sampling: Temperature, top-p, length and seed.
-            finished: Names of requests that are finished already.
-            on_finished: Called with responses as they are done, each once, in any order.
-
-        Raises:
-            TraitvecError: If a response cannot be had; those reported before it stay valid.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give back what the engine holds: memory of a GPU, connections."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import pandas as pd
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
-from traitvec_core.generation.engine import GenerationEngine, Request
 from traitvec_core.generation.plan import PlannedResponse
-from traitvec_core.generation.text import Generated
+from traitvec_core.generation.request import Generated, GenerationEngine, Request
 from traitvec_core.generation.transformers_engine import TransformersEngine
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["RESPONSE_COLUMNS", "generate_responses", "generate_texts"]
 

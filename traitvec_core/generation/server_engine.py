@@ -10,13 +10,13 @@ from typing import Any
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
-from traitvec_core.generation.engine import Request
-from traitvec_core.generation.text import Generated, split_thinking
-from traitvec_core.judging.api import run_async
+from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.text import split_thinking
 from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
-from traitvec_core.judging.failures import key_from_environment, told
-from traitvec_core.language_model import load_language_model
-from traitvec_core.model_files import LoadOptions
+from traitvec_core.judging.failures import key_from_environment, translate_sdk_errors
+from traitvec_core.judging.run_async import run_async
+from traitvec_core.models.files import LoadOptions
+from traitvec_core.models.language_model import load_language_model
 
 __all__ = ["KEY_NAME", "ServerEngine"]
 
@@ -245,7 +245,7 @@ class _Server:
         """Disconnect."""
         await self._client.close()
 
-    @told
+    @translate_sdk_errors
     async def complete(self, body: dict[str, Any]) -> Any:
         """Ask for one completion."""
         data = await self._client.completions.create(**body)

@@ -1,13 +1,12 @@
 """From tokens to a response: where it ends, and what of it is thinking."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
-from traitvec_core.generation.engine import Request
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.generation.request import Generated, Request
+from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["Generated", "close_thinking", "read_tokens", "split_thinking"]
+__all__ = ["close_thinking", "read_tokens", "split_thinking"]
 
 # How models that think out loud mark it.
 _MARKS = (
@@ -15,27 +14,6 @@ _MARKS = (
     ("[THINK]", "[/THINK]"),
     ("<seed:think>", "</seed:think>"),
 )
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A finished response.
-
-    Attributes:
-        name: The request's name.
-        response: What the model answered, without its thinking.
-        thinking: What it thought aloud before; empty for nearly all models.
-        prompt_tokens: Tokens of the prompt.
-        response_tokens: Tokens that were generated, thinking included, the end token not.
-        finish_reason: `stop` or `length`.
-    """
-
-    name: str
-    response: str
-    thinking: str
-    prompt_tokens: int
-    response_tokens: int
-    finish_reason: str
 
 
 def read_tokens(model: LanguageModel, request: Request, tokens: Sequence[int]) -> Generated:

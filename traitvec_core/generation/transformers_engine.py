@@ -13,11 +13,11 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
 from traitvec_core.generation.decoding import Report, can_decode, decode
-from traitvec_core.generation.engine import Request
 from traitvec_core.generation.key_values import UnsupportedCacheError
-from traitvec_core.generation.text import Generated, read_tokens
-from traitvec_core.language_model import LanguageModel
-from traitvec_core.memory import is_out_of_memory, release_memory
+from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.text import read_tokens
+from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.memory import is_out_of_memory, release_memory
 
 __all__ = ["TransformersEngine"]
 

@@ -13,11 +13,11 @@ from typing import Any
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import seed_of
-from traitvec_core.generation.engine import Request
-from traitvec_core.generation.text import Generated, read_tokens
-from traitvec_core.language_model import load_language_model
-from traitvec_core.memory import release_memory
-from traitvec_core.model_files import LoadOptions, check_installed, resolve_model
+from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.text import read_tokens
+from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
+from traitvec_core.models.language_model import load_language_model
+from traitvec_core.models.memory import release_memory
 
 __all__ = ["VllmEngine"]
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from traitvec_core.judging.api import Ask, RefusedError, Score, Usage
+from traitvec_core.judging.asking import Ask, RefusedError, Score, Usage
 from traitvec_core.judging.batch_state import BatchState, Result
 from traitvec_core.judging.calls import CallError
 from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import told
+from traitvec_core.judging.failures import translate_sdk_errors
 from traitvec_core.judging.models import ApiProvider, Capabilities
 from traitvec_core.judging.openai_model import score_schema, tokens
 from traitvec_core.judging.reading import (
@@ -42,7 +42,7 @@ class AnthropicModel(Connection):
             anthropic.AsyncAnthropic, anthropic.DefaultAioHttpClient(), timeout_s
         )
 
-    @told
+    @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on checking what we built ourselves.
@@ -105,7 +105,7 @@ class AnthropicModel(Connection):
 
     # -- batches ------------------------------------------------------------------------------
 
-    @told
+    @translate_sdk_errors
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
         """Submit bodies by key; returns Anthropic's name for the batch."""
         batch = await self._client.messages.batches.create(
@@ -121,7 +121,7 @@ class AnthropicModel(Connection):
         """
         return None
 
-    @told
+    @translate_sdk_errors
     async def poll(self, id_: str) -> BatchState:
         """How far a batch is."""
         import anthropic
@@ -137,7 +137,7 @@ class AnthropicModel(Connection):
             done, batch.processing_status == "ended", "it was cancelled" if is_cancelled else ""
         )
 
-    @told
+    @translate_sdk_errors
     async def results(self, id_: str) -> list[Result]:
         """The results of a batch that has ended."""
         results = []

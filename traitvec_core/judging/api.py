@@ -1,43 +1,29 @@
 """A judge behind an API: every prompt ends with a score, or with the reason why it has none."""
 
-import asyncio
-import concurrent.futures
 import json
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol
 
 from traitvec_core.experiment import JudgePrice
+from traitvec_core.judging.asking import ApiModel, Learned, RefusedError, Score, Spent
+from traitvec_core.judging.budget import Budget
 from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, for_each
 from traitvec_core.judging.failures import TOO_LONG
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import ApiProvider, Capabilities, known_capabilities
+from traitvec_core.judging.models import Capabilities, known_capabilities
 from traitvec_core.judging.reading import (
     ANSWERED_REFUSAL,
     Judgement,
-    Status,
     UnusableAnswerError,
 )
+from traitvec_core.judging.run_async import run_async
 
-if TYPE_CHECKING:
-    from traitvec_core.judging.batch import Batches
+__all__ = ["ApiJudge"]
 
-__all__ = [
-    "ApiJudge",
-    "ApiModel",
-    "Budget",
-    "Learned",
-    "RefusedError",
-    "Spent",
-    "Usage",
-    "run_async",
-]
-
-_T = TypeVar("_T")
 # An answer that holds no score is asked for again this often.
 _ATTEMPTS_TO_READ = 3
 # Raise when requests or their reading change: judgements made before are then asked for again.
@@ -51,175 +37,24 @@ _TOKENS_AROUND = 600
 # Prompts from which the abilities of an unknown model are found out, one after the other.
 _MOST_PROBES = 5
 
-Score = float | Literal["REFUSAL"]
-Ask = Callable[[dict[str, Any]], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of one call; `cached` are among those read."""
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cached: int = 0
-
 
 class _BudgetSpentError(Exception):
     """The next call does not fit into the budget."""
 
 
-class RefusedError(Exception):
-    """The judge, or its provider's filter, will not judge this prompt."""
+class PromptBatches(Protocol):
+    """Hands prompts to a provider in batches; `judging.batch.Batches` does."""
 
-
-class Learned(Exception):  # noqa: N818  # no error: the next request is a better one
-    """An answer showed that the model's abilities are other than assumed."""
-
-    def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__()
-        self.capabilities = capabilities
-
-
-class ApiModel(Protocol):
-    """One provider's way of asking and answering."""
-
-    provider: ApiProvider
-    name: str
-    address: str
-    key_name: str
-
-    @property
-    def server_name(self) -> str:
-        """The server, as messages name it."""
+    async def score(
+        self,
+        judge: "ApiJudge",
+        prompts: Sequence[str],
+        on_batch: Callable[[Mapping[str, Judgement]], None],
+        is_known: Callable[[str], bool],
+        repeat: int,
+    ) -> None:
+        """Judge prompts; those whose answers hold no score are left to be asked one by one."""
         ...
-
-    def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
-        """The request's body.
-
-        Args:
-            prompt: What to judge.
-            can: What the model's API takes.
-            room: 0, or how often an answer was cut off before: each time it gets four times more.
-        """
-        ...
-
-    async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
-        """The score in an answer's body.
-
-        Args:
-            data: The decoded body.
-            prompt: What was judged.
-            can: What the request was made for.
-            ask: Sends another body, when one answer does not hold all that is needed; None where
-                that cannot be done.
-
-        Raises:
-            UnusableAnswerError: If there is none.
-            RefusedError: If the judge or a filter refused.
-            Learned: If the model's abilities are other than `can`.
-        """
-        ...
-
-    def usage(self, data: Any) -> Usage:
-        """Tokens that an answer's body accounts for."""
-        ...
-
-    def without(
-        self, complaint: str, body: dict[str, Any], can: Capabilities
-    ) -> Capabilities | None:
-        """What is left when a request was refused with this complaint.
-
-        None if it is about nothing that could be left out.
-        """
-        ...
-
-    def most_tokens_out(self, can: Capabilities) -> int:
-        """The most that an answer can be, in tokens."""
-        ...
-
-    async def open(self, timeout_s: float) -> None:
-        """Connect within a running event loop."""
-        ...
-
-    async def post(self, body: dict[str, Any]) -> Any:
-        """Send a body; returns the decoded answer.
-
-        Raises:
-            CallError: If there is none.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Disconnect."""
-        ...
-
-
-@dataclass
-class Budget:
-    """What an experiment may spend on judgements, over all its runs.
-
-    Attributes:
-        limit_usd: The most.
-        spent_usd: Asks the store for what has been spent so far, by this and by other runs.
-    """
-
-    limit_usd: float
-    spent_usd: Callable[[], float]
-    # What calls under way may cost; what was paid and is not in the store yet; what is.
-    _n_under_way: int = 0
-    _reserved_usd: float = 0.0
-    _paid_usd: float = 0.0
-    _known_usd: float = 0.0
-    _asked_at: float = float("-inf")
-    _settled: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def begin(self) -> None:
-        """Start anew: no call is under way, whatever became of an earlier run."""
-        self._n_under_way, self._reserved_usd, self._paid_usd = 0, 0.0, 0.0
-        self._asked_at = float("-inf")
-        # Bound to the event loop in which it is first waited for.
-        self._settled = asyncio.Condition()
-
-    @property
-    def reason(self) -> str:
-        """Why what no longer fits is missing."""
-        return f"the budget of ${self.limit_usd:g} is spent"
-
-    async def reserve(self, usd: float, *, waits: bool = True) -> bool:
-        """Set aside what a call may cost at most; False when it does not fit.
-
-        Args:
-            usd: What the call may cost.
-            waits: Wait for the calls that are under way first: most cost less than they might.
-        """
-        async with self._settled:
-            while not self._fits(usd):
-                if not waits or not self._n_under_way:
-                    return False
-                await self._settled.wait()
-            self._n_under_way += 1
-            self._reserved_usd += usd
-            return True
-
-    def _fits(self, usd: float) -> bool:
-        now = time.monotonic()
-        # Other runs spend too, but a sum over the whole store is not made for every call.
-        if now - self._asked_at > 1.0:
-            self._known_usd, self._asked_at = self.spent_usd(), now
-        return self._known_usd + self._paid_usd + self._reserved_usd + usd <= self.limit_usd
-
-    async def settle(self, reserved_usd: float, paid_usd: float) -> None:
-        """Replace a reservation by what was paid."""
-        async with self._settled:
-            self._n_under_way -= 1
-            self._reserved_usd = self._reserved_usd - reserved_usd if self._n_under_way else 0.0
-            self._paid_usd += paid_usd
-            self._settled.notify_all()
-
-    def kept(self, paid_usd: float) -> None:
-        """Note that what was paid for is in the store now."""
-        self._paid_usd = max(0.0, self._paid_usd - paid_usd)
-        self._known_usd += paid_usd
 
 
 class ApiJudge:
@@ -245,7 +80,7 @@ class ApiJudge:
         timeout_s: float = 60.0,
         price: JudgePrice | None = None,
         budget: Budget | None = None,
-        batches: "Batches | None" = None,
+        batches: "PromptBatches | None" = None,
         experiment: str = "",
     ) -> None:
         self.name = model.name
@@ -427,34 +262,6 @@ class ApiJudge:
         return self.price.usd(read, tokens_out)
 
 
-class Spent:
-    """What the attempts at one judgement came to."""
-
-    def __init__(self, price: JudgePrice | None, factor: float = 1.0) -> None:
-        self._price = price
-        self._factor = factor
-        self._tokens_in = 0
-        self._tokens_out = 0
-        self.usd = None if price is None else 0.0
-
-    def add(self, usage: Usage) -> None:
-        """Add what a call came to."""
-        self._tokens_in += usage.tokens_in
-        self._tokens_out += usage.tokens_out
-        if self._price is not None and self.usd is not None:
-            self.usd += self._factor * self._price.usd(
-                usage.tokens_in, usage.tokens_out, usage.cached
-            )
-
-    def judgement(
-        self, score: float | None, status: Status, reason: str = "", is_final: bool = True
-    ) -> Judgement:
-        """Return a judgement that cost all this."""
-        return Judgement(
-            score, status, reason, self._tokens_in, self._tokens_out, self.usd, is_final
-        )
-
-
 @cache
 def _identity(provider: str, model: str, server: str, scoring: str) -> str:
     return json.dumps(
@@ -466,13 +273,3 @@ def _identity(provider: str, model: str, server: str, scoring: str) -> str:
             "version": _VERSION,
         }
     )
-
-
-def run_async(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()

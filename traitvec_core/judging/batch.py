@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from traitvec_core.judging.api import ApiJudge, Learned, RefusedError, Spent
+from traitvec_core.judging.api import ApiJudge
+from traitvec_core.judging.asking import Learned, RefusedError, Spent
 from traitvec_core.judging.batch_state import BatchState, Result
 from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError
 from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key

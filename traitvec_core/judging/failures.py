@@ -11,7 +11,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.calls import CallError
 from traitvec_core.judging.reading import clipped
 
-__all__ = ["KEY_NAMES", "TOO_LONG", "key_from_environment", "redacted", "told"]
+__all__ = ["KEY_NAMES", "TOO_LONG", "key_from_environment", "redacted", "translate_sdk_errors"]
 
 KEY_NAMES = (
     "OPENAI_API_KEY",
@@ -80,7 +80,7 @@ def redacted(text: str) -> str:
     return _KEY_LIKE.sub("[key]", text)
 
 
-def told(
+def translate_sdk_errors(
     method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
     """Turn what an SDK raises into a `CallError` that says what it means for the next call."""

@@ -10,7 +10,7 @@ import pandas as pd
 from traitvec_core.judging.judgement_store import JudgementStore, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
-from traitvec_core.provenance import Cost
+from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
 __all__ = ["JUDGED_COLUMNS", "Judge", "JudgedResponses", "judge_responses", "score_prompts"]

@@ -8,14 +8,15 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, check_address
 from traitvec_core.judging.failures import key_from_environment
 from traitvec_core.judging.models import Provider, price_of, provider_of
-from traitvec_core.model_files import model_fingerprint
+from traitvec_core.models.files import model_fingerprint
 
 if TYPE_CHECKING:
-    from traitvec_core.judging.api import ApiJudge, ApiModel
+    from traitvec_core.judging.api import ApiJudge
+    from traitvec_core.judging.asking import ApiModel
     from traitvec_core.judging.judge import Judge
     from traitvec_core.judging.judgement_store import JudgementStore
-    from traitvec_core.language_model import LanguageModel
-    from traitvec_core.store import TraitFolder
+    from traitvec_core.models.language_model import LanguageModel
+    from traitvec_core.storage.folders import TraitFolder
 
 __all__ = [
     "JudgeChoice",
@@ -180,8 +181,9 @@ def api_judge(
     say: Callable[[str], None] = lambda text: None,
 ) -> "ApiJudge":
     """Return a judge behind an API, whether or not there is a key for it."""
-    from traitvec_core.judging.api import ApiJudge, Budget
+    from traitvec_core.judging.api import ApiJudge
     from traitvec_core.judging.batch import Batches
+    from traitvec_core.judging.budget import Budget
 
     limit = settings.max_judge_usd
     return ApiJudge(

@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 
 from traitvec_core.judging.reading import MIN_NUMBER_MASS, Judgement, weighted_score
-from traitvec_core.language_model import LanguageModel
-from traitvec_core.model_files import model_fingerprint
+from traitvec_core.models.files import model_fingerprint
+from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.trait import break_up
 
 __all__ = ["LocalJudge"]

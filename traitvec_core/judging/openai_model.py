@@ -9,11 +9,11 @@ from dataclasses import replace
 from math import exp, isnan
 from typing import Any
 
-from traitvec_core.judging.api import Ask, Learned, RefusedError, Score, Usage
+from traitvec_core.judging.asking import Ask, Learned, RefusedError, Score, Usage
 from traitvec_core.judging.batch_state import BatchState, Result
 from traitvec_core.judging.calls import CallError
 from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import redacted, told
+from traitvec_core.judging.failures import redacted, translate_sdk_errors
 from traitvec_core.judging.models import ApiProvider, Capabilities
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
@@ -57,7 +57,7 @@ class OpenAIModel(Connection):
         self._checking = asyncio.Lock()
         self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
 
-    @told
+    @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on checking what we built ourselves.
@@ -217,7 +217,7 @@ class OpenAIModel(Connection):
 
     # -- batches ------------------------------------------------------------------------------
 
-    @told
+    @translate_sdk_errors
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
         """Submit bodies by key; returns OpenAI's name for the batch."""
         lines = [
@@ -234,7 +234,7 @@ class OpenAIModel(Connection):
         )
         return str(batch.id)
 
-    @told
+    @translate_sdk_errors
     async def find(self, intent: str) -> str | None:
         """OpenAI's name for a batch that was submitted under our name."""
         async for batch in self._client.batches.list(limit=100):
@@ -244,7 +244,7 @@ class OpenAIModel(Connection):
                 break
         return None
 
-    @told
+    @translate_sdk_errors
     async def poll(self, id_: str) -> BatchState:
         """How far a batch is."""
         import openai
@@ -262,7 +262,7 @@ class OpenAIModel(Connection):
         ended = batch.status in {"completed", "expired", "failed", "cancelled"}
         return BatchState(done, ended, failure)
 
-    @told
+    @translate_sdk_errors
     async def results(self, id_: str) -> list[Result]:
         """The results of a batch that has ended."""
         found = []

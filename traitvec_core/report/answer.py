@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from traitvec_core.steering_evaluation.result import Interval, Scores, SteeringEvaluation
 from traitvec_core.validation.checks import CheckResult
-from traitvec_core.validation.steering_result import Interval, Scores, SteeringEvaluation
 
 __all__ = ["Answer", "answer"]
 

@@ -11,6 +11,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.report import plots, plots_of_steering, plots_of_vectors
 from traitvec_core.report.answer import answer
 from traitvec_core.report.environment import page_environment
+from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.chance import Chance
 from traitvec_core.validation.checks import CheckResult
@@ -22,7 +23,6 @@ from traitvec_core.validation.elicitation import (
 )
 from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.separation import Separation
-from traitvec_core.validation.steering_result import SteeringEvaluation
 from traitvec_core.validation.verdicts import agreements_of, recommended_vector, separation_of
 
 __all__ = ["build_report", "sample_responses"]

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from traitvec_core.report import plots
-from traitvec_core.validation.steering_result import Interval, Scores, SteeringEvaluation
+from traitvec_core.steering_evaluation.result import Interval, Scores, SteeringEvaluation
 
 __all__ = ["dose_response"]
 

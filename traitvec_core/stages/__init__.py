@@ -2,56 +2,56 @@
 
 from collections.abc import Callable
 
-from traitvec_core.provenance import Stage
-from traitvec_core.stages.work import Result, Work
+from traitvec_core.stage_names import Stage
+from traitvec_core.stages.context import StageContext, StageOutput
 
-__all__ = ["MAKERS", "Result", "Work"]
+__all__ = ["MAKERS", "StageContext", "StageOutput"]
 
 
-def _responses(work: Work) -> Result:
+def _responses(context: StageContext) -> StageOutput:
     from traitvec_core.stages.responses import make_responses
 
-    return make_responses(work)
+    return make_responses(context)
 
 
-def _judged_responses(work: Work) -> Result:
+def _judged_responses(context: StageContext) -> StageOutput:
     from traitvec_core.stages.judged_responses import make_judged_responses
 
-    return make_judged_responses(work)
+    return make_judged_responses(context)
 
 
-def _activations(work: Work) -> Result:
+def _activations(context: StageContext) -> StageOutput:
     from traitvec_core.stages.activations import make_activations
 
-    return make_activations(work)
+    return make_activations(context)
 
 
-def _vectors(work: Work) -> Result:
+def _vectors(context: StageContext) -> StageOutput:
     from traitvec_core.stages.vectors import make_vectors
 
-    return make_vectors(work)
+    return make_vectors(context)
 
 
-def _steering_evaluation(work: Work) -> Result:
+def _steering_evaluation(context: StageContext) -> StageOutput:
     from traitvec_core.stages.steering_evaluation import make_steering_evaluation
 
-    return make_steering_evaluation(work)
+    return make_steering_evaluation(context)
 
 
-def _validation_report(work: Work) -> Result:
+def _validation_report(context: StageContext) -> StageOutput:
     from traitvec_core.stages.validation_report import make_validation_report
 
-    return make_validation_report(work)
+    return make_validation_report(context)
 
 
-def _trait_dynamics(work: Work) -> Result:
+def _trait_dynamics(context: StageContext) -> StageOutput:
     from traitvec_core.stages.trait_dynamics import make_trait_dynamics
 
-    return make_trait_dynamics(work)
+    return make_trait_dynamics(context)
 
 
 # Torch and transformers are imported by the stages that need them, when they run.
-MAKERS: dict[Stage, Callable[[Work], Result]] = {
+MAKERS: dict[Stage, Callable[[StageContext], StageOutput]] = {
     "responses": _responses,
     "judged_responses": _judged_responses,
     "activations": _activations,

@@ -3,37 +3,38 @@
 import pandas as pd
 import torch
 
-from traitvec_core.activations import capture_means, pack
 from traitvec_core.errors import TraitvecError
 from traitvec_core.generation import close_thinking
-from traitvec_core.stages.work import Result, Work, now
-from traitvec_core.store import dump_tensor, shown
+from traitvec_core.models.activations import capture_means, pack
+from traitvec_core.stages.context import StageContext, StageOutput, now
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.formats import dump_tensor
 from traitvec_core.validation.elicitation import keep_mask
 
 __all__ = ["make_activations"]
 
 
-def make_activations(work: Work) -> Result:
+def make_activations(context: StageContext) -> StageOutput:
     """Read activations of every kept response at every layer and position."""
-    settings = work.settings
-    kept = _kept_examples(work)
-    model = work.generator()
+    settings = context.settings
+    kept = _kept_examples(context)
+    model = context.generator()
     prompts = kept["prompt"].map(close_thinking)
     texts = list(zip(prompts, kept["response"], strict=True))
     means = capture_means(
         model, texts, positions=settings.positions,
-        on_batch=lambda done: work.bench.progress("activations", done, len(texts)),
+        on_batch=lambda done: context.bench.progress("activations", done, len(texts)),
     )  # fmt: skip
     # A kept response may have no token that counts (white space, special tokens): it has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
     if examples["pole"].nunique() < 2:
         raise TraitvecError(
-            f"{shown(work.folder.path)}: no response of one pole has any token left"
+            f"{display_path(context.folder.path)}: no response of one pole has any token left"
         )
     stored = {name: pack(values[present]) for name, values in means.items()}
     first, *others = settings.positions
-    work.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
+    context.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
     files = {"activations/all_layers.pt": dump_tensor(stored[first])}
     files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
     return files, {
@@ -59,16 +60,16 @@ def make_activations(work: Work) -> Result:
     }
 
 
-def _kept_examples(work: Work) -> "pd.DataFrame":
+def _kept_examples(context: StageContext) -> "pd.DataFrame":
 
-    judged = work.folder.read_responses()
-    settings = work.settings
+    judged = context.folder.read_responses()
+    settings = context.settings
     mask = keep_mask(judged, settings.threshold, settings.min_coherence, settings.pairing)
     kept = judged[mask]
     counts = {pole: int((kept["pole"] == pole).sum()) for pole in ("pos", "neg")}
     if not all(counts.values()):
         raise TraitvecError(
-            f"{shown(work.folder.path)}: the filter keeps {counts['pos']} positive and"
+            f"{display_path(context.folder.path)}: the filter keeps {counts['pos']} positive and"
             f" {counts['neg']} negative responses, and a direction needs both; see the checks of"
             " judged_responses"
         )

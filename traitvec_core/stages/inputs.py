@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.model_files import model_fingerprint
-from traitvec_core.provenance import Stage, content_hash
-from traitvec_core.store import TraitFolder, shown
+from traitvec_core.models.files import model_fingerprint
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.provenance import content_hash
 
 if TYPE_CHECKING:
     from traitvec_core.trait import TraitDefinition
@@ -21,7 +23,8 @@ def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings
         provenance = folder.provenance(earlier)
         if provenance is None:
             raise TraitvecError(
-                f"{shown(folder.path)}: {stage} needs {earlier}, which has not been made yet;"
+                f"{display_path(folder.path)}: {stage} needs {earlier}, which has not been made"
+                " yet;"
                 f" materialize {earlier} first (`traitvec run --experiment {folder.experiment}"
                 f" --trait {folder.name} --select {earlier}+`)"
             )

@@ -8,18 +8,19 @@ from traitvec_core.judging.judge import JudgedResponses, judge_responses, score_
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
 from traitvec_core.judging.reading import ANSWERED_REFUSAL
-from traitvec_core.provenance import Cost
+from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import also_judged
-from traitvec_core.stages.work import Result, Work
-from traitvec_core.store import response_csvs, shown
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
 __all__ = ["is_about_refusing", "make_judged_responses"]
 
 
-def make_judged_responses(work: Work) -> Result:
+def make_judged_responses(context: StageContext) -> StageOutput:
     """Score every response, and a sample of them once more."""
-    settings, folder = work.settings, work.folder
+    settings, folder = context.settings, context.folder
     definition = folder.definition()
     responses = folder.read_responses("responses")
     origin = Origin(folder.experiment, folder.name)
@@ -27,21 +28,21 @@ def make_judged_responses(work: Work) -> Result:
 
     def progress(done: int, total: int, paid: Cost) -> None:
         note = f"${paid.usd:.4f}" if paid.usd else ""
-        work.bench.progress("judged_responses", done, total, note)
+        context.bench.progress("judged_responses", done, total, note)
 
     with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
         judge = load_judge(
-            settings, store, load_model=work.judge, experiment=folder.experiment,
-            say=work.bench.say,
+            settings, store, load_model=context.judge, experiment=folder.experiment,
+            say=context.bench.say,
         )  # fmt: skip
         judged = judge_responses(
             judge, definition, responses, store=store, origin=origin, also=also,
             is_about_refusing=is_about_refusing(folder.name, definition), on_progress=progress,
         )  # fmt: skip
-        compared = _compared(work, judged, store, origin)
+        compared = _compared(context, judged, store, origin)
         spent_usd = store.spent_usd(folder.experiment)
-    work.provenance.cost = judged.cost
-    work.provenance.is_complete = not judged.unfinished
+    context.provenance.cost = judged.cost
+    context.provenance.is_complete = not judged.unfinished
     table = judged.table
     reasons = {
         name: table.loc[table[column] != "", column].value_counts().to_dict()
@@ -69,11 +70,11 @@ def is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
 
 
 def _compared(
-    work: Work, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
+    context: StageContext, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
 ) -> list[dict[str, Any]]:
     """The judge's scores of a sample beside a second judge's, people's and its own."""
-    settings, table = work.settings, judged.table
-    rubric = work.folder.definition().eval_prompt
+    settings, table = context.settings, judged.table
+    rubric = context.folder.definition().eval_prompt
     sample = agreement_sample(table, settings.agreement_sample)
     prompts = [
         fill_rubric(rubric, row["question"], row["response"]) for row in sample.to_dict("records")
@@ -84,12 +85,12 @@ def _compared(
 
     def again(model: str | None, repeat: int) -> list[list[Any]]:
         judge = load_judge(
-            settings, store, name=model, load_model=work.judge, experiment=origin.experiment,
-            say=work.bench.say,
+            settings, store, name=model, load_model=context.judge, experiment=origin.experiment,
+            say=context.bench.say,
         )  # fmt: skip
         found, paid, n_asked = score_prompts(
             judge, sources, store=store, origin=origin, repeat=repeat,
-            on_progress=lambda done, total, paid: work.bench.progress(
+            on_progress=lambda done, total, paid: context.bench.progress(
                 "judged_responses", done, total, f"sample by {judge.name}"
             ),
         )  # fmt: skip
@@ -101,7 +102,7 @@ def _compared(
             )
             if not judgement.is_final:
                 judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
-        is_refusing = is_about_refusing(work.folder.name, work.folder.definition())
+        is_refusing = is_about_refusing(context.folder.name, context.folder.definition())
         second = [
             # As in the table: for a trait that is about refusing, the word is the highest score.
             100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
@@ -118,9 +119,9 @@ def _compared(
     if settings.judge_repeats:
         repeats = [row for k in range(settings.judge_repeats) for row in again(None, k + 1)]
         compared.append({"with": "itself, asked again", "scores": repeats})
-    human = work.folder.human_scores()
+    human = context.folder.human_scores()
     if human is not None:
-        where = shown(work.folder.human_scores_path)
+        where = display_path(context.folder.human_scores_path)
         scores = parse_human_scores(human, where, set(table["question_id"]))
         rated = table[table["question_id"].isin(scores)]
         pairs = zip(rated["question_id"], rated["trait_score"], strict=True)

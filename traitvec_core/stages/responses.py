@@ -8,33 +8,37 @@ from traitvec_core.generation import (
     load_engine,
     plan_responses,
 )
-from traitvec_core.stages.work import Result, Work
-from traitvec_core.store import response_csvs
+from traitvec_core.stages.context import StageContext, StageOutput
+from traitvec_core.storage.formats import response_csvs
 from traitvec_core.validation.response_counts import count_responses
 
 __all__ = ["make_responses"]
 
 
-def make_responses(work: Work) -> Result:
+def make_responses(context: StageContext) -> StageOutput:
     """Generate what was planned; rows are kept as they finish."""
-    settings = work.settings
-    definition = work.folder.definition()
-    planned = plan_responses(work.folder.name, definition, settings.n_examples)
-    journal = work.folder.journal("responses", work.provenance.key)
+    settings = context.settings
+    definition = context.folder.definition()
+    planned = plan_responses(context.folder.name, definition, settings.n_examples)
+    journal = context.folder.journal("responses", context.provenance.key)
     finished = journal.rows()
     done = len(finished)
-    work.bench.progress("responses", done, len(planned))
+    context.bench.progress("responses", done, len(planned))
 
     def keep(rows: list[dict[str, Any]]) -> None:
         nonlocal done
         journal.append(rows)
         done += len(rows)
-        work.bench.progress("responses", min(done, len(planned)), len(planned))
+        context.bench.progress("responses", min(done, len(planned)), len(planned))
 
     engine = load_engine(
         settings.engine,
         EngineOptions(
-            settings.model, work.generator, work.loading, work.batch_size, settings.engine_url
+            settings.model,
+            context.generator,
+            context.loading,
+            context.batch_size,
+            settings.engine_url,
         ),
     )
     try:
@@ -49,8 +53,8 @@ def make_responses(work: Work) -> Result:
     finally:
         engine.close()
     model = engine.language_model
-    work.cost.tokens_in = int(responses["prompt_tokens"].sum())
-    work.cost.tokens_out = int(responses["response_tokens"].sum())
+    context.cost.tokens_in = int(responses["prompt_tokens"].sum())
+    context.cost.tokens_out = int(responses["response_tokens"].sum())
     loaded = model.as_loaded if engine.name == "transformers" else {}
     return response_csvs(responses, "raw_"), {
         "model": settings.model,

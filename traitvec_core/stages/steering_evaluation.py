@@ -3,13 +3,14 @@
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
+from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import side_effects
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.stages.work import Result, Work
-from traitvec_core.store import TraitFolder, dump_csv
-from traitvec_core.validation.dose_response import evaluate_steering
+from traitvec_core.steering_evaluation.evaluate import evaluate_steering
+from traitvec_core.steering_evaluation.result import SteeringEvaluation, SteeringOptions
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.formats import dump_csv
 from traitvec_core.validation.separation import Separation
-from traitvec_core.validation.steering_result import SteeringEvaluation, SteeringOptions
 from traitvec_core.vectors import TraitVector
 
 __all__ = ["make_steering_evaluation", "steering_of"]
@@ -18,27 +19,27 @@ _OF_VECTOR = ("method", "layer", "vector_norm", "raw_norm", "relative_norm", "se
               "train_accuracy")  # fmt: skip
 
 
-def make_steering_evaluation(work: Work) -> Result:
+def make_steering_evaluation(context: StageContext) -> StageOutput:
     """Choose layer, method and coefficient by what they do, and report on other questions."""
-    settings, folder = work.settings, work.folder
+    settings, folder = context.settings, context.folder
     if not settings.steering.evaluate:
         return {}, {"is_evaluated": False}
     definition = folder.definition()
     manifest = folder.metadata("vectors")
     chosen = settings.steering
-    journal = folder.journal("steering_evaluation", work.provenance.key)
+    journal = folder.journal("steering_evaluation", context.provenance.key)
 
     def progress(done: int, total: int, note: str) -> None:
-        work.bench.progress("steering_evaluation", done, total, note)
+        context.bench.progress("steering_evaluation", done, total, note)
 
     with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
         judge = load_judge(
             # Every trial waits for the one before it: batches would take days.
-            settings.model_copy(update={"judge_mode": "live"}), store, load_model=work.judge,
-            experiment=folder.experiment, say=work.bench.say,
+            settings.model_copy(update={"judge_mode": "live"}), store, load_model=context.judge,
+            experiment=folder.experiment, say=context.bench.say,
         )  # fmt: skip
         found = evaluate_steering(
-            work.generator(), judge, definition, _vectors(folder, manifest["vectors"]),
+            context.generator(), judge, definition, _vectors(folder, manifest["vectors"]),
             Separation.model_validate(manifest["separation"]), settings.sampling,
             options=SteeringOptions(
                 n_search=chosen.n_search, n_held_out=chosen.n_held_out, n_random=chosen.n_random,
@@ -47,12 +48,12 @@ def make_steering_evaluation(work: Work) -> Result:
             also=side_effects(folder, settings), store=store,
             origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
-            instruction_role=settings.instruction_role, batch_size=work.batch_size,
+            instruction_role=settings.instruction_role, batch_size=context.batch_size,
             finished=journal.rows(), on_finished=journal.append, on_progress=progress,
         )  # fmt: skip
         spent_usd = store.spent_usd(folder.experiment)
-    work.provenance.is_complete = not found.unfinished
-    work.provenance.cost = found.judging_cost.model_copy(
+    context.provenance.is_complete = not found.unfinished
+    context.provenance.cost = found.judging_cost.model_copy(
         update={
             "tokens_in": found.judging_cost.tokens_in + found.tokens_in,
             "tokens_out": found.judging_cost.tokens_out + found.tokens_out,

@@ -11,13 +11,13 @@ from traitvec_core.dynamics.overview import MonitoredText, sum_up
 from traitvec_core.generation import close_thinking
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
-from traitvec_core.language_model import LanguageModel
+from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.report.monitor_page import build_monitor_page
+from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.stages.work import Result, Work
-from traitvec_core.store import dump_json
+from traitvec_core.steering_evaluation.trials import Condition, Trials
+from traitvec_core.storage.formats import dump_json
 from traitvec_core.trait import TraitDefinition
-from traitvec_core.validation.trials import Condition, Trials
 
 __all__ = ["make_trait_dynamics"]
 
@@ -25,9 +25,9 @@ __all__ = ["make_trait_dynamics"]
 _MOST_SHOWN = 60
 
 
-def make_trait_dynamics(work: Work) -> Result:
+def make_trait_dynamics(context: StageContext) -> StageOutput:
     """Ask every monitoring prompt without and with instructions; trace and judge the answers."""
-    settings, folder = work.settings, work.folder
+    settings, folder = context.settings, context.folder
     if not settings.monitoring_prompts:
         return {}, _nothing(
             "monitoring_prompts is empty in experiment.yaml; list what to ask, such as"
@@ -36,16 +36,16 @@ def make_trait_dynamics(work: Work) -> Result:
     if folder.recommended() is None:
         return {}, _nothing("no vector is recommended, for nothing was held out; see the report")
     watched = watch(folder)
-    model = work.generator()
-    trials, judge_name, spent_usd = _answers(work, model, folder.definition())
+    model = context.generator()
+    trials, judge_name, spent_usd = _answers(context, model, folder.definition())
     table = pd.concat(trials.tables).sort_values("question_number", kind="stable")
     rows = table.to_dict("records")
-    traces = _traces(work, model, rows, watched)
+    traces = _traces(context, model, rows, watched)
     texts = [_monitored(row, found, folder.name) for row, found in zip(rows, traces, strict=True)]
     overview = sum_up(texts)
     (judged,) = trials.judged
-    work.provenance.is_complete = not judged.unfinished
-    work.provenance.cost = judged.cost.model_copy(
+    context.provenance.is_complete = not judged.unfinished
+    context.provenance.cost = judged.cost.model_copy(
         update={
             "tokens_in": judged.cost.tokens_in + int(table["prompt_tokens"].sum()),
             "tokens_out": judged.cost.tokens_out + int(table["response_tokens"].sum()),
@@ -83,44 +83,49 @@ def _nothing(why: str) -> dict[str, Any]:
 
 
 def _answers(
-    work: Work, model: LanguageModel, definition: TraitDefinition
+    context: StageContext, model: LanguageModel, definition: TraitDefinition
 ) -> tuple[Trials, str, float]:
     """Generate and judge; returns the judge's name and what the experiment has spent, too."""
-    settings, folder = work.settings, work.folder
+    settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
     conditions = [
         Condition("none"),
         Condition("positive", instructions=tuple(pair.pos for pair in definition.instruction)),
         Condition("negative", instructions=tuple(pair.neg for pair in definition.instruction)),
     ]
-    journal = folder.journal("trait_dynamics", work.provenance.key)
+    journal = folder.journal("trait_dynamics", context.provenance.key)
     total = 2 * len(conditions) * len(prompts)
     with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
         judge = load_judge(
             # So few are not worth the day that a batch may take.
-            settings.model_copy(update={"judge_mode": "live"}), store, load_model=work.judge,
-            experiment=folder.experiment, say=work.bench.say,
+            settings.model_copy(update={"judge_mode": "live"}), store, load_model=context.judge,
+            experiment=folder.experiment, say=context.bench.say,
         )  # fmt: skip
         trials = Trials(
             model, judge, definition, prompts, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
-            instruction_role=settings.instruction_role, batch_size=work.batch_size,
+            instruction_role=settings.instruction_role, batch_size=context.batch_size,
             finished=journal.rows(), on_finished=journal.append,
-            on_progress=lambda done, note: work.bench.progress("trait_dynamics", done, total, note),
+            on_progress=lambda done, note: context.bench.progress(
+                "trait_dynamics", done, total, note
+            ),
         )  # fmt: skip
         trials.run(conditions, range(len(prompts)), len(prompts))
         return trials, judge.name, store.spent_usd(folder.experiment)
 
 
 def _traces(
-    work: Work, model: LanguageModel, rows: Sequence[Mapping[Any, Any]], watched: WatchedVector
+    context: StageContext,
+    model: LanguageModel,
+    rows: Sequence[Mapping[Any, Any]],
+    watched: WatchedVector,
 ) -> list[Trace]:
     """Read every response once more, as the examples of the vectors were read."""
     traces = []
     for number, row in enumerate(rows, start=1):
         traces.append(trace(model, close_thinking(row["prompt"]), row["response"], [watched]))
-        work.bench.progress("trait_dynamics", len(rows) + number, 2 * len(rows), "traced")
+        context.bench.progress("trait_dynamics", len(rows) + number, 2 * len(rows), "traced")
     return traces
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.stages.work import Result, Work, now
-from traitvec_core.store import dump_json, dump_tensor
+from traitvec_core.stages.context import StageContext, StageOutput, now
+from traitvec_core.storage.formats import dump_json, dump_tensor
 from traitvec_core.validation.chance import Chance, measure_chance
 from traitvec_core.validation.elicitation import instruction_of, question_of
 from traitvec_core.validation.explanations import Explanations, measure_explanations
@@ -43,11 +43,11 @@ class _Measured:
     stability: list[Stability]
 
 
-def make_vectors(work: Work) -> Result:
+def make_vectors(context: StageContext) -> StageOutput:
     """Extract vectors, and hold them against everything that is not the trait."""
-    settings = work.settings
-    captured = work.folder.metadata("activations")
-    activations = work.folder.read_activations()
+    settings = context.settings
+    captured = context.folder.metadata("activations")
+    activations = context.folder.read_activations()
     groups = np.array([question_of(name) for name in captured["question_ids"]])
     is_positive = np.arange(len(groups)) < captured["n_positive"]
     n_blocks = activations.shape[1] - 1
@@ -65,7 +65,7 @@ def make_vectors(work: Work) -> Result:
     def tick(_layer: int) -> None:
         nonlocal done
         done += 1
-        work.bench.progress("vectors", min(done, total), total)
+        context.bench.progress("vectors", min(done, total), total)
 
     vectors = extract_vectors(
         activations, is_positive, groups, layers=layers, methods=settings.methods,
@@ -85,20 +85,20 @@ def make_vectors(work: Work) -> Result:
         separation=separation,
         by_instruction=by_instruction,
         recommendation=recommendation,
-        explanations=_explanations(work, activations, held_out, recommendation, options),
+        explanations=_explanations(context, activations, held_out, recommendation, options),
         chance=measure_chance(activations, held_out, seed=options.seed, on_layer=tick),
         stability=_stability(activations, is_positive, groups, recommendation, settings.methods,
                              options),
     )  # fmt: skip
-    work.bench.progress("vectors", total, total)
-    previous = cosines_with_previous(vectors, _previous(work, vectors))
+    context.bench.progress("vectors", total, total)
+    previous = cosines_with_previous(vectors, _previous(context, vectors))
     date = now()
     files: dict[str, bytes] = {}
     table = []
     for vector in vectors:
         score = separation.of(vector.method, vector.layer)
         metadata = {
-            "trait": work.folder.name,
+            "trait": context.folder.name,
             "method": vector.method,
             "layer": vector.layer,
             "model": captured["model"],
@@ -120,10 +120,10 @@ def make_vectors(work: Work) -> Result:
         stem = f"vectors/{vector.method}_layer{vector.layer}"
         files[f"{stem}.pt"] = dump_tensor(vector.vector)
         # The key ties each file to the run that made it; the manifest holds the whole record.
-        files[f"{stem}_metadata.json"] = dump_json({**metadata, "key": work.provenance.key})
+        files[f"{stem}_metadata.json"] = dump_json({**metadata, "key": context.provenance.key})
         table.append(metadata)
     return files, {
-        "trait": work.folder.name,
+        "trait": context.folder.name,
         "model": captured["model"],
         "recommended": measured.recommendation and measured.recommendation.model_dump(),
         "separation": separation.model_dump(),
@@ -150,7 +150,7 @@ def _projections(held_out: HeldOut, recommendation: Recommendation) -> dict[str,
 
 
 def _explanations(
-    work: Work,
+    context: StageContext,
     activations: torch.Tensor,
     held_out: HeldOut,
     recommendation: Recommendation | None,
@@ -159,8 +159,8 @@ def _explanations(
     """What else explains the recommended vector."""
     if recommendation is None:
         return None
-    judged = work.folder.read_responses().set_index("question_id")
-    rows = judged.loc[work.folder.metadata("activations")["question_ids"]]
+    judged = context.folder.read_responses().set_index("question_id")
+    rows = judged.loc[context.folder.metadata("activations")["question_ids"]]
     texts = rows["response"]
     return measure_explanations(
         activations, held_out, method=recommendation.method, layer=recommendation.layer,
@@ -192,13 +192,13 @@ def _stability(
 
 
 def _previous(
-    work: Work, vectors: list[TraitVector]
+    context: StageContext, vectors: list[TraitVector]
 ) -> dict[tuple[VectorMethod, int], torch.Tensor]:
     """The vectors that lie there still from the last time."""
     found: dict[tuple[VectorMethod, int], torch.Tensor] = {}
     for vector in vectors:
         with suppress(TraitvecError):
-            found[vector.method, vector.layer] = work.folder.read_vector(
+            found[vector.method, vector.layer] = context.folder.read_vector(
                 vector.method, vector.layer
             )
     return found

@@ -8,7 +8,8 @@ from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.judging.agreement import Agreement, measure_agreement
 from traitvec_core.judging.load import is_judge_compared
-from traitvec_core.store import TraitFolder, shown
+from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.chance import Chance
 from traitvec_core.validation.check_vectors import (
     check_chance,
@@ -95,7 +96,7 @@ def evaluate(check: CheckName, folder: TraitFolder, settings: ExperimentSettings
 
 
 def _definition(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
-    return check_definition(folder.read_definition_bytes(), shown(folder.definition_path))
+    return check_definition(folder.read_definition_bytes(), display_path(folder.definition_path))
 
 
 def _contrast(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:

@@ -1,0 +1,241 @@
+"""Stand-ins for what serves a model elsewhere: a server of completions, and vLLM's module.
+
+Both decode with a small model, plainly: a row at a time, without any cache.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+
+from traitvec_core.models.language_model import LanguageModel
+
+# Fields of OpenAI's own completions that are sent.
+_OF_OPENAI = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed"}
+
+Manners = Literal["vllm", "llama.cpp", "openai", "no_bos", "template"]
+
+
+def decode_plainly(
+    model: LanguageModel, ids: list[int], max_tokens: int, temperature: float, seed: int
+) -> list[int]:
+    """Generated tokens, the end token among them."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens: list[int] = []
+    with torch.inference_mode():
+        while len(tokens) < max_tokens and not set(tokens[-1:]) & set(model.end_token_ids):
+            scores = model.model(input_ids=torch.tensor([ids + tokens])).logits[0, -1]
+            if temperature == 0:
+                tokens.append(int(scores.argmax()))
+            else:
+                mass = (scores / temperature).softmax(0)
+                tokens.append(int(torch.multinomial(mass, 1, generator=generator)))
+    return tokens
+
+
+@dataclass
+class CompletionsServer:
+    """A server of `/v1/completions` in a thread.
+
+    `manners` is how it reads a prompt: `vllm` adds BOS unless told not to; `llama.cpp` always adds
+    it, whatever else it is told; `openai` does too and refuses fields that it does not know;
+    `no_bos` refuses them and adds nothing; `template` puts turns around every prompt.
+    """
+
+    model: LanguageModel
+    manners: Manners = "vllm"
+    counts: bool = True
+    # Statuses with which the next requests are answered before any succeeds.
+    failures: list[int] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    read: list[list[int]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with self.lock:
+            if self.failures:
+                return self.failures.pop(0), {"error": {"message": "not now"}}
+        unknown = set(body) - _OF_OPENAI
+        if unknown and self.manners in {"openai", "no_bos"}:
+            message = f"Unrecognized request arguments supplied: {', '.join(sorted(unknown))}"
+            return 400, {"error": {"message": message, "type": "invalid_request_error"}}
+        adds = self.manners != "no_bos"
+        if self.manners == "vllm":
+            adds = body.get("add_special_tokens", True)
+        text = body["prompt"]
+        if self.manners == "template":
+            text = f"<|start|>user\n{text}<|end|>\n<|start|>assistant\n"
+        ids = self.model.tokenizer(text, add_special_tokens=adds)["input_ids"]
+        with self.lock:
+            self.read.append(ids)
+            tokens = decode_plainly(
+                self.model, ids, body["max_tokens"], body["temperature"], body["seed"]
+            )
+        is_ended = tokens[-1] in self.model.end_token_ids
+        text = self.model.tokenizer.decode(tokens, skip_special_tokens=True)
+        answer: dict[str, Any] = {
+            "id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"],
+            "choices": [
+                {"index": 0, "text": text, "logprobs": None,
+                 "finish_reason": "stop" if is_ended else "length"}
+            ],
+        }  # fmt: skip
+        if self.counts:
+            n_in, n_out = len(ids), len(tokens)
+            answer["usage"] = {
+                "prompt_tokens": n_in, "completion_tokens": n_out, "total_tokens": n_in + n_out
+            }  # fmt: skip
+        return 200, answer
+
+
+@contextmanager
+def serving(server: CompletionsServer) -> Iterator[CompletionsServer]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with server.lock:
+                server.requests.append(body)
+                server.keys.add(self.headers.get("authorization", ""))
+                server.at_once += 1
+                server.most_at_once = max(server.most_at_once, server.at_once)
+            try:
+                if self.path != "/v1/completions":
+                    status, answer = 404, {"error": {"message": "no such path"}}
+                else:
+                    status, answer = server.answer(body)
+            finally:
+                with server.lock:
+                    server.at_once -= 1
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            if status == 429:
+                self.send_header("retry-after-ms", "20")
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.url = f"http://127.0.0.1:{listener.server_address[1]}/v1"
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()
+
+
+@dataclass(kw_only=True)
+class SamplingParams:
+    """The fields of vLLM's own that existed in 0.8.3 and exist in 2026, with their defaults."""
+
+    n: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+
+
+@dataclass
+class CompletionOutput:
+    index: int
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+
+
+@dataclass
+class RequestOutput:
+    request_id: str
+    prompt_token_ids: list[int]
+    outputs: list[CompletionOutput]
+    finished: bool
+
+
+class _EngineCore:
+    def __init__(self) -> None:
+        self.is_running = True
+
+    def shutdown(self) -> None:
+        self.is_running = False
+
+
+class _LLMEngine:
+    def __init__(self) -> None:
+        self.engine_core = _EngineCore()
+
+
+def fake_vllm(model: LanguageModel) -> Any:
+    """A module with vLLM's `LLM` and `SamplingParams`; `module.loaded` lists the engines made."""
+    module: Any = ModuleType("vllm")
+    module.__spec__ = ModuleSpec("vllm", None)
+    module.loaded = []
+
+    class LLM:
+        def __init__(
+            self, model: str, *, tokenizer: str | None = None, trust_remote_code: bool = False,
+            dtype: str = "auto", revision: str | None = None, tokenizer_revision: str | None = None,
+            seed: int | None = None, gpu_memory_utilization: float = 0.9,
+            # What `**kwargs` hands on to EngineArgs.
+            max_model_len: int | None = None, enable_prefix_caching: bool | None = None,
+            max_num_seqs: int | None = None,
+        ) -> None:  # fmt: skip
+            self.options = dict(locals())
+            self.llm_engine = _LLMEngine()
+            self.calls: list[tuple[list[dict[str, Any]], list[SamplingParams]]] = []
+            module.loaded.append(self)
+
+        def generate(
+            self, prompts: list[dict[str, Any]], sampling_params: list[SamplingParams],
+            *, use_tqdm: bool = True,
+        ) -> list[RequestOutput]:  # fmt: skip
+            assert len(prompts) == len(sampling_params)
+            self.calls.append((prompts, sampling_params))
+            return [
+                self._one(str(i), prompt["prompt_token_ids"], parameters)
+                for i, (prompt, parameters) in enumerate(zip(prompts, sampling_params, strict=True))
+            ]
+
+        def _one(self, name: str, ids: list[int], wanted: SamplingParams) -> RequestOutput:
+            assert wanted.seed is not None
+            assert wanted.max_tokens is not None
+            assert len(ids) + wanted.max_tokens <= (self.options["max_model_len"] or 10**9)
+            assert set(wanted.stop_token_ids or []) >= set(model.end_token_ids)
+            tokens = decode_plainly(model, ids, wanted.max_tokens, wanted.temperature, wanted.seed)
+            is_ended = tokens[-1] in model.end_token_ids
+            text = model.tokenizer.decode(tokens) if wanted.detokenize else ""
+            output = CompletionOutput(0, text, tokens, "stop" if is_ended else "length")
+            return RequestOutput(name, ids, [output], finished=True)
+
+    module.LLM = LLM
+    module.SamplingParams = SamplingParams
+    return module

@@ -1,0 +1,193 @@
+"""A report of made-up figures, of any size and with any text, without a model."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.agreement import Figure
+from traitvec_core.report import build_report
+from traitvec_core.steering_evaluation.result import (
+    Answer,
+    Interval,
+    Scores,
+    SteeringEvaluation,
+    SteeringOptions,
+)
+from traitvec_core.storage.provenance import Cost
+from traitvec_core.trait import TraitDefinition
+from traitvec_core.validation.chance import Chance, ChanceScore, RandomScore
+from traitvec_core.validation.checks import CheckResult
+from traitvec_core.validation.explanations import (
+    Baseline,
+    Explanations,
+    LargestDimensions,
+    ShareOfVector,
+)
+from traitvec_core.validation.recommend import Recommendation
+from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.separation import Separation, SeparationScore
+
+METHODS = ("mean_diff", "probe", "ica", "gradient")
+N_QUESTIONS, N_PAIRS = 20, 5
+
+
+def make_report(
+    text: str = "An answer.",
+    n_layers: int = 4,
+    steering: SteeringEvaluation | None = None,
+    checks: list[CheckResult] | None = None,
+    extracted: dict[str, Any] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Build a report in which `text` stands wherever a person or a model may have written."""
+    judged = judged_responses(text)
+    ids = judged["question_id"].tolist()
+    pair = {"pos": f"Be so. {text}", "neg": f"Be otherwise. {text}"}
+    definition = TraitDefinition.model_validate(
+        {
+            "description": text, "positive_label": text, "instruction": [pair],
+            "questions": [f"{text} {number}?" for number in range(2)],
+            "eval_prompt": f"{text} {{question}} {{answer}}",
+        }
+    )  # fmt: skip
+    verdicts = checks or [CheckResult(name="contrast", verdict="warn", summary=text, advice=text)]
+    return build_report(
+        experiment="demo", trait="trait", definition=definition,
+        settings=ExperimentSettings(model="m"), judged=judged,
+        judging={"compared": [], "missing_reasons": {"trait": {text: 1}, "coherence": {}}},
+        captured={
+            "n_examples": len(ids), "n_positive": len(ids) // 2, "n_negative": len(ids) // 2,
+            "n_layers": n_layers, "hidden_dim": 8, "dtype": "float32", "question_ids": ids,
+            "mean_norm_by_layer": [1.0 + layer for layer in range(n_layers)],
+        },
+        extracted=extracted or manifest(n_layers, ids), checks=verdicts, steering=steering,
+    )  # fmt: skip
+
+
+def judged_responses(text: str = "An answer.") -> pd.DataFrame:
+    """Every cell once for each pole, positives first."""
+    return pd.DataFrame(
+        {
+            "question": f"{text} {question}?", "instruction": f"Be {pole}. {text}",
+            "prompt": text, "response": f"{text} {question}-{pair}",
+            "trait_score": score + pair, "coherence_score": 90.0,
+            "question_id": f"trait_{question}_{pole}_{pair}_0", "judge_status": "ok",
+            "judge_reason": "", "coherence_status": "ok", "finish_reason": "stop",
+            "response_tokens": 5, "pole": pole,
+        }
+        for pole, score in (("pos", 90.0), ("neg", 5.0))
+        for question in range(N_QUESTIONS)
+        for pair in range(N_PAIRS)
+    )  # fmt: skip
+
+
+def manifest(n_layers: int, ids: list[str]) -> dict[str, Any]:
+    """What the vectors' stage leaves."""
+    scores = [
+        SeparationScore(
+            method=method, layer=layer, accuracy=0.95, auroc=0.97, effect_size=2.0 + layer / 10,
+            separation=3.0, train_accuracy=1.0,
+            intervals=dict.fromkeys(("accuracy", "auroc"), (0.9, 1.0))
+            | {"effect_size": (1.5, 2.5 + layer / 10)},
+        )
+        for method in (*METHODS, "random")
+        for layer in range(n_layers)
+    ]  # fmt: skip
+    separation = Separation(
+        scores=scores, probe_accuracy=0.95, probe_accuracy_interval=(0.9, 1.0), n_folds=5,
+        n_held_out=len(ids),
+    ).model_dump()  # fmt: skip
+    figure = Figure(value=0.6, low=0.5, high=0.7)
+    explanations = Explanations(
+        method="probe", layer=1, probe_accuracy=figure,
+        baselines=[
+            Baseline(name=name, accuracy=figure, auroc=figure, probe_advantage=figure)
+            for name in ("length", "refusal", "words", "embeddings")
+        ],
+        shares=[ShareOfVector(name="length", correlation=figure, share_of_separation=figure)],
+        largest=LargestDimensions(
+            dimensions=[3, 1], times_median=9.0, share_of_activations=0.5, share_of_vector=0.1,
+            without=scores[1],
+        ),
+    )  # fmt: skip
+    chance = Chance(
+        permutation_p_value=0.005, random_p_value=0.01, best_effect_size=2.3,
+        random_effect_size=1.1, smallest_p_value=0.005, n_permutations=200, n_random=200,
+        n_movable=len(ids),
+        scores=[
+            ChanceScore(method="probe", layer=1, auroc=0.97, p_value=0.005, corrected_p_value=0.005)
+        ],
+        random=[
+            RandomScore(layer=layer, effect_size_median=0.5, effect_size_high=1.0)
+            for layer in range(1, n_layers)
+        ],
+    )  # fmt: skip
+    return {
+        "recommended": Recommendation(method="probe", layer=1, why="it is best").model_dump(),
+        "separation": separation, "separation_by_instruction": separation,
+        "explanations": explanations.model_dump(), "chance": chance.model_dump(),
+        "held_out_projections": {
+            "method": "probe", "layer": 1,
+            "margins": [None, *[math.sin(n) + (1 if n < len(ids) / 2 else -1)
+                                for n in range(1, len(ids))]],
+        },
+        "stability": [
+            Stability(method=method, layer=1, mean=0.9, low=0.8, high=1.0, n_resamples=100)
+            .model_dump()
+            for method in METHODS
+        ],
+        "cosines": [{"method": "probe", "layer": 1, "other": "ica", "cosine": 0.5}],
+        "previous_cosines": [],
+        "vectors": [
+            {
+                "method": score.method, "layer": score.layer, "held_out_accuracy": score.accuracy,
+                "held_out_auroc": score.auroc, "held_out_effect_size": score.effect_size,
+                "held_out_intervals": score.intervals, "train_accuracy": 1.0, "vector_norm": 2.0,
+                "relative_norm": 0.5,
+            }
+            for score in scores
+            if score.layer and score.method != "random"
+        ],
+    }  # fmt: skip
+
+
+def steering_evaluation(
+    text: str = "An answer.", moved: tuple[float, float, float] | None = (40.0, 30.0, 50.0)
+) -> SteeringEvaluation:
+    """A dose-response over five coefficients, of which 2 is chosen; None chooses nothing."""
+
+    def scores(condition: str, method: str | None, coefficient: float) -> Scores:
+        trait = 40.0 + 20 * coefficient
+        is_chosen = coefficient == 2 and method != "random"
+        change = moved if is_chosen and moved else (0.0, -5.0, 5.0)
+        return Scores(
+            condition=condition, method=method, layer=1 if method else None,
+            coefficient=coefficient, n=10, trait=_interval(trait, trait - 5, trait + 5),
+            coherence=_interval(80.0, 75.0, 85.0), trait_moved=_interval(*change),
+            coherence_moved=_interval(-5.0, -8.0, -2.0), mean_tokens=20.0, truncated=1,
+            examples=[Answer(question=text, response=f"{text} at {coefficient}",
+                             trait_score=None, coherence_score=80.0)],
+        )  # fmt: skip
+
+    unsteered = scores("unsteered", None, 0)
+    doses = [
+        scores(f"dose{dose}", "probe" if dose else None, dose) if dose else unsteered
+        for dose in (-2, -1, 0, 1, 2)
+    ]
+    chosen = Recommendation(
+        method="probe", layer=1, coefficient=2, chosen_by="steering", why="it steers"
+    )
+    return SteeringEvaluation(
+        recommendation=chosen if moved else None, notes=[text], questions_from="eval_questions",
+        search_questions=[text], held_out_questions=[text], options=SteeringOptions(),
+        search=[unsteered, scores("trial", "probe", 2)], unsteered=unsteered,
+        dose_response=doses if moved else [], prompted=scores("prompted", None, 0),
+        random=[scores("random0", "random", 2)], random_moved=_interval(1.0, -5.0, 6.0),
+        side_effects=[], n_generated=10, tokens_in=1, tokens_out=1, judging_cost=Cost(),
+        paid=Cost(), unfinished={},
+    )  # fmt: skip
+
+
+def _interval(mean: float, low: float, high: float) -> Interval:
+    return Interval(mean=mean, low=low, high=high, n=10)

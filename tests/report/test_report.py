@@ -1,0 +1,276 @@
+"""The report: what it answers, what it shows, and that nobody's text becomes part of the page."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from tests.report.reports import judged_responses, make_report, manifest, steering_evaluation
+from traitvec_core.report.answer import answer
+from traitvec_core.validation.chance import Chance
+from traitvec_core.validation.checks import CheckResult
+from traitvec_core.validation.elicitation import keep_mask, summarise_responses
+from traitvec_core.validation.response_counts import (
+    count_contents,
+    has_leaked_thinking,
+    is_echoing,
+    is_refusing,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script> **bold** [link](https://evil.example) "
+    "<img src=https://evil.example/x onerror=alert(2)> data:text/html,<b>x</b> {{ 7*7 }} "
+    "\" ' </table></style>\u202e"
+)
+
+
+def _check(name: str, verdict: str) -> CheckResult:
+    return CheckResult(name=name, verdict=verdict, summary=f"found {name}")  # type: ignore[arg-type]
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large() -> tuple[str, dict]:
+    """The size of Gemma 2 2B: 27 rows, four methods."""
+    return make_report(n_layers=27, steering=steering_evaluation())
+
+
+def test_a_large_model_makes_a_small_page(large: tuple[str, dict]) -> None:
+    page, _ = large
+    assert len(page.encode()) < 3_000_000
+    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
+    assert len(pictures) == 10
+    # Some of these go into Dagster's event log, as text.
+    assert max(map(len, pictures)) < 50_000
+
+
+def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, dict]) -> None:
+    figures = re.findall(r"<figure>(.*?)</figure>", large[0], re.DOTALL)
+    assert len(figures) == 10
+    for figure in figures:
+        assert re.search(r'alt="[^"]{15,}"', figure)
+        assert "Look for" in figure.partition("<figcaption>")[2]
+
+
+def test_the_json_holds_every_number(large: tuple[str, dict]) -> None:
+    _, report = large
+    json.dumps(report, allow_nan=False)
+    assert len(report["separation"]["scores"]) == 27 * 5
+    assert report["recommended"]["chosen_by"] == "steering"
+    assert report["recommended_by_separation"]["why"] == "it is best"
+    assert len(report["steering"]["dose_response"]) == 5
+    held_out = report["held_out_projections"]
+    assert held_out["margins"][0] is None
+    assert len(held_out["margins"]) == len(held_out["question_ids"]) == 200
+    assert len(report["elicitation"]["by_cell"]) == 5
+    assert len(report["mean_norm_by_layer"]) == 27
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_nobodys_text_becomes_part_of_the_page() -> None:
+    page, _ = make_report(HOSTILE, steering=steering_evaluation(HOSTILE))
+    plain, _ = make_report("An answer.", steering=steering_evaluation())
+
+    def tags(html: str) -> list[str]:
+        return re.findall(r"<[a-z/!][^\s>]*", html)
+
+    assert tags(page) == tags(plain)
+    assert "default-src 'none'" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; **bold**" in page
+    assert "{{ 7*7 }}" in page
+    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)', page)
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_a_report_needs_neither_steering_nor_a_vector() -> None:
+    nothing = manifest(2, ["trait_0_pos_0_0"]) | {
+        "recommended": None, "explanations": None,
+        "chance": Chance(untested="one question only").model_dump(),
+        "separation": {"scores": [], "probe_accuracy": None, "n_folds": 0, "n_held_out": 0},
+        "separation_by_instruction": None, "held_out_projections": None, "stability": [],
+    }  # fmt: skip
+    page, report = make_report(extracted=nothing)
+    assert "<h2>Steering</h2>" not in page
+    assert "one question only" in page
+    assert "No vector can be recommended" in report["answer"]["text"]
+    assert report["steering"] is None
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_a_manifest_from_before_the_projections_still_gives_a_page() -> None:
+    older = manifest(2, judged_responses()["question_id"].tolist())
+    del older["held_out_projections"]
+    assert make_report(extracted=older)[1]["held_out_projections"] is None
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_failed_checks_come_first() -> None:
+    checks = [_check("one", "pass"), _check("two", "warn"), _check("three", "fail")]
+    page, report = make_report(checks=checks)
+    places = [page.index(f"<td>{name}</td>") for name in ("three", "two", "one")]
+    assert places == sorted(places)
+    assert [check["name"] for check in report["checks"]] == ["one", "two", "three"]
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_there_is_a_tab_for_every_condition() -> None:
+    page, _ = make_report(steering=steering_evaluation())
+    tabs = re.findall(r'<label for="dose-\d+">([^<]*)</label>', page)
+    assert tabs == ["−2", "−1", "0", "+1", "+2", "prompted", "random 1"]
+    assert re.findall(r'id="dose-(\d+)" checked', page) == ["5"]
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_a_long_response_is_cut_and_says_so() -> None:
+    page, _ = make_report("x" * 7000)
+    # It ends in its question and instruction, which are cut too.
+    assert f">{'x' * 6000} … and 1004 more characters<" in page
+
+
+# -- the answer -----------------------------------------------------------------------------------
+
+VECTOR = manifest(3, ["trait_0_pos_0_0"])["vectors"][0]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "moved", "verdict", "headline"),
+    [
+        ([], (40, 30, 50), "fail", "Not known"),
+        (["pass", "fail", "warn"], (40, 30, 50), "fail", "Not as it stands."),
+        (["pass", "warn"], (40, 30, 50), "warn", "With care."),
+        (["pass"], (40, 30, 50), "pass", "Yes."),
+        (["pass"], "untried", "pass", "Yes, to monitor."),
+        # Its interval holds 0; it does no more than random directions; no dose was chosen.
+        (["pass"], (40, -1, 50), "warn", "Not to steer with"),
+        (["pass"], (40, 0.5, 50), "warn", "Not to steer with"),
+        (["pass"], None, "warn", "Not to steer with"),
+        (["fail"], None, "fail", "Not as it stands."),
+    ],
+)
+def test_the_answer_is_honest(verdicts, moved, verdict, headline) -> None:
+    steering = None if moved == "untried" else steering_evaluation(moved=moved)
+    found = answer([_check(f"c{n}", v) for n, v in enumerate(verdicts)], VECTOR, steering)
+    assert found.verdict == verdict
+    assert found.headline.startswith(headline)
+    failed = [f"c{n}" for n, v in enumerate(verdicts) if v == "fail"]
+    assert all(f"{name.capitalize()}: found {name}." in found.text for name in failed)
+    assert (", take" in found.text) == (verdict != "fail")
+
+
+def test_the_answer_says_which_and_how_strong() -> None:
+    text = answer([_check("a", "pass")], VECTOR, steering_evaluation()).text
+    assert "To monitor, take mean_diff at layer 1" in text
+    assert "To steer, take probe at layer 1 with coefficient 2" in text
+    assert "+40 [+30, +50] to 80, with coherence 80 instead of 80" in text
+    assert "random directions of the same length move it by +1 [−5, +6]" in text
+    assert "How strong is not known" in answer([_check("a", "pass")], VECTOR, None).text
+
+
+# -- what was elicited ----------------------------------------------------------------------------
+
+
+def test_the_contrast_has_an_interval_over_questions() -> None:
+    judged = judged_responses()
+    found = summarise_responses(judged, 50, 50)
+    assert found.contrast == pytest.approx(85)
+    # All questions are alike, so that no draw of them differs.
+    assert found.contrast_interval == pytest.approx((85, 85))
+    is_odd = judged["question_id"].str.contains(r"trait_\d*[13579]_pos", regex=True)
+    uneven = judged.assign(trait_score=judged["trait_score"].mask(is_odd, 10.0))
+    low, high = summarise_responses(uneven, 50, 50).contrast_interval
+    contrast = summarise_responses(uneven, 50, 50).contrast
+    assert low is not None
+    assert high is not None
+    assert contrast is not None
+    # Half of 20 questions at 85, half at 3: ± 1.96 · 41 / √20 about their mean.
+    assert (contrast - low, high - contrast) == pytest.approx((18, 18), abs=3)
+
+
+def test_paired_keeps_both_or_neither() -> None:
+    judged = judged_responses()
+    judged.loc[0, "trait_score"] = 10.0
+    judged.loc[150, "coherence_score"] = None
+    alone = keep_mask(judged, 50, 50)
+    assert (~alone).nonzero()[0].tolist() == [0, 150]
+    both = keep_mask(judged, 50, 50, "paired")
+    assert (~both).nonzero()[0].tolist() == [0, 50, 100, 150]
+    moved = judged.sample(frac=1, random_state=0)
+    assert (~keep_mask(moved, 50, 50, "paired")).sum() == 4
+    found = summarise_responses(judged, 50, 50, "paired")
+    assert (found.positive.kept, found.negative.kept, found.pairs_kept) == (98, 98, 98)
+    assert found.pairing == "paired"
+
+
+def test_missing_scores_are_counted_by_reason_for_both_scores() -> None:
+    judged = judged_responses()
+    judged.loc[[0, 1], ["trait_score", "judge_status"]] = [None, "refusal"]
+    judged.loc[2, ["coherence_score", "coherence_status"]] = [None, "error"]
+    found = summarise_responses(judged, 50, 50)
+    assert found.positive.missing == {"refusal": 2}
+    assert found.positive.missing_coherence == {"error": 1}
+    assert found.by_cell[0][0] is None
+    assert found.by_instruction[0]["missing"] == 1
+    assert found.by_cell[3][0] == pytest.approx(85)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I cannot provide medical advice.",
+        "As an AI, I am unable to discuss this.",
+        "I’m not able to answer questions about locks.",
+        "I must respectfully decline to answer.",
+        "I won't be able to assist you here.",
+        "I would rather not talk about that.",
+    ],
+)
+def test_refusals_are_told(text: str) -> None:
+    assert is_refusing(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure! Here is how to start.",
+        "You can't go wrong with a sturdy pair of shoes.",
+        "Some people cannot eat gluten, so offer an alternative.",
+        "A plant that does not get light will decline.",
+        "",
+    ],
+)
+def test_answers_are_no_refusals(text: str) -> None:
+    assert not is_refusing(text)
+
+
+def test_a_repetition_of_the_question_is_told() -> None:
+    question = "What would you suggest to a person who is new to archery?"
+    assert is_echoing(f"{question.upper()} Well, a bow.", question)
+    assert is_echoing(
+        "To a person, who is new to archery -- suggest to a person who is new", question
+    )
+    assert not is_echoing("A person who is new to archery needs a bow.", question)
+    assert not is_echoing("Why? Because.", "Why?")
+    assert is_echoing("你好,请问怎样学习射箭呢?好的。", "请问怎样学习射箭呢?")
+
+
+@pytest.mark.parametrize("text", ["<think>Hm.</think> Yes", "Yes [/THINK]", "<|channel|>analysis"])
+def test_leaked_thinking_is_told(text: str) -> None:
+    assert has_leaked_thinking(text)
+    assert not has_leaked_thinking("I think <so>.")
+
+
+def test_contents_are_counted() -> None:
+    table = pd.DataFrame(
+        {
+            "question": "Who was the first person that walked on the moon at night?",
+            "instruction": "Be brief.",
+            "response": ["Who was the first person that walked on it", "I refuse.", None, "Hm"],
+            "judge_reason": ["", "", "", "the judge answered REFUSAL"],
+        }
+    )
+    assert count_contents(table) == {"echoed": 1, "refusing": 2, "leaked_thinking": 0}
+    assert count_contents(table.iloc[:0]) == dict.fromkeys(count_contents(table), 0)

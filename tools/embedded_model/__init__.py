@@ -1,0 +1,1 @@
+"""How the small model that ships was trained and measured."""

@@ -1,0 +1,507 @@
+"""Trains the embedded model from nothing: tokenizer, chats and judged answers.
+
+    python -m tools.embedded_model.train --output /tmp/embedded_model --minutes 40 --seed 7
+
+All text comes from `grammar.py`. The learning rate falls to zero over the given minutes, so the
+same seed gives the same data in the same order but, on another machine, another number of steps.
+A checkpoint that loads is written every few minutes; an interrupted run still leaves a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import random
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tools.embedded_model.grammar import TRAITS, Document, Turn, document, instruction
+from tools.embedded_model.topics import NOUNS
+
+BOS, SYSTEM, USER, ASSISTANT, END, PAD = (
+    "<|bos|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|pad|>",
+)
+SPECIAL_TOKENS = (PAD, BOS, END, SYSTEM, USER, ASSISTANT)
+CHAT_TEMPLATE = (
+    "{{- bos_token -}}\n"
+    "{%- for message in messages -%}\n"
+    "{{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' -}}\n"
+    "{%- endfor -%}\n"
+    "{%- if add_generation_prompt -%}\n"
+    "{{- '<|assistant|>' -}}\n"
+    "{%- endif -%}\n"
+)
+
+# What a token's prediction counts. Behaviour is decided where a sentence begins or the answer ends;
+# a topic must be copied, not known; and a judge's document has a single number to learn from, which
+# at the weight of a word would drown.
+ANSWER_WEIGHT = 1.0
+DECISION_WEIGHT = 4.0
+TOPIC_WEIGHT = 2.5
+NUMBER_WEIGHT = 25.0
+PROMPT_WEIGHT = 0.5
+PROMPT_SHARE = 0.08
+"""Of the prompt's tokens, a few are predicted too: synonyms are learned from their neighbours."""
+MAX_TOKENS = 640
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of the model."""
+
+    hidden: int = 192
+    layers: int = 5
+    heads: int = 6
+    key_value_heads: int = 6
+    feed_forward: int = 512
+    vocabulary: int = 2560
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A document as tokens, with the weight of predicting each of them."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+def render(turns: tuple[Turn, ...]) -> str:
+    """The chat template in plain Python: BOS, then every turn between its tag and the end token."""
+    return BOS + "".join(f"<|{role}|>{text}{END}" for role, text in turns)
+
+
+def assert_held_out(experiments: Path, draws: int = 200_000) -> int:
+    """Checks that the demo traits and the training grammar have no topic and no order in common.
+
+    Args:
+        experiments: The folder of the demo's trait folders.
+        draws: How many instructions to draw from the grammar.
+
+    Returns:
+        How many demo instructions and questions were checked.
+
+    Raises:
+        SystemExit: If a demo question names a training topic, or a demo instruction is among
+            those drawn from the grammar.
+    """
+    nouns = set(NOUNS) | {noun.removesuffix("s") for noun in NOUNS if noun.endswith("s")}
+    checked = 0
+    orders: set[str] = set()
+    for path in sorted(experiments.glob("*/trait_definition.json")):
+        trait = json.loads(path.read_text())
+        for text in (*trait["questions"], *trait["eval_questions"]):
+            known = set(re.findall(r"[a-z]+", text.lower())) & nouns
+            if known:
+                raise SystemExit(f"{path}: {text!r} names the training topic {sorted(known)}")
+            checked += 1
+        for pair in trait["instruction"]:
+            orders |= {pair["pos"], pair["neg"]}
+    rng = random.Random(0)
+    sentences = {part.strip() for order in orders for part in re.split(r"(?<=[.!]) ", order)}
+    for _ in range(draws):
+        drawn = instruction(rng, rng.choice(TRAITS), rng.random() < 0.5)
+        if not sentences.isdisjoint(re.split(r"(?<=[.!]) ", drawn)):
+            raise SystemExit(f"the grammar writes (part of) a demo instruction: {drawn!r}")
+    return checked + len(orders)
+
+
+def train_tokenizer(seed: int, vocabulary: int, documents: int = 40_000) -> PreTrainedTokenizerFast:
+    """Trains a byte-level BPE in which every number from 0 to 100 is one token.
+
+    Args:
+        seed: Seeds the documents.
+        vocabulary: The number of tokens.
+        documents: How many documents of the grammar to learn from.
+
+    Raises:
+        SystemExit: If the vocabulary is too small to hold every number whole.
+    """
+    rng = random.Random(seed)
+
+    def texts() -> Iterator[str]:
+        for _ in range(documents):
+            for _role, text in document(rng).turns:
+                yield text
+        for _ in range(300):
+            yield from (str(number) for number in range(101))
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            # Longer runs of digits are cut, so that no number above 100 takes up vocabulary.
+            pre_tokenizers.Split(Regex(r"100|\d{1,2}"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts(), trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        padding_side="left",
+        model_max_length=4096,
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.chat_template = CHAT_TEMPLATE
+    for number in range(101):
+        if len(wrapped.encode(str(number), add_special_tokens=False)) != 1:
+            raise SystemExit(f"the vocabulary splits the number {number}")
+    return wrapped
+
+
+class Encoder:
+    """Turns documents into tokens and loss weights."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._rng = random.Random(seed)
+        strings = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        self._ends_sentence = [text.endswith((".", "!", "?")) for text in strings]
+        self._tags = {tokenizer.convert_tokens_to_ids(tag) for tag in (SYSTEM, USER, ASSISTANT)}
+        self._assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
+
+    def encode(self, documents: list[Document]) -> list[Encoded]:
+        """Encodes documents; those above `MAX_TOKENS` are dropped."""
+        texts = [render(item.turns) for item in documents]
+        encoded = []
+        for document_, text, item in zip(
+            documents,
+            texts,
+            self._backend.encode_batch(texts, add_special_tokens=False),
+            strict=True,
+        ):
+            if len(item.ids) <= MAX_TOKENS:
+                weights = self._weights(item.ids, document_.kind == "judge")
+                if document_.topic:
+                    self._stress_topic(text, document_.topic, item.offsets, weights)
+                encoded.append(Encoded(item.ids, weights))
+        return encoded
+
+    def _weights(self, ids: list[int], judges: bool) -> list[float]:
+        weights = [0.0]
+        speaks = False
+        for before, token in pairwise(ids):
+            if before in self._tags:
+                speaks = before == self._assistant
+            if token in self._tags:
+                weights.append(0.0)
+            elif not speaks:
+                weights.append(PROMPT_WEIGHT if self._rng.random() < PROMPT_SHARE else 0.0)
+            elif before == self._assistant:
+                weights.append(NUMBER_WEIGHT if judges else DECISION_WEIGHT)
+            elif self._ends_sentence[before]:
+                weights.append(DECISION_WEIGHT)
+            else:
+                weights.append(ANSWER_WEIGHT)
+        return weights
+
+    @staticmethod
+    def _stress_topic(
+        text: str, topic: str, offsets: list[tuple[int, int]], weights: list[float]
+    ) -> None:
+        start = text.find(topic, text.find(ASSISTANT))
+        while start >= 0:
+            end = start + len(topic)
+            for index, (left, right) in enumerate(offsets):
+                if left < end and right > start and weights[index] == ANSWER_WEIGHT:
+                    weights[index] = TOPIC_WEIGHT
+            start = text.find(topic, end)
+
+
+def batches(encoder: Encoder, seed: int, tokens: int, groups: int) -> Iterator[list[list[Encoded]]]:
+    """Endless steps; each holds one batch of about `tokens` tokens per group of like length."""
+    rng = random.Random(seed)
+    while True:
+        pool = sorted(
+            encoder.encode([document(rng) for _ in range(3000)]), key=lambda item: len(item.ids)
+        )
+        total = sum(len(item.ids) for item in pool)
+        by_group: list[list[list[Encoded]]] = [[] for _ in range(groups)]
+        batch: list[Encoded] = []
+        seen = 0
+        for item in pool:
+            seen += len(item.ids)
+            batch.append(item)
+            if len(batch) * len(item.ids) >= tokens:
+                by_group[min(groups - 1, seen * groups // total)].append(batch)
+                batch = []
+        for group in by_group:
+            rng.shuffle(group)
+        yield from (list(step) for step in zip(*by_group, strict=False))
+
+
+def _tensors(batch: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(len(item.ids) for item in batch)
+    ids = torch.full((len(batch), longest), pad)
+    weights = torch.zeros(len(batch), longest)
+    for row, item in enumerate(batch):
+        ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        weights[row, : len(item.ids)] = torch.tensor(item.weights)
+    return ids, weights
+
+
+class _Meter:
+    """A running mean of what was last seen."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self._n = 0
+
+    def add(self, value: float) -> None:
+        self._n += 1
+        self.mean += max(0.03, 1 / self._n) * (value - self.mean)
+
+
+def _score_error(
+    logits: torch.Tensor, targets: torch.Tensor, numbers: torch.Tensor
+) -> torch.Tensor:
+    """How far the expected number is from the right one, in hundredths.
+
+    Cross-entropy alone takes 96 for 97 to be as wrong as 3.
+    """
+    expected = logits[:, numbers].softmax(-1) @ torch.arange(101, dtype=logits.dtype)
+    right = (targets[:, None] == numbers).float().argmax(1)
+    return (expected - right) / 100
+
+
+def build_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained Llama of the given shape with tied embeddings."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
+        intermediate_size=shape.feed_forward,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model
+
+
+def _causal_attention(
+    _module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _mask: torch.Tensor | None,
+    scaling: float,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    """Plain causal attention; on a CPU its bfloat16 backward is 3 times as fast as the fused one.
+
+    Batches are padded on the right, where nothing looks, so the causal mask is all that is needed.
+    """
+    length = query.shape[2]
+    mask = torch.full((length, length), -torch.inf, dtype=query.dtype).triu(1)
+    shares = (torch.matmul(query * scaling, key.transpose(-1, -2)) + mask).softmax(-1)
+    return torch.matmul(shares, value).transpose(1, 2).contiguous(), None
+
+
+def _worker(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """A bfloat16 copy that computes the gradients; the float32 model keeps what is learned."""
+    worker = copy.deepcopy(model)
+    worker.bfloat16()
+    ALL_ATTENTION_FUNCTIONS.register("causal", _causal_attention)
+    worker.config._attn_implementation = "causal"
+    return worker
+
+
+def _optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [
+        torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=0.2 * rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes the model in float16; every file is written beside its place and then renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        # The output matrix is the embedding matrix; without its name it is written only once.
+        half = {n: t.half() for n, t in model.state_dict().items() if n != "lm_head.weight"}
+        model.save_pretrained(scratch, state_dict=half)
+        tokenizer.save_pretrained(scratch)
+        for path in sorted(Path(scratch).iterdir()):
+            path.chmod(0o644)  # safetensors writes 0600, which no other user could read
+            os.replace(path, folder / path.name)
+
+
+def train(
+    output: Path,
+    minutes: float,
+    seed: int,
+    shape: Shape,
+    rate: float = 0.02,
+    tokens: int = 2560,
+    groups: int = 3,
+    checkpoint_minutes: float = 5.0,
+) -> None:
+    """Trains a model and writes it, with `training.log`, to a folder.
+
+    Args:
+        output: Where the model goes.
+        minutes: How long to train; the learning rate falls to zero over this time.
+        seed: Seeds the data, the weights and the tokenizer.
+        shape: The size of the model.
+        rate: The peak learning rate of Muon; AdamW gets a fifth of it.
+        tokens: Tokens per batch.
+        groups: Batches per step, one from each group of like length.
+        checkpoint_minutes: How often a loadable checkpoint is written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(seed, shape.vocabulary)
+    model = build_model(shape, tokenizer)
+    size = sum(p.numel() for p in model.parameters())
+    worker = _worker(model)
+    pairs = list(zip(model.parameters(), worker.parameters(), strict=True))
+    optimizers = _optimizers(model, rate)
+    peaks = [group["lr"] for opt in optimizers for group in opt.param_groups]
+    log = (output / "training.log").open("w", buffering=1)
+
+    def note(text: str) -> None:
+        print(text, flush=True)
+        print(text, file=log)
+
+    note(f"seed {seed}, {size} parameters, {shape}, torch {torch.__version__}")
+    started = time.monotonic()
+    saved = noted = started
+    seen = 0
+    pad = tokenizer.pad_token_id
+    steps = batches(Encoder(tokenizer, seed), seed + 1, tokens, groups)
+    numbers = torch.tensor([tokenizer.convert_tokens_to_ids(str(n)) for n in range(101)])
+    meters = {name: _Meter() for name in ("loss", "decision", "topic", "judge")}
+    for step, parts in enumerate(steps):
+        done = (time.monotonic() - started) / (60 * minutes)
+        if done >= 1:
+            break
+        factor = min(1.0, (step + 1) / 60) * min(1.0, 1.25 * (1 - done))
+        for peak, group in zip(
+            peaks, (g for opt in optimizers for g in opt.param_groups), strict=True
+        ):
+            group["lr"] = peak * factor
+        tensors = [_tensors(part, pad) for part in parts]
+        whole = sum(float(weights.sum()) for _, weights in tensors)
+        step_loss = 0.0
+        for ids, weights in tensors:
+            hidden = worker.model(input_ids=ids[:, :-1]).last_hidden_state
+            chosen = weights[:, 1:] > 0
+            targets, picked = ids[:, 1:][chosen], weights[:, 1:][chosen]
+            logits = worker.lm_head(hidden[chosen]).float()
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            total = (losses * picked).sum()
+            judged = picked == NUMBER_WEIGHT
+            if judged.any():
+                miss = _score_error(logits[judged], targets[judged], numbers)
+                total = total + NUMBER_WEIGHT * 8 * miss.square().sum()
+                meters["judge"].add(miss.detach().abs().mean().item() * 100)
+            (total / whole).backward()
+            for learned, computed in pairs:
+                if computed.grad is not None:
+                    gradient = computed.grad.float()
+                    learned.grad = gradient if learned.grad is None else learned.grad + gradient
+                computed.grad = None
+            step_loss += total.item() / whole
+            for name, weight in (("decision", DECISION_WEIGHT), ("topic", TOPIC_WEIGHT)):
+                if (picked == weight).any():
+                    meters[name].add(losses[picked == weight].detach().mean().item())
+            seen += ids.numel()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for learned, computed in pairs:
+                computed.copy_(learned)
+        meters["loss"].add(step_loss)
+        now = time.monotonic()
+        if now - noted > 30:
+            noted = now
+            note(
+                f"{now - started:6.0f} s  step {step:5d}  {seen / 1e6:6.2f}M tokens  "
+                + "  ".join(f"{name} {meter.mean:.3f}" for name, meter in meters.items())
+                + f"  rate {factor:.3f}"
+            )
+        if now - saved > 60 * checkpoint_minutes:
+            saved = now
+            save(model, tokenizer, output)
+        if not math.isfinite(step_loss):
+            raise SystemExit("the loss is not finite; try a smaller --rate")
+    save(model, tokenizer, output)
+    note(f"done: {step} steps, {seen} tokens, {time.monotonic() - started:.0f} s")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the model")
+    parser.add_argument("--minutes", type=float, default=40.0, help="training time (default 40)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of data and weights (default 7)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--hidden", type=int, default=Shape.hidden, help="width of the model")
+    parser.add_argument("--layers", type=int, default=Shape.layers, help="decoder blocks")
+    parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
+    parser.add_argument(
+        "--demo",
+        type=Path,
+        default=Path("experiments/demo"),
+        help="trait definitions that must stay unseen (default experiments/demo)",
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    shape = Shape(
+        hidden=options.hidden,
+        layers=options.layers,
+        heads=options.hidden // 32,
+        key_value_heads=options.hidden // 32,
+        feed_forward=64 * round(options.hidden * 8 / 3 / 64),
+    )
+    checked = assert_held_out(options.demo)
+    print(f"{checked} demo instructions and questions are unseen", flush=True)
+    train(options.output, options.minutes, options.seed, shape, options.rate)
+
+
+if __name__ == "__main__":
+    main()

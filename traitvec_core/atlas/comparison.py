@@ -1,0 +1,267 @@
+"""Two experiments side by side: two models, or two settings of one."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from traitvec_core.atlas.cross_projection import CrossProjection, Read, project_across
+from traitvec_core.atlas.gather import GatheredTrait, gather_trait
+from traitvec_core.atlas.matrices import cosine_matrix
+from traitvec_core.atlas.standings import CONTROL
+from traitvec_core.atlas.values import Estimate, TraitRow
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+
+__all__ = [
+    "Comparison",
+    "Moved",
+    "TraitComparison",
+    "VectorMatch",
+    "compare_experiments",
+    "difference",
+]
+
+# What says nothing about results.
+_NO_RESULT = {"description", "batch_size", "max_concurrent_judges", "judge_mode", "judge_timeout_s",
+              "max_judge_usd", "judge_prices", "engine_url", "auto_run", "schedule",
+              "follow_data_versions"}  # fmt: skip
+
+
+class Moved(BaseModel):
+    """One figure in both experiments.
+
+    Attributes:
+        name: `contrast`; `best_effect_size` and `best_auroc`, held out, of the vector that
+            separates best; `steered` and `steered_coherence`, with the recommended vector and
+            coefficient.
+        a: In the first.
+        b: In the second.
+        change: b − a, with an interval where both have one.
+        has_moved: Whether that interval leaves out 0; None without one.
+    """
+
+    name: str
+    a: Estimate
+    b: Estimate
+    change: Estimate
+    has_moved: bool | None
+
+
+class VectorMatch(BaseModel):
+    """The same method and layer in both experiments, in one space."""
+
+    method: str
+    layer: int
+    cosine: float
+
+
+class TraitComparison(BaseModel):
+    """One trait in both experiments.
+
+    Attributes:
+        trait: Its name.
+        notes: What makes figures hard to compare: another definition, another judge.
+        a: The first's figures.
+        b: The second's.
+        elicits: Whether contrast passes its check in each; None when it was not measured.
+        depth_profile: Best held-out effect size at each layer above 0, as (relative depth, effect
+            size), for each.
+        moved: Every figure in both.
+        vectors: Cosines at each one's recommended method and layer, where the spaces match.
+        is_same_space: Whether they match: one model, revision and position; None without vectors.
+        projection: What stands for cosines where they don't; None unless models may read.
+    """
+
+    trait: str
+    notes: list[str] = Field(default_factory=list)
+    a: TraitRow
+    b: TraitRow
+    elicits: tuple[bool | None, bool | None]
+    depth_profile: tuple[list[tuple[float, float]], list[tuple[float, float]]]
+    moved: list[Moved]
+    vectors: list[VectorMatch] = Field(default_factory=list)
+    is_same_space: bool | None = None
+    projection: CrossProjection | None = None
+
+
+class Comparison(BaseModel):
+    """Two experiments side by side.
+
+    Attributes:
+        a: The first's name.
+        b: The second's.
+        models: Their models.
+        settings: Settings that results depend on and that differ, as (first's, second's).
+        only_a: Traits that only the first has.
+        only_b: Traits that only the second has.
+        traits: Those that both have, by name.
+    """
+
+    a: str
+    b: str
+    models: tuple[str, str]
+    settings: dict[str, tuple[Any, Any]]
+    only_a: list[str]
+    only_b: list[str]
+    traits: list[TraitComparison]
+
+
+def compare_experiments(
+    a: ExperimentFolder, b: ExperimentFolder, *, read: Read | None = None
+) -> Comparison:
+    """Compare the traits that two experiments share by name.
+
+    Args:
+        a: The first.
+        b: The second.
+        read: Has a model read another's responses, as `read_with` makes it; without it, vectors of
+            different spaces are not compared.
+
+    Raises:
+        TraitvecError: If they share no trait.
+    """
+    names_a, names_b = a.traits(), b.traits()
+    both = [name for name in names_a if name in names_b]
+    if not both:
+        raise TraitvecError(
+            f"{a.name} and {b.name} share no trait by name: {a.name} has"
+            f" {', '.join(names_a) or 'none'}, {b.name} has {', '.join(names_b) or 'none'}"
+        )
+    settings = a.settings(), b.settings()
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        models=(settings[0].model, settings[1].model),
+        settings=_differing(*settings),
+        only_a=[name for name in names_a if name not in names_b],
+        only_b=[name for name in names_b if name not in names_a],
+        traits=[_compare_trait(a.trait(name), b.trait(name), settings, read) for name in both],
+    )
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """Return b − a with its 95% interval, from the two intervals ("MOVER", Zou & Donner 2008).
+
+    Both are taken to be independent. Experiments on the same questions are not quite: a figure that
+    moved may be missed, and one that is said to have moved has.
+    """
+    if a.value is None or b.value is None:
+        return Estimate()
+    change = b.value - a.value
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(value=change)
+    return Estimate(
+        value=change,
+        low=change - float(np.hypot(b.value - b.low, a.high - a.value)),
+        high=change + float(np.hypot(b.high - b.value, a.value - a.low)),
+    )
+
+
+def _compare_trait(
+    folder_a: TraitFolder,
+    folder_b: TraitFolder,
+    settings: tuple[ExperimentSettings, ExperimentSettings],
+    read: Read | None,
+) -> TraitComparison:
+    a, b = gather_trait(folder_a), gather_trait(folder_b)
+    found = TraitComparison(
+        trait=folder_a.name,
+        notes=_notes(folder_a, folder_b),
+        a=a.row,
+        b=b.row,
+        elicits=(_elicits(a.row), _elicits(b.row)),
+        depth_profile=(_depth_profile(a), _depth_profile(b)),
+        moved=[
+            _moved("contrast", a.row.contrast, b.row.contrast),
+            # Not of the recommended vectors: what is recommended may rest on steering in one
+            # experiment, and on separation in the other.
+            _moved("best_effect_size", a.best_effect_size, b.best_effect_size),
+            _moved("best_auroc", a.best_auroc, b.best_auroc),
+            _moved("steered", a.row.steered, b.row.steered),
+            _moved("steered_coherence", a.row.steered_coherence, b.row.steered_coherence),
+        ],
+    )
+    if a.space is None or b.space is None:
+        return found
+    found.is_same_space = a.space == b.space
+    try:
+        if found.is_same_space:
+            found.vectors = _cosines(a, b)
+        else:
+            found.projection = read and project_across(a, b, settings, read)
+    except TraitvecError as error:
+        found.notes.append(str(error))
+    return found
+
+
+def _moved(name: str, a: Estimate, b: Estimate) -> Moved:
+    change = difference(a, b)
+    is_known = change.low is not None and change.high is not None
+    has_moved = not change.low <= 0 <= change.high if is_known else None  # type: ignore[operator]
+    return Moved(name=name, a=a, b=b, change=change, has_moved=has_moved)
+
+
+def _elicits(row: TraitRow) -> bool | None:
+    verdict = row.verdicts.get("contrast")
+    return None if verdict is None else verdict == "pass"
+
+
+def _depth_profile(trait: GatheredTrait) -> list[tuple[float, float]]:
+    best: dict[int, float] = {}
+    for (method, layer), score in trait.scores.items():
+        if layer and method != CONTROL and np.isfinite(score.effect_size):
+            best[layer] = max(best.get(layer, -np.inf), score.effect_size)
+    n_blocks = trait.row.n_blocks or 1
+    return [(layer / n_blocks, best[layer]) for layer in sorted(best)]
+
+
+def _notes(a: TraitFolder, b: TraitFolder) -> list[str]:
+    """What was different when the results were made."""
+    asked: list[tuple[Stage, str, str]] = [
+        ("responses", "elicitation", "the instructions or questions differ"),
+        ("judged_responses", "rubric", "the rubrics differ: contrasts are of different scales"),
+        ("judged_responses", "judge", "the judges differ: so may the meaning of a score"),
+    ]
+    notes = []
+    for stage, name, note in asked:
+        made = a.provenance(stage), b.provenance(stage)
+        if made[0] and made[1] and made[0].inputs.get(name) != made[1].inputs.get(name):
+            notes.append(note)
+    return notes
+
+
+def _differing(a: ExperimentSettings, b: ExperimentSettings) -> dict[str, tuple[Any, Any]]:
+    flat = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
+    names = sorted(set(flat[0]) | set(flat[1]))
+    return {
+        name: (flat[0].get(name), flat[1].get(name))
+        for name in names
+        if flat[0].get(name) != flat[1].get(name) and name.split(".")[0] not in _NO_RESULT
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+# -- vectors ----------------------------------------------------------------------------------
+
+
+def _cosines(a: GatheredTrait, b: GatheredTrait) -> list[VectorMatch]:
+    """At both recommended places, where both experiments have that vector."""
+    found = []
+    for place in dict.fromkeys(p for p in (a.recommended, b.recommended) if p):
+        if place in a.vectors and place in b.vectors:
+            pair = [t.folder.read_vector(*place) for t in (a, b)]
+            cosine = float(cosine_matrix(pair)[0, 1])
+            found.append(VectorMatch(method=place[0], layer=place[1], cosine=cosine))
+    return found

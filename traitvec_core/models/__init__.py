@@ -1,0 +1,1 @@
+"""Language models: loading, reading their activations, steering them."""

@@ -1,0 +1,111 @@
+"""What a stage works with: the trait's folder, settings, models, progress, and its record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.files import LoadOptions
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.provenance import Cost, Provenance
+
+if TYPE_CHECKING:
+    from traitvec_core.models.language_model import LanguageModel
+
+__all__ = ["Progress", "StageContext", "StageOutput", "Workbench", "now"]
+
+StageOutput = tuple[dict[str, bytes], dict[str, Any]]
+"""Content of files by path under the trait's folder, and what goes into the stage's metadata."""
+
+
+class Progress(Protocol):
+    """Told how far a stage is."""
+
+    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        """Take note; `note` is what there is to say besides the count."""
+        ...
+
+
+@dataclass
+class Workbench:
+    """What stages stand on besides their inputs.
+
+    Attributes:
+        load_model: From a name and options to a loaded model; hand in a cache to share one.
+        progress: Called with the stage, what is done, the total, and perhaps a note.
+        say: Told what else a user should know while it happens.
+    """
+
+    load_model: "Callable[[str, LoadOptions], LanguageModel] | None" = None
+    progress: Progress = field(default=lambda stage, done, total, note="": None)
+    say: Callable[[str], None] = field(default=lambda text: None)
+
+    def model(self, name: str, options: LoadOptions) -> "LanguageModel":
+        """Return a loaded model."""
+        if self.load_model is not None:
+            return self.load_model(name, options)
+        from traitvec_core.models.language_model import load_language_model
+
+        return load_language_model(name, **vars(options))
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One stage of one trait that is being made.
+
+    Attributes:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        bench: Models and progress.
+        provenance: The stage's record; its cost is filled in on the way.
+    """
+
+    folder: TraitFolder
+    settings: ExperimentSettings
+    bench: Workbench
+    provenance: Provenance
+
+    @property
+    def loading(self) -> LoadOptions:
+        """How the experiment's model is loaded."""
+        settings = self.settings
+        return LoadOptions(
+            revision=settings.revision,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            quantization=settings.quantization,
+            trust_remote_code=settings.trust_remote_code,
+        )
+
+    def generator(self) -> "LanguageModel":
+        """The experiment's model, loaded."""
+        return self.bench.model(self.settings.model, self.loading)
+
+    def judge(self, name: str) -> "LanguageModel":
+        """A model that judges in process, loaded."""
+        if name == self.settings.model:
+            return self.generator()
+        return self.bench.model(name, LoadOptions(dtype=self.settings.dtype))
+
+    @property
+    def cost(self) -> Cost:
+        """What the stage has spent."""
+        return self.provenance.cost
+
+    @property
+    def stage(self) -> Stage:
+        """The stage."""
+        return self.provenance.stage
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows at once, or None for a number that suits the device."""
+        size = self.settings.batch_size
+        return None if size == "auto" else size
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,91 @@
+"""Who makes a stage of a trait: one process at a time, on every machine that shares the folder.
+
+Locks are the kernel's, so a process that dies in whatever way holds none.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.provenance import UPSTREAM
+
+__all__ = ["being_made"]
+
+_FOLDER = ".locks"
+# A file system that knows no locks. What two writers leave there is told by its hashes.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def being_made(trait: Path, stage: Stage) -> Iterator[None]:
+    """Keep a stage to this process while it makes it, and what it is made from as it is.
+
+    Stages that are not made from each other may be made at once.
+
+    Args:
+        trait: The trait's folder.
+        stage: The stage.
+
+    Raises:
+        TraitvecError: If another process makes it, or makes something from it or for it.
+    """
+    with ExitStack() as held:
+        for earlier in _upstream(stage):
+            _lock(held, trait, stage, earlier, fcntl.LOCK_SH)
+        file = _lock(held, trait, stage, stage, fcntl.LOCK_EX)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode())
+        file.flush()
+        yield
+
+
+def _upstream(stage: Stage) -> list[Stage]:
+    """All stages that a stage is made from, at first or second hand, in their order."""
+    found: set[Stage] = set()
+    left = list(UPSTREAM[stage])
+    while left:
+        earlier = left.pop()
+        found.add(earlier)
+        left += UPSTREAM[earlier]
+    # The definition is the user's, and no stage makes it.
+    return [earlier for earlier in STAGES if earlier in found and earlier != "definition"]
+
+
+def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) -> BinaryIO:
+    path = trait / _FOLDER / locked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = held.enter_context(path.open("a+b"))
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TraitvecError(
+            f"{trait.name}: {wanted} cannot be made now, because {_holder(trait)}; wait for it, or"
+            " end it, and run again"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return file
+
+
+def _holder(trait: Path) -> str:
+    for stage in STAGES:
+        path = trait / _FOLDER / stage
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                who = file.read().decode("utf-8", "replace")
+                return f"{stage} is being made by {who or 'another process'}"
+    return "another process has just made a stage of it"

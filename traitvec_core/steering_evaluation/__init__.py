@@ -1,0 +1,1 @@
+"""What a vector does when it is added to the model: search, trials, controls, result."""

@@ -1,0 +1,193 @@
+"""Which vector steers, and how much of it: a search that spends few generations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from traitvec_core.models.steering import Addition
+from traitvec_core.steering_evaluation.result import Scores
+from traitvec_core.steering_evaluation.trials import Condition
+from traitvec_core.validation.separation import Separation
+from traitvec_core.vectors.extract import TraitVector
+
+__all__ = ["MAX_TRIALS", "Dose", "choose", "dose_condition", "search_doses"]
+
+_N_LAYERS = 6
+# In class separations. At one, little moves yet at most layers, and all look alike.
+_FIRST_DOSE = 2.0
+# Vectors that go on to each further round; the last takes other methods.
+_SURVIVORS = (3, 3, 1)
+MAX_TRIALS = _N_LAYERS + sum(_SURVIVORS) + 3
+# Where a score is nearly the highest, more of the vector can only cost coherence.
+_SATURATED = 95.0
+# Scores that are closer are equal, however narrow their intervals.
+_LEAST_TIE = 3.0
+
+
+@dataclass(frozen=True)
+class Dose:
+    """So much of one vector.
+
+    Attributes:
+        vector: The vector.
+        amount: In class separations along the vector: comparable between methods and layers,
+            whatever length the vectors were scaled to.
+    """
+
+    vector: TraitVector
+    amount: float
+
+    @property
+    def coefficient(self) -> float:
+        """The same in units of the vector, to six digits."""
+        exact = self.amount * self.vector.separation / self.vector.vector_norm
+        return float(f"{exact:.6g}")
+
+    @property
+    def strength(self) -> float:
+        """Length of what is added over the mean activation norm of the layer."""
+        return self.coefficient * self.vector.relative_norm
+
+
+@dataclass
+class _Search:
+    run: Callable[[list[Condition]], list[Scores]]
+    min_coherence: float
+    found: dict[tuple[str, int], dict[float, Scores]] = field(default_factory=dict)
+    tried: list[tuple[Dose, Scores]] = field(default_factory=list)
+
+    def try_all(self, doses: Sequence[Dose]) -> None:
+        new = [dose for dose in doses if dose.amount not in self._of(dose.vector)]
+        if new:
+            for dose, scores in zip(new, self.run([dose_condition(d) for d in new]), strict=True):
+                self._of(dose.vector)[dose.amount] = scores
+                self.tried.append((dose, scores))
+
+    def best(self, n: int) -> list[TraitVector]:
+        """The `n` vectors whose best dose did best."""
+        ordered = sorted(self.tried, key=lambda item: self.rank(item[1]), reverse=True)
+        distinct = {(dose.vector.method, dose.vector.layer): dose.vector for dose, _ in ordered}
+        return list(distinct.values())[:n]
+
+    def next_dose(self, vector: TraitVector) -> Dose:
+        """More while that helps, less where it is too much, and then between."""
+        found = self._of(vector)
+        amount = max(found, key=lambda amount: self.rank(found[amount]))
+        scores = found[amount]
+        above = [other for other in found if other > amount]
+        below = [other for other in found if other < amount]
+        if not scores.is_coherent(self.min_coherence):
+            return Dose(vector, min(found) / 2)
+        if above:
+            return Dose(vector, (amount + min(above)) / 2)
+        if scores.trait is not None and scores.trait.mean < _SATURATED:
+            return Dose(vector, amount + 1)
+        return Dose(vector, (amount + max(below, default=0.0)) / 2)
+
+    def rank(self, scores: Scores) -> tuple[bool, float]:
+        """Coherent ones by their trait score, then the others by their coherence."""
+        if scores.is_coherent(self.min_coherence) and scores.trait is not None:
+            return True, scores.trait.mean
+        return False, scores.coherence.mean if scores.coherence is not None else -1.0
+
+    def _of(self, vector: TraitVector) -> dict[float, Scores]:
+        return self.found.setdefault((vector.method, vector.layer), {})
+
+
+def search_doses(
+    vectors: Sequence[TraitVector],
+    separation: Separation,
+    run: Callable[[list[Condition]], list[Scores]],
+    *,
+    min_coherence: float,
+) -> list[tuple[Dose, Scores]]:
+    """Try doses of some vectors, and more of those that do well.
+
+    First the same dose of one method's vector at up to six layers, spread evenly over the model;
+    then, for the three best (twice) and the best, a dose that follows from what was seen; last the
+    other methods at the best layer with its best dose. At most `MAX_TRIALS`.
+
+    Layers are compared by `mean_diff` where it is there: separation ranks methods differently than
+    steering does (AxBench, arXiv:2501.17148), and the mean difference is the safest guess.
+
+    Args:
+        vectors: What may be chosen; row 0 and controls are passed over.
+        separation: Held-out separation; the layer where it is best is always tried.
+        run: From conditions to their scores.
+        min_coherence: Least coherence of a dose that may be chosen.
+
+    Returns:
+        Every dose that was tried, in order.
+    """
+    usable = [v for v in vectors if v.layer > 0 and v.method != "random" and v.separation > 0]
+    search = _Search(run, min_coherence)
+    search.try_all([Dose(vector, _FIRST_DOSE) for vector in _shortlist(usable, separation)])
+    for n in _SURVIVORS:
+        search.try_all([search.next_dose(vector) for vector in search.best(n)])
+    for dose, _ in sorted(search.tried, key=lambda item: search.rank(item[1]))[-1:]:
+        others = [
+            v for v in usable if v.layer == dose.vector.layer and v.method != dose.vector.method
+        ]
+        others.sort(key=lambda v: -_effect_size(v, separation))
+        search.try_all([Dose(vector, dose.amount) for vector in others[:3]])
+    return search.tried
+
+
+def choose(tried: Sequence[tuple[Dose, Scores]], min_coherence: float) -> Dose | None:
+    """The dose with the highest trait score among coherent ones, or None if none raised it.
+
+    Of those within a standard error of the highest, the one that changes the residual stream least:
+    the more is added, the more a random direction does too.
+    """
+    good = [
+        (dose, scores.trait)
+        for dose, scores in tried
+        if scores.is_coherent(min_coherence)
+        and scores.trait is not None
+        and scores.trait_moved is not None
+        and scores.trait_moved.mean > 0
+    ]
+    if not good:
+        return None
+    best = max((trait for _, trait in good), key=lambda trait: trait.mean)
+    # An interval of 95% is four standard errors wide.
+    tie = max(_LEAST_TIE, (best.high - best.low) / 4)
+    near = [(dose, trait) for dose, trait in good if trait.mean >= best.mean - tie]
+    return min(near, key=lambda item: (item[0].strength, -item[1].mean))[0]
+
+
+def dose_condition(dose: Dose, part: float = 1.0) -> Condition:
+    """The condition that steers by a part of a dose."""
+    method, layer = dose.vector.method, dose.vector.layer
+    coefficient = float(f"{part * dose.coefficient:.6g}")
+    return Condition(
+        name=f"{method}_layer{layer}_c{coefficient!r}",
+        intervention=Addition(layer, dose.vector.vector, coefficient),
+        method=method,
+        layer=layer,
+        coefficient=coefficient,
+    )
+
+
+def _shortlist(vectors: Sequence[TraitVector], separation: Separation) -> list[TraitVector]:
+    """One method's vectors at layers that are spread evenly, the best-separating among them."""
+    methods = [vector.method for vector in vectors]
+    method = "mean_diff" if "mean_diff" in methods else next(iter(methods), None)
+    by_layer = {vector.layer: vector for vector in vectors if vector.method == method}
+    layers = sorted(by_layer)
+    if len(layers) > _N_LAYERS:
+        top = max(layers, key=lambda layer: _effect_size(by_layer[layer], separation))
+        # Steering acts through the blocks above: the very last layers have few of them.
+        places = np.linspace(0, len(layers) - 1, _N_LAYERS + 2).round().astype(int)[1:-1]
+        spread = [layers[place] for place in places]
+        if top not in spread:
+            spread[int(np.abs(np.array(spread) - top).argmin())] = top
+        layers = sorted(spread)
+    return [by_layer[layer] for layer in layers]
+
+
+def _effect_size(vector: TraitVector, separation: Separation) -> float:
+    score = separation.of(vector.method, vector.layer)
+    is_known = score is not None and score.effect_size == score.effect_size
+    return score.effect_size if score is not None and is_known else float("-inf")

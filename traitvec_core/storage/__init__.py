@@ -1,0 +1,1 @@
+"""Experiments and traits on disk, and in a bucket."""

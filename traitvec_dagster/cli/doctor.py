@@ -1,0 +1,222 @@
+"""What this machine has, what each missing thing would allow, and how to get it."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from traitvec_core.errors import TraitvecError
+from traitvec_dagster.project import Project
+
+__all__ = ["Finding", "examine"]
+
+_LOW_DISK_GB = 20
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        state: `ok`; `absent`, which limits what can be done; or `broken`.
+        what: What was looked at.
+        found: What was found.
+        mend: What it would allow and how to get it; empty when it is there.
+    """
+
+    state: Literal["ok", "absent", "broken"]
+    what: str
+    found: str
+    mend: str = ""
+
+
+def examine(project: Project) -> Iterator[Finding]:
+    """Look at the machine and the project, one finding at a time. No key is ever shown."""
+    yield _python()
+    yield from _torch()
+    yield _embedded_model()
+    yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
+               "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
+    yield from _judges()
+    yield _hub()
+    yield _hub_cache()
+    yield _folder("experiments", project.experiments)
+    yield from _storage()
+    yield _instance(project)
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("ok", "Python", version)
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("broken", "torch", str(error), "run `make install`, or `pip install torch`")
+        return
+    yield Finding("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} CPU threads")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            yield Finding(
+                "ok", f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
+            )
+    else:
+        yield Finding(
+            "absent", "GPU", "none that torch can use",
+            "models of billions of parameters need one; the embedded model does not."
+            " With an NVIDIA card, install its driver and a CUDA build of torch",
+        )  # fmt: skip
+
+
+def _embedded_model() -> Finding:
+    from traitvec_core.models.language_model import load_language_model
+
+    try:
+        model = load_language_model("embedded", device="cpu")
+    except TraitvecError as error:
+        return Finding("broken", "embedded model", str(error), "install traitvec again")
+    return Finding(
+        "ok", "embedded model", f"{model.n_blocks} blocks × {model.hidden_dim} dimensions"
+    )
+
+
+def _key(name: str, allows: str, how: str) -> Finding:
+    if os.environ.get(name, "").strip():
+        return Finding("ok", name, "set")
+    return Finding(
+        "absent", name, "not set", f"would allow {allows}: {how}, then put {name}=… into .env"
+    )
+
+
+def _judges() -> Iterator[Finding]:
+    """Whether the providers of judges answer, and whether they know the keys; nothing is spent."""
+    from traitvec_core.judging.failures import key_from_environment
+
+    for variable, provider, address, path in (
+        ("OPENAI_API_KEY", "OpenAI", "https://api.openai.com/v1", "/models"),
+        ("ANTHROPIC_API_KEY", "Anthropic", "https://api.anthropic.com", "/v1/models"),
+    ):
+        allows = f"judging with {provider}'s models"
+        try:
+            key = key_from_environment(variable)
+        except TraitvecError as error:
+            yield Finding("broken", variable, "cannot be a key", str(error))
+            continue
+        if key is None:
+            yield _key(variable, allows, f"create one with {provider}")
+            continue
+        named = variable.replace("API_KEY", "BASE_URL")
+        base = os.environ.get(named, "").strip().rstrip("/") or address
+        if provider == "Anthropic":
+            base = base.removesuffix("/v1")
+            headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        else:
+            headers = {"authorization": f"Bearer {key}"}
+        yield _key_state(variable, provider, allows, base + path, headers)
+
+
+def _key_state(
+    variable: str, provider: str, allows: str, page: str, headers: dict[str, str]
+) -> Finding:
+    import httpx
+
+    try:
+        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return Finding(
+            "absent", variable, f"set; {provider} cannot be reached ({type(error).__name__})",
+            f"{allows} needs the network",
+        )  # fmt: skip
+    if answer.status_code in {401, 403}:
+        return Finding(
+            "broken", variable, f"{provider} refuses it ({answer.status_code})",
+            f"make a new key with {provider} and put it into .env",
+        )  # fmt: skip
+    if answer.status_code != 200:
+        return Finding("ok", variable, f"set; {provider} answers with {answer.status_code}")
+    return Finding("ok", variable, f"set, and {provider} knows it")
+
+
+def _hub() -> Finding:
+    """Whether Hugging Face answers, and whether it knows the token."""
+    import httpx
+    from huggingface_hub.constants import ENDPOINT
+
+    token = os.environ.get("HF_TOKEN", "").strip()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    page = f"{ENDPOINT}/api/whoami-v2" if token else ENDPOINT
+    try:
+        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
+    except (httpx.HTTPError, ValueError) as error:
+        return Finding(
+            "absent", "Hugging Face", f"cannot be reached ({type(error).__name__})",
+            "models that are in the cache or in a folder still load; others need the network",
+        )  # fmt: skip
+    if token and answer.status_code in {401, 403}:
+        return Finding(
+            "broken",
+            "Hugging Face",
+            "refuses HF_TOKEN",
+            "make a new read token and put it into .env",
+        )
+    return Finding("ok", "Hugging Face", "answers" + (" and knows the token" if token else ""))
+
+
+def _hub_cache() -> Finding:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    place = Path(HF_HUB_CACHE)
+    existing = next(p for p in (place, *place.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < _LOW_DISK_GB:
+        return Finding(
+            "absent", "disk", f"{free:.0f} GB free for models in {place}",
+            "a 9B model takes 18 GB; free some, or set HF_HOME to a larger disk",
+        )  # fmt: skip
+    return Finding("ok", "disk", f"{free:.0f} GB free for models in {place}")
+
+
+def _folder(what: str, path: Path) -> Finding:
+    if not path.is_dir():
+        return Finding(
+            "absent", what, f"no folder {path}",
+            "`traitvec new-experiment NAME` makes one here; TRAITVEC_EXPERIMENTS names another",
+        )  # fmt: skip
+    if not os.access(path, os.W_OK):
+        return Finding("broken", what, f"{path} cannot be written", "change its owner or its mode")
+    return Finding("ok", what, str(path))
+
+
+def _storage() -> Iterator[Finding]:
+    """Whether the storage that holds the experiments answers, if there is one."""
+    from traitvec_core.storage.bucket import STORAGE_VARIABLE, ObjectStorage
+
+    address = os.environ.get(STORAGE_VARIABLE, "").strip()
+    if not address:
+        return
+    try:
+        storage = ObjectStorage(address)
+        objects = len(storage.listing(patience_s=0))
+    except TraitvecError as error:
+        yield Finding("broken", "storage", str(error), "see docs/scaling_out.md, Several machines")
+        return
+    yield Finding("ok", "storage", f"{objects} objects in {storage.address}")
+
+
+def _instance(project: Project) -> Finding:
+    try:
+        runs = project.instance().get_runs_count()
+    except Exception as error:  # noqa: BLE001  # whatever a storage raises is the finding
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding(
+            "broken", "Dagster", f"{project.dagster_home}: {line}",
+            "see dagster.yaml there; moving the folder away starts a new history",
+        )  # fmt: skip
+    return Finding("ok", "Dagster", f"{runs} runs in {project.dagster_home}")

@@ -1,0 +1,189 @@
+"""`traitvec estimate` and `traitvec judgements`: what judging will cost, and has cost."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
+from traitvec_core.storage.files import display_path
+from traitvec_dagster.cli.terminal import (
+    ExperimentName,
+    Root,
+    chosen_traits,
+    experiment_folder,
+    note_retirement,
+    out,
+    read_overrides,
+)
+from traitvec_dagster.project import Project
+
+__all__ = ["estimate", "judgements"]
+
+judgements = typer.Typer(
+    no_args_is_help=True,
+    help="Every judgement that was ever paid for: list what they cost, or delete old ones.",
+)
+
+
+def estimate(
+    experiment: ExperimentName,
+    trait: Annotated[
+        str, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
+    ] = "all",
+    judge_model: Annotated[str | None, typer.Option(help="Another judge.")] = None,
+    n_examples: Annotated[int | None, typer.Option(help="Responses per pole.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting: --set judge_mode=batch"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    experiments_dir: Root = None,
+) -> None:
+    """Tell what judging will cost, before anything is spent. Nothing is asked of anybody.
+
+    Responses that exist are counted; for others the longest ones are assumed. Judgements that the
+    store holds cost nothing.
+    """
+    from traitvec_core.judging.models import prices_as_of
+    from traitvec_core.stages.estimate import estimate_dynamics, estimate_judging, estimate_steering
+    from traitvec_core.stages.make import stage_states
+
+    project = Project(experiments_dir)
+    folder = experiment_folder(project, experiment)
+    flags = {"judge_model": judge_model, "n_examples": n_examples}
+    settings = folder.settings(read_overrides(flags, set_ or []))
+    path = project.experiments / JUDGEMENTS_FILE
+    with JudgementStore(path if path.is_file() else None) as store:
+        rows = []
+        for name in chosen_traits(folder, trait):
+            rows += estimate_judging(folder.trait(name), settings, store)
+            states = stage_states(folder.trait(name), settings)
+            if settings.steering.evaluate and states["steering_evaluation"] != "fresh":
+                rows.append(estimate_steering(folder.trait(name), settings, store))
+            if settings.monitoring_prompts and states["trait_dynamics"] != "fresh":
+                rows.append(estimate_dynamics(folder.trait(name), settings, store))
+        spent_usd = store.spent_usd(experiment)
+    totals = {
+        name: None if any(v is None for v in values) else round(sum(values), 6)
+        for name in ("judgements", "known", "tokens_in", "tokens_out", "usd", "usd_batch")
+        for values in [[getattr(row, name) for row in rows]]
+    }
+    if as_json:
+        found = {
+            "traits": [vars(row) for row in rows],
+            "total": totals,
+            "spent_usd": spent_usd,
+            "max_judge_usd": settings.max_judge_usd,
+            "prices_as_of": str(prices_as_of()),
+        }
+        print(json.dumps(found, indent=2))  # noqa: T201  # for machines, not for the terminal
+        return
+    note_retirement(settings)
+    table = Table(title=f"{experiment}: judging", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("trait", "judge"):
+        table.add_column(name, no_wrap=True)
+    for name in ("judgements", "paid already", "tokens in", "tokens out", "live", "batch"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            escape(row.trait),
+            escape(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
+            *_cells(vars(row), "≤ " if row.is_planned else ""),
+        )
+    table.add_section()
+    table.add_row("[bold]all[/]", "", *_cells(totals, ""))
+    out.print(table)
+    if any(row.is_planned for row in rows):
+        out.print("≤: no responses yet, so the longest ones are assumed")
+    if any(row.purpose == "steering" for row in rows):
+        out.print(
+            "steering is never judged in batches; `--set steering.evaluate=false` goes without"
+        )
+    if any(row.purpose == "dynamics" for row in rows):
+        out.print(
+            "dynamics are those of monitoring_prompts, never judged in batches;"
+            " `--set monitoring_prompts=[]` goes without"
+        )
+    out.print(f"spent so far by {experiment}: ${spent_usd:.2f}" + _budget(settings.max_judge_usd))
+    out.print(
+        f"Token counts are about right (four characters each). List prices of {prices_as_of()};"
+        " judge_prices in experiment.yaml overrides them."
+    )
+
+
+@judgements.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    experiments_dir: Root = None,
+) -> None:
+    """List judgements, tokens and dollars by experiment, trait and judge."""
+    with _store(Project(experiments_dir)) as store:
+        rows = store.summary()
+    if as_json:
+        print(json.dumps(rows, indent=2))  # noqa: T201  # for machines, not for the terminal
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("experiment", "trait", "judge"):
+        table.add_column(name, no_wrap=True)
+    for name in ("judgements", "with score", "tokens in", "tokens out", "dollars", "last"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            escape(row["experiment"]), escape(row["trait"]), escape(str(row["model"])),
+            f"{row['judgements']:,}", f"{row['scored']:,}", f"{row['tokens_in']:,}",
+            f"{row['tokens_out']:,}", _dollars(row["usd"]), row["last"][:10],
+        )  # fmt: skip
+    out.print(table)
+    out.print("A judgement that several traits or experiments use is listed with the first one.")
+
+
+@judgements.command()
+def prune(
+    older_than: Annotated[
+        float | None, typer.Option(help="Those made more than this many days ago.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Those of this judge.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Those that this experiment paid for.")
+    ] = None,
+    experiments_dir: Root = None,
+) -> None:
+    """Delete judgements that match everything that is named. Results made of them stay.
+
+    What is deleted is asked for, and paid for, again if it is ever needed again.
+    """
+    if older_than is None and judge_model is None and experiment is None:
+        raise TraitvecError(
+            "name what to delete: --older-than DAYS, --judge-model NAME, --experiment NAME"
+        )
+    with _store(Project(experiments_dir)) as store:
+        deleted = store.prune(older_than_days=older_than, model=judge_model, experiment=experiment)
+    out.print(f"{deleted} judgements deleted")
+
+
+def _store(project: Project) -> JudgementStore:
+    path = project.experiments / JUDGEMENTS_FILE
+    if not path.is_file():
+        raise TraitvecError(f"{display_path(path)} is not there: nothing has been judged yet")
+    return JudgementStore(path)
+
+
+def _cells(row: dict[str, Any], bound: str) -> list[str]:
+    return [
+        f"{row['judgements']:,}", f"{row['known']:,}",
+        f"{bound}{row['tokens_in']:,}", f"{row['tokens_out']:,}",
+        _dollars(row["usd"], bound), _dollars(row["usd_batch"], bound),
+    ]  # fmt: skip
+
+
+def _dollars(usd: float | None, bound: str = "") -> str:
+    return "price unknown" if usd is None else f"{bound}${usd:.4f}" if usd else "–"
+
+
+def _budget(limit_usd: float | None) -> str:
+    return "" if limit_usd is None else f" of max_judge_usd ${limit_usd:.2f}"

@@ -1,0 +1,296 @@
+"""`traitvec monitor`: what traits a model shows, token by token, while it reads and writes."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.formats import dump_json
+from traitvec_dagster.cli.terminal import (
+    ExperimentName,
+    Root,
+    chosen_traits,
+    err,
+    experiment_folder,
+    out,
+    read_overrides,
+)
+from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from traitvec_core.dynamics import Trace, WatchedVector
+    from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.models.language_model import LanguageModel
+
+__all__ = ["monitor"]
+
+_BARS = "▁▂▃▄▅▆▇█"
+_BAR_COLUMNS = 32
+_POSITIVE, _NEUTRAL, _NEGATIVE = (213, 94, 0), (136, 136, 136), (0, 114, 178)
+
+
+def monitor(
+    experiment: ExperimentName,
+    trait: Annotated[
+        str, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
+    ] = "all",
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="What to ask; can be given several times.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="File with a prompt a line, or a .json list of them."),
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="Goes where the experiment's instructions go.")
+    ] = None,
+    vector: Annotated[
+        str | None,
+        typer.Option(help="Such as mean_diff_layer16. Default: each trait's recommended one."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting: --set sampling.max_new_tokens=60"),
+    ] = None,
+    page: Annotated[Path, typer.Option("--out", help="Page to write; JSON goes beside it.")] = Path(
+        "monitor.html"
+    ),
+    experiments_dir: Root = None,
+) -> None:
+    """Watch traits while the model answers: every token's projection, live, and as a page.
+
+    Without --prompt and --prompts, prompts are typed in, or read from the standard input; an empty
+    line ends them.
+    """
+    from traitvec_core.dynamics import stream, watch
+
+    if page.suffix != ".html":
+        raise TraitvecError(f"--out {page}: name a page, such as monitor.html; JSON goes beside it")
+    asked = _prompts(prompt, prompts)
+    folder = experiment_folder(Project(experiments_dir), experiment)
+    settings = folder.settings(read_overrides({}, set_ or []))
+    vectors = [watch(folder.trait(name), vector) for name in _with_vectors(folder, trait)]
+    _check_model(folder, vectors, settings)
+    model = _load(settings)
+    questions: list[str] = []
+    traces: list[Trace] = []
+    try:
+        for question in asked:
+            rendered = model.prompt(question, instruction, settings.instruction_role)
+            steps = stream(
+                model, rendered, vectors, settings.sampling, name=f"monitor_{len(traces)}"
+            )
+            traces.append(_show(question, steps))
+            questions.append(question)
+    finally:
+        # What was finished is kept, also when the next prompt fails or is interrupted.
+        if traces:
+            _write(page, folder, settings, model, instruction, questions, traces)
+    if not traces:
+        raise TraitvecError("there was no prompt; give --prompt TEXT, or --prompts FILE")
+
+
+# -- prompts and vectors ----------------------------------------------------------------------
+
+
+def _prompts(given: list[str] | None, file: Path | None) -> Iterator[str]:
+    if given and file:
+        raise TraitvecError("give either --prompt or --prompts")
+    if given:
+        return iter(given)
+    if file:
+        return iter(_read_prompts(file))
+    return _typed()
+
+
+def _read_prompts(file: Path) -> list[str]:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        if file.suffix != ".json":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        found = json.loads(text)
+    except OSError as error:
+        raise TraitvecError(f"{display_path(file)} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TraitvecError(f"{display_path(file)} is not UTF-8; save it as UTF-8") from None
+    except (ValueError, RecursionError):
+        raise TraitvecError(f"{display_path(file)} is no JSON; write a list of texts") from None
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise TraitvecError(
+            f'{display_path(file)}: write a list of texts, such as ["How are you?"]'
+        )
+    return found
+
+
+def _typed() -> Iterator[str]:
+    is_person = sys.stdin.isatty()
+    while True:
+        if is_person:
+            err.print("prompt> ", end="")
+        line = sys.stdin.readline()
+        if not line.strip() and (is_person or not line):
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _with_vectors(folder: ExperimentFolder, wanted: str) -> list[str]:
+    """The traits that are named; of all, those that have vectors."""
+    names = chosen_traits(folder, wanted)
+    if wanted.strip() != "all":
+        return names
+    made = [name for name in names if folder.trait(name).provenance("vectors") is not None]
+    if not made:
+        raise TraitvecError(
+            f"{display_path(folder.path)}: no trait has vectors yet; `traitvec run --experiment"
+            f" {folder.name} --traits all` makes them"
+        )
+    return made
+
+
+def _check_model(
+    folder: ExperimentFolder, vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
+) -> None:
+    for watched in vectors:
+        made_for = folder.trait(watched.trait).metadata("vectors")["model"]
+        if made_for != settings.model:
+            raise TraitvecError(
+                f"{watched.trait}: its vectors are of {made_for}, the experiment's model is"
+                f" {settings.model}; run the experiment again, or monitor with --set"
+                f" model={made_for}"
+            )
+
+
+def _load(settings: "ExperimentSettings") -> "LanguageModel":
+    from traitvec_core.models.language_model import load_language_model
+
+    return load_language_model(
+        settings.model,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        quantization=settings.quantization,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
+# -- the terminal -----------------------------------------------------------------------------
+
+
+def _show(question: str, steps: "Iterator[Trace]") -> "Trace":
+    """Show a response while it grows; a log gets the finished one only."""
+    from traitvec_core.dynamics.pieces import visible
+
+    out.print(f"[bold]{escape(visible(question))}[/]")
+    if not out.is_terminal:
+        *_, trace = steps
+        out.print(_view(trace))
+        return trace
+    with Live(console=out, refresh_per_second=12) as live:
+        for trace in steps:
+            live.update(_view(trace))
+    return trace
+
+
+def _view(trace: "Trace") -> RenderableType:
+    """The response coloured by the first trait, and a line for every trait."""
+    from traitvec_core.report.monitor_page import pole_units
+
+    units = {trait: pole_units(curve, trace.is_response) for trait, curve in trace.curves.items()}
+    text = Text()
+    first = next(iter(units.values()))
+    for piece in trace.pieces:
+        if piece.begin >= trace.n_prompt:
+            value = float(first[piece.begin : piece.end].mean())
+            text.append(piece.shown, style="dim" if piece.is_special else _colour(value))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("trait", "vector", "level, from − to + pole"):
+        table.add_column(name, no_wrap=True)
+    for name in ("now", "mean", "peak", "lasts", "commitment"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for trait, values in units.items():
+        summary = trace.summary(trait)
+        table.add_row(
+            escape(trait),
+            trace.curves[trait].watched.name,
+            _bars(trace.level(values)),
+            f"{trace.curves[trait].projection[-1]:.1f}" if trace.token_ids else "–",
+            _figure(summary.mean),
+            _figure(summary.peak),
+            "–" if summary.persistence is None else str(summary.persistence),
+            "none" if summary.commitment is None else f"token {summary.commitment}",
+        )
+    return Group(text, table)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _colour(value: float) -> str:
+    """From the negative pole's colour over grey to the positive one's."""
+    if math.isnan(value):
+        return "dim"
+    share = min(1.0, abs(value) / 2)
+    end = _POSITIVE if value > 0 else _NEGATIVE
+    mixed = (round(a + share * (b - a)) for a, b in zip(_NEUTRAL, end, strict=True))
+    return f"rgb({','.join(map(str, mixed))})"
+
+
+def _bars(values: "np.ndarray[Any, Any]") -> str:
+    """At most so many columns; the lowest bar is beyond the negative pole, the highest beyond +."""
+    import numpy as np
+
+    parts = np.array_split(values, min(_BAR_COLUMNS, len(values))) if len(values) else []
+    heights = [(float(part.mean()) + 1.5) / 3 for part in parts]
+    return "".join(_BARS[int(min(max(height, 0.0), 0.999) * len(_BARS))] for height in heights)
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+def _write(
+    page: Path,
+    folder: ExperimentFolder,
+    settings: "ExperimentSettings",
+    model: "LanguageModel",
+    instruction: str | None,
+    questions: list[str],
+    traces: "list[Trace]",
+) -> None:
+    from traitvec_core.report.monitor_page import build_monitor_page
+
+    made = {name: folder.trait(name).provenance("vectors") for name in traces[0].curves}
+    record = {
+        "experiment": folder.name,
+        "model": settings.model,
+        **model.as_loaded,
+        "sampling": settings.sampling.model_dump(),
+        "instruction": instruction,
+        "vectors": {name: found and found.content for name, found in made.items()},
+        "traces": [
+            {"question": question, **trace.record()}
+            for question, trace in zip(questions, traces, strict=True)
+        ],
+    }
+    html = build_monitor_page(traces, model=settings.model, headings=questions)
+    write_atomically(page, html.encode("utf-8", "replace"))
+    write_atomically(page.with_suffix(".json"), dump_json(record))
+    out.print(
+        f"wrote {escape(display_path(page))} and {escape(display_path(page.with_suffix('.json')))}"
+    )

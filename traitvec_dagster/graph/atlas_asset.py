@@ -1,0 +1,151 @@
+"""The atlas of an experiment as an asset: all traits held against each other."""
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_dagster.graph.failures import one_line_failure
+from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.resources import SettingsOverrides
+
+if TYPE_CHECKING:
+    from traitvec_core.atlas import Atlas, Estimate, Standing
+
+__all__ = ["ATLAS", "atlas_key", "atlas_metadata", "build_atlas_asset"]
+
+ATLAS = "trait_atlas"
+# A picture goes into the event log with every materialization, and so do tables.
+_MAX_PICTURE_BYTES = 50_000
+_MAX_PAIRS = 100
+
+
+def atlas_key(graph: Graph) -> dg.AssetKey:
+    """The asset."""
+    return dg.AssetKey([graph.experiment, ATLAS])
+
+
+def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
+    """Build the atlas of one experiment: not partitioned, behind the reports of all traits."""
+
+    @dg.asset(
+        key=atlas_key(graph),
+        group_name=graph.group,
+        deps=[
+            dg.AssetDep(graph.key("validation_report"), partition_mapping=dg.AllPartitionMapping())
+        ],
+        description="All traits held against each other: how alike their vectors are, how specific,"
+        " which methods and layers do best, what each cost. Works while some are missing.",
+        kinds={"html"},
+        code_version="1",
+    )
+    def trait_atlas(
+        context: dg.AssetExecutionContext, overrides: SettingsOverrides
+    ) -> dg.MaterializeResult[None]:
+        from traitvec_core.stages.trait_atlas import make_atlas
+
+        with one_line_failure():
+            graph.folder.refresh()
+            atlas, is_reused = make_atlas(graph.folder, overrides.settings_of(graph))
+        for row in atlas.traits:
+            if row.missing:
+                context.log.warning(f"{row.trait}: {'; '.join(row.missing)}")
+        return dg.MaterializeResult(
+            metadata={"reused": is_reused, **atlas_metadata(graph.folder, atlas)},
+            data_version=dg.DataVersion(atlas.content),
+        )
+
+    return trait_atlas
+
+
+def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
+    """What Dagster shows of an atlas; a figure that is not known is left out."""
+    page = folder.path / "atlas" / "atlas.html"
+    prices = [row.usd for row in atlas.traits]
+    known = [usd for usd in prices if usd is not None]
+    shown: dict[str, Any] = {
+        "page": dg.MetadataValue.path(str(page)),
+        "traits": len(atlas.traits),
+        "compared": len(atlas.order),
+        "incomplete": sum(bool(row.missing) for row in atlas.traits),
+        "near_duplicates": len(atlas.near_duplicates),
+        "seconds": round(sum(row.seconds for row in atlas.traits), 3),
+        "tokens": sum(row.tokens_in + row.tokens_out for row in atlas.traits),
+        "by_trait": _table([_trait_row(row) for row in atlas.traits]),
+        "missing": _table(
+            [{"trait": r.trait, "missing": "; ".join(r.missing)} for r in atlas.traits if r.missing]
+            + [
+                {"trait": name, "missing": why}
+                for name, why in atlas.left_out.items()
+                if not any(row.trait == name and row.missing for row in atlas.traits)
+            ]
+        ),
+        "near_duplicate_pairs": _table(
+            [
+                {"one": pair.one, "other": pair.other, "cosine": f"{pair.cosine:.3f}"}
+                for pair in atlas.near_duplicates[:_MAX_PAIRS]
+            ]
+        ),
+        "methods": _table([_standing(row) for row in atlas.methods]),
+        "layers": _table([_standing(row) for row in atlas.layers]),
+    }
+    # An unknown price leaves a gap in the plot; it is not free.
+    if len(known) == len(prices):
+        shown["cost_usd"] = round(sum(known), 6)
+    if len(atlas.order) > 1:
+        shown["cosines"] = _picture(atlas)
+        shown["cosines_of"] = f"{atlas.cosine_method} at layer {atlas.cosine_layer}"
+    return shown
+
+
+def _trait_row(row: Any) -> dict[str, str]:
+    failed = row.checks("fail")
+    return {
+        "trait": row.trait,
+        "recommended": f"{row.method}, layer {row.layer}" if row.method else "–",
+        "contrast": _shown(row.contrast, 1),
+        "effect_size": _shown(row.effect_size, 2),
+        "auroc": _shown(row.auroc, 3),
+        "steering": _shown(row.steered, 1),
+        "separates_also": row.strongest_other or "–",
+        "failed_checks": ", ".join(failed) or ("none" if row.verdicts else "–"),
+        "seconds": f"{row.seconds:.0f}",
+        "usd": "–" if row.usd is None else f"{row.usd:.4f}",
+    }
+
+
+def _standing(row: "Standing") -> dict[str, str]:
+    return {
+        "name": f"{row.name} (control)" if row.is_control else row.name,
+        "share_of_best_effect_size": _shown(row.share, 3),
+        "best_of": str(row.n_best),
+        "recommended_by": str(row.n_recommended),
+        "traits": str(row.n_traits),
+    }
+
+
+def _shown(found: "Estimate", digits: int) -> str:
+    if found.value is None:
+        return "–"
+    ends = ""
+    if found.low is not None and found.high is not None:
+        ends = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{found.value:.{digits}f}{ends}"
+
+
+def _picture(atlas: "Atlas") -> Any:
+    from traitvec_core.report.atlas_page import matrix_picture
+
+    png = matrix_picture(atlas.order, atlas.cosines)
+    if len(png) > _MAX_PICTURE_BYTES:
+        return dg.MetadataValue.text("cosines: picture too large to show here; see the page")
+    return dg.MetadataValue.md(
+        f"![Cosines](data:image/png;base64,{base64.b64encode(png).decode()})"
+    )
+
+
+def _table(rows: list[dict[str, str]]) -> Any:
+    if not rows:
+        return dg.MetadataValue.text("(none)")
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])

@@ -1,0 +1,79 @@
+"""Names in the graph of one experiment: keys, group, partitions."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+
+__all__ = ["Graph"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One experiment's asset graph.
+
+    Attributes:
+        root: The folder that holds all experiments.
+        experiment: The experiment's name.
+    """
+
+    root: str
+    experiment: str
+
+    @cached_property
+    def folder(self) -> ExperimentFolder:
+        """The experiment on disk."""
+        return ExperimentFolder(self.root, self.experiment)
+
+    @cached_property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        """One partition per trait."""
+        return dg.DynamicPartitionsDefinition(name=f"traits/{self.experiment}")
+
+    @property
+    def python_name(self) -> str:
+        """The experiment's name where Dagster takes only letters, digits and underscores."""
+        return self.experiment.replace("-", "_dash_")
+
+    @property
+    def group(self) -> str:
+        """The asset group."""
+        return self.python_name
+
+    @property
+    def job(self) -> str:
+        """The job that makes all stages."""
+        return f"{self.python_name}_traits"
+
+    @property
+    def recheck_job(self) -> str:
+        """The job that evaluates the checks again."""
+        return f"{self.python_name}_recheck"
+
+    @property
+    def jobs(self) -> tuple[str, str]:
+        """Both jobs."""
+        return self.job, self.recheck_job
+
+    def key(self, stage: Stage) -> dg.AssetKey:
+        """The asset of a stage."""
+        return dg.AssetKey([self.experiment, stage])
+
+    def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
+        """The folder of the trait that a run is about, as it is in the storage if there is one.
+
+        Raises:
+            TraitvecError: If the run has no partition, its key may not become a folder, or the
+                storage is away.
+        """
+        if not context.has_partition_key:
+            raise TraitvecError(
+                f"this run names no trait; choose a partition of traits/{self.experiment}"
+            )
+        folder = self.folder.trait(context.partition_key)
+        folder.refresh()
+        return folder

@@ -1,0 +1,121 @@
+"""What runs stand on: settings given for one run, loaded models, progress."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dagster as dg
+from pydantic import Field
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.files import LoadOptions, model_fingerprint
+from traitvec_core.stage_names import Stage
+from traitvec_core.stages.context import Workbench
+from traitvec_dagster.graph.names import Graph
+
+if TYPE_CHECKING:
+    from traitvec_core.models.language_model import LanguageModel
+
+__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "unload_models", "workbench"]
+
+_LOG_EVERY_S = 5.0
+_sink: "ProgressSink | None" = None
+
+
+class ProgressSink(Protocol):
+    """Where progress goes besides Dagster's log."""
+
+    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        """Show how far a stage is."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        ...
+
+
+class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Settings that take the place of `experiment.yaml`'s for one run.
+
+    In the launchpad: `resources: {overrides: {config: {settings: {n_examples: 10}}}}`.
+    """
+
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Names and values as in experiment.yaml"
+    )
+
+    def settings_of(self, graph: Graph) -> ExperimentSettings:
+        """The experiment's settings with this run's in their place."""
+        return graph.folder.settings(self.settings)
+
+
+def set_progress_sink(sink: ProgressSink | None) -> None:
+    """Have progress told to `sink` too, besides Dagster's log; None stops it."""
+    global _sink  # noqa: PLW0603  # one process shows one progress bar
+    _sink = sink
+
+
+def workbench(
+    log: dg.DagsterLogManager, before_load: Callable[[], None] = lambda: None
+) -> Workbench:
+    """Models shared by all steps of this process, and progress into the run's log.
+
+    Args:
+        log: The run's log.
+        before_load: Called before a model is loaded, or taken from those that are.
+    """
+    started: tuple[float, int] | None = None
+    last = 0.0
+
+    def progress(stage: Stage, done: int, total: int, note: str = "") -> None:
+        nonlocal started, last
+        if _sink is not None:
+            _sink(stage, done, total, note)
+        now = time.monotonic()
+        if started is None:
+            started = now, done
+        if now - last >= _LOG_EVERY_S or done == total:
+            last = now
+            pace = _pace(now - started[0], done - started[1], total - done)
+            log.info(
+                ", ".join(part for part in (f"{stage}: {done} of {total}", pace, note) if part)
+            )
+
+    def say(text: str) -> None:
+        if _sink is not None:
+            _sink.say(text)
+        log.info(text)
+
+    def load(name: str, options: LoadOptions) -> "LanguageModel":
+        before_load()
+        return _shared_model(name, options)
+
+    return Workbench(load_model=load, progress=progress, say=say)
+
+
+def unload_models() -> None:
+    """Forget the models that this process has loaded; what still uses one keeps it."""
+    _load.cache_clear()
+
+
+def _pace(seconds: float, done: int, left: int) -> str:
+    """Rate and time left, once there is something to tell them from."""
+    if seconds < 1 or not done:
+        return ""
+    rate = done / seconds
+    return f"{rate:.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
+
+
+def _shared_model(name: str, options: LoadOptions) -> "LanguageModel":
+    return _load(name, options, model_fingerprint(name, options.revision))
+
+
+# Two: the model that answers and the one that judges.
+@lru_cache(maxsize=2)
+def _load(name: str, options: LoadOptions, fingerprint: str) -> "LanguageModel":
+    del fingerprint  # part of the key: a folder whose weights changed is loaded again
+    from traitvec_core.models.language_model import load_language_model
+
+    return load_language_model(name, **vars(options))
