@@ -6,6 +6,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.projects import FEW_VECTORS, results, write_experiment
 from tests.storage.conftest import Bucket
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.lock import being_made
 from traitvec_core.stages.make import make, stage_states
@@ -197,16 +199,18 @@ def test_what_was_made_from_files_that_changed_meanwhile_is_not_kept(
     root = written(tmp_path, ONE)
     settings = ExperimentFolder(root, "demo").settings()
     make("responses", trait(root), settings, bench)
-    judge = pipeline.MAKERS["judged_responses"]
+    spec = SPECS["judged_responses"]
+    assert spec.make is not None
+    judge = spec.make
 
-    def overtaken(work: Any) -> Any:
-        found = judge(work)
+    def overtaken(context: Any) -> Any:
+        result = judge(context)
         other = ExperimentFolder(root, "demo").settings({"n_examples": 6})
         monkeypatch.setattr(pipeline, "being_made", lambda *_: contextmanager(lambda: (yield))())
         make("responses", trait(root), other, bench)
-        return found
+        return result
 
-    monkeypatch.setitem(pipeline.MAKERS, "judged_responses", overtaken)
+    monkeypatch.setitem(SPECS, "judged_responses", replace(spec, make=overtaken))
     with pytest.raises(TraitvecError, match="responses was made again while judged_responses"):
         make("judged_responses", trait(root), settings, bench)
     assert trait(root).provenance("judged_responses") is None

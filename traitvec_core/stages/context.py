@@ -12,6 +12,8 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Cost, Provenance
 
 if TYPE_CHECKING:
+    from traitvec_core.judging.judge import Judge
+    from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["Progress", "StageContext", "StageOutput", "Workbench", "now"]
@@ -34,11 +36,13 @@ class Workbench:
 
     Attributes:
         load_model: From a name and options to a loaded model; hand in a cache to share one.
+        claim_gpu: Called before an engine takes a GPU without asking for a model here.
         progress: Called with the stage, what is done, the total, and perhaps a note.
         say: Told what else a user should know while it happens.
     """
 
     load_model: "Callable[[str, LoadOptions], LanguageModel] | None" = None
+    claim_gpu: Callable[[], None] = field(default=lambda: None)
     progress: Progress = field(default=lambda stage, done, total, note="": None)
     say: Callable[[str], None] = field(default=lambda text: None)
 
@@ -88,6 +92,30 @@ class StageContext:
         if name == self.settings.model:
             return self.generator()
         return self.bench.model(name, LoadOptions(dtype=self.settings.dtype))
+
+    def open_judgements(self) -> "JudgementStore":
+        """The judgements that all experiments of the folder share; a context manager."""
+        from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
+
+        return JudgementStore(self.folder.path.parent.parent / JUDGEMENTS_FILE)
+
+    def load_judge(
+        self, store: "JudgementStore", *, name: str | None = None, is_live: bool = False
+    ) -> "Judge":
+        """Load the experiment's judge.
+
+        Args:
+            store: The judgements that are known already.
+            name: Another judge's name.
+            is_live: Ask for each judgement by itself, whatever `judge_mode` says.
+        """
+        from traitvec_core.judging.load import load_judge
+
+        live = {"judge_mode": "live"} if is_live else {}
+        return load_judge(
+            self.settings.model_copy(update=live), store, name=name, load_model=self.judge,
+            experiment=self.folder.experiment, say=self.bench.say,
+        )  # fmt: skip
 
     @property
     def cost(self) -> Cost:

@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages.provenance import UPSTREAM
+from traitvec_core.stages import SPECS
+from traitvec_core.stages.provenance import upstream_of
 
 __all__ = ["being_made"]
 
@@ -38,7 +39,10 @@ def being_made(trait: Path, stage: Stage) -> Iterator[None]:
         TraitvecError: If another process makes it, or makes something from it or for it.
     """
     with ExitStack() as held:
-        for earlier in _upstream(stage):
+        for earlier in upstream_of(stage):
+            if SPECS[earlier].make is None:
+                # The definition is the user's, and no stage makes it.
+                continue
             _lock(held, trait, stage, earlier, fcntl.LOCK_SH)
         file = _lock(held, trait, stage, stage, fcntl.LOCK_EX)
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -46,18 +50,6 @@ def being_made(trait: Path, stage: Stage) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode())
         file.flush()
         yield
-
-
-def _upstream(stage: Stage) -> list[Stage]:
-    """All stages that a stage is made from, at first or second hand, in their order."""
-    found: set[Stage] = set()
-    left = list(UPSTREAM[stage])
-    while left:
-        earlier = left.pop()
-        found.add(earlier)
-        left += UPSTREAM[earlier]
-    # The definition is the user's, and no stage makes it.
-    return [earlier for earlier in STAGES if earlier in found and earlier != "definition"]
 
 
 def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) -> BinaryIO:

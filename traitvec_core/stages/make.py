@@ -15,11 +15,10 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.failures import KEY_NAMES, redacted
 from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages import MAKERS
+from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
-from traitvec_core.stages.inputs import stage_inputs
 from traitvec_core.stages.lock import being_made
-from traitvec_core.stages.provenance import UPSTREAM, stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key, stage_inputs, stage_key, stage_settings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Provenance
 
@@ -69,7 +68,7 @@ def make(
 
 
 def _fresh(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> Provenance | None:
-    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    key = current_key(stage, folder, settings)
     found = folder.provenance(stage)
     is_whole = found is not None and found.key == key and found.is_complete
     return found if found is not None and is_whole and folder.is_intact(found) else None
@@ -82,10 +81,13 @@ def _made(
     chosen = stage_settings(stage, settings)
     key = stage_key(stage, inputs, chosen)
     provenance = Provenance(stage=stage, key=key, inputs=inputs, settings=chosen)
+    spec = SPECS[stage]
+    if spec.make is None:
+        raise ValueError(f"{stage} is written by the user, not made")
     context = StageContext(folder, settings, bench, provenance)
     started = time.monotonic()
     with _no_key_in_tracebacks():
-        files, metadata = MAKERS[stage](context)
+        files, metadata = spec.make(context)
     provenance.cost.seconds = round(time.monotonic() - started, 3)
     for earlier in set(STAGES) & set(inputs):
         now = folder.provenance(earlier)
@@ -110,7 +112,7 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
     """
     states: dict[Stage, State] = {}
     for stage in STAGES:
-        upstream_fresh = all(states[earlier] == "fresh" for earlier in UPSTREAM[stage])
+        upstream_fresh = all(states[earlier] == "fresh" for earlier in SPECS[stage].upstream)
         states[stage] = _state(stage, folder, settings, upstream_fresh)
     return states
 
@@ -118,7 +120,7 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
 def _state(
     stage: Stage, folder: TraitFolder, settings: ExperimentSettings, upstream_fresh: bool
 ) -> State:
-    if stage == "definition":
+    if SPECS[stage].make is None:
         try:
             folder.definition()
         except TraitvecError:
@@ -128,8 +130,7 @@ def _state(
     if provenance is None:
         return "missing"
     try:
-        inputs = stage_inputs(stage, folder, settings)
-        key = stage_key(stage, inputs, stage_settings(stage, settings))
+        key = current_key(stage, folder, settings)
     except TraitvecError:
         return "stale"
     if not (upstream_fresh and provenance.key == key and folder.is_intact(provenance)):

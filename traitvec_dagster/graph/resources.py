@@ -92,7 +92,7 @@ def workbench(
         before_load()
         return _shared_model(name, options)
 
-    return Workbench(load_model=load, progress=progress, say=say)
+    return Workbench(load_model=load, claim_gpu=before_load, progress=progress, say=say)
 
 
 def unload_models() -> None:
