@@ -33,12 +33,13 @@ def make_activations(context: StageContext) -> StageOutput:
         model, texts, positions=settings.positions,
         on_batch=lambda done: context.bench.progress("activations", done, len(texts)),
     )  # fmt: skip
-    # A kept response may have no token that counts (white space, special tokens): it has no mean.
+    # A kept response may consist of white space or special tokens alone, and has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
     if examples["pole"].nunique() < 2:
         raise TraitvecError(
-            f"{display_path(context.folder.path)}: no response of one pole has any token left"
+            f"{display_path(context.folder.path)}: one pole has no response with any text left; see"
+            " responses/*.csv"
         )
     stored = {name: pack(values[present]) for name, values in means.items()}
     first, *others = settings.positions
