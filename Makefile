@@ -56,8 +56,6 @@ bench: install
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py
 
+# What git ignores there is what the stages made.
 clean-demo:
-	for trait in experiments/demo/*/; do \
-		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"steering \
-			"$$trait"validation "$$trait"dynamics; \
-	done
+	git clean -fdXq experiments/demo

@@ -15,7 +15,7 @@ from tests.cli.conftest import Command
 from tests.projects import SmallProject
 from traitvec_core.dynamics import watch
 from traitvec_core.models.language_model import load_language_model
-from traitvec_dagster.cli.main import monitor as cli_monitor
+from traitvec_dagster.cli import monitor as cli_monitor
 
 SHORT = ("--set", "sampling.max_new_tokens=12")
 

@@ -17,7 +17,7 @@ from traitvec_core.exchange.persona_folder import (
 from traitvec_core.exchange.persona_vectors import keep_imported_vectors, read_persona_tensor
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
@@ -190,11 +190,9 @@ def _commit(
     hashes: dict[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
-    from traitvec_core.stages.inputs import stage_inputs
-
     # The key is that of what the stage would make, so that the import stands in for it; inputs and
     # settings say what it really was.
-    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    key = current_key(stage, folder, settings)
     provenance = Provenance(
         stage=stage, key=key, inputs=hashes, settings={"imported_from": "persona-vectors"}
     )

@@ -1,62 +1,31 @@
-"""How each stage is made: from what lies on disk to files and metadata, one file a stage."""
-
-from collections.abc import Callable
+"""The pipeline: one file per stage, each with its `StageSpec`, in the order in which they run."""
 
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.context import StageContext, StageOutput
+from traitvec_core.stages import (
+    activations,
+    definition,
+    judged_responses,
+    responses,
+    steering_evaluation,
+    trait_dynamics,
+    validation_report,
+    vectors,
+)
+from traitvec_core.stages.spec import StageSpec
 
-__all__ = ["MAKERS", "StageContext", "StageOutput"]
+__all__ = ["SPECS", "StageSpec"]
 
-
-def _responses(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.responses import make_responses
-
-    return make_responses(context)
-
-
-def _judged_responses(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.judged_responses import make_judged_responses
-
-    return make_judged_responses(context)
-
-
-def _activations(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.activations import make_activations
-
-    return make_activations(context)
-
-
-def _vectors(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.vectors import make_vectors
-
-    return make_vectors(context)
-
-
-def _steering_evaluation(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.steering_evaluation import make_steering_evaluation
-
-    return make_steering_evaluation(context)
-
-
-def _validation_report(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.validation_report import make_validation_report
-
-    return make_validation_report(context)
-
-
-def _trait_dynamics(context: StageContext) -> StageOutput:
-    from traitvec_core.stages.trait_dynamics import make_trait_dynamics
-
-    return make_trait_dynamics(context)
-
-
-# Torch and transformers are imported by the stages that need them, when they run.
-MAKERS: dict[Stage, Callable[[StageContext], StageOutput]] = {
-    "responses": _responses,
-    "judged_responses": _judged_responses,
-    "activations": _activations,
-    "vectors": _vectors,
-    "steering_evaluation": _steering_evaluation,
-    "validation_report": _validation_report,
-    "trait_dynamics": _trait_dynamics,
+# A new stage is one row here, its name and its metadata file in `stage_names.py`, and one file.
+SPECS: dict[Stage, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        definition.SPEC,
+        responses.SPEC,
+        judged_responses.SPEC,
+        activations.SPEC,
+        vectors.SPEC,
+        steering_evaluation.SPEC,
+        validation_report.SPEC,
+        trait_dynamics.SPEC,
+    )
 }

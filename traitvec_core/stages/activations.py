@@ -1,21 +1,29 @@
-"""Stage 2 on disk: activations of the responses that the filter keeps."""
+"""Stage 2: activations of the responses that the filter keeps."""
 
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.generation import close_thinking
-from traitvec_core.models.activations import capture_means, pack
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput, now
+from traitvec_core.stages.inputs import content_of, model_input
+from traitvec_core.stages.spec import FILTER_SETTINGS, MODEL_SETTINGS, StageSpec
 from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_tensor
-from traitvec_core.validation.elicitation import keep_mask
 
-__all__ = ["make_activations"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SPEC", "make_activations"]
 
 
 def make_activations(context: StageContext) -> StageOutput:
     """Read activations of every kept response at every layer and position."""
+    import torch
+
+    from traitvec_core.generation import close_thinking
+    from traitvec_core.models.activations import capture_means, pack
+
     settings = context.settings
     kept = _kept_examples(context)
     model = context.generator()
@@ -25,12 +33,13 @@ def make_activations(context: StageContext) -> StageOutput:
         model, texts, positions=settings.positions,
         on_batch=lambda done: context.bench.progress("activations", done, len(texts)),
     )  # fmt: skip
-    # A kept response may have no token that counts (white space, special tokens): it has no mean.
+    # A kept response may consist of white space or special tokens alone, and has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
     if examples["pole"].nunique() < 2:
         raise TraitvecError(
-            f"{display_path(context.folder.path)}: no response of one pole has any token left"
+            f"{display_path(context.folder.path)}: one pole has no response with any text left; see"
+            " responses/*.csv"
         )
     stored = {name: pack(values[present]) for name, values in means.items()}
     first, *others = settings.positions
@@ -61,6 +70,7 @@ def make_activations(context: StageContext) -> StageOutput:
 
 
 def _kept_examples(context: StageContext) -> "pd.DataFrame":
+    from traitvec_core.validation.elicitation import keep_mask
 
     judged = context.folder.read_responses()
     settings = context.settings
@@ -75,3 +85,18 @@ def _kept_examples(context: StageContext) -> "pd.DataFrame":
         )
     ordered: pd.DataFrame = kept.reset_index(drop=True)
     return ordered
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    return {**content_of(folder, "judged_responses"), **model_input(settings)}
+
+
+SPEC = StageSpec(
+    name="activations",
+    upstream=("judged_responses",),
+    version="2",
+    settings=(*MODEL_SETTINGS, "positions", *FILTER_SETTINGS),
+    inputs=_inputs,
+    make=make_activations,
+    place=lambda settings: "gpu",
+)

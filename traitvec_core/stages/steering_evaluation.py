@@ -1,19 +1,29 @@
-"""Steering on disk: what the vectors do when they are added to the model."""
+"""What the vectors do when they are added to the model."""
+
+from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
-from traitvec_core.judging.load import load_judge
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
-from traitvec_core.stages.inputs import side_effects
+from traitvec_core.stages.inputs import (
+    answering_inputs,
+    content_of,
+    other_traits,
+    rubric_inputs,
+)
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.steering_evaluation.evaluate import evaluate_steering
-from traitvec_core.steering_evaluation.result import SteeringEvaluation, SteeringOptions
+from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_csv
-from traitvec_core.validation.separation import Separation
-from traitvec_core.vectors import TraitVector
+from traitvec_core.storage.provenance import content_hash
 
-__all__ = ["make_steering_evaluation", "steering_of"]
+if TYPE_CHECKING:
+    from traitvec_core.judging.cost_estimate import JudgingCost
+    from traitvec_core.judging.judgement_store import JudgementStore
+    from traitvec_core.steering_evaluation.result import SteeringEvaluation
+    from traitvec_core.vectors import TraitVector
+
+__all__ = ["SPEC", "make_steering_evaluation", "steering_of"]
 
 _OF_VECTOR = ("method", "layer", "vector_norm", "raw_norm", "relative_norm", "separation",
               "train_accuracy")  # fmt: skip
@@ -21,6 +31,11 @@ _OF_VECTOR = ("method", "layer", "vector_norm", "raw_norm", "relative_norm", "se
 
 def make_steering_evaluation(context: StageContext) -> StageOutput:
     """Choose layer, method and coefficient by what they do, and report on other questions."""
+    from traitvec_core.judging.judgement_store import Origin
+    from traitvec_core.steering_evaluation.evaluate import evaluate_steering
+    from traitvec_core.steering_evaluation.result import SteeringOptions
+    from traitvec_core.validation.separation import Separation
+
     settings, folder = context.settings, context.folder
     if not settings.steering.evaluate:
         return {}, {"is_evaluated": False}
@@ -32,12 +47,9 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     def progress(done: int, total: int, note: str) -> None:
         context.bench.progress("steering_evaluation", done, total, note)
 
-    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
-        judge = load_judge(
-            # Every trial waits for the one before it: batches would take days.
-            settings.model_copy(update={"judge_mode": "live"}), store, load_model=context.judge,
-            experiment=folder.experiment, say=context.bench.say,
-        )  # fmt: skip
+    with context.open_judgements() as store:
+        # Every trial waits for the one before it: batches would take days.
+        judge = context.load_judge(store, is_live=True)
         found = evaluate_steering(
             context.generator(), judge, definition, _vectors(folder, manifest["vectors"]),
             Separation.model_validate(manifest["separation"]), settings.sampling,
@@ -45,7 +57,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
                 n_search=chosen.n_search, n_held_out=chosen.n_held_out, n_random=chosen.n_random,
                 min_coherence=settings.min_coherence,
             ),
-            also=side_effects(folder, settings), store=store,
+            also=other_traits(folder, chosen.side_effects), store=store,
             origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
@@ -67,18 +79,22 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     }
 
 
-def steering_of(folder: TraitFolder) -> SteeringEvaluation | None:
+def steering_of(folder: TraitFolder) -> "SteeringEvaluation | None":
     """The evaluation that a trait has; None where steering was not evaluated.
 
     Raises:
         TraitvecError: If the stage has not been made.
     """
+    from traitvec_core.steering_evaluation.result import SteeringEvaluation
+
     raw = folder.metadata("steering_evaluation")
     return SteeringEvaluation.model_validate(raw) if raw["is_evaluated"] else None
 
 
-def _vectors(folder: TraitFolder, rows: list[dict[str, object]]) -> list[TraitVector]:
+def _vectors(folder: TraitFolder, rows: list[dict[str, object]]) -> "list[TraitVector]":
     """Every vector that may be chosen: none of the embeddings, where only words are."""
+    from traitvec_core.vectors import TraitVector
+
     found = [
         TraitVector(
             vector=folder.read_vector(str(row["method"]), int(str(row["layer"]))),
@@ -90,3 +106,55 @@ def _vectors(folder: TraitFolder, rows: list[dict[str, object]]) -> list[TraitVe
     if not found:
         raise TraitvecError("there is no vector to steer with: name layers above 0, and a method")
     return found
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    vectors = content_of(folder, "vectors")
+    if not settings.steering.evaluate:
+        return vectors
+    return {
+        **answering_inputs(folder, settings),
+        "eval_questions": content_hash("\n".join(folder.definition().eval_questions)),
+        **rubric_inputs(other_traits(folder, settings.steering.side_effects)),
+        **vectors,
+    }
+
+
+def _estimate(
+    folder: TraitFolder, settings: ExperimentSettings, store: "JudgementStore"
+) -> "list[JudgingCost]":
+    from traitvec_core.judging.cost_estimate import estimate_longest
+    from traitvec_core.steering_evaluation.evaluate import most_responses
+
+    definition = folder.definition()
+    questions = definition.eval_questions or definition.questions
+    searched, held_out = most_responses(len(questions), settings.steering)
+    others = other_traits(folder, settings.steering.side_effects)
+    return [
+        estimate_longest(
+            folder.name, definition, settings, store, "steering", questions,
+            searched + sum(held_out),
+            # Side effects are measured without steering and under the chosen dose.
+            others=others.values(), n_others=sum(held_out[:2]),
+        )
+    ]  # fmt: skip
+
+
+SPEC = StageSpec(
+    name="steering_evaluation",
+    upstream=("definition", "vectors"),
+    version="1",
+    settings=(
+        *MODEL_SETTINGS,
+        "instruction_role",
+        "sampling",
+        "min_coherence",
+        *JUDGE_SETTINGS,
+        "steering",
+    ),
+    inputs=_inputs,
+    make=make_steering_evaluation,
+    place=lambda settings: "gpu",
+    is_on=lambda settings: settings.steering.evaluate,
+    estimate=_estimate,
+)

@@ -1,50 +1,61 @@
-"""Stage 3 on disk: vectors, and all that is measured on them."""
+"""Stage 3: vectors, and all that is measured on them."""
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import VectorMethod
+from traitvec_core.experiment import ExperimentSettings, VectorMethod
 from traitvec_core.stages.context import StageContext, StageOutput, now
+from traitvec_core.stages.inputs import content_of
+from traitvec_core.stages.spec import StageSpec
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json, dump_tensor
-from traitvec_core.validation.chance import Chance, measure_chance
-from traitvec_core.validation.elicitation import instruction_of, question_of
-from traitvec_core.validation.explanations import Explanations, measure_explanations
-from traitvec_core.validation.held_out import HeldOut, hold_out
-from traitvec_core.validation.recommend import Recommendation, recommend
-from traitvec_core.validation.resampling import CONVEX_METHODS, Stability, bootstrap_stability
-from traitvec_core.validation.response_counts import which_refuse
-from traitvec_core.validation.separation import (
-    Separation,
-    cosines_between_methods,
-    cosines_with_previous,
-    measure_separation,
-    score_separation,
-)
-from traitvec_core.vectors import MethodOptions, TraitVector, extract_vectors
 
-__all__ = ["make_vectors"]
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from traitvec_core.validation.chance import Chance
+    from traitvec_core.validation.explanations import Explanations
+    from traitvec_core.validation.held_out import HeldOut
+    from traitvec_core.validation.recommend import Recommendation
+    from traitvec_core.validation.resampling import Stability
+    from traitvec_core.validation.separation import Separation
+    from traitvec_core.vectors import MethodOptions, TraitVector
+
+__all__ = ["SPEC", "make_vectors"]
 
 _N_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
 class _Measured:
-    separation: Separation
-    by_instruction: Separation
-    recommendation: Recommendation | None
-    explanations: Explanations | None
-    chance: Chance
-    stability: list[Stability]
+    separation: "Separation"
+    by_instruction: "Separation"
+    recommendation: "Recommendation | None"
+    explanations: "Explanations | None"
+    chance: "Chance"
+    stability: "list[Stability]"
 
 
 def make_vectors(context: StageContext) -> StageOutput:
     """Extract vectors, and hold them against everything that is not the trait."""
+    import numpy as np
+
+    from traitvec_core.validation.chance import measure_chance
+    from traitvec_core.validation.elicitation import instruction_of, question_of
+    from traitvec_core.validation.held_out import hold_out
+    from traitvec_core.validation.recommend import recommend
+    from traitvec_core.validation.separation import (
+        cosines_between_methods,
+        cosines_with_previous,
+        measure_separation,
+        score_separation,
+    )
+    from traitvec_core.vectors import MethodOptions, extract_vectors
+
     settings = context.settings
     captured = context.folder.metadata("activations")
     activations = context.folder.read_activations()
@@ -138,8 +149,10 @@ def make_vectors(context: StageContext) -> StageOutput:
     }
 
 
-def _projections(held_out: HeldOut, recommendation: Recommendation) -> dict[str, Any]:
+def _projections(held_out: "HeldOut", recommendation: "Recommendation") -> dict[str, Any]:
     """Held-out projections on the recommended vector, in the order of the activations."""
+    import numpy as np
+
     method, layer = recommendation.method, recommendation.layer
     margins = held_out.margins[method, layer]
     return {
@@ -151,12 +164,15 @@ def _projections(held_out: HeldOut, recommendation: Recommendation) -> dict[str,
 
 def _explanations(
     context: StageContext,
-    activations: torch.Tensor,
-    held_out: HeldOut,
-    recommendation: Recommendation | None,
-    options: MethodOptions,
-) -> Explanations | None:
+    activations: "torch.Tensor",
+    held_out: "HeldOut",
+    recommendation: "Recommendation | None",
+    options: "MethodOptions",
+) -> "Explanations | None":
     """What else explains the recommended vector."""
+    from traitvec_core.validation.explanations import measure_explanations
+    from traitvec_core.validation.response_counts import which_refuse
+
     if recommendation is None:
         return None
     judged = context.folder.read_responses().set_index("question_id")
@@ -171,17 +187,19 @@ def _explanations(
 
 
 def _stability(
-    activations: torch.Tensor,
-    is_positive: NDArray[np.bool_],
-    groups: NDArray[np.int64],
-    recommendation: Recommendation | None,
+    activations: "torch.Tensor",
+    is_positive: "NDArray[np.bool_]",
+    groups: "NDArray[np.int64]",
+    recommendation: "Recommendation | None",
     methods: tuple[VectorMethod, ...],
-    options: MethodOptions,
-) -> list[Stability]:
+    options: "MethodOptions",
+) -> "list[Stability]":
     """At the recommended layer, of the recommended method and of those that are quick to resample.
 
     At every layer it would take as long as all the rest.
     """
+    from traitvec_core.validation.resampling import CONVEX_METHODS, bootstrap_stability
+
     if recommendation is None:
         return []
     measured = [name for name in methods if name in {*CONVEX_METHODS, recommendation.method}]
@@ -192,8 +210,8 @@ def _stability(
 
 
 def _previous(
-    context: StageContext, vectors: list[TraitVector]
-) -> dict[tuple[VectorMethod, int], torch.Tensor]:
+    context: StageContext, vectors: "list[TraitVector]"
+) -> "dict[tuple[VectorMethod, int], torch.Tensor]":
     """The vectors that lie there still from the last time."""
     found: dict[tuple[VectorMethod, int], torch.Tensor] = {}
     for vector in vectors:
@@ -202,3 +220,27 @@ def _previous(
                 vector.method, vector.layer
             )
     return found
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    # The texts are read for what else could explain the vectors.
+    return content_of(folder, "activations", "judged_responses")
+
+
+SPEC = StageSpec(
+    name="vectors",
+    upstream=("activations",),
+    version="2",
+    settings=(
+        "methods",
+        "layers",
+        "scale",
+        "gradient_penalty",
+        "gradient_objective",
+        "probe_penalty",
+        "sampling.seed",
+    ),
+    inputs=_inputs,
+    make=make_vectors,
+    place=lambda settings: "here",
+)

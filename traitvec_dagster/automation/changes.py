@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key, stage_settings
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
@@ -177,17 +177,14 @@ def _changed(
 
 def _is_made(folder: TraitFolder, settings: ExperimentSettings) -> bool:
     """Whether all stages were made from this; their files are not read."""
-    from traitvec_core.stages.inputs import stage_inputs
-
     for stage in STAGES[1:]:
         made = folder.provenance(stage)
         if made is None or not made.is_complete:
             return False
         try:
-            inputs = stage_inputs(stage, folder, settings)
+            if made.key != current_key(stage, folder, settings):
+                return False
         except TraitvecError:
-            return False
-        if made.key != stage_key(stage, inputs, stage_settings(stage, settings)):
             return False
     return True
 
