@@ -95,17 +95,16 @@ def compare(
 
 def _reader() -> "Read":
     from traitvec_core.atlas.cross_projection import read_with
-    from traitvec_core.models.language_model import load_language_model
-    from traitvec_core.stages.context import Workbench
+    from traitvec_core.models.files import LoadOptions
+    from traitvec_core.models.language_model import LanguageModel, load_language_model
 
+    # Every trait needs both models in turn.
     @cache
-    def load(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    def load(name: str, options: LoadOptions) -> LanguageModel:
         err.print(f"loading {escape(name)}")
-        return load_language_model(name, **dict(options))
+        return load_language_model(name, **vars(options))
 
-    return read_with(
-        Workbench(load_model=lambda name, options: load(name, tuple(vars(options).items())))
-    )
+    return read_with(load)
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

@@ -24,7 +24,7 @@ def remove_trait(
 
     Judgements stay in the store, and Dagster keeps the history of its runs.
     """
-    from traitvec_dagster.automation import traits_under_way
+    from traitvec_dagster.automation import traits_in_progress
     from traitvec_dagster.graph.names import Graph
 
     project = Project(experiments_dir)
@@ -41,7 +41,7 @@ def remove_trait(
             f"{display_path(folder.path)} has no trait {trait!r}; there are:"
             f" {', '.join(folder.traits())}"
         )
-    if trait in traits_under_way(instance, graph):
+    if trait in traits_in_progress(instance, graph):
         raise TraitvecError(f"a run of {trait} is under way; end it first, or wait for it")
     if path is not None and is_there:
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
