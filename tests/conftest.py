@@ -13,8 +13,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from hypothesis import HealthCheck, settings
+
 from tests.projects import SmallProject, write_experiment
 from traitvec_dagster.cli.terminal import restore_interrupts
+
+# Neither the machine's speed nor a new random example may turn a run of the suite red. To look for
+# new examples: `pytest --hypothesis-profile=default`.
+settings.register_profile(
+    "traitvec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("traitvec")
 
 # The tests too may be started in the background of a script.
 restore_interrupts()

@@ -114,7 +114,7 @@ _WORDS = st.text(st.sampled_from("abc hello,.? 12\n"), min_size=1, max_size=60)
 def test_means_do_not_depend_on_batches_order_or_padding(model: LanguageModel) -> None:
     side, pad = model.tokenizer.padding_side, model.tokenizer.pad_token
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(
         texts=st.lists(st.tuples(_WORDS, _WORDS), min_size=2, max_size=7),
         batch_size=st.sampled_from([1, 2, 3, 5, None]),

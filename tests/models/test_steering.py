@@ -143,7 +143,7 @@ def test_a_block_that_returns_a_tuple_keeps_the_rest_of_it() -> None:
 floats = st.floats(-50, 50, width=32)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     size=st.floats(1e-3, 1e3),
@@ -353,7 +353,7 @@ def test_a_recurrent_model_is_steered_where_it_should_be(positions: Positions) -
 # -- what is left behind ----------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(
     layers=st.lists(st.integers(0, 3), max_size=5),
     positions=st.sampled_from(PLACES),
