@@ -21,15 +21,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.stages.spec import Place
 
 __all__ = [
     "SEATS_VARIABLE",
-    "Place",
     "Seat",
     "Step",
     "holder_of",
@@ -42,9 +42,6 @@ SEATS_VARIABLE = "TRAITVEC_GPUS"
 _MASK = "CUDA_VISIBLE_DEVICES"
 _POLL_S = 0.2
 _CPU = "cpu"
-
-Place = Literal["gpu", "elsewhere", "here"]
-"""Where a step works: with a model in this process, behind an API, or with neither."""
 
 
 @dataclass(frozen=True)
