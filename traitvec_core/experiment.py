@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.positions import check_position
+from traitvec_core.response_filter import Pairing, ResponseFilter
 from traitvec_core.trait import check_name
 
 __all__ = [
@@ -296,7 +297,7 @@ class ExperimentSettings(_Strict):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
-    pairing: Literal["independent", "paired"] = "independent"
+    pairing: Pairing = "independent"
     positions: tuple[str, ...] = ("response_mean",)
     methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
     layers: Literal["all"] | tuple[int, ...] = "all"
@@ -311,6 +312,13 @@ class ExperimentSettings(_Strict):
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
+
+    @property
+    def response_filter(self) -> ResponseFilter:
+        """Which judged responses vectors are made from."""
+        return ResponseFilter(
+            threshold=self.threshold, min_coherence=self.min_coherence, pairing=self.pairing
+        )
 
     @field_validator("layers")
     @classmethod

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.atlas.written_traits import directions, write_settings, write_trait
-from traitvec_core.atlas import Estimate
 from traitvec_core.atlas.comparison import compare_experiments, difference
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 

@@ -9,8 +9,9 @@ from traitvec_core.atlas.cross_projection import CrossProjection, Read, project_
 from traitvec_core.atlas.gather import GatheredTrait, gather_trait
 from traitvec_core.atlas.matrices import cosine_matrix
 from traitvec_core.atlas.standings import CONTROL
-from traitvec_core.atlas.values import Estimate, TraitRow
+from traitvec_core.atlas.values import TraitRow
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
@@ -151,12 +152,13 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     if a.value is None or b.value is None:
         return Estimate()
     change = b.value - a.value
-    if a.low is None or a.high is None or b.low is None or b.high is None:
+    ends_a, ends_b = a.interval, b.interval
+    if ends_a is None or ends_b is None:
         return Estimate(value=change)
     return Estimate(
         value=change,
-        low=change - float(np.hypot(b.value - b.low, a.high - a.value)),
-        high=change + float(np.hypot(b.high - b.value, a.value - a.low)),
+        low=change - float(np.hypot(b.value - ends_b[0], ends_a[1] - a.value)),
+        high=change + float(np.hypot(ends_b[1] - b.value, a.value - ends_a[0])),
     )
 
 
@@ -199,8 +201,8 @@ def _compare_trait(
 
 def _moved(name: str, a: Estimate, b: Estimate) -> Moved:
     change = difference(a, b)
-    is_known = change.low is not None and change.high is not None
-    has_moved = not change.low <= 0 <= change.high if is_known else None  # type: ignore[operator]
+    ends = change.interval
+    has_moved = None if ends is None else not ends[0] <= 0 <= ends[1]
     return Moved(name=name, a=a, b=b, change=change, has_moved=has_moved)
 
 

@@ -15,7 +15,7 @@ from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.report.monitor_page import build_monitor_page
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.steering_evaluation.trials import Condition, Trials
+from traitvec_core.steering_evaluation.trials import Condition, TrialLog, Trials, TrialSetup
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.trait import TraitDefinition
 
@@ -101,16 +101,18 @@ def _answers(
             settings.model_copy(update={"judge_mode": "live"}), store, load_model=context.judge,
             experiment=folder.experiment, say=context.bench.say,
         )  # fmt: skip
-        trials = Trials(
-            model, judge, definition, prompts, settings.sampling,
+        setup = TrialSetup(
+            model, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
-            finished=journal.rows(), on_finished=journal.append,
-            on_progress=lambda done, note: context.bench.progress(
-                "trait_dynamics", done, total, note
-            ),
         )  # fmt: skip
+        trials = Trials(
+            setup,
+            prompts,
+            TrialLog(journal.rows(), journal.append),
+            lambda done, note: context.bench.progress("trait_dynamics", done, total, note),
+        )
         trials.run(conditions, range(len(prompts)), len(prompts))
         return trials, judge.name, store.spent_usd(folder.experiment)
 

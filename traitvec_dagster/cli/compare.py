@@ -18,9 +18,9 @@ from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import process_tags
 
 if TYPE_CHECKING:
-    from traitvec_core.atlas import Estimate
     from traitvec_core.atlas.comparison import Comparison, TraitComparison
     from traitvec_core.atlas.cross_projection import Read
+    from traitvec_core.estimate import Estimate
 
 __all__ = ["atlas", "compare"]
 
