@@ -14,6 +14,7 @@ import pytest
 from tests.graph.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
+from traitvec_core.validation.report_manifest import ReportManifest
 from traitvec_dagster.automation import build_schedules, build_sensor
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
 from traitvec_dagster.runs.headless import definitions_of, run_trait, select_stages
@@ -405,11 +406,19 @@ def test_the_condition_is_opt_in(empty: SmallProject) -> None:
 # -- drift ------------------------------------------------------------------------------------
 
 
+def _contrast(project: SmallProject) -> float:
+    report = project.trait("refusal").manifest(ReportManifest)
+    assert report.elicitation.contrast.value is not None
+    return report.elicitation.contrast.value
+
+
 def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     assert empty.run("refusal").is_success
     assert "drift" not in empty.materializations("vectors", "refusal")[0].metadata
-    before = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    before = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"][
+        "value"
+    ]
     old = empty.trait("refusal").read_vector("mean_diff", 3)
     # Nothing is made again, and so nothing has moved.
     assert empty.run("refusal").is_success
@@ -417,7 +426,7 @@ def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallPr
     empty.define("refusal", changed_definition("Which is the best soup?"))
     assert empty.run("refusal").is_success
     metadata = empty.materializations("vectors", "refusal")[0].metadata
-    now = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    now = _contrast(empty)
     new = empty.trait("refusal").read_vector("mean_diff", 3)
     cosine = float(new @ old / new.norm() / old.norm())
     assert metadata["drift_contrast"].value == pytest.approx(now - before, abs=1e-3)

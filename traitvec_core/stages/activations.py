@@ -1,6 +1,6 @@
 """Stage 2: activations of the responses that the filter keeps."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
@@ -10,6 +10,7 @@ from traitvec_core.stages.spec import FILTER_SETTINGS, MODEL_SETTINGS, StageSpec
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_tensor
+from traitvec_core.storage.manifests import ActivationsManifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,36 +47,33 @@ def make_activations(context: StageContext) -> StageOutput:
     context.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
     files = {"activations/all_layers.pt": dump_tensor(stored[first])}
     files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
-    return files, {
-        "model": settings.model,
-        "n_examples": len(examples),
-        "n_layers": model.n_layers,
-        "hidden_dim": model.hidden_dim,
-        "threshold": settings.threshold,
-        "extraction_date": now(),
-        "storage_type": "token_averaged",
-        **model.as_loaded,
-        "dtype": str(stored[first].dtype).removeprefix("torch."),
-        "position": first,
-        "other_positions": others,
-        "layers": "row k is the residual stream after block k, before the final norm; row 0 is the"
-        " embedding output",
-        "min_coherence": settings.min_coherence,
-        "n_positive": int((examples["pole"] == "pos").sum()),
-        "n_negative": int((examples["pole"] == "neg").sum()),
-        "without_tokens": int((~present).sum()),
-        "mean_norm_by_layer": stored[first].float().norm(dim=-1).mean(0).tolist(),
-        "question_ids": examples["question_id"].tolist(),
-    }
+    loaded: dict[str, Any] = model.as_loaded
+    manifest = ActivationsManifest(
+        model=settings.model,
+        n_examples=len(examples),
+        n_layers=model.n_layers,
+        hidden_dim=model.hidden_dim,
+        threshold=settings.threshold,
+        extraction_date=now(),
+        **loaded,
+        dtype=str(stored[first].dtype).removeprefix("torch."),
+        position=first,
+        other_positions=others,
+        min_coherence=settings.min_coherence,
+        n_positive=int((examples["pole"] == "pos").sum()),
+        n_negative=int((examples["pole"] == "neg").sum()),
+        without_tokens=int((~present).sum()),
+        mean_norm_by_layer=stored[first].float().norm(dim=-1).mean(0).tolist(),
+        question_ids=examples["question_id"].tolist(),
+    )
+    return files, manifest.model_dump()
 
 
 def _kept_examples(context: StageContext) -> "pd.DataFrame":
     from traitvec_core.validation.elicitation import keep_mask
 
     judged = context.folder.read_responses()
-    settings = context.settings
-    mask = keep_mask(judged, settings.threshold, settings.min_coherence, settings.pairing)
-    kept = judged[mask]
+    kept = judged[keep_mask(judged, context.settings.response_filter)]
     counts = {pole: int((kept["pole"] == pole).sum()) for pole in ("pos", "neg")}
     if not all(counts.values()):
         raise TraitvecError(

@@ -20,28 +20,25 @@ from traitvec_core.storage.provenance import content_hash
 if TYPE_CHECKING:
     from traitvec_core.judging.cost_estimate import JudgingCost
     from traitvec_core.judging.judgement_store import JudgementStore
-    from traitvec_core.steering_evaluation.result import SteeringEvaluation
+    from traitvec_core.validation.manifests import VectorRow
     from traitvec_core.vectors import TraitVector
 
-__all__ = ["SPEC", "make_steering_evaluation", "steering_of"]
-
-_OF_VECTOR = ("method", "layer", "vector_norm", "raw_norm", "relative_norm", "separation",
-              "train_accuracy")  # fmt: skip
+__all__ = ["SPEC", "make_steering_evaluation"]
 
 
 def make_steering_evaluation(context: StageContext) -> StageOutput:
     """Choose layer, method and coefficient by what they do, and report on other questions."""
     from traitvec_core.judging.judgement_store import Origin
-    from traitvec_core.steering_evaluation.evaluate import evaluate_steering
-    from traitvec_core.steering_evaluation.result import SteeringOptions
-    from traitvec_core.validation.separation import Separation
+    from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_steering
+    from traitvec_core.steering_evaluation.result import SteeringManifest, SteeringOptions
+    from traitvec_core.steering_evaluation.trials import TrialLog, TrialSetup
+    from traitvec_core.validation.manifests import VectorsManifest
 
     settings, folder = context.settings, context.folder
     if not settings.steering.evaluate:
         return {}, {"is_evaluated": False}
     definition = folder.definition()
-    manifest = folder.metadata("vectors")
-    chosen = settings.steering
+    manifest = folder.manifest(VectorsManifest)
     journal = folder.journal("steering_evaluation", context.provenance.key)
 
     def progress(done: int, total: int, note: str) -> None:
@@ -50,62 +47,61 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     with context.open_judgements() as store:
         # Every trial waits for the one before it: batches would take days.
         judge = context.load_judge(store, is_live=True)
-        found = evaluate_steering(
-            context.generator(), judge, definition, _vectors(folder, manifest["vectors"]),
-            Separation.model_validate(manifest["separation"]), settings.sampling,
-            options=SteeringOptions(
-                n_search=chosen.n_search, n_held_out=chosen.n_held_out, n_random=chosen.n_random,
-                min_coherence=settings.min_coherence,
-            ),
-            also=other_traits(folder, chosen.side_effects), store=store,
-            origin=Origin(folder.experiment, folder.name),
+        setup = TrialSetup(
+            context.generator(), judge, definition, settings.sampling,
+            store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
-            finished=journal.rows(), on_finished=journal.append, on_progress=progress,
         )  # fmt: skip
+        plan = SteeringPlan(
+            _vectors(folder, manifest.vectors), manifest.separation,
+            SteeringOptions(
+                n_search=settings.steering.n_search, n_held_out=settings.steering.n_held_out,
+                n_random=settings.steering.n_random, min_coherence=settings.min_coherence,
+            ),
+            other_traits(folder, settings.steering.side_effects),
+        )  # fmt: skip
+        evaluation = evaluate_steering(
+            setup, plan, log=TrialLog(journal.rows(), journal.append), on_progress=progress
+        )
         spent_usd = store.spent_usd(folder.experiment)
-    context.provenance.is_complete = not found.unfinished
-    context.provenance.cost = found.judging_cost.model_copy(
+    context.provenance.is_complete = not evaluation.unfinished
+    context.provenance.cost = evaluation.judging_cost.model_copy(
         update={
-            "tokens_in": found.judging_cost.tokens_in + found.tokens_in,
-            "tokens_out": found.judging_cost.tokens_out + found.tokens_out,
+            "tokens_in": evaluation.judging_cost.tokens_in + evaluation.tokens_in,
+            "tokens_out": evaluation.judging_cost.tokens_out + evaluation.tokens_out,
         }
     )
-    return {"steering/responses.csv": dump_csv(found.responses)}, {
-        "is_evaluated": True,
-        "judge_model": judge.name,
-        "experiment_spent_usd": round(spent_usd, 6),
-        **found.model_dump(mode="json"),
+    record = SteeringManifest(
+        is_evaluated=True, judge_model=judge.name, experiment_spent_usd=round(spent_usd, 6)
+    )
+    return {"steering/responses.csv": dump_csv(evaluation.responses)}, {
+        **record.model_dump(),
+        **evaluation.model_dump(mode="json"),
     }
 
 
-def steering_of(folder: TraitFolder) -> "SteeringEvaluation | None":
-    """The evaluation that a trait has; None where steering was not evaluated.
-
-    Raises:
-        TraitvecError: If the stage has not been made.
-    """
-    from traitvec_core.steering_evaluation.result import SteeringEvaluation
-
-    raw = folder.metadata("steering_evaluation")
-    return SteeringEvaluation.model_validate(raw) if raw["is_evaluated"] else None
-
-
-def _vectors(folder: TraitFolder, rows: list[dict[str, object]]) -> "list[TraitVector]":
-    """Every vector that may be chosen: none of the embeddings, where only words are."""
+def _vectors(folder: TraitFolder, rows: "list[VectorRow]") -> "list[TraitVector]":
+    """The vectors to choose from: none at the embeddings, where only words are."""
     from traitvec_core.vectors import TraitVector
 
-    found = [
+    vectors = [
         TraitVector(
-            vector=folder.read_vector(str(row["method"]), int(str(row["layer"]))),
-            **{name: row[name] for name in _OF_VECTOR},  # type: ignore[arg-type]
+            method=row.method,
+            layer=row.layer,
+            vector=folder.read_vector(row.method, row.layer),
+            vector_norm=row.vector_norm,
+            raw_norm=row.raw_norm,
+            relative_norm=row.relative_norm,
+            separation=row.separation,
+            train_accuracy=row.train_accuracy,
         )
         for row in rows
-        if row["layer"] != 0 and row["method"] != "random"
+        if row.layer != 0 and row.method != "random"
     ]
-    if not found:
+    if not vectors:
         raise TraitvecError("there is no vector to steer with: name layers above 0, and a method")
-    return found
+    return vectors
 
 
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
@@ -143,7 +139,7 @@ def _estimate(
 SPEC = StageSpec(
     name="steering_evaluation",
     upstream=("definition", "vectors"),
-    version="1",
+    version="2",
     settings=(
         *MODEL_SETTINGS,
         "instruction_role",

@@ -95,7 +95,7 @@ def _answers(
 ) -> "tuple[Trials, str, float]":
     """Generate and judge; returns the judge's name and what the experiment has spent, too."""
     from traitvec_core.judging.judgement_store import Origin
-    from traitvec_core.steering_evaluation.trials import Condition, Trials
+    from traitvec_core.steering_evaluation.trials import Condition, TrialLog, Trials, TrialSetup
 
     settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
@@ -109,16 +109,18 @@ def _answers(
     with context.open_judgements() as store:
         # So few are not worth the day that a batch may take.
         judge = context.load_judge(store, is_live=True)
-        trials = Trials(
-            model, judge, definition, prompts, settings.sampling,
+        setup = TrialSetup(
+            model, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
-            finished=journal.rows(), on_finished=journal.append,
-            on_progress=lambda done, note: context.bench.progress(
-                "trait_dynamics", done, total, note
-            ),
         )  # fmt: skip
+        trials = Trials(
+            setup,
+            prompts,
+            TrialLog(journal.rows(), journal.append),
+            lambda done, note: context.bench.progress("trait_dynamics", done, total, note),
+        )
         trials.run(conditions, range(len(prompts)), len(prompts))
         return trials, judge.name, store.spent_usd(folder.experiment)
 

@@ -18,9 +18,9 @@ from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import process_tags
 
 if TYPE_CHECKING:
-    from traitvec_core.atlas import Estimate
     from traitvec_core.atlas.comparison import Comparison, TraitComparison
     from traitvec_core.atlas.cross_projection import Read
+    from traitvec_core.estimate import Estimate
 
 __all__ = ["atlas", "compare"]
 
@@ -80,12 +80,15 @@ def compare(
     one space, by what both say of shared responses otherwise.
     """
     from traitvec_core.atlas.comparison import compare_experiments
+    from traitvec_core.stages.provenance import result_settings
 
     project = Project(experiments_dir)
     folders = experiment_folder(project, a), experiment_folder(project, b)
     if a == b:
         raise TraitvecError(f"{a} cannot be compared with itself; name two experiments")
-    found = compare_experiments(*folders, read=_reader() if read else None)
+    found = compare_experiments(
+        *folders, read=_reader() if read else None, compared_settings=result_settings()
+    )
     if as_json:
         # For machines, not for the terminal.
         print(found.model_dump_json(indent=2))  # noqa: T201

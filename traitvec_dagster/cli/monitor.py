@@ -166,8 +166,10 @@ def _with_vectors(folder: ExperimentFolder, wanted: str) -> list[str]:
 def _check_model(
     folder: ExperimentFolder, vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
 ) -> None:
+    from traitvec_core.validation.manifests import VectorsManifest
+
     for watched in vectors:
-        made_for = folder.trait(watched.trait).metadata("vectors")["model"]
+        made_for = folder.trait(watched.trait).manifest(VectorsManifest).model
         if made_for != settings.model:
             raise TraitvecError(
                 f"{watched.trait}: its vectors are of {made_for}, the experiment's model is"

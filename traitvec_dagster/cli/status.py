@@ -53,10 +53,10 @@ def print_run(result: Any) -> None:
 def _verdicts(
     folder: TraitFolder, settings: Any, states: Mapping[Stage, str]
 ) -> dict[str, dict[str, Any]]:
-    from traitvec_core.validation.verdicts import applicable_checks, evaluate
+    from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
 
     return {
-        name: evaluate(name, folder, settings).model_dump()
+        name: evaluate_check(name, folder, settings).model_dump()
         for name in applicable_checks(settings, folder)
         if states[CHECKED_STAGE[name]] != "missing"
     }
@@ -84,9 +84,11 @@ def status_of(
 
 def _recommended(trait: TraitFolder) -> dict[str, Any] | None:
     """What the last report recommends; nothing while there is none, or one that was cut short."""
+    from traitvec_core.validation.report_manifest import ReportManifest
+
     with suppress(TraitvecError):
-        chosen: dict[str, Any] | None = trait.metadata("validation_report")["recommended"]
-        return chosen
+        chosen = trait.manifest(ReportManifest).recommended
+        return chosen.model_dump() if chosen else None
     return None
 
 

@@ -12,7 +12,8 @@ from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
 if TYPE_CHECKING:
-    from traitvec_core.atlas import Atlas, Estimate, Standing
+    from traitvec_core.atlas import Atlas, Standing
+    from traitvec_core.estimate import Estimate
 
 __all__ = ["ATLAS", "atlas_key", "atlas_metadata", "build_atlas_asset"]
 
