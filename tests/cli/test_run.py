@@ -241,7 +241,7 @@ def test_status_of_what_is_stale_missing_or_broken(
 def test_status_without_experiments(traitvec: Command) -> None:
     done = traitvec("status")
     assert done.code == 1
-    assert "`traitvec new-experiment NAME` makes one" in done.error_lines[0]
+    assert "create one with `traitvec new-experiment NAME`" in done.error_lines[0]
 
 
 @pytest.mark.services

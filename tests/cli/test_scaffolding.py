@@ -18,7 +18,7 @@ HELP = {
         "--experiment", "--trait", "--traits", "--select", "--gen-model", "--model",
         "--judge-model", "--n-examples", "--batch-size", "--max-concurrent-judges", "--threshold",
         "--methods", "--layers", "--set", "activations+", "judged_responses",
-        "What is fresh is kept",
+        "Fresh stages are reused",
     ),
     ("status",): ("--experiment", "--json"),
     ("doctor",): ("GPU, keys, disk and Dagster",),

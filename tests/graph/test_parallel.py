@@ -38,7 +38,7 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
     return list(
         run_traits(
             project.project, "demo", TRAITS,
-            selection="*", overrides={"n_examples": 6}, shares=shares, tell=tell,
+            selection="*", overrides={"n_examples": 6}, shares=shares, on_event=tell,
         )
     )  # fmt: skip
 

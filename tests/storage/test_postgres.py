@@ -74,7 +74,7 @@ def test_traits_side_by_side_in_processes(project: SmallProject) -> None:
     runs = list(
         run_traits(
             project.project, "demo", ["refusal", "uncertainty"], selection="responses",
-            overrides={}, shares=[None, None], tell=lambda told: None,
+            overrides={}, shares=[None, None], on_event=lambda event: None,
         )
     )  # fmt: skip
     assert all(run.is_success for run in runs), [run.problems for run in runs]

@@ -60,7 +60,7 @@ def run_traits(
     selection: str,
     overrides: Mapping[str, Any],
     shares: Sequence[str | None],
-    tell: Callable[[ProgressEvent], None],
+    on_event: Callable[[ProgressEvent], None],
 ) -> Iterator[TraitRun]:
     """Run traits in as many processes as there are shares; yields each as it ends.
 
@@ -71,13 +71,13 @@ def run_traits(
         selection: Stages, as in `select_stages`.
         overrides: Settings in place of the experiment's.
         shares: For each process its `CUDA_VISIBLE_DEVICES`, or None to leave that as it is.
-        tell: Called, in another thread, with what the processes tell.
+        on_event: Called from another thread with the progress of each process.
     """
     # Forked, a process would inherit threads that it does not have.
     spawn = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // len(shares))
     with (
-        _listening(shares, tell) as address,
+        _listening(shares, on_event) as address,
         ProcessPoolExecutor(
             len(shares), spawn, _begin, (address, project.experiments, threads)
         ) as pool,
@@ -141,7 +141,7 @@ def allow_at_once(instance: dg.DagsterInstance, processes: int) -> bool:
 
 @contextmanager
 def _listening(
-    shares: Sequence[str | None], tell: Callable[[ProgressEvent], None]
+    shares: Sequence[str | None], on_event: Callable[[ProgressEvent], None]
 ) -> Iterator[str]:
     """Give each process that calls its share, and hear what it tells; gives the address.
 
@@ -157,7 +157,7 @@ def _listening(
                     if not left:
                         return
                     connection.send(left.pop())
-                    Thread(target=_hear, args=(connection, tell), daemon=True).start()
+                    Thread(target=_hear, args=(connection, on_event), daemon=True).start()
 
         welcoming = Thread(target=welcome, daemon=True)
         welcoming.start()
@@ -172,10 +172,10 @@ def _listening(
             welcoming.join(timeout=5)
 
 
-def _hear(connection: Connection, tell: Callable[[ProgressEvent], None]) -> None:
+def _hear(connection: Connection, on_event: Callable[[ProgressEvent], None]) -> None:
     with connection, suppress(OSError, EOFError):
         while True:
-            tell(connection.recv())
+            on_event(connection.recv())
 
 
 def _result(future: "Future[TraitRun]", trait: str) -> TraitRun:
