@@ -141,7 +141,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", ","), "--trait names nothing"),
         ((), "name what to run: --trait NAME"),
         (("--trait", "all", "--select", "nosuch"), "--select 'nosuch'"),
-        (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be read"),
+        (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be parsed"),
         (("--trait", "all", "--select", ""), "--select ''"),
         (("--trait", "all", "--layers", "1,x"), "--layers '1,x': give numbers"),
         (("--trait", "all", "--layers", "-1"), "layers are distinct numbers"),

@@ -89,7 +89,7 @@ class RayProject(SmallProject):
         told: dict[str, list[str]] = {}
         for run in self.instance.get_runs():
             for entry in self.instance.all_logs(run.run_id):
-                if entry.step_key == f"demo__{stage}" and "works on GPU" in entry.user_message:
+                if entry.step_key == f"demo__{stage}" and "using GPU" in entry.user_message:
                     told.setdefault(run.run_id, []).append(entry.user_message.split()[-1])
         return told
 

@@ -107,10 +107,10 @@ def run(
     """
     from traitvec_dagster.runs import headless, ownership
     from traitvec_dagster.runs.parallel import (
-        allow_at_once,
         longest_first,
+        raise_pool_limit,
         run_traits,
-        shares_of_gpus,
+        split_gpus,
     )
 
     project = Project(experiments_dir)
@@ -142,8 +142,8 @@ def run(
     started = time.monotonic()
     results = []
     if parallel > 1 and len(traits) > 1:
-        shares = shares_of_gpus(min(parallel, len(traits)))
-        if allow_at_once(instance, len(shares)):
+        shares = split_gpus(min(parallel, len(traits)))
+        if raise_pool_limit(instance, len(shares)):
             err.print(f"raised the limit of the pool gpu to {len(shares)} runs at once")
         with live_progress_of_many() as on_event:
             for result in run_traits(
