@@ -138,8 +138,8 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
     [
         (("--trait", "nosuch"), "nosuch/trait_definition.json: is missing"),
         (("--trait", "../refusal"), "trait name '../refusal' cannot be used"),
-        (("--trait", ","), "--trait names nothing"),
-        ((), "name what to run: --trait NAME"),
+        (("--trait", ","), "--trait is empty"),
+        ((), "no trait given; use --trait NAME"),
         (("--trait", "all", "--select", "nosuch"), "--select 'nosuch'"),
         (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be parsed"),
         (("--trait", "all", "--select", ""), "--select ''"),
@@ -152,7 +152,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", "all", "--set", "sampling.sead=1"), "sampling.sead: no such setting"),
         (("--trait", "all", "--set", "nosuch=1"), "nosuch: no such setting"),
         (("--trait", "all", "--set", "nothing"), "write --set name=value"),
-        (("--trait", "all", "--set", "scale=[1"), "the value cannot be read"),
+        (("--trait", "all", "--set", "scale=[1"), "the value is not valid YAML"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -136,7 +136,7 @@ def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
 def test_check_of_what_is_not_there(traitvec: Command) -> None:
     nothing = traitvec("check", "--experiment", "mine")
     assert nothing.code == 1
-    assert "`traitvec new-experiment mine` makes it" in nothing.error_lines[0]
+    assert "`traitvec new-experiment mine` creates it" in nothing.error_lines[0]
     traitvec("new-experiment", "mine")
     empty = traitvec("check", "--experiment", "mine")
     assert empty.code == 1

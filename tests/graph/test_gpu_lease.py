@@ -106,7 +106,7 @@ def test_six_at_two_gpus_never_share_one_and_leave_none_idle(machine: Machine) -
     waits: list[tuple[float, float]] = []
     for worker in workers:
         first = worker.wait_for("has")
-        (last,) = [item for item in worker.told if item["which"].endswith("back")]
+        (last,) = [item for item in worker.told if item["which"].startswith("released")]
         # One GPU from the first step to the last.
         assert {item["which"] for item in worker.told if item["what"] == "has"} == {first["which"]}
         held[first["which"]].append((first["at"], last["at"]))

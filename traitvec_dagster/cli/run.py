@@ -14,6 +14,7 @@ from traitvec_core.models.files import check_installed
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -21,8 +22,6 @@ from traitvec_dagster.cli.terminal import (
     chosen_traits,
     err,
     experiment_folder,
-    live_progress,
-    live_progress_of_many,
     note_retirement,
     out,
     read_layers,
