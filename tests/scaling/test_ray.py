@@ -234,9 +234,9 @@ def test_absent_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_passwords_in_dagster_yaml_are_seen(config: dict[str, Any], is_shown: bool) -> None:
-    from traitvec_dagster.executors.ray import _has_password
+    from traitvec_dagster.executors.ray import has_plain_password
 
-    assert _has_password(config) == is_shown
+    assert has_plain_password(config) == is_shown
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 400) -> None:

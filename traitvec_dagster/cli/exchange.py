@@ -158,8 +158,7 @@ def import_persona_vectors(
     Imported judged responses replace the stages responses and judged_responses. Imported vectors
     are stored next to the trait's own; their last row, taken after the final norm, is marked.
 
-    Example: traitvec import-persona-vectors persona_vectors/ --experiment imported
-    --model Qwen/Qwen2.5-7B-Instruct
+    Example: traitvec import-persona-vectors pv/ --experiment qwen --model Qwen/Qwen2.5-7B-Instruct
     """
     from traitvec_core.exchange import importing
 

@@ -57,7 +57,10 @@ def monitor(
         typer.Option("--prompts", help="File with one prompt per line, or a JSON list."),
     ] = None,
     instruction: Annotated[
-        str | None, typer.Option(help="Instruction (system prompt) for every prompt.")
+        str | None,
+        typer.Option(
+            help="Instruction for every prompt, placed like the experiment's instructions."
+        ),
     ] = None,
     vector: Annotated[
         str | None,
