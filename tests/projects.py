@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import dagster as dg
 import pandas as pd
@@ -192,6 +192,13 @@ class SmallProject:
             for entry in self.instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
             if entry.dagster_event is not None
         ]
+
+
+def save_one_pixel(figure: object, file: BinaryIO, **options: object) -> None:
+    """Takes the place of matplotlib's `Figure.savefig`, which draws for a third of a second."""
+    from PIL import Image
+
+    Image.new("RGB", (1, 1)).save(file, format="png")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

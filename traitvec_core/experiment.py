@@ -1,16 +1,22 @@
 """What an experiment is: one optional `experiment.yaml`, one pydantic model."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.positions import check_position
+from traitvec_core.settings.address import check_address
+from traitvec_core.settings.group import SettingGroup
+from traitvec_core.settings.judge_price import JudgePrice
+from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.sampling import Sampling
+from traitvec_core.settings.scaffold import scaffold_experiment
+from traitvec_core.settings.schedule import Schedule
+from traitvec_core.settings.steering import Steering
+from traitvec_core.settings.thresholds import CheckName, NormThreshold, Thresholds
 from traitvec_core.trait import check_name
 
 __all__ = [
@@ -29,191 +35,10 @@ __all__ = [
     "scaffold_experiment",
 ]
 
-CheckName = Literal[
-    "definition", "contrast", "coverage", "agreement", "sanity", "norm", "accuracy", "confounds",
-    "chance", "stability",
-]  # fmt: skip
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
 
-# The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
-_MODEL_OF_PREFIX = {
-    "gemma_2b": "google/gemma-2-2b-it",
-    "gemma_9b": "google/gemma-2-9b-it",
-    "llama_8b": "meta-llama/Llama-3.1-8B-Instruct",
-}
 
-# Of minute, hour, day of the month, month, day of the week.
-_CRON_LARGEST = (59, 23, 31, 12, 7)
-
-
-class _Strict(BaseModel):
-    # Unknown keys are errors: a misspelt threshold must not silently leave the default in force.
-    # Inputs stay out of messages: an address may hold a password.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
-class Sampling(_Strict):
-    """How responses are drawn.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: Nucleus mass.
-        max_new_tokens: Longest response, in tokens.
-        seed: Every row draws from a stream of its own, named by this seed and the row's id.
-    """
-
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 150
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class NormThreshold(_Strict):
-    """The range in which the recommended vector's norm must lie.
-
-    Attributes:
-        kind: `absolute` compares `vector_norm`; `relative` compares `relative_norm`, the norm over
-            the mean activation norm of its layer, which carries over between models.
-        minimum: Smallest norm that passes.
-        maximum: Largest norm that passes.
-    """
-
-    kind: Literal["absolute", "relative"] = "absolute"
-    minimum: Annotated[float, Field(ge=0)] = 15.0
-    maximum: Annotated[float, Field(gt=0)] = 40.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "NormThreshold":
-        if self.minimum >= self.maximum:
-            raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
-        return self
-
-
-class JudgePrice(_Strict):
-    """Price of a judge, in US dollars per million tokens.
-
-    Attributes:
-        input: What it reads.
-        output: What it writes, thinking included.
-        cached: What it reads from its cache; as `input` when not given.
-        batch: What a batch costs, as a share of the price.
-    """
-
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)]
-    cached: Annotated[float, Field(ge=0)] | None = None
-    batch: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    def usd(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
-        """Return the dollars for one call.
-
-        Args:
-            tokens_in: Tokens read, cached ones included.
-            tokens_out: Tokens written.
-            cached: How many of `tokens_in` came from the cache.
-        """
-        of_cache = self.input if self.cached is None else self.cached
-        millions = (tokens_in - cached) * self.input + cached * of_cache + tokens_out * self.output
-        return millions / 1e6
-
-
-class Thresholds(_Strict):
-    """What the asset checks hold; section 7 of the design.
-
-    Attributes:
-        contrast: Mean trait score, positive − negative, above which the check passes.
-        contrast_warning: Below `contrast` but not below this only warns.
-        accuracy: Held-out probe accuracy that must be exceeded.
-        norm: Range of the recommended vector's norm.
-        significance: Largest p-value, against permuted labels and random directions, that passes.
-        stability: Cosine with vectors from resampled questions, and with the previous one, from
-            which the check passes.
-        agreement: Share of the sample that a second judge, or a person, puts on the same side of
-            `threshold`; below it the check warns.
-    """
-
-    contrast: Annotated[float, Field(ge=0, le=100)] = 40.0
-    contrast_warning: Annotated[float, Field(ge=0, le=100)] = 20.0
-    accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
-    norm: NormThreshold = NormThreshold()
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    stability: Annotated[float, Field(ge=-1, le=1)] = 0.9
-    agreement: Annotated[float, Field(ge=0, le=1)] = 0.85
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Thresholds":
-        if self.contrast_warning > self.contrast:
-            raise ValueError(
-                f"contrast_warning {self.contrast_warning} is above contrast {self.contrast}"
-            )
-        return self
-
-
-class Schedule(_Strict):
-    """When every trait of an experiment is run again.
-
-    Attributes:
-        cron: Minute, hour, day of the month, month, day of the week: `0 3 * * 1` is Mondays at 3.
-        timezone: A name such as `Europe/Berlin`.
-        enabled: False keeps the times in the file and starts nothing.
-    """
-
-    cron: str
-    timezone: str = "UTC"
-    enabled: bool = True
-
-    @field_validator("cron")
-    @classmethod
-    def _cron_has_five_fields(cls, cron: str) -> str:
-        fields = cron.split()
-        if len(fields) != len(_CRON_LARGEST) or not all(map(_is_cron_field, fields, _CRON_LARGEST)):
-            raise ValueError(
-                "is no cron line: minute hour day month weekday, as in '0 3 * * 1' (Mondays at 3)"
-            )
-        return " ".join(fields)
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_is_known(cls, timezone: str) -> str:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("is no time zone such as Europe/Berlin or UTC") from None
-        return timezone
-
-
-class Steering(_Strict):
-    """How steering is evaluated.
-
-    Attributes:
-        evaluate: Whether it is: it takes several times as many responses and judgements as all
-            stages before it.
-        n_search: Responses for each trial of the search, at most 17 trials.
-        n_held_out: Responses for each of ten conditions on the held-out questions.
-        n_random: Random directions that the vector is held against.
-        side_effects: Other traits of the experiment whose rubric is put to the steered responses.
-    """
-
-    evaluate: bool = True
-    n_search: Annotated[int, Field(ge=2, le=100_000)] = 20
-    n_held_out: Annotated[int, Field(ge=2, le=100_000)] = 40
-    n_random: Annotated[int, Field(ge=1, le=100)] = 3
-    side_effects: tuple[str, ...] = ()
-
-    @field_validator("side_effects")
-    @classmethod
-    def _side_effects_name_traits(cls, traits: tuple[str, ...]) -> tuple[str, ...]:
-        for trait in traits:
-            try:
-                check_name("trait", trait)
-            except TraitvecError as error:
-                raise ValueError(str(error)) from None
-        return traits
-
-
-class ExperimentSettings(_Strict):
+class ExperimentSettings(SettingGroup):
     """Everything an experiment can set; `traitvec new-experiment` writes a commented file.
 
     Attributes:
@@ -402,45 +227,6 @@ class ExperimentSettings(_Strict):
         return methods
 
 
-def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
-    """Raise if an address cannot be used, or holds what must not be recorded.
-
-    Args:
-        address: A server's address.
-        key_name: The variable that its key belongs into.
-
-    Raises:
-        ValueError: Says why, without the address.
-    """
-    try:
-        parts = urlsplit(address)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        is_usable = is_usable and parts.port != 0 and not re.search(r"\s", address)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # The address is recorded in many places.
-        raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
-
-
-def _is_cron_field(field: str, largest: int) -> bool:
-    """Whether a field holds numbers, ranges, steps or names of a cron line, none too large."""
-    part = r"(\*|[a-z]{3}(-[a-z]{3})?|(\d{1,2})(-(\d{1,2}))?)(/[1-9]\d?)?"
-    if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
-        return False
-    return all(int(number) <= largest for number in re.findall(r"(?<![/\d])\d+", field))
-
-
-def infer_model(experiment: str) -> str | None:
-    """Return the model that an experiment's name stands for, or None."""
-    for prefix, model in _MODEL_OF_PREFIX.items():
-        if experiment == prefix or experiment.startswith(f"{prefix}_"):
-            return model
-    return None
-
-
 def parse_experiment(
     text: str, experiment: str, where: str, overrides: Mapping[str, Any] | None = None
 ) -> ExperimentSettings:
@@ -499,49 +285,6 @@ def _with(raw: Any, path: list[str], value: Any) -> dict[str, Any]:
     head, *rest = path
     whole[head] = _with(whole.get(head), rest, value) if rest else value
     return whole
-
-
-def scaffold_experiment(model: str, judge_model: str, description: str = "") -> str:
-    """Return the text of a new, commented `experiment.yaml`."""
-    head = yaml.safe_dump(
-        {"description": description, "model": model, "judge_model": judge_model}, sort_keys=False
-    )
-    return (
-        head
-        + """
-# Everything below shows the default, or after "e.g." an example; remove the '#' to change it.
-# n_examples: 100            # responses per pole, spread evenly over instructions and questions
-# threshold: 50              # positives score at least this on the trait, negatives less
-# min_coherence: 50          # less coherent responses are left out
-# pairing: independent       # paired: a response is kept only together with its counterpart
-# methods: [mean_diff, probe, ica, gradient]
-# layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
-# scale: separation          # length of a vector: separation | raw | unit
-# positions: [response_mean] # also response_first_5, prompt_avg, prompt_last; vectors: the first
-# sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
-# batch_size: auto           # or rows at once
-# engine_url: http://127.0.0.1:8000/v1   # e.g. a vLLM server that generates; or engine: vllm
-# dtype: auto                # bfloat16 on a GPU that has it, float32 on a CPU
-# quantization: none         # 8bit | 4bit: on a GPU, for a model that does not fit otherwise
-# judge_base_url: http://127.0.0.1:8000/v1   # e.g. a server of your own: vLLM, Ollama, llama.cpp
-# judge_mode: live           # batch: half the price, up to a day
-# max_judge_usd: 5           # e.g. five dollars for this experiment's judgements; default: no limit
-# max_concurrent_judges: 20
-# second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
-# also_judge: []             # other traits whose rubric is put to every response too
-# steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
-# monitoring_prompts: []     # what to ask while the vectors are watched, token by token
-# auto_run: false            # true: new and changed definitions are run as soon as they are seen
-# schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. every trait again, Mondays at 3
-# follow_data_versions: false  # true: Dagster makes a stage when what it is made from has changed
-# thresholds:
-#   contrast: 40             # passes above this …
-#   contrast_warning: 20     # … warns down to this, fails below
-#   accuracy: 0.90           # held-out probe accuracy
-#   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
-# severities: {}             # e.g. {norm: warn, confounds: error}
-"""
-    )
 
 
 def _line(item: Any) -> str:

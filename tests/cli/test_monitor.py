@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from tests.cli.conftest import Command
 from tests.projects import SmallProject
-from traitvec_core.dynamics import watch
+from traitvec_core.dynamics import Trace, stream, watch
 from traitvec_core.models.language_model import load_language_model
 from traitvec_dagster.cli import monitor as cli_monitor
 
@@ -104,32 +105,37 @@ def test_prompts_from_files_and_the_standard_input(
     assert [row["question"] for row in written(finished.folder)["traces"]] == ["One?", "Two?"]
 
 
-def test_a_terminal_sees_it_grow(finished: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    from traitvec_core.dynamics import stream
-    from traitvec_core.experiment import Sampling
-
+def test_a_terminal_sees_the_response_grow(
+    traitvec: Command, finished: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR")
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system="truecolor")
     monkeypatch.setattr(cli_monitor, "out", console)
-    model = load_language_model("embedded")
-    vectors = [watch(finished.trait(name)) for name in ("refusal", "uncertainty")]
-    seen = []
+    sizes: list[int] = []
 
-    def steps() -> Any:
-        for found in stream(model, model.prompt("Hi?"), vectors, Sampling(max_new_tokens=8)):
-            yield found
-            # What the terminal holds when the next token is asked for.
-            seen.append(len(console.file.getvalue()))  # type: ignore[attr-defined]
+    def steps(*arguments: Any, **options: Any) -> Iterator[Trace]:
+        for trace in stream(*arguments, **options):
+            yield trace
+            # What the terminal holds when the next token is generated.
+            sizes.append(len(screen.getvalue()))
+
+    monkeypatch.setattr("traitvec_core.dynamics.stream", steps)
 
     class Eager(cli_monitor.Live):
+        """Draws every update, not a number of them per second."""
+
         def update(self, renderable: Any, *, refresh: bool = False) -> None:
             super().update(renderable, refresh=True)
 
     monkeypatch.setattr(cli_monitor, "Live", Eager)
-    last = cli_monitor._show("Hi?", steps())
-    assert all(before < after for before, after in pairwise(seen))
-    assert len(seen) > 4
-    assert last.response.split()[0] in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    done = traitvec("monitor", "--experiment", "demo", "--prompt", "Hi?", *SHORT)
+    assert done.code == 0, done.err
+    assert len(sizes) > 4
+    assert all(before < after for before, after in pairwise(sizes))
+    (trace,) = written(finished.folder)["traces"]
+    assert trace["response"].split()[0] in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "\x1b[38;2;" in screen.getvalue()
 
 

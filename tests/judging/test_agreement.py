@@ -59,7 +59,7 @@ def ranks(values: Sequence[float]) -> list[float]:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(PAIRS, st.sampled_from([0.0, 37.0, 50.0, 100.0]))
 @example([(0.0, 100.0), (50.0, 50.0), (100.0, 0.0)], 50.0)
 def test_figures_are_those_of_their_definitions(
@@ -166,7 +166,7 @@ def test_two_pairs_say_nothing(
 MAYBE = WHOLE | st.just(NAN)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(MAYBE, MAYBE), max_size=20), st.randoms(use_true_random=False))
 def test_what_one_of_them_did_not_score_is_left_out(
     pairs: list[tuple[float, float]], random: Any
@@ -215,7 +215,7 @@ def judged(n_pos: int, n_neg: int, missing: Sequence[str] = ()) -> pd.DataFrame:
     ).astype({"question_id": object, "pole": object, "trait_score": "float64"})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 15), st.integers(0, 15), st.integers(3, 40), st.integers(0, 2**32 - 1), st.data()
 )
@@ -266,7 +266,6 @@ def refused(text: str | bytes) -> str:
     return message
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(sorted(KNOWN)),

@@ -1,16 +1,13 @@
 """Every stage is complete: its name, spec, file, record and presentation. A gap fails by name."""
 
-from pathlib import Path
-
 import pytest
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import METADATA_FILE, STAGES, Stage
 from traitvec_core.stages import SPECS
-from traitvec_core.stages.provenance import result_settings, upstream_of
+from traitvec_core.stages.provenance import result_settings
 from traitvec_dagster.graph.presentation import PRESENTATION
 
-FOLDER = Path(__file__).parents[2] / "traitvec_core" / "stages"
 MADE = [stage for stage in STAGES if stage != "definition"]
 each_stage = pytest.mark.parametrize("stage", STAGES)
 each_made_stage = pytest.mark.parametrize("stage", MADE)
@@ -18,13 +15,7 @@ each_made_stage = pytest.mark.parametrize("stage", MADE)
 
 @each_stage
 def test_a_stage_has_a_spec_in_a_file_of_its_name(stage: Stage) -> None:
-    assert stage in SPECS, f"{stage} has no row in traitvec_core/stages/__init__.py"
     assert SPECS[stage].name == stage
-    assert (FOLDER / f"{stage}.py").is_file(), f"{stage} has no file in traitvec_core/stages/"
-
-
-def test_specs_stand_in_the_order_of_the_names() -> None:
-    assert tuple(SPECS) == STAGES
 
 
 @each_stage
@@ -36,7 +27,7 @@ def test_a_stage_has_a_presentation_in_dagster(stage: Stage) -> None:
 
 
 def test_there_are_no_rows_of_stages_that_do_not_exist() -> None:
-    assert set(SPECS) | set(PRESENTATION) | set(METADATA_FILE) == set(STAGES)
+    assert set(PRESENTATION) | set(METADATA_FILE) == set(STAGES)
 
 
 @each_made_stage
@@ -67,15 +58,10 @@ def test_settings_of_a_stage_exist(stage: Stage) -> None:
 
 
 @each_stage
-def test_a_stage_knows_where_it_works_and_whether_it_is_on(stage: Stage) -> None:
+def test_a_stage_says_where_it_works_and_whether_it_is_on(stage: Stage) -> None:
     local = ExperimentSettings(model="embedded", judge_model="embedded")
     assert SPECS[stage].place(local) in {"gpu", "here"}
     assert SPECS[stage].is_on(local) in {True, False}
-
-
-def test_all_stages_lead_to_the_last_ones() -> None:
-    upstream = set(upstream_of("validation_report")) | set(upstream_of("trait_dynamics"))
-    assert upstream == set(STAGES) - {"validation_report", "trait_dynamics"}
 
 
 def test_settings_that_change_no_result_belong_to_no_stage() -> None:

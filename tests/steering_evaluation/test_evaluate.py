@@ -489,7 +489,7 @@ def scores_of(trait: float | None, coherence: float | None, base: float = 30.0) 
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     n_layers=st.integers(1, 40),
     gain=st.floats(-30, 60),
@@ -561,7 +561,7 @@ def frame(rows: Sequence[tuple[int, float | None]]) -> pd.DataFrame:
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(rows=tables, shift=st.integers(-20, 20))
 def test_intervals(rows: list[tuple[int, float | None]], shift: int) -> None:
     table = frame(rows)
