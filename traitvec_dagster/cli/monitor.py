@@ -90,7 +90,7 @@ def monitor(
         raise TraitvecError(
             f"--out {page}: use a name that ends in .html; the JSON file goes next to it"
         )
-    asked = _prompts(prompt, prompts)
+    inputs = _prompts(prompt, prompts)
     folder = experiment_folder(Project(experiments_dir), experiment)
     settings = folder.settings(read_overrides({}, set_ or []))
     vectors = [watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
@@ -99,7 +99,7 @@ def monitor(
     questions: list[str] = []
     traces: list[Trace] = []
     try:
-        for question in asked:
+        for question in inputs:
             rendered = model.prompt(question, instruction, settings.instruction_role)
             steps = stream(
                 model, rendered, vectors, settings.sampling, name=f"monitor_{len(traces)}"
