@@ -106,7 +106,7 @@ def test_six_at_two_gpus_never_share_one_and_leave_none_idle(machine: Machine) -
     waits: list[tuple[float, float]] = []
     for worker in workers:
         first = worker.wait_for("has")
-        (last,) = [item for item in worker.told if item["which"].endswith("back")]
+        (last,) = [item for item in worker.told if item["which"].startswith("released")]
         # One GPU from the first step to the last.
         assert {item["which"] for item in worker.told if item["what"] == "has"} == {first["which"]}
         held[first["which"]].append((first["at"], last["at"]))
@@ -142,7 +142,7 @@ def test_a_killed_process_frees_its_gpu_at_once(machine: Machine, work: str) -> 
     first.wait_for("has")
     second = machine.start("second", "gpu=0")
     said = second.wait_for("says")["which"]
-    assert "waiting for GPU only, which has first (process" in said
+    assert "waiting for GPU only, held by first (process" in said
     if work.endswith("forked"):
         time.sleep(0.5)
     killed_at = time.monotonic()
@@ -216,7 +216,7 @@ def test_on_a_cpu_a_seat_is_kept_for_a_step(machine: Machine) -> None:
     second = machine.start("second", "gpu=0.1")
     assert second.process.wait(timeout=30) == 0
     assert first.process.poll() is None
-    assert "the CPU, which has first" in str(second.told) or first.at("is away") is not None
+    assert "the CPU, held by first" in str(second.told) or first.at("is away") is not None
 
 
 def test_the_shipped_instance_counts_runs(empty: SmallProject) -> None:

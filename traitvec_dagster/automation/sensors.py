@@ -40,12 +40,14 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
             _read_cursor(context.cursor),
             context.instance.get_dynamic_partitions(name),
         )
-        for message in changes.messages:
-            context.log.warning(message.text)
+        for notice in changes.notices:
+            context.log.warning(notice.text)
         in_progress = traits_in_progress(context.instance, graph) if changes.changed else ()
         # A trait in progress waits for a later scan: two runs would write the same files.
         ready = [trait for trait in changes.changed if trait not in in_progress]
-        requests = [dg.RunRequest(changes.ask(trait), partition_key=trait) for trait in ready]
+        requests = [
+            dg.RunRequest(changes.request_run(trait), partition_key=trait) for trait in ready
+        ]
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[graph.partitions.build_add_request(changes.new)]
@@ -73,24 +75,22 @@ def _events(
     """Record broken and removed traits in Dagster's history."""
     events: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
     key = graph.key("definition")
-    for message in changes.messages:
-        if message.trait is not None and message.is_broken:
+    for notice in changes.notices:
+        if notice.trait is not None and notice.is_broken:
             events.append(
                 dg.AssetCheckEvaluation(
                     asset_key=key, check_name="definition", passed=False,
-                    severity=dg.AssetCheckSeverity.ERROR, partition=message.trait,
-                    description=message.text, blocking=True,
+                    severity=dg.AssetCheckSeverity.ERROR, partition=notice.trait,
+                    description=notice.text, blocking=True,
                 )
             )  # fmt: skip
-        elif message.trait is not None:
-            events.append(
-                dg.AssetObservation(key, description=message.text, partition=message.trait)
-            )
+        elif notice.trait is not None:
+            events.append(dg.AssetObservation(key, description=notice.text, partition=notice.trait))
     return events
 
 
 def _skip_reason(graph: Graph, changes: Changes, in_progress: Collection[str]) -> str:
-    reasons = [message.text for message in changes.messages]
+    reasons = [notice.text for notice in changes.notices]
     if changes.new:
         reasons.append(f"new: {', '.join(changes.new)}")
     if waiting := [trait for trait in changes.changed if trait in in_progress]:

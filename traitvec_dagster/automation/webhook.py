@@ -58,7 +58,8 @@ def post(address: str, message: dict[str, Any]) -> str:
             response = httpx.post(
                 address, json=message, headers={"user-agent": "traitvec"}, timeout=_TIMEOUT_S
             )
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
+        # ImportError: the environment names a SOCKS proxy, which httpx needs a package for.
         return f"it cannot be reached ({type(error).__name__})"
     return "" if response.is_success else f"it answered with {response.status_code}"
 
