@@ -239,8 +239,8 @@ class Evil:
     [
         (Evil(), "weights_only"),
         ({"a": torch.zeros(3)}, "not a bare tensor"),
-        (torch.zeros(64), "a persona vector is"),
-        (torch.zeros(29, 64, dtype=torch.int64), "a persona vector is"),
+        (torch.zeros(64), "expected a float tensor"),
+        (torch.zeros(29, 64, dtype=torch.int64), "expected a float tensor"),
         (torch.full((29, 64), float("nan")), "holds NaN"),
     ],
 )

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.layers import LAYERS
+from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
 from traitvec_core.experiment import infer_model, parse_experiment, scaffold_experiment
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
@@ -45,7 +45,7 @@ Layers = Annotated[
 
 def export(
     experiment: ExperimentName,
-    format_: Annotated[str, typer.Option("--format", help=", ".join(LAYERS))],
+    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
     file: Annotated[
         Path,
         typer.Option("--out", help="File to write; a folder for several traits (safetensors: one)"),
@@ -60,7 +60,7 @@ def export(
     safetensors gets a card beside it. gguf is for llama.cpp and repeng; persona-vectors is a
     tensor with a row for every layer; steering-vectors holds the arguments of its SteeringVector.
     """
-    from traitvec_core.exchange.formats import export_vectors
+    from traitvec_core.exchange.export import export_vectors
 
     folder = experiment_folder(Project(experiments_dir), experiment)
     done = export_vectors(
