@@ -241,7 +241,7 @@ class Evil:
         ({"a": torch.zeros(3)}, "not a bare tensor"),
         (torch.zeros(64), "expected a float tensor"),
         (torch.zeros(29, 64, dtype=torch.int64), "expected a float tensor"),
-        (torch.full((29, 64), float("nan")), "holds NaN"),
+        (torch.full((29, 64), float("nan")), "contains NaN"),
     ],
 )
 def test_a_tensor_that_cannot_be_used(
