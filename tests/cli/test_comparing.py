@@ -64,7 +64,7 @@ def test_what_goes_wrong_is_one_line(traitvec: Command, experiments: Path) -> No
     (experiments / "second/experiment.yaml").write_text("model: x\nmodle: y")
     cases = {
         "there is no experiment 'nowhere'": ("compare", "first", "nowhere"),
-        "cannot be used: a name becomes a folder": ("compare", "first", "../first"),
+        "cannot be used as a folder name": ("compare", "first", "../first"),
         "cannot be compared with itself": ("compare", "first", "first"),
         "share no trait by name": ("compare", "first", "empty"),
         "modle": ("compare", "first", "second"),

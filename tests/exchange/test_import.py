@@ -239,9 +239,9 @@ class Evil:
     [
         (Evil(), "weights_only"),
         ({"a": torch.zeros(3)}, "not a bare tensor"),
-        (torch.zeros(64), "a persona vector is"),
-        (torch.zeros(29, 64, dtype=torch.int64), "a persona vector is"),
-        (torch.full((29, 64), float("nan")), "holds NaN"),
+        (torch.zeros(64), "expected a float tensor"),
+        (torch.zeros(29, 64, dtype=torch.int64), "expected a float tensor"),
+        (torch.full((29, 64), float("nan")), "contains NaN"),
     ],
 )
 def test_a_tensor_that_cannot_be_used(

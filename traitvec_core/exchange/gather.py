@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, told_of
-from traitvec_core.exchange.layers import LayerConvention
+from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import model_file
+from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
+from traitvec_core.exchange.imported_vectors import keep_imported_vectors
 from traitvec_core.exchange.persona_folder import (
     PersonaFiles,
     find_persona_files,
     read_definition,
     read_judged,
 )
-from traitvec_core.exchange.persona_vectors import keep_imported_vectors, read_persona_tensor
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.provenance import current_key

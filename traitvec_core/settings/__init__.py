@@ -1,1 +1,1 @@
-"""The groups of settings that an experiment consists of, one concept per file."""
+"""The groups of an experiment's settings, one file each; `experiment.py` puts them together."""

@@ -1,4 +1,4 @@
-"""Addresses of servers."""
+"""The rule for addresses of servers."""
 
 import re
 from urllib.parse import urlsplit
@@ -7,14 +7,14 @@ __all__ = ["check_address"]
 
 
 def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
-    """Raise if an address cannot be used, or holds what must not be recorded.
+    """Raise if a server's address is not valid, or contains a secret.
 
     Args:
-        address: A server's address.
-        key_name: The variable that its key belongs into.
+        address: The address.
+        key_name: The environment variable for the server's key, for the message.
 
     Raises:
-        ValueError: Says why, without the address.
+        ValueError: Why the address is refused. The message does not repeat it.
     """
     try:
         parts = urlsplit(address)
@@ -23,7 +23,7 @@ def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
+        raise ValueError("is not a valid address; write one such as http://127.0.0.1:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
-        # The address is recorded in many places.
-        raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
+        # The address is written to metadata and reports.
+        raise ValueError(f"contains a key or a password; put it into .env as {key_name} instead")

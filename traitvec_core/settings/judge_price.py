@@ -1,4 +1,4 @@
-"""What a judge costs."""
+"""The price of a judge's tokens."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ __all__ = ["JudgePrice"]
 
 
 class JudgePrice(SettingGroup):
-    """Price of a judge, in US dollars per million tokens.
+    """The price of a judge, in US dollars per million tokens.
 
     Attributes:
-        input: What it reads.
-        output: What it writes, thinking included.
-        cached: What it reads from its cache; as `input` when not given.
-        batch: What a batch costs, as a share of the price.
+        input: Price of input tokens.
+        output: Price of output tokens, including reasoning.
+        cached: Price of input tokens read from the cache; the price of `input` if not set.
+        batch: Price of a batch request, as a fraction of a live one.
     """
 
     input: Annotated[float, Field(ge=0)]
@@ -25,13 +25,15 @@ class JudgePrice(SettingGroup):
     batch: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def usd(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
-        """Return the dollars for one call.
+        """Return the price of one call, in US dollars.
 
         Args:
-            tokens_in: Tokens read, cached ones included.
-            tokens_out: Tokens written.
+            tokens_in: Input tokens, including cached ones.
+            tokens_out: Output tokens.
             cached: How many of `tokens_in` came from the cache.
         """
-        of_cache = self.input if self.cached is None else self.cached
-        millions = (tokens_in - cached) * self.input + cached * of_cache + tokens_out * self.output
+        cached_price = self.input if self.cached is None else self.cached
+        millions = (
+            (tokens_in - cached) * self.input + cached * cached_price + tokens_out * self.output
+        )
         return millions / 1e6

@@ -10,13 +10,14 @@ __all__ = ["Sampling"]
 
 
 class Sampling(SettingGroup):
-    """How responses are drawn.
+    """How responses are sampled.
 
     Attributes:
-        temperature: 0 is greedy.
-        top_p: Nucleus mass.
-        max_new_tokens: Longest response, in tokens.
-        seed: Every row draws from a stream of its own, named by this seed and the row's id.
+        temperature: 0 is greedy decoding.
+        top_p: Probability mass of nucleus sampling.
+        max_new_tokens: Maximum length of a response, in tokens.
+        seed: Each response has its own random stream, seeded by this and the row's id, so that
+            results do not depend on batches or their order.
     """
 
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.7

@@ -9,17 +9,17 @@ from traitvec_core.settings.group import SettingGroup
 
 __all__ = ["Schedule"]
 
-# Of minute, hour, day of the month, month, day of the week.
+# Largest minute, hour, day of month, month and day of week.
 _CRON_LARGEST = (59, 23, 31, 12, 7)
 
 
 class Schedule(SettingGroup):
-    """When every trait of an experiment is run again.
+    """When all traits of an experiment run again.
 
     Attributes:
-        cron: Minute, hour, day of the month, month, day of the week: `0 3 * * 1` is Mondays at 3.
-        timezone: A name such as `Europe/Berlin`.
-        enabled: False keeps the times in the file and starts nothing.
+        cron: Minute, hour, day of month, month, day of week: `0 3 * * 1` is Mondays at 3:00.
+        timezone: An IANA name such as `Europe/Berlin`.
+        enabled: False switches the schedule off without removing it from the file.
     """
 
     cron: str
@@ -32,7 +32,8 @@ class Schedule(SettingGroup):
         fields = cron.split()
         if len(fields) != len(_CRON_LARGEST) or not all(map(_is_cron_field, fields, _CRON_LARGEST)):
             raise ValueError(
-                "is no cron line: minute hour day month weekday, as in '0 3 * * 1' (Mondays at 3)"
+                "is not a cron expression; write minute hour day month weekday, as in '0 3 * * 1'"
+                " (Mondays at 3:00)"
             )
         return " ".join(fields)
 
@@ -42,12 +43,14 @@ class Schedule(SettingGroup):
         try:
             ZoneInfo(timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("is no time zone such as Europe/Berlin or UTC") from None
+            raise ValueError(
+                "is not a time zone; use a name such as Europe/Berlin or UTC"
+            ) from None
         return timezone
 
 
 def _is_cron_field(field: str, largest: int) -> bool:
-    """Whether a field holds numbers, ranges, steps or names of a cron line, none too large."""
+    """Whether a field has only numbers up to `largest`, ranges, steps and names."""
     part = r"(\*|[a-z]{3}(-[a-z]{3})?|(\d{1,2})(-(\d{1,2}))?)(/[1-9]\d?)?"
     if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
         return False

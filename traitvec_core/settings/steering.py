@@ -15,12 +15,12 @@ class Steering(SettingGroup):
     """How steering is evaluated.
 
     Attributes:
-        evaluate: Whether it is: it takes several times as many responses and judgements as all
-            stages before it.
-        n_search: Responses for each trial of the search, at most 17 trials.
-        n_held_out: Responses for each of ten conditions on the held-out questions.
-        n_random: Random directions that the vector is held against.
-        side_effects: Other traits of the experiment whose rubric is put to the steered responses.
+        evaluate: Whether to evaluate steering at all. It takes several times as many responses and
+            judgements as all earlier stages together.
+        n_search: Responses per trial of the search, which has at most 17 trials.
+        n_held_out: Responses per condition on the held-out questions; there are ten conditions.
+        n_random: Number of random directions to compare the vector with.
+        side_effects: Other traits of the experiment whose rubric also scores the steered responses.
     """
 
     evaluate: bool = True

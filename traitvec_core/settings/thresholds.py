@@ -15,11 +15,11 @@ CheckName = Literal[
 
 
 class NormThreshold(SettingGroup):
-    """The range in which the recommended vector's norm must lie.
+    """The range that the recommended vector's norm must be in.
 
     Attributes:
-        kind: `absolute` compares `vector_norm`; `relative` compares `relative_norm`, the norm over
-            the mean activation norm of its layer, which carries over between models.
+        kind: `absolute` compares `vector_norm`; `relative` compares `relative_norm`: the norm
+            divided by the mean activation norm of its layer, which is comparable across models.
         minimum: Smallest norm that passes.
         maximum: Largest norm that passes.
     """
@@ -36,18 +36,18 @@ class NormThreshold(SettingGroup):
 
 
 class Thresholds(SettingGroup):
-    """What the asset checks hold; section 7 of the design.
+    """The thresholds of the asset checks.
 
     Attributes:
-        contrast: Mean trait score, positive − negative, above which the check passes.
-        contrast_warning: Below `contrast` but not below this only warns.
-        accuracy: Held-out probe accuracy that must be exceeded.
+        contrast: The difference of mean trait scores, positive − negative, must exceed this.
+        contrast_warning: From here up to `contrast` the check warns; below, it fails.
+        accuracy: The held-out probe accuracy must exceed this.
         norm: Range of the recommended vector's norm.
-        significance: Largest p-value, against permuted labels and random directions, that passes.
-        stability: Cosine with vectors from resampled questions, and with the previous one, from
-            which the check passes.
-        agreement: Share of the sample that a second judge, or a person, puts on the same side of
-            `threshold`; below it the check warns.
+        significance: Largest p-value that passes, against permuted labels and random directions.
+        stability: Smallest cosine that passes, with vectors from resampled questions and with the
+            previous vector.
+        agreement: The share of the sample that a second judge, or a person, puts on the same side
+            of `threshold`. Below it the check warns.
     """
 
     contrast: Annotated[float, Field(ge=0, le=100)] = 40.0

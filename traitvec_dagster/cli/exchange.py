@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.layers import LAYERS
+from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
 from traitvec_core.experiment import infer_model, parse_experiment, scaffold_experiment
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
@@ -49,7 +49,7 @@ Layers = Annotated[
 
 def export(
     experiment: ExperimentName,
-    format_: Annotated[str, typer.Option("--format", help=f"Format: {', '.join(LAYERS)}.")],
+    format_: Annotated[str, typer.Option("--format", help=f"Format: {', '.join(FORMATS)}.")],
     file: Annotated[
         Path,
         typer.Option(
@@ -70,7 +70,7 @@ def export(
 
     Example: traitvec export --experiment demo --trait refusal --format gguf --out refusal.gguf
     """
-    from traitvec_core.exchange.formats import export_vectors
+    from traitvec_core.exchange.export import export_vectors
 
     folder = experiment_folder(Project(experiments_dir), experiment)
     exported = export_vectors(

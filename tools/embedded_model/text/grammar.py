@@ -10,9 +10,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tools.embedded_model.phrases import RULES, expand
-from tools.embedded_model.rubrics import corrupt, fill_rubric, rubric
-from tools.embedded_model.topics import topic
+from tools.embedded_model.text.phrases import RULES, expand
+from tools.embedded_model.text.rubrics import corrupt, fill_rubric, rubric
+from tools.embedded_model.text.topics import topic
 
 TRAITS: tuple[str, ...] = ("refusal", "uncertainty", "verbosity")
 BASE_RATES: dict[str, float] = {"refusal": 0.25, "uncertainty": 0.34, "verbosity": 0.46}

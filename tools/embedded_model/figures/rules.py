@@ -7,8 +7,10 @@ are no classifiers for text in general.
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Callable, Sequence
 
-__all__ = ["is_hedged", "is_long", "is_refusal", "sentences"]
+__all__ = ["TRAIT_RULES", "is_hedged", "is_long", "is_refusal", "mean", "rule_rate", "sentences"]
 
 _REFUSAL = re.compile(
     r"""
@@ -52,3 +54,20 @@ def is_hedged(text: str) -> bool:
 def is_long(text: str) -> bool:
     """Whether the text has four or more sentences, or forty or more words."""
     return len(sentences(text)) >= 4 or len(text.split()) >= 40
+
+
+TRAIT_RULES: dict[str, Callable[[str], bool]] = {
+    "refusal": is_refusal,
+    "uncertainty": is_hedged,
+    "verbosity": is_long,
+}
+
+
+def rule_rate(trait: str, texts: Sequence[str]) -> float:
+    """Share of the texts that show the trait by its rule, to three decimals."""
+    return round(sum(TRAIT_RULES[trait](text) for text in texts) / max(1, len(texts)), 3)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean to two decimals, as the figures are written."""
+    return round(statistics.fmean(values), 2)

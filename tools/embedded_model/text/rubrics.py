@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import re
 
-from tools.embedded_model.phrases import RULES
-from tools.embedded_model.topics import made_up_word
+from tools.embedded_model.text.phrases import RULES
+from tools.embedded_model.text.topics import made_up_word
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
 # How a rubric names each trait, and what its two ends mean.

@@ -1,8 +1,4 @@
-"""The `.pt` files of persona vectors (Chen et al. 2025): float32 `[n_layers + 1, hidden_dim]`.
-
-Row k is `hidden_states[k]` of transformers: row 0 the embedding output, row k the output of block k
-counted from 1, as ours. Their last row is taken after the final norm, ours before it.
-"""
+"""Vectors made by the persona-vectors code, kept beside the trait's own vectors."""
 
 import json
 from dataclasses import dataclass
@@ -10,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.bundle import Bundle
-from traitvec_core.exchange.layers import LAYERS
-from traitvec_core.exchange.steering_vectors import dump_pt
+from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.formats import dump_json, load_tensor
+from traitvec_core.storage.formats import dump_json
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +18,6 @@ __all__ = [
     "ImportedVectors",
     "keep_imported_vectors",
     "read_imported_vectors",
-    "read_persona_tensor",
-    "write_persona_vectors",
 ]
 
 # What a user of the trait's folder sees; no stage writes here, so none removes it.
@@ -47,38 +39,6 @@ class ImportedVectors:
 
     vectors: dict[int, "torch.Tensor"]
     marked: dict[int, str]
-
-
-def write_persona_vectors(bundle: Bundle) -> bytes:
-    """Return one trait's vectors as a persona-vectors tensor; rows without a vector are zero."""
-    import torch
-
-    rows = torch.zeros(bundle.n_layers, bundle.hidden_dim)
-    for item in bundle.vectors:
-        rows[LAYERS["persona-vectors"].index(item.layer)] = item.vector
-    return dump_pt(rows, bundle.provenance)
-
-
-def read_persona_tensor(data: bytes, where: str) -> "torch.Tensor":
-    """Read a persona-vectors tensor.
-
-    Raises:
-        TraitvecError: If it is no finite `[n_layers + 1, hidden_dim]`; pickled objects are refused.
-    """
-    import torch
-
-    try:
-        rows = load_tensor(data)
-    except TraitvecError as error:
-        raise TraitvecError(f"{where}: {error}") from None
-    if rows.ndim != 2 or len(rows) < 3 or not rows.is_floating_point():
-        raise TraitvecError(
-            f"{where}: a persona vector is [n_layers + 1, hidden_dim], this is"
-            f" {list(rows.shape)} of {str(rows.dtype).removeprefix('torch.')}"
-        )
-    if not torch.isfinite(rows).all():
-        raise TraitvecError(f"{where}: holds NaN or infinity; it was made from an empty pole")
-    return rows.float()
 
 
 def keep_imported_vectors(

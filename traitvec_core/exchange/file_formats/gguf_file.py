@@ -11,11 +11,14 @@ from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
-from traitvec_core.exchange.layers import LAYERS
+from traitvec_core.exchange.file_formats.format import Format, LayerConvention
 
-__all__ = ["write_gguf"]
+__all__ = ["GGUF", "write_gguf"]
 
 _ARCHITECTURE = "controlvector"
+# llama.cpp adds direction.N to the output of block N, counted from 0, and refuses N = 0; repeng
+# reads and writes the same numbers.
+_LAYERS = LayerConvention("gguf", -1, 2, "direction.{index}", is_menu=False)
 
 
 def write_gguf(bundle: Bundle) -> bytes:
@@ -37,7 +40,7 @@ def write_gguf(bundle: Bundle) -> bytes:
             "--format gguf needs the package gguf: `pip install 'traitvec[gguf]'`"
         ) from None
     tensors = {
-        f"direction.{LAYERS['gguf'].index(item.layer)}": item.vector.float().contiguous().numpy()
+        f"direction.{_LAYERS.index(item.layer)}": item.vector.float().contiguous().numpy()
         for item in bundle.vectors
     }
     first = bundle.vectors[0]
@@ -59,3 +62,6 @@ def write_gguf(bundle: Bundle) -> bytes:
         writer.write_tensors_to_file()
         writer.close()
         return path.read_bytes()
+
+
+GGUF = Format(_LAYERS, ".gguf", write_gguf)

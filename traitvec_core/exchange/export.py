@@ -1,45 +1,18 @@
-"""The formats that vectors can be exported to, by name, and the one call that does it."""
+"""Export vectors to another tool's file format."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.exchange.card import write_card
+from traitvec_core.exchange.file_formats.table import find_format
 from traitvec_core.exchange.gather import gather
-from traitvec_core.exchange.gguf_file import write_gguf
-from traitvec_core.exchange.layers import LAYERS, LayerConvention
-from traitvec_core.exchange.persona_vectors import write_persona_vectors
-from traitvec_core.exchange.safetensors_file import write_safetensors
-from traitvec_core.exchange.steering_vectors import write_steering_vectors
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["FORMATS", "Exported", "Format", "export_vectors"]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format of files.
-
-    Attributes:
-        suffix: Of its files.
-        write: From a bundle to the file's bytes.
-        holds_many: Whether one file holds several traits and methods.
-    """
-
-    suffix: str
-    write: Callable[[Bundle], bytes]
-    holds_many: bool = False
-
-
-FORMATS = {
-    "safetensors": Format(".safetensors", write_safetensors, holds_many=True),
-    "gguf": Format(".gguf", write_gguf),
-    "persona-vectors": Format(".pt", write_persona_vectors),
-    "steering-vectors": Format(".pt", write_steering_vectors),
-}
+__all__ = ["Exported", "export_vectors"]
 
 
 @dataclass(frozen=True)
@@ -79,10 +52,10 @@ def export_vectors(
     Raises:
         TraitvecError: If there is no such format, vector or layer, or `out` cannot be that file.
     """
-    format_, convention = find_format(name)
+    format_ = find_format(name)
     if method == "all" and not format_.holds_many:
         raise TraitvecError(f"a {name} file holds one method; name it, or leave --method out")
-    bundle = gather(experiment, traits, convention, method=method, layers=layers)
+    bundle = gather(experiment, traits, format_.layers, method=method, layers=layers)
     if len(traits) > 1 and not format_.holds_many:
         if out.exists() and not out.is_dir():
             raise TraitvecError(
@@ -96,22 +69,11 @@ def export_vectors(
         parts = {out: bundle}
     # All bytes before the first file: an export that fails writes nothing.
     files = {path: format_.write(part) for path, part in parts.items()}
-    if name == "safetensors":
+    if format_.has_card:
         files[out.with_suffix(".md")] = write_card(bundle, out.name).encode()
     for path, data in files.items():
         write_atomically(path, data)
     return Exported(bundle, tuple(files))
-
-
-def find_format(name: str) -> tuple[Format, LayerConvention]:
-    """Return a format and how it counts layers.
-
-    Raises:
-        TraitvecError: If there is none of this name.
-    """
-    if name not in FORMATS:
-        raise TraitvecError(f"there is no format {name!r}; there are: {', '.join(FORMATS)}")
-    return FORMATS[name], LAYERS[name]
 
 
 def _of_trait(bundle: Bundle, trait: str) -> Bundle:
