@@ -16,7 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from hypothesis import HealthCheck, settings
 
-from tests.projects import SmallProject, save_one_pixel, write_experiment
+from tests.projects import SmallProject, draw_nothing, write_experiment
 from traitvec_dagster.cli.terminal import restore_interrupts
 
 # Neither the machine's speed nor a new random example may turn a run of the suite red. To look for
@@ -124,7 +124,7 @@ def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The plots of the finished project are real.
     """
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_one_pixel)
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture

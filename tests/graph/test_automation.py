@@ -226,16 +226,11 @@ def test_a_trait_that_is_under_way_waits(auto: Ticking) -> None:
     assert auto.asked() == ["refusal"]
 
 
-def test_two_hundred_traits_are_looked_at_in_no_time(auto: Ticking) -> None:
+def test_of_two_hundred_traits_each_is_run_once(auto: Ticking) -> None:
     for number in range(198):
         auto.project.define(f"trait_{number}", changed_definition(f"Question {number}?"))
     assert len(auto.asked()) == 200
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        assert auto.asked() == []
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1
+    assert auto.asked() == []
     auto.project.define("one_more", demo_definition())
     assert auto.asked() == ["one_more"]
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Command, traitvec  # noqa: F401
-from tests.graph.webserver import LOCATION, dagster_webserver
+from tests.graph.webserver import LOCATION, dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_dagster.runs.headless import definitions_of
 from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
@@ -36,12 +36,6 @@ ADD = """mutation($key: String!, $name: String!, $at: RepositorySelector!) {
     __typename
   }
 }"""
-LAUNCH = """mutation($wanted: ExecutionParams!) {
-  launchRun(executionParams: $wanted) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-  }
-}"""
 BACKFILL = """mutation($wanted: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $wanted) { __typename }
 }"""
@@ -56,13 +50,12 @@ class Page:
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         answer = self._client.post("/graphql", json={"query": query, "variables": variables})
-        found: dict[str, Any] = answer.json()
-        return found
+        return dict(answer.json())
 
     def add(self, name: str, partitions: str = "traits/demo") -> str:
         """Add a partition, as the dialog does; returns the type of the answer."""
-        found = self.ask(ADD, key=name, name=partitions, at=LOCATION)
-        return _type(found, "addDynamicPartition")
+        answer = self.ask(ADD, key=name, name=partitions, at=LOCATION)
+        return _type(answer, "addDynamicPartition")
 
     def launch(
         self,
@@ -76,32 +69,17 @@ class Page:
     ) -> dg.DagsterRun | None:
         """Launch a run; None if it was refused."""
         config = {"resources": {"overrides": {"config": {"settings": settings or {}}}}}
-        named = {"dagster/partition": trait} if trait is not None else {}
-        selected = (
-            {"assetSelection": [{"path": path} for path in assets], "assetCheckSelection": []}
-            if assets is not None
-            else {}
+        partition = {"dagster/partition": trait} if trait is not None else {}
+        run_id = launch_run(
+            self._client, job, partition | (tags or {}), assets, run_config or config
         )
-        wanted = {
-            "selector": {**LOCATION, "jobName": job, **selected},
-            "runConfigData": json.dumps(run_config or config),
-            "executionMetadata": {
-                "tags": [
-                    {"key": key, "value": value} for key, value in (named | (tags or {})).items()
-                ]
-            },
-        }
-        found = self.ask(LAUNCH, wanted=wanted)
-        if _type(found, "launchRun") != "LaunchRunSuccess":
-            return None
-        run_id = found["data"]["launchRun"]["run"]["runId"]
-        return self.project.instance.get_run_by_id(run_id)
+        return self.project.instance.get_run_by_id(run_id) if run_id is not None else None
 
 
 def _type(answer: dict[str, Any], name: str) -> str:
-    """The type of an answer, or `error` for one that GraphQL itself refused."""
-    found = (answer.get("data") or {}).get(name)
-    return str(found["__typename"]) if found else "error"
+    """The type of an answer, or `error` if GraphQL itself refused the query."""
+    result = (answer.get("data") or {}).get(name)
+    return str(result["__typename"]) if result else "error"
 
 
 def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -1,12 +1,14 @@
 """Dagster's webserver over a project, and a client that sends what its pages send."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -15,6 +17,9 @@ LOCATION = {
     "repositoryName": "__repository__",
     "repositoryLocationName": "traitvec_dagster.definitions",
 }
+LAUNCH = """mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) { ... on LaunchRunSuccess { run { runId } } }
+}"""
 _PATIENCE_S = 240
 
 
@@ -47,6 +52,31 @@ def dagster_webserver(folder: Path, log: Path) -> Iterator[httpx.Client]:
         finally:
             process.terminate()
             process.wait(timeout=_PATIENCE_S)
+
+
+def launch_run(
+    client: httpx.Client,
+    job: str,
+    tags: Mapping[str, str],
+    assets: Sequence[Sequence[str]] | None = None,
+    run_config: Mapping[str, Any] | None = None,
+) -> str | None:
+    """Launch a run of a job, or of some of its assets; returns its id, or None if refused."""
+    selection = (
+        {"assetSelection": [{"path": list(path)} for path in assets], "assetCheckSelection": []}
+        if assets is not None
+        else {}
+    )
+    params = {
+        "selector": {**LOCATION, "jobName": job, **selection},
+        "runConfigData": json.dumps(run_config or {}),
+        "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
+    }
+    query = {"query": LAUNCH, "variables": {"params": params}}
+    answer = client.post("/graphql", json=query).json()
+    # An error of GraphQL has no data, and a refused run has no id.
+    launched = (answer.get("data") or {}).get("launchRun") or {}
+    return launched["run"]["runId"] if "run" in launched else None
 
 
 def _is_up(client: httpx.Client) -> bool:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from tests.graph.webserver import LOCATION, dagster_webserver
+from tests.graph.webserver import dagster_webserver, launch_run
 from tests.projects import SmallProject
 from tests.scaling.cluster import LocalCluster, container_of
 from tests.scaling.helm import CODE_LOCATIONS, container_context, instance_settings, read_values
@@ -19,9 +19,6 @@ pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed")
 
 IMAGE = "registry.example/traitvec:1"
 LIMIT_S = 420
-LAUNCH = """mutation($params: ExecutionParams!) {
-  launchRun(executionParams: $params) { ... on LaunchRunSuccess { run { runId } } }
-}"""
 
 
 def test_a_run_of_pods_goes_on_after_one_is_killed(
@@ -98,21 +95,11 @@ def _launch(project: SmallProject, log: Path) -> str:
     """Launch the first two stages of a trait from the UI's webserver; returns the run's id."""
     graph = project.graph()
     project.instance.add_dynamic_partitions("traits/demo", ["refusal"])
-    stages = [{"path": graph.key(stage).path} for stage in ("definition", "responses")]
-    params = {
-        "selector": {
-            **LOCATION,
-            "jobName": graph.job,
-            "assetSelection": stages,
-            "assetCheckSelection": [],
-        },
-        "runConfigData": "{}",
-        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "refusal"}]},
-    }
+    stages = [graph.key(stage).path for stage in ("definition", "responses")]
     with dagster_webserver(project.folder, log) as client:
-        query = {"query": LAUNCH, "variables": {"params": params}}
-        answer = client.post("/graphql", json=query).json()
-    return str(answer["data"]["launchRun"]["run"]["runId"])
+        run_id = launch_run(client, graph.job, {"dagster/partition": "refusal"}, stages)
+    assert run_id is not None
+    return run_id
 
 
 def _wait(project: SmallProject, run_id: str) -> dg.DagsterRun:
