@@ -111,7 +111,7 @@ def test_whatever_is_killed_nothing_that_was_finished_is_lost(
         # dev` ends with it. The runs go on.
         project.set(thresholds={**SMALL["thresholds"], "contrast": 4})
         _wait(lambda: len(_signed(instance)) >= 2)
-        services.kill_one("dagster._daemon")
+        services.kill_one("daemon run")
         assert services.process is not None
         services.process.wait(timeout=120)
         waiting = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))

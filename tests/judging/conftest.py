@@ -31,8 +31,8 @@ def _keys_and_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     # Whole storms in seconds: what the waits are is tested where they are computed.
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.1)
 
 
 @dataclass

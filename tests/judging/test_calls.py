@@ -249,7 +249,7 @@ def test_a_call_that_succeeds_in_the_end_returns_what_it_got() -> None:
 def test_twenty_failures_in_a_row_stop_the_run(
     kind: calls.Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.0)
     calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org")
     error = CallError(kind, "refused (400: odd)")
     for _ in range(19):
@@ -319,8 +319,8 @@ def test_waiting_for_a_place_is_no_part_of_the_deadline() -> None:
 def test_who_waits_to_try_again_leaves_the_place_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.4)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.4)
     order = []
 
     async def unlucky() -> None:
@@ -369,8 +369,8 @@ def test_a_cancelled_call_gives_its_place_back() -> None:
 def test_the_waits_double_up_to_a_limit_and_keep_the_servers_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 5.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 5.0)
 
     def waits(attempt: int, asked: float | None = None) -> list[float]:
         error = CallError("busy", "busy", retry_after_s=asked)
