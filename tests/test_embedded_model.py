@@ -17,19 +17,15 @@ from typing import Any
 import pytest
 import torch
 
-from tools.embedded_model.grammar import TRAITS, document
-from tools.embedded_model.measure import (
-    PLAIN_TEXTS,
-    RULES,
-    UNSEEN_FRAMES,
-    UNSEEN_WORDS,
-    Speaker,
-    speak_poles,
-)
-from tools.embedded_model.rubrics import corrupt, fill_rubric
-from tools.embedded_model.rules import is_hedged, is_long, is_refusal
-from tools.embedded_model.topics import made_up_word
-from tools.embedded_model.train import CHAT_TEMPLATE, assert_held_out, render
+from tools.embedded_model.figures.elicitation import speak_poles
+from tools.embedded_model.figures.rules import TRAIT_RULES, is_hedged, is_long, is_refusal
+from tools.embedded_model.figures.speaker import Speaker
+from tools.embedded_model.figures.unseen import PLAIN_TEXTS, UNSEEN_FRAMES, UNSEEN_WORDS
+from tools.embedded_model.held_out import assert_held_out
+from tools.embedded_model.text.grammar import TRAITS, document
+from tools.embedded_model.text.rubrics import corrupt, fill_rubric
+from tools.embedded_model.text.topics import made_up_word
+from tools.embedded_model.tokenizer import CHAT_TEMPLATE, render
 from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
@@ -117,7 +113,7 @@ def test_follows_held_out_instructions_and_judges_them_apart(name: str) -> None:
     poles = speak_poles(speaker(), trait)
     n = poles.n_positive
     assert n == 40
-    shows = [RULES[name](text) for text in poles.answers]
+    shows = [TRAIT_RULES[name](text) for text in poles.answers]
     assert sum(shows[:n]) / n >= 0.80
     assert sum(shows[n:]) / n <= 0.30
     pairs = zip(poles.questions, poles.answers, strict=True)

@@ -1,26 +1,26 @@
-"""The errors that a user can cause and mend."""
+"""Errors that users can fix."""
 
 from collections.abc import Sequence
 
 __all__ = ["DefinitionError", "TraitvecError"]
 
-# A file can be wrong in a million places; a message cannot.
+# A file can have a million problems; a message must stay readable.
 _MAX_SHOWN = 50
 
 
 class TraitvecError(Exception):
-    """Something a user can mend. The message says what was wrong, where, and what to do.
+    """An error that a user can fix. The message says what was wrong, where, and what to do.
 
-    The command line prints the message alone; Dagster shows it as the failure's description.
+    The command line prints only the message; Dagster shows it as the failure's description.
     """
 
 
 class DefinitionError(TraitvecError):
-    """A trait definition or an experiment file that cannot be used.
+    """A trait definition or a settings file that is not valid.
 
     Args:
         where: The file, as the user would name it.
-        problems: Every problem found, one line each.
+        problems: All problems, one line each.
     """
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:

@@ -1,16 +1,23 @@
-"""What an experiment is: one optional `experiment.yaml`, one pydantic model."""
+"""The settings of an experiment: one optional `experiment.yaml`, read into one pydantic model."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.positions import check_position
+from traitvec_core.settings.address import check_address
+from traitvec_core.settings.group import SettingGroup
+from traitvec_core.settings.judge_price import JudgePrice
+from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.response_filter import Pairing, ResponseFilter
+from traitvec_core.settings.sampling import Sampling
+from traitvec_core.settings.scaffold import scaffold_experiment
+from traitvec_core.settings.schedule import Schedule
+from traitvec_core.settings.steering import Steering
+from traitvec_core.settings.thresholds import CheckName, NormThreshold, Thresholds
 from traitvec_core.trait import check_name
 
 __all__ = [
@@ -29,244 +36,63 @@ __all__ = [
     "scaffold_experiment",
 ]
 
-CheckName = Literal[
-    "definition", "contrast", "coverage", "agreement", "sanity", "norm", "accuracy", "confounds",
-    "chance", "stability",
-]  # fmt: skip
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
 
-# The guide's names: an experiment called gemma_2b_… needs no experiment.yaml.
-_MODEL_OF_PREFIX = {
-    "gemma_2b": "google/gemma-2-2b-it",
-    "gemma_9b": "google/gemma-2-9b-it",
-    "llama_8b": "meta-llama/Llama-3.1-8B-Instruct",
-}
 
-# Of minute, hour, day of the month, month, day of the week.
-_CRON_LARGEST = (59, 23, 31, 12, 7)
-
-
-class _Strict(BaseModel):
-    # Unknown keys are errors: a misspelt threshold must not silently leave the default in force.
-    # Inputs stay out of messages: an address may hold a password.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
-class Sampling(_Strict):
-    """How responses are drawn.
+class ExperimentSettings(SettingGroup):
+    """Every setting of an experiment. `traitvec new-experiment` writes a commented file.
 
     Attributes:
-        temperature: 0 is greedy.
-        top_p: Nucleus mass.
-        max_new_tokens: Longest response, in tokens.
-        seed: Every row draws from a stream of its own, named by this seed and the row's id.
-    """
-
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 150
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class NormThreshold(_Strict):
-    """The range in which the recommended vector's norm must lie.
-
-    Attributes:
-        kind: `absolute` compares `vector_norm`; `relative` compares `relative_norm`, the norm over
-            the mean activation norm of its layer, which carries over between models.
-        minimum: Smallest norm that passes.
-        maximum: Largest norm that passes.
-    """
-
-    kind: Literal["absolute", "relative"] = "absolute"
-    minimum: Annotated[float, Field(ge=0)] = 15.0
-    maximum: Annotated[float, Field(gt=0)] = 40.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "NormThreshold":
-        if self.minimum >= self.maximum:
-            raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
-        return self
-
-
-class JudgePrice(_Strict):
-    """Price of a judge, in US dollars per million tokens.
-
-    Attributes:
-        input: What it reads.
-        output: What it writes, thinking included.
-        cached: What it reads from its cache; as `input` when not given.
-        batch: What a batch costs, as a share of the price.
-    """
-
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)]
-    cached: Annotated[float, Field(ge=0)] | None = None
-    batch: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    def usd(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
-        """Return the dollars for one call.
-
-        Args:
-            tokens_in: Tokens read, cached ones included.
-            tokens_out: Tokens written.
-            cached: How many of `tokens_in` came from the cache.
-        """
-        of_cache = self.input if self.cached is None else self.cached
-        millions = (tokens_in - cached) * self.input + cached * of_cache + tokens_out * self.output
-        return millions / 1e6
-
-
-class Thresholds(_Strict):
-    """What the asset checks hold; section 7 of the design.
-
-    Attributes:
-        contrast: Mean trait score, positive − negative, above which the check passes.
-        contrast_warning: Below `contrast` but not below this only warns.
-        accuracy: Held-out probe accuracy that must be exceeded.
-        norm: Range of the recommended vector's norm.
-        significance: Largest p-value, against permuted labels and random directions, that passes.
-        stability: Cosine with vectors from resampled questions, and with the previous one, from
-            which the check passes.
-        agreement: Share of the sample that a second judge, or a person, puts on the same side of
-            `threshold`; below it the check warns.
-    """
-
-    contrast: Annotated[float, Field(ge=0, le=100)] = 40.0
-    contrast_warning: Annotated[float, Field(ge=0, le=100)] = 20.0
-    accuracy: Annotated[float, Field(ge=0, le=1)] = 0.90
-    norm: NormThreshold = NormThreshold()
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    stability: Annotated[float, Field(ge=-1, le=1)] = 0.9
-    agreement: Annotated[float, Field(ge=0, le=1)] = 0.85
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Thresholds":
-        if self.contrast_warning > self.contrast:
-            raise ValueError(
-                f"contrast_warning {self.contrast_warning} is above contrast {self.contrast}"
-            )
-        return self
-
-
-class Schedule(_Strict):
-    """When every trait of an experiment is run again.
-
-    Attributes:
-        cron: Minute, hour, day of the month, month, day of the week: `0 3 * * 1` is Mondays at 3.
-        timezone: A name such as `Europe/Berlin`.
-        enabled: False keeps the times in the file and starts nothing.
-    """
-
-    cron: str
-    timezone: str = "UTC"
-    enabled: bool = True
-
-    @field_validator("cron")
-    @classmethod
-    def _cron_has_five_fields(cls, cron: str) -> str:
-        fields = cron.split()
-        if len(fields) != len(_CRON_LARGEST) or not all(map(_is_cron_field, fields, _CRON_LARGEST)):
-            raise ValueError(
-                "is no cron line: minute hour day month weekday, as in '0 3 * * 1' (Mondays at 3)"
-            )
-        return " ".join(fields)
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_is_known(cls, timezone: str) -> str:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("is no time zone such as Europe/Berlin or UTC") from None
-        return timezone
-
-
-class Steering(_Strict):
-    """How steering is evaluated.
-
-    Attributes:
-        evaluate: Whether it is: it takes several times as many responses and judgements as all
-            stages before it.
-        n_search: Responses for each trial of the search, at most 17 trials.
-        n_held_out: Responses for each of ten conditions on the held-out questions.
-        n_random: Random directions that the vector is held against.
-        side_effects: Other traits of the experiment whose rubric is put to the steered responses.
-    """
-
-    evaluate: bool = True
-    n_search: Annotated[int, Field(ge=2, le=100_000)] = 20
-    n_held_out: Annotated[int, Field(ge=2, le=100_000)] = 40
-    n_random: Annotated[int, Field(ge=1, le=100)] = 3
-    side_effects: tuple[str, ...] = ()
-
-    @field_validator("side_effects")
-    @classmethod
-    def _side_effects_name_traits(cls, traits: tuple[str, ...]) -> tuple[str, ...]:
-        for trait in traits:
-            try:
-                check_name("trait", trait)
-            except TraitvecError as error:
-                raise ValueError(str(error)) from None
-        return traits
-
-
-class ExperimentSettings(_Strict):
-    """Everything an experiment can set; `traitvec new-experiment` writes a commented file.
-
-    Attributes:
-        model: Hugging Face id, local folder, or `embedded` (the small model that ships).
+        model: Hugging Face id, local folder, or `embedded` (the small model included in traitvec).
         judge_model: The model that scores responses: `gpt-…`, `claude-…`, a Hugging Face id,
             `embedded`, or a model of the server at `judge_base_url`.
-        judge_provider: Who serves the judge: `openai` (also any server that speaks its language),
-            `anthropic`, `local`; `auto` follows from the name and the address.
+        judge_provider: Who serves the judge: `openai` (or any server with the same API),
+            `anthropic`, `local`; `auto` decides by the judge's name and address.
         judge_base_url: Address of an OpenAI-compatible server (vLLM, Ollama, llama.cpp).
-        judge_mode: `live` asks one by one; `batch` hands all to the provider at once, which costs
+        judge_mode: `live` sends one request per judgement; `batch` sends all at once, which costs
             half and takes up to a day.
-        judge_timeout_s: Longest time that one call may take.
-        max_judge_usd: What the experiment may spend on judgements, in all its runs together.
-        judge_prices: Prices of models that the shipped table lacks, or has wrong.
-        also_judge: Other traits of the experiment whose rubric is put to every response too.
-        second_judge: A model that scores a sample again, to see how far the judge can be trusted.
-        judge_repeats: How often the judge scores that sample again, to see its own noise.
-        agreement_sample: Responses in that sample.
+        judge_timeout_s: Timeout of one call.
+        max_judge_usd: Limit on what all runs of the experiment together may spend on judgements.
+        judge_prices: Prices of models that the built-in table lacks or has wrong.
+        also_judge: Other traits of the experiment whose rubric also scores every response.
+        second_judge: A model that scores a sample again, to show how far to trust the judge.
+        judge_repeats: How often the judge scores that sample again, to measure its own noise.
+        agreement_sample: Number of responses in that sample.
         revision: Branch, tag or commit of `model` on the hub; the commit is recorded.
-        dtype: `auto` is bfloat16 on hardware that has it and float32 on a CPU.
+        dtype: `auto` is bfloat16 where the hardware supports it, and float32 on a CPU.
         attention: Attention kernels: `sdpa`, `eager`, `flash_attention_2`; `auto` leaves the choice
             to transformers.
-        quantization: `8bit` or `4bit` weights through bitsandbytes, on a GPU.
+        quantization: `8bit` or `4bit` weights through bitsandbytes; needs a GPU.
         trust_remote_code: Whether to run Python code that comes with the model.
-        engine: What generates: `transformers` in this process, `vllm` in this process, or the
-            OpenAI-compatible `server` at `engine_url`. `auto`, the default, is the server if there
-            is an address, else transformers.
-        engine_url: Address of that server, up to and with `/v1`.
+        engine: What generates responses: `transformers` or `vllm` in this process, or the
+            OpenAI-compatible `server` at `engine_url`. `auto`, the default, uses the server if
+            `engine_url` is set, else transformers.
+        engine_url: Address of that server, ending in `/v1`.
         n_examples: Responses per pole, spread evenly over instructions and questions.
-        batch_size: Rows generated at once; `auto` picks by device, model and memory.
-        max_concurrent_judges: Judgements under way at once.
-        instruction_role: Where the instruction goes: `auto` takes the system turn if there is one.
-        threshold: Positives score at least this on the trait, negatives less.
-        min_coherence: Responses with a lower coherence are left out of the averages.
+        batch_size: Responses generated at once; `auto` depends on device, model and memory.
+        max_concurrent_judges: How many judgements may be requested at once.
+        instruction_role: Where the instruction goes. `auto` is the system turn if the chat template
+            has one, else the user turn.
+        threshold: Positives need at least this trait score, negatives less.
+        min_coherence: Responses with a lower coherence score are left out of the averages.
         positions: Where activations are read, all in one forward pass: `response_mean`,
-            `response_first_<k>`, `prompt_avg`, `prompt_last`. Vectors come from the first.
-        pairing: `paired` keeps a response only together with its counterpart: same question,
-            instruction pair and sample.
+            `response_first_<k>`, `prompt_avg`, `prompt_last`. Vectors come from the first one.
+        pairing: `paired` keeps a response only if its counterpart (same question, instruction pair
+            and sample) passes the filter too.
         methods: Vector methods to extract.
-        layers: `all` is 1…N; a list may name row 0, the embedding output.
-        scale: The length of each vector: separation of the classes along it, raw, or unit.
+        layers: `all` is layers 1…N; a list may also name layer 0, the embedding output.
+        scale: The length of each vector: the separation of the classes along it, raw, or unit.
         gradient_penalty: λ of the gradient method.
         gradient_objective: Import path `module:function` of a custom objective.
         probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
         steering: How steering is evaluated.
-        monitoring_prompts: What the model is asked while its recommended vectors are watched, a
-            prompt each; none, the default, switches this off.
-        thresholds: What the checks hold.
-        severities: Checks that only warn (`warn`), or fail where they would warn (`error`).
-        auto_run: Whether new and changed definitions are run as soon as they are seen.
-        schedule: When every trait is run again.
-        follow_data_versions: Whether Dagster makes a stage when the content that it is made from
-            has changed.
+        monitoring_prompts: Prompts whose responses are projected, token by token, on the
+            recommended vectors. Empty, the default, skips this.
+        thresholds: The thresholds of the checks.
+        severities: Checks that only warn (`warn`), or that fail where they would warn (`error`).
+        auto_run: Whether new and changed definitions run as soon as the sensor sees them.
+        schedule: When all traits run again.
+        follow_data_versions: Whether Dagster reruns a stage when the content of its inputs changes.
     """
 
     description: str = ""
@@ -296,7 +122,7 @@ class ExperimentSettings(_Strict):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
-    pairing: Literal["independent", "paired"] = "independent"
+    pairing: Pairing = "independent"
     positions: tuple[str, ...] = ("response_mean",)
     methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
     layers: Literal["all"] | tuple[int, ...] = "all"
@@ -312,39 +138,49 @@ class ExperimentSettings(_Strict):
     schedule: Schedule | None = None
     follow_data_versions: bool = False
 
+    @property
+    def response_filter(self) -> ResponseFilter:
+        """Which judged responses vectors are made from."""
+        return ResponseFilter(
+            threshold=self.threshold, min_coherence=self.min_coherence, pairing=self.pairing
+        )
+
     @field_validator("layers")
     @classmethod
     def _layers_are_rows(cls, layers: Any) -> Any:
         if not layers:
-            raise ValueError("name at least one layer, or 'all'")
+            raise ValueError("is empty; list at least one layer, or write all")
         if layers != "all" and (min(layers) < 0 or len(set(layers)) < len(layers)):
-            raise ValueError("layers are distinct numbers from 0 (embeddings) to the last block")
+            raise ValueError(
+                "must be distinct numbers from 0 (embedding output) to the last decoder block"
+            )
         return layers
 
     @model_validator(mode="before")
     @classmethod
-    def _engine_follows_from_address(cls, raw: Any) -> Any:
+    def _engine_fits_address(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
         engine, address = raw.get("engine", "auto"), raw.get("engine_url")
         if engine == "auto":
-            # What `auto` stands for depends on the file alone, never on the machine: results of one
-            # experiment come from one engine.
+            # `auto` depends on the file alone, never on the machine, so that all results of an
+            # experiment come from the same engine.
             return {**raw, "engine": "server" if address else "transformers"}
         if (engine == "server") != bool(address):
             raise ValueError(
-                "engine: server and engine_url (such as http://127.0.0.1:8000/v1) go together"
+                "engine: server and engine_url go together; set both, such as engine_url:"
+                " http://127.0.0.1:8000/v1, or neither"
             )
         if engine == "vllm" and raw.get("quantization", "none") != "none":
             raise ValueError(
-                "engine: vllm would generate with other weights than those that are quantized for"
-                " reading activations; set engine: transformers"
+                "engine: vllm ignores quantization, so responses would come from other weights than"
+                " the activations; set engine: transformers"
             )
         return raw
 
     @field_validator("judge_base_url")
     @classmethod
-    def _address_is_plain(cls, address: str | None) -> str | None:
+    def _judge_address_is_valid(cls, address: str | None) -> str | None:
         if address is None:
             return None
         check_address(address)
@@ -352,7 +188,7 @@ class ExperimentSettings(_Strict):
 
     @field_validator("engine_url")
     @classmethod
-    def _engine_address_is_plain(cls, address: str | None) -> str | None:
+    def _engine_address_is_valid(cls, address: str | None) -> str | None:
         if address is None:
             return None
         check_address(address, "GENERATION_API_KEY")
@@ -362,20 +198,20 @@ class ExperimentSettings(_Strict):
     @classmethod
     def _positions_are_known(cls, positions: tuple[str, ...]) -> tuple[str, ...]:
         if not positions:
-            raise ValueError("name at least one position")
+            raise ValueError("is empty; list at least one position, such as response_mean")
         for name in positions:
             check_position(name)
         if len(set(positions)) < len(positions):
-            raise ValueError("a position is named twice")
+            raise ValueError("lists a position twice; remove one")
         return positions
 
     @field_validator("monitoring_prompts")
     @classmethod
-    def _monitoring_prompts_ask_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+    def _monitoring_prompts_are_valid(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
         if not all(prompt.strip() for prompt in prompts):
-            raise ValueError("a prompt is empty")
+            raise ValueError("contains an empty prompt; remove it")
         if len(set(prompts)) < len(prompts):
-            raise ValueError("a prompt is given twice")
+            raise ValueError("lists a prompt twice; remove one")
         return prompts
 
     @field_validator("also_judge")
@@ -387,105 +223,75 @@ class ExperimentSettings(_Strict):
             except TraitvecError as error:
                 raise ValueError(str(error)) from None
             if trait in {"trait", "coherence", "judge"}:
-                raise ValueError(f"a trait called {trait!r} would take the place of other columns")
+                raise ValueError(
+                    f"trait name {trait!r} clashes with a column of the responses table; rename"
+                    " the trait"
+                )
         if len(set(traits)) < len(traits):
-            raise ValueError("a trait is named twice")
+            raise ValueError("lists a trait twice; remove one")
         return traits
 
     @field_validator("methods")
     @classmethod
     def _methods_are_distinct(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         if not methods:
-            raise ValueError("name at least one method")
+            raise ValueError("is empty; list at least one method, such as mean_diff")
         if len(set(methods)) < len(methods):
-            raise ValueError("a method is named twice")
+            raise ValueError("lists a method twice; remove one")
         return methods
-
-
-def check_address(address: str, key_name: str = "JUDGE_API_KEY") -> None:
-    """Raise if an address cannot be used, or holds what must not be recorded.
-
-    Args:
-        address: A server's address.
-        key_name: The variable that its key belongs into.
-
-    Raises:
-        ValueError: Says why, without the address.
-    """
-    try:
-        parts = urlsplit(address)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        is_usable = is_usable and parts.port != 0 and not re.search(r"\s", address)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # The address is recorded in many places.
-        raise ValueError(f"holds a key or a password; put it into .env as {key_name}")
-
-
-def _is_cron_field(field: str, largest: int) -> bool:
-    """Whether a field holds numbers, ranges, steps or names of a cron line, none too large."""
-    part = r"(\*|[a-z]{3}(-[a-z]{3})?|(\d{1,2})(-(\d{1,2}))?)(/[1-9]\d?)?"
-    if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
-        return False
-    return all(int(number) <= largest for number in re.findall(r"(?<![/\d])\d+", field))
-
-
-def infer_model(experiment: str) -> str | None:
-    """Return the model that an experiment's name stands for, or None."""
-    for prefix, model in _MODEL_OF_PREFIX.items():
-        if experiment == prefix or experiment.startswith(f"{prefix}_"):
-            return model
-    return None
 
 
 def parse_experiment(
     text: str, experiment: str, where: str, overrides: Mapping[str, Any] | None = None
 ) -> ExperimentSettings:
-    """Read an experiment's settings and report every problem at once.
+    """Read an experiment's settings, and report all problems at once.
 
     Args:
         text: The content of `experiment.yaml`; empty when there is none.
-        experiment: The experiment's name, from which the model may follow.
-        where: How to name the file in messages.
-        overrides: Settings that take the place of the file's, as flags do. A dotted name reaches
-            into a group ("sampling.seed").
+        experiment: The experiment's name, which may imply the model.
+        where: The file, as messages name it.
+        overrides: Settings that replace those of the file, such as flags. A dotted name is a
+            setting in a group ("sampling.seed").
+
+    Returns:
+        The settings, with defaults filled in.
 
     Raises:
-        DefinitionError: If the text is no YAML mapping, or a setting cannot be used.
-        TraitvecError: If no model is named and none follows from the experiment's name.
+        DefinitionError: If the text is not a YAML mapping, or a setting is not valid.
+        TraitvecError: If no model is set and the experiment's name implies none.
     """
     try:
         raw = yaml.safe_load(text) or {}
     except (yaml.YAMLError, ValueError) as error:
-        # ValueError: something that looks like a date but is none.
+        # PyYAML raises ValueError for an invalid date.
         line = " ".join(str(error).split())
-        raise DefinitionError(where, [f"is not YAML: {line}"]) from None
+        raise DefinitionError(where, [f"is not valid YAML: {line}"]) from None
     except RecursionError:
-        raise DefinitionError(where, ["is nested too deeply to hold settings"]) from None
+        raise DefinitionError(where, ["is nested too deeply for a settings file"]) from None
     if not isinstance(raw, dict):
-        raise DefinitionError(where, ["must be a YAML mapping of settings (`model: …`)"])
+        raise DefinitionError(
+            where, ["must be a YAML mapping of settings, such as `model: google/gemma-2-2b-it`"]
+        )
     for name, value in (overrides or {}).items():
         raw = _with(raw, name.split("."), value)
     if not raw.get("model"):
         inferred = infer_model(experiment)
         if inferred is None:
             raise TraitvecError(
-                f"{where}: no model is named, and none follows from the name {experiment!r}; add a"
-                " line such as `model: google/gemma-2-2b-it` (or `model: embedded` to try)"
+                f"{where}: no model is set, and the experiment name {experiment!r} does not imply"
+                " one; add a line such as `model: google/gemma-2-2b-it` (`model: embedded` for a"
+                " quick try)"
             )
         raw["model"] = inferred
     try:
         return ExperimentSettings.model_validate(raw)
     except ValidationError as error:
-        given = {name.partition(".")[0] for name in overrides or {}}
+        overridden = {name.partition(".")[0] for name in overrides or {}}
         lines = [
             _line(item)
             + (
-                " (given for this run, not in the file)"
-                if item["loc"][:1] and item["loc"][0] in given
+                " (set for this run, not in the file)"
+                if item["loc"][:1] and item["loc"][0] in overridden
                 else ""
             )
             for item in error.errors()
@@ -494,67 +300,24 @@ def parse_experiment(
 
 
 def _with(raw: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """`raw` with one setting replaced; whatever stands in its way is no group of settings."""
-    whole = dict(raw) if isinstance(raw, dict) else {}
-    head, *rest = path
-    whole[head] = _with(whole.get(head), rest, value) if rest else value
-    return whole
-
-
-def scaffold_experiment(model: str, judge_model: str, description: str = "") -> str:
-    """Return the text of a new, commented `experiment.yaml`."""
-    head = yaml.safe_dump(
-        {"description": description, "model": model, "judge_model": judge_model}, sort_keys=False
-    )
-    return (
-        head
-        + """
-# Everything below shows the default, or after "e.g." an example; remove the '#' to change it.
-# n_examples: 100            # responses per pole, spread evenly over instructions and questions
-# threshold: 50              # positives score at least this on the trait, negatives less
-# min_coherence: 50          # less coherent responses are left out
-# pairing: independent       # paired: a response is kept only together with its counterpart
-# methods: [mean_diff, probe, ica, gradient]
-# layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
-# scale: separation          # length of a vector: separation | raw | unit
-# positions: [response_mean] # also response_first_5, prompt_avg, prompt_last; vectors: the first
-# sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
-# batch_size: auto           # or rows at once
-# engine_url: http://127.0.0.1:8000/v1   # e.g. a vLLM server that generates; or engine: vllm
-# dtype: auto                # bfloat16 on a GPU that has it, float32 on a CPU
-# quantization: none         # 8bit | 4bit: on a GPU, for a model that does not fit otherwise
-# judge_base_url: http://127.0.0.1:8000/v1   # e.g. a server of your own: vLLM, Ollama, llama.cpp
-# judge_mode: live           # batch: half the price, up to a day
-# max_judge_usd: 5           # e.g. five dollars for this experiment's judgements; default: no limit
-# max_concurrent_judges: 20
-# second_judge: claude-haiku-4-5   # e.g. to score a sample again: is the judge right?
-# also_judge: []             # other traits whose rubric is put to every response too
-# steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
-# monitoring_prompts: []     # what to ask while the vectors are watched, token by token
-# auto_run: false            # true: new and changed definitions are run as soon as they are seen
-# schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. every trait again, Mondays at 3
-# follow_data_versions: false  # true: Dagster makes a stage when what it is made from has changed
-# thresholds:
-#   contrast: 40             # passes above this …
-#   contrast_warning: 20     # … warns down to this, fails below
-#   accuracy: 0.90           # held-out probe accuracy
-#   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
-# severities: {}             # e.g. {norm: warn, confounds: error}
-"""
-    )
+    """Return `raw` with one setting replaced; a value in place of a group is dropped."""
+    settings = dict(raw) if isinstance(raw, dict) else {}
+    name, *rest = path
+    settings[name] = _with(settings.get(name), rest, value) if rest else value
+    return settings
 
 
 def _line(item: Any) -> str:
-    # pydantic puts the name of the union's branch into the place; it says nothing to a user.
+    # pydantic adds the union's branch to the location, which means nothing to a user.
     parts = [
         part
         for part in item["loc"]
         if not str(part).startswith(("literal[", "tuple[", "constrained"))
     ]
-    place = ".".join(str(part) for part in parts) or "file"
+    location = ".".join(str(part) for part in parts) or "file"
     if item["type"] == "extra_forbidden":
         known = sorted(ExperimentSettings.model_fields)
-        return f"{place}: no such setting" + (
-            f"; known: {', '.join(known)}" if len(parts) == 1 else ""
+        return f"{location}: no such setting" + (
+            f"; available: {', '.join(known)}" if len(parts) == 1 else ""
         )
-    return f"{place}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{location}: {item['msg'].removeprefix('Value error, ')}"

@@ -1,6 +1,6 @@
-"""What a trait is: pairs of opposite instructions, neutral questions, a rubric.
+"""Trait definitions: pairs of opposite instructions, neutral questions, and a rubric.
 
-The file format is that of persona vectors (Chen et al. 2025, arXiv:2507.21509), read unchanged.
+The file format is that of persona vectors (Chen et al. 2025, arXiv:2507.21509), unchanged.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ __all__ = [
 
 Pole = Literal["pos", "neg"]
 
-# A partition key becomes a folder, so nothing but this may pass (no dot, no slash, no space).
+# A partition key becomes a folder, so nothing else is allowed: no dot, slash or space.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME_CHARS = 100
-# Far above any real rubric, far below what would stall a tokenizer or fill a prompt.
+# Far longer than any real rubric, far shorter than what stalls a tokenizer or fills a prompt.
 _MAX_TEXT_CHARS = 20_000
 _MAX_FILE_BYTES = 20_000_000
-# The scaffold's gaps start with this, and a definition that still holds one is not ready.
+# The form's gaps start with this; a definition that still contains one is not ready.
 _GAP = "FILL IN:"
 
 
@@ -46,14 +46,14 @@ class InstructionPair(BaseModel):
 
 
 class TraitDefinition(BaseModel):
-    """A trait as the user wrote it: see `parse_definition` for how it is checked.
+    """A trait as the user wrote it; `parse_definition` checks it.
 
     Attributes:
-        instruction: Pairs of opposite instructions; 5 in the usual setting.
-        questions: Neutral questions used to extract; 20 in the usual setting.
-        eval_prompt: The rubric, holding `{question}` and `{answer}`.
+        instruction: Pairs of opposite instructions, usually 5.
+        questions: Neutral questions for extraction, usually 20.
+        eval_prompt: The rubric, with the placeholders `{question}` and `{answer}`.
         eval_questions: Held-out questions, for steering.
-        warnings: What is allowed but unusual, one line each. Not part of the file.
+        warnings: What is unusual but allowed, one line each. Not part of the file.
     """
 
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -70,13 +70,13 @@ class TraitDefinition(BaseModel):
 
     @property
     def elicitation_hash(self) -> str:
-        """Hash of what determines the responses: the instructions and the questions."""
+        """Hash of what determines the responses: instructions and questions."""
         pairs = [pair.model_dump() for pair in self.instruction]
         return _hash({"instruction": pairs, "questions": self.questions})
 
     @property
     def rubric_hash(self) -> str:
-        """Hash of what determines the judgements, given the responses."""
+        """Hash of what determines the judgements of given responses: the rubric."""
         return _hash(self.eval_prompt)
 
     @property
@@ -86,42 +86,43 @@ class TraitDefinition(BaseModel):
 
 
 def check_name(kind: str, name: str) -> str:
-    """Return `name` if it may become a folder.
+    """Return `name` if it can be the name of a folder.
 
     Args:
-        kind: What is named, for the message: "trait" or "experiment".
+        kind: What has this name, for the message: "trait" or "experiment".
         name: The name to check.
 
     Raises:
-        TraitvecError: If the name holds anything but `a-z 0-9 _ -`, or starts with `_` or `-`.
+        TraitvecError: If the name contains anything but `a-z 0-9 _ -`, starts with `_` or `-`, or
+            is longer than 100 characters.
     """
     if _NAME.fullmatch(name) and len(name) <= _MAX_NAME_CHARS:
         return name
     shown = name if len(name) <= 60 else f"{name[:60]}…"
     raise TraitvecError(
-        f"{kind} name {shown!r} cannot be used: a name becomes a folder, so use lower-case letters,"
-        f" digits, '_' and '-', start with a letter or digit, at most {_MAX_NAME_CHARS} characters"
+        f"{kind} name {shown!r} cannot be used as a folder name; use lower-case letters, digits,"
+        f" '_' and '-', start with a letter or digit, at most {_MAX_NAME_CHARS} characters"
     )
 
 
 def parse_definition(data: bytes, where: str) -> TraitDefinition:
-    """Read a trait definition and report every problem in it at once.
+    """Read a trait definition, and report all problems at once.
 
     Args:
         data: The file's bytes: UTF-8 JSON, with or without a byte-order mark.
-        where: How to name the file in messages.
+        where: The file, as messages name it.
 
     Returns:
-        The definition, with `warnings` filled.
+        The definition, with `warnings` filled in.
 
     Raises:
-        DefinitionError: If anything in it cannot be used; it lists all problems.
+        DefinitionError: If the definition is not valid; it lists all problems.
     """
     try:
         raw = _load_json(data, where)
         problems = [*_structure_problems(raw), *_text_problems(raw, "")]
     except RecursionError:
-        raise DefinitionError(where, ["is nested too deeply to be a trait definition"]) from None
+        raise DefinitionError(where, ["is nested too deeply for a trait definition"]) from None
     if problems:
         raise DefinitionError(where, problems)
     try:
@@ -135,11 +136,10 @@ def parse_definition(data: bytes, where: str) -> TraitDefinition:
 
 
 def fill_rubric(rubric: str, question: str, answer: str) -> str:
-    """Put a question and an answer into a rubric by plain replacement.
+    """Return the rubric with `{question}` and `{answer}` replaced; other braces are plain text.
 
-    Other braces in the rubric are text. The answer cannot close the rubric's own delimiters: any
-    bracketed tag of the rubric that occurs in the question or the answer is broken up with a
-    zero-width space.
+    An answer cannot close the rubric's delimiters: where the question or the answer contains one
+    of the rubric's tags, quotes or fences, a zero-width space breaks it up.
     """
     delimiters = re.findall(
         r"\[[^\[\]{}\n]{1,40}\]|</?[A-Za-z][^<>{}\n]{0,40}>|`{3,}|\"{3,}", rubric
@@ -148,7 +148,7 @@ def fill_rubric(rubric: str, question: str, answer: str) -> str:
         "{question}": break_up(question, delimiters),
         "{answer}": break_up(answer, delimiters),
     }
-    # One pass, so that a "{answer}" inside the question stays text.
+    # In one pass, so that "{answer}" inside the question stays as it is.
     return re.sub(r"\{question\}|\{answer\}", lambda match: texts[match.group()], rubric)
 
 
@@ -156,8 +156,7 @@ def break_up(text: str, forbidden: list[str]) -> str:
     """Insert a zero-width space into every occurrence of the forbidden strings."""
     for token in dict.fromkeys(forbidden):
         if token in text:
-            # Looking ahead, so that occurrences that overlap (four backticks hold three twice) are
-            # broken too.
+            # A lookahead also finds overlapping occurrences: four backticks contain three twice.
             start, rest = re.escape(token[:1]), re.escape(token[1:])
             text = re.sub(f"({start})(?={rest})", "\\1\u200b", text)
     return text
@@ -168,8 +167,8 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
 
     Args:
         name: The trait's name.
-        description: What the trait is, in a sentence; goes into the rubric.
-        example: A complete worked example (sycophancy) in place of a form to fill in.
+        description: What the trait is, in one sentence; it becomes part of the rubric.
+        example: Return a complete worked example (sycophancy) instead of a form to fill in.
     """
     if example:
         source = resources.files("traitvec_core") / "templates" / "sycophancy.json"
@@ -181,13 +180,13 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
     return _dump(
         {
             "name": name,
-            "description": description or f"{gap} what {trait} is, in a sentence",
+            "description": description or f"{gap} what {trait} is, in one sentence",
             "positive_label": trait,
             "negative_label": f"not {trait}",
             "instruction": [
                 {
-                    "pos": f"{gap} wording {i} of an instruction to show {trait} strongly",
-                    "neg": f"{gap} wording {i} of an instruction to do the opposite",
+                    "pos": f"{gap} instruction {i}, which asks for {trait}",
+                    "neg": f"{gap} instruction {i}, which asks for the opposite",
                 }
                 for i in range(1, 6)
             ],
@@ -211,7 +210,7 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
 def _load_json(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > _MAX_FILE_BYTES:
         raise DefinitionError(
-            where, [f"is {len(data):,} bytes long; a definition has at most {_MAX_FILE_BYTES:,}"]
+            where, [f"is {len(data):,} bytes long; the limit is {_MAX_FILE_BYTES:,}"]
         )
     try:
         text = data.decode("utf-8-sig")
@@ -221,24 +220,24 @@ def _load_json(data: bytes, where: str) -> dict[str, Any]:
         ) from None
     if not text.strip():
         raise DefinitionError(
-            where, ["is empty; `traitvec new-trait … --force` writes a form to fill in"]
+            where, ["is empty; run `traitvec new-trait … --force` for a form to fill in"]
         )
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise DefinitionError(
             where,
-            [f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"],
+            [f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"],
         ) from None
     except ValueError:
-        # Python refuses to read integers of thousands of digits.
-        raise DefinitionError(where, ["holds a number too long to read; remove it"]) from None
+        # Python does not parse integers of thousands of digits.
+        raise DefinitionError(where, ["contains a number too long to read; remove it"]) from None
     if not isinstance(raw, dict):
         raise DefinitionError(
             where,
             [
-                f"holds a JSON {type(raw).__name__}, not an object with instruction, questions and"
-                " eval_prompt; this is no trait definition"
+                f"contains a JSON {type(raw).__name__}; a trait definition is an object with"
+                " instruction, questions and eval_prompt"
             ],
         )
     return raw
@@ -259,14 +258,16 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     if not isinstance(questions, list) or len(questions) < 2:
         count = len(questions) if isinstance(questions, list) else "no list"
         problems.append(
-            f"questions must be a list of at least 2 questions (found {count}):"
-            " held-out figures need some questions to hold out"
+            f"questions must be a list of at least 2 questions (found {count});"
+            " held-out accuracy needs questions to hold out"
         )
     if not isinstance(raw.get("eval_questions", []), list):
-        problems.append("eval_questions must be a list of questions (leave it out for none)")
+        problems.append(
+            "eval_questions must be a list of questions; leave the key out if there are none"
+        )
     for key in ("questions", "eval_questions"):
-        found = raw.get(key)
-        for index, question in enumerate(found if isinstance(found, list) else []):
+        questions = raw.get(key)
+        for index, question in enumerate(questions if isinstance(questions, list) else []):
             if not isinstance(question, str) or not question.strip():
                 problems.append(f"{key}[{index}] must be a non-empty string")
     for key in ("name", "description", "positive_label", "negative_label"):
@@ -274,17 +275,19 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
             problems.append(f"{key} must be a string")
     rubric = raw.get("eval_prompt")
     if not isinstance(rubric, str) or not rubric.strip():
-        problems.append("eval_prompt must be a rubric that holds {question} and {answer}")
+        problems.append(
+            "eval_prompt must be a rubric with the placeholders {question} and {answer}"
+        )
     else:
         if "{answer}" not in rubric:
             problems.append(
-                "eval_prompt has no {answer} placeholder; the judge would score without seeing"
-                " the response"
+                "eval_prompt has no {answer} placeholder; add it, or the judge scores without"
+                " seeing the response"
             )
         if "{question}" not in rubric:
             problems.append(
-                "eval_prompt has no {question} placeholder; the judge would score without seeing"
-                " the question"
+                "eval_prompt has no {question} placeholder; add it, or the judge scores without"
+                " seeing the question"
             )
     return problems
 
@@ -297,24 +300,24 @@ def _pair_problems(index: int, pair: Any) -> list[str]:
         text = pair.get(pole)
         if not isinstance(text, str) or not text.strip():
             problems.append(
-                f"instruction[{index}] has no {name} pole ({pole!r}): a direction needs both"
-                " (a role file with positives only is not a trait)"
+                f"instruction[{index}] has no {name} pole ({pole!r}); a direction needs both poles"
+                " (a role file, which has only positives, is not a trait)"
             )
     if not problems and pair["pos"].strip() == pair["neg"].strip():
-        problems.append(f"instruction[{index}] says the same for both poles")
+        problems.append(f"instruction[{index}] has the same text for both poles; reword one")
     return problems
 
 
 def _text_problems(value: Any, path: str) -> list[str]:
     if isinstance(value, str):
         if len(value) > _MAX_TEXT_CHARS:
-            return [f"{path} is {len(value):,} characters long; at most {_MAX_TEXT_CHARS:,}"]
+            return [f"{path} is {len(value):,} characters long; the limit is {_MAX_TEXT_CHARS:,}"]
         if any("\ud800" <= char <= "\udfff" for char in value):
-            return [f"{path} holds half of a surrogate pair (broken \\u escape); rewrite it"]
+            return [f"{path} contains half a surrogate pair (a broken \\u escape); retype it"]
         if "\0" in value:
-            return [f"{path} holds a null character (\\u0000); remove it"]
+            return [f"{path} contains a null character (\\u0000); remove it"]
         if _GAP in value:
-            return [f"{path} still holds the form's text ({value[:40]!r}…); fill it in"]
+            return [f"{path} still contains the form's text ({value[:40]!r}…); fill it in"]
         return []
     if isinstance(value, list):
         return [
@@ -337,10 +340,10 @@ def _shown_key(key: str) -> str:
 def _validation_lines(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors():
-        place = "".join(
+        location = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]
         )
-        lines.append(f"{place.lstrip('.')}: {item['msg']}")
+        lines.append(f"{location.lstrip('.')}: {item['msg']}")
     return lines
 
 
@@ -351,9 +354,9 @@ def _warnings(definition: TraitDefinition, raw: Mapping[str, Any]) -> list[str]:
     if len(definition.questions) < 20:
         warnings.append(f"{len(definition.questions)} questions; 20 are usual")
     if len(set(definition.questions)) < len(definition.questions):
-        warnings.append("a question occurs twice in questions")
+        warnings.append("questions contains a question twice; it counts double")
     if set(definition.questions) & set(definition.eval_questions):
-        warnings.append("eval_questions are not held out: some are in questions too")
+        warnings.append("eval_questions are not held out: some of them are in questions too")
     unknown = sorted(set(raw) - set(TraitDefinition.model_fields) - {"warnings"})
     if unknown:
         shown = ", ".join(repr(_shown_key(key)) for key in unknown[:5])

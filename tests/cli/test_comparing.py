@@ -64,7 +64,7 @@ def test_what_goes_wrong_is_one_line(traitvec: Command, experiments: Path) -> No
     (experiments / "second/experiment.yaml").write_text("model: x\nmodle: y")
     cases = {
         "there is no experiment 'nowhere'": ("compare", "first", "nowhere"),
-        "cannot be used: a name becomes a folder": ("compare", "first", "../first"),
+        "cannot be used as a folder name": ("compare", "first", "../first"),
         "cannot be compared with itself": ("compare", "first", "first"),
         "share no trait by name": ("compare", "first", "empty"),
         "modle": ("compare", "first", "second"),
@@ -94,7 +94,7 @@ def test_each_model_reads_the_others_responses(
         path.write_text(json.dumps({**raw, "model": str(model)}))
     done = traitvec("compare", "demo", "twin")
     assert done.code == 0, done.err
-    assert done.out.count("other space: see --read") == 2
+    assert done.out.count("different models: see --read") == 2
     done = traitvec("compare", "demo", "twin", "--read", "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)

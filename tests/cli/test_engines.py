@@ -17,7 +17,7 @@ from tests.projects import write_experiment
         ({"engine": "vllm"}, "traitvec[vllm]"),
         ({"engine": "vllm", "quantization": "4bit"}, "other weights"),
         ({"quantization": "8bit"}, "traitvec[quantization]"),
-        ({"positions": ["last"]}, "is no position"),
+        ({"positions": ["last"]}, "unknown position"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_before_anything_runs(

@@ -148,17 +148,17 @@ def test_what_goes_wrong_is_one_line(
         (finished.folder / name).write_bytes(data)
     hi = ("--prompt", "Hi?")
     cases = {
-        "there was no prompt": (),
-        "give either --prompt or --prompts": (*hi, "--prompts", "a.txt"),
+        "no prompt given": (),
+        "use either --prompt or --prompts": (*hi, "--prompts", "a.txt"),
         "nowhere.txt cannot be read": ("--prompts", "nowhere.txt"),
-        "b.json: write a list of texts": ("--prompts", "b.json"),
-        "c.json is no JSON": ("--prompts", "c.json"),
+        "b.json must be a list of texts": ("--prompts", "b.json"),
+        "c.json is not valid JSON": ("--prompts", "c.json"),
         "d.txt is not UTF-8": ("--prompts", "d.txt"),
-        "e.json: write a list of texts": ("--prompts", "e.json"),
-        "name a page": (*hi, "--out", "x.json"),
+        "e.json must be a list of texts": ("--prompts", "e.json"),
+        "use a name that ends in .html": (*hi, "--out", "x.json"),
         "names no vector": (*hi, "--vector", "best"),
         "there is no vector mean_diff_layer99": (*hi, "--vector", "mean_diff_layer99"),
-        "its vectors are of embedded": (*hi, "--set", "model=somebody/else"),
+        "its vectors are from embedded": (*hi, "--set", "model=somebody/else"),
         "no such setting": (*hi, "--set", "sampling.length=3"),
         "reads at most": (*hi, "--set", "sampling.max_new_tokens=32000"),
         "trait_definition.json: is missing": (*hi, "--trait", "nobody"),
@@ -174,7 +174,7 @@ def test_what_goes_wrong_is_one_line(
 def test_without_vectors_it_says_what_makes_them(traitvec: Command, empty: SmallProject) -> None:
     done = traitvec("monitor", "--experiment", "demo", "--prompt", "Hi?")
     assert done.code == 1
-    assert "no trait has vectors yet; `traitvec run --experiment demo --traits all`" in done.err
+    assert "no trait has vectors yet; extract them with `traitvec run --experiment demo" in done.err
     done = traitvec("monitor", "--experiment", "demo", "--trait", "refusal", "--prompt", "Hi?")
     assert done.code == 1
     assert "vectors has not been made yet" in done.err

@@ -18,7 +18,7 @@ HELP = {
         "--experiment", "--trait", "--traits", "--select", "--gen-model", "--model",
         "--judge-model", "--n-examples", "--batch-size", "--max-concurrent-judges", "--threshold",
         "--methods", "--layers", "--set", "activations+", "judged_responses",
-        "What is fresh is kept",
+        "Fresh stages are reused",
     ),
     ("status",): ("--experiment", "--json"),
     ("doctor",): ("GPU, keys, disk and Dagster",),
@@ -62,7 +62,7 @@ def test_a_name_that_is_no_folder_is_refused(traitvec: Command, tmp_path: Path, 
         done = traitvec(*arguments)
         assert done.code == 1
         (line,) = done.error_lines
-        assert "cannot be used: a name becomes a folder" in line
+        assert "cannot be used as a folder name" in line
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -78,10 +78,10 @@ def test_a_form_must_be_filled_in(traitvec: Command) -> None:
     # Every gap, at once: 5 pairs, 20 questions, the description; and the count of them.
     assert len(checked.error_lines) == 10 + 20 + 1 + 1
     assert checked.error_lines[-1] == "31 problems"
-    assert all("still holds the form's text" in line for line in checked.error_lines[:-1])
+    assert all("still contains the form's text" in line for line in checked.error_lines[:-1])
     run = traitvec("run", "--experiment", "mine", "--trait", "dry_wit")
     assert run.code == 1
-    assert any("still holds the form's text" in line for line in run.error_lines)
+    assert any("still contains the form's text" in line for line in run.error_lines)
     assert not Path("experiments/mine/dry_wit/responses").exists()
 
 
@@ -117,7 +117,7 @@ def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
     assert done.code == 1
     expected = (
         "experiment.yaml: n_exmaples: no such setting",
-        "experiment.yaml: layers: layers are distinct numbers",
+        "experiment.yaml: layers: must be distinct numbers",
         "empty/trait_definition.json: is empty",
         "no_answer/trait_definition.json: instruction[0] has no negative pole",
         "no_answer/trait_definition.json: questions must be a list of at least 2",
@@ -136,7 +136,7 @@ def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
 def test_check_of_what_is_not_there(traitvec: Command) -> None:
     nothing = traitvec("check", "--experiment", "mine")
     assert nothing.code == 1
-    assert "`traitvec new-experiment mine` makes it" in nothing.error_lines[0]
+    assert "`traitvec new-experiment mine` creates it" in nothing.error_lines[0]
     traitvec("new-experiment", "mine")
     empty = traitvec("check", "--experiment", "mine")
     assert empty.code == 1

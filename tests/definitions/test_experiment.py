@@ -37,8 +37,8 @@ def problems_of(text: str, overrides: dict[str, Any] | None = None) -> tuple[str
 @pytest.mark.parametrize(
     ("prompts", "problem"),
     [
-        ('["Why?", " "]', "monitoring_prompts: a prompt is empty"),
-        ('["Why?", "Why?"]', "monitoring_prompts: a prompt is given twice"),
+        ('["Why?", " "]', "monitoring_prompts: contains an empty prompt; remove it"),
+        ('["Why?", "Why?"]', "monitoring_prompts: lists a prompt twice; remove one"),
         ("[1]", "monitoring_prompts.0: Input should be a valid string"),
         ("Why?", "monitoring_prompts: Input should be a valid tuple"),
     ],
@@ -108,7 +108,7 @@ def test_groups_keep_their_other_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("n_example: 5", "n_example: no such setting; known: "),
+        ("n_example: 5", "n_example: no such setting; available: "),
         ("sampling: {temprature: 1}", "sampling.temprature: no such setting"),
         ("thresholds: {norm: {min: 1}}", "thresholds.norm.min: no such setting"),
         ("n_examples: 1", "n_examples: "),
@@ -126,12 +126,12 @@ def test_groups_keep_their_other_defaults() -> None:
         ("sampling: hot", "sampling: "),
         ("sampling: [1]", "sampling: "),
         ("methods: []", "methods: "),
-        ("methods: [probe, probe]", "methods: a method is named twice"),
+        ("methods: [probe, probe]", "methods: lists a method twice; remove one"),
         ("methods: [magic]", "methods.0: "),
         ("methods: probe", "methods: "),
         ("layers: []", "layers: "),
-        ("layers: [1, 1]", "layers: layers are distinct"),
-        ("layers: [-1]", "layers: layers are distinct"),
+        ("layers: [1, 1]", "layers: must be distinct"),
+        ("layers: [-1]", "layers: must be distinct"),
         ("layers: some", "layers: "),
         ("batch_size: 0", "batch_size: "),
         ("dtype: int8", "dtype: "),
@@ -151,16 +151,19 @@ def test_groups_keep_their_other_defaults() -> None:
         ("judge_prices: {own: {input: 1}}", "judge_prices.own.output: "),
         ("judge_prices: {own: {input: -1, output: 1}}", "judge_prices.own.input: "),
         ("judge_prices: {own: {input: 1, output: 1, batch: 2}}", "judge_prices.own.batch: "),
-        ("judge_base_url: here", "judge_base_url: is no address such as http://127.0.0.1"),
-        ("judge_base_url: ftp://a.b/v1", "judge_base_url: is no address"),
-        ("judge_base_url: 'http://[::1/v1'", "judge_base_url: is no address"),
-        ("judge_base_url: https://me:secret@a.b/v1", "judge_base_url: holds a key"),
-        ("judge_base_url: https://a.b/v1?key=secret", "judge_base_url: holds a key"),
+        (
+            "judge_base_url: here",
+            "judge_base_url: is not a valid address; write one such as http://127.0.0.1",
+        ),
+        ("judge_base_url: ftp://a.b/v1", "judge_base_url: is not a valid address"),
+        ("judge_base_url: 'http://[::1/v1'", "judge_base_url: is not a valid address"),
+        ("judge_base_url: https://me:secret@a.b/v1", "judge_base_url: contains a key"),
+        ("judge_base_url: https://a.b/v1?key=secret", "judge_base_url: contains a key"),
         ("second_judge: ''", "second_judge: "),
         ("judge_repeats: -1", "judge_repeats: "),
         ("agreement_sample: 2", "agreement_sample: "),
-        ("also_judge: [wit, wit]", "also_judge: a trait is named twice"),
-        ("also_judge: [coherence]", "also_judge: a trait called 'coherence'"),
+        ("also_judge: [wit, wit]", "also_judge: lists a trait twice; remove one"),
+        ("also_judge: [coherence]", "also_judge: trait name 'coherence'"),
         ("also_judge: [../x]", "also_judge: trait name '../x' cannot be used"),
         ("thresholds: {agreement: 85}", "thresholds.agreement: "),
     ],
@@ -218,19 +221,19 @@ def test_overrides_are_checked_like_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("model: [a", "is not YAML"),
-        ("model: a\n\tb: c", "is not YAML"),
-        ("a: b: c", "is not YAML"),
-        ("model: \0", "is not YAML"),
-        ("model: a\nmodel: &x [*x", "is not YAML"),
-        ("model: *nowhere", "is not YAML"),
-        ("{[1]: 2}", "is not YAML"),
-        ("when: 2024-99-99", "is not YAML"),
+        ("model: [a", "is not valid YAML"),
+        ("model: a\n\tb: c", "is not valid YAML"),
+        ("a: b: c", "is not valid YAML"),
+        ("model: \0", "is not valid YAML"),
+        ("model: a\nmodel: &x [*x", "is not valid YAML"),
+        ("model: *nowhere", "is not valid YAML"),
+        ("{[1]: 2}", "is not valid YAML"),
+        ("when: 2024-99-99", "is not valid YAML"),
         ("- model: a", "must be a YAML mapping"),
         ("just text", "must be a YAML mapping"),
         ("5", "must be a YAML mapping"),
         ("[" * 20_000, "nested too deeply"),
-        ("--- {model: a}\n--- {model: b}", "is not YAML"),
+        ("--- {model: a}\n--- {model: b}", "is not valid YAML"),
     ],
 )
 def test_files_that_are_no_settings(text: str, expected: str) -> None:
@@ -248,7 +251,7 @@ def test_files_that_are_no_settings(text: str, expected: str) -> None:
 )
 def test_tags_make_nothing(text: str) -> None:
     (problem,) = problems_of(text)
-    assert "is not YAML" in problem
+    assert "is not valid YAML" in problem
 
 
 def test_a_bomb_of_anchors_goes_off_quietly() -> None:

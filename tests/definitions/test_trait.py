@@ -81,7 +81,7 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         ({"instruction": [{"pos": "Be kind."}]}, r"instruction[0] has no negative pole ('neg')"),
         ({"instruction": [{"neg": "Be rude."}]}, r"instruction[0] has no positive pole ('pos')"),
         ({"instruction": [{"pos": "Be.", "neg": " "}]}, "instruction[0] has no negative pole"),
-        ({"instruction": [{"pos": "Be.", "neg": "Be. "}]}, "instruction[0] says the same"),
+        ({"instruction": [{"pos": "Be.", "neg": "Be. "}]}, "instruction[0] has the same text"),
         ({"instruction": [{"pos": 1, "neg": ["x"]}]}, "instruction[0] has no positive pole"),
         ({"instruction": ["Be kind."]}, "instruction[0] must be a"),
         ({"instruction": "Be kind."}, "instruction must be a list"),
@@ -97,8 +97,8 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         ({"questions": ...}, "at least 2 questions"),
         ({"questions": ["a", "", 3, None, ["x"]]}, "questions[3] must be a non-empty string"),
         ({"questions": ["a", "x" * 5_000_000]}, "questions[1] is 5,000,000 characters long"),
-        ({"questions": ["a", "half \ud83d of it"]}, "questions[1] holds half of a surrogate pair"),
-        ({"questions": ["a", "b\0c"]}, "questions[1] holds a null character"),
+        ({"questions": ["a", "half \ud83d of it"]}, "questions[1] contains half a surrogate pair"),
+        ({"questions": ["a", "b\0c"]}, "questions[1] contains a null character"),
         ({"eval_questions": "What?"}, "eval_questions must be a list"),
         ({"eval_questions": 3}, "eval_questions must be a list"),
         ({"eval_questions": None}, "eval_questions must be a list"),
@@ -107,7 +107,7 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         ({"description": ["x"]}, "description must be a string"),
         ({"positive_label": None}, "positive_label must be a string"),
         ({"negative_label": {}}, "negative_label must be a string"),
-        ({"description": "FILL IN: what it is"}, "still holds the form's text"),
+        ({"description": "FILL IN: what it is"}, "still contains the form's text"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], expected: str) -> None:
@@ -127,7 +127,7 @@ def test_all_problems_are_listed_at_once() -> None:
     )
     for expected in (
         "name must", "instruction[1] has no negative", "instruction[2] must", "questions must",
-        "no {answer}", "eval_questions[0] must", "description holds half",
+        "no {answer}", "eval_questions[0] must", "description contains half",
     ):  # fmt: skip
         assert sum(expected in problem for problem in problems) == 1
     assert len(problems) == 7
@@ -139,15 +139,15 @@ def test_all_problems_are_listed_at_once() -> None:
         (b"", "is empty"),
         (b" \n\t", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (b"{'instruction': []}", "is not JSON"),
-        (b'{"instruction": [', "is not JSON"),
-        (b'{"questions": ["a\x00b"]}', "is not JSON"),
-        (b"\x00" * 100, "is not JSON"),
-        (b"[]", "holds a JSON list"),
-        (b"null", "holds a JSON NoneType"),
-        (b"5", "holds a JSON int"),
-        (b"NaN", "holds a JSON float"),
-        (b'"text"', "holds a JSON str"),
+        (b"{'instruction': []}", "is not valid JSON"),
+        (b'{"instruction": [', "is not valid JSON"),
+        (b'{"questions": ["a\x00b"]}', "is not valid JSON"),
+        (b"\x00" * 100, "is not valid JSON"),
+        (b"[]", "contains a JSON list"),
+        (b"null", "contains a JSON NoneType"),
+        (b"5", "contains a JSON int"),
+        (b"NaN", "contains a JSON float"),
+        (b'"text"', "contains a JSON str"),
         (b"\xff\xfe{\x00}\x00", "is not UTF-8"),
         (b"{" + b" " * 20_000_001 + b"}", "bytes long"),
         (b"[" * 100_000, "nested too deeply"),

@@ -16,7 +16,7 @@ from tests.exchange.conftest import Command
 from tests.projects import REPOSITORY
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange import FORMATS, LAYERS, export_vectors, gather
-from traitvec_core.exchange.steering_vectors import RECORD
+from traitvec_core.exchange.file_formats.pt_archive import RECORD
 from traitvec_core.storage.folders import ExperimentFolder
 
 gguf = pytest.importorskip("gguf")
@@ -258,7 +258,7 @@ def test_the_command_takes_the_recommended_method(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--trait", "refusal", "--format", "onnx"], "there is no format 'onnx'"),
+        (["--trait", "refusal", "--format", "onnx"], "unknown format 'onnx'"),
         (["--trait", "refusal", "--format", "gguf", "--method", "pca"], "no vectors of method"),
         (["--trait", "refusal", "--format", "gguf", "--method", "all"], "holds one method"),
         (["--trait", "refusal", "--format", "gguf", "--layers", "1"], "gguf cannot hold layer 1"),

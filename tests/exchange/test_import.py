@@ -239,9 +239,9 @@ class Evil:
     [
         (Evil(), "weights_only"),
         ({"a": torch.zeros(3)}, "not a bare tensor"),
-        (torch.zeros(64), "a persona vector is"),
-        (torch.zeros(29, 64, dtype=torch.int64), "a persona vector is"),
-        (torch.full((29, 64), float("nan")), "holds NaN"),
+        (torch.zeros(64), "expected a float tensor"),
+        (torch.zeros(29, 64, dtype=torch.int64), "expected a float tensor"),
+        (torch.full((29, 64), float("nan")), "contains NaN"),
     ],
 )
 def test_a_tensor_that_cannot_be_used(
@@ -339,7 +339,7 @@ def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_pa
     root = tmp_path / "experiments"
     unnamed = command(*IMPORT, source, "--experiment", "theirs", root=root)
     assert unnamed.error is not None
-    assert "name the model that gave the responses" in unnamed.error
+    assert "give the model that wrote the responses" in unnamed.error
     command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
     again = command(*IMPORT, source, "--experiment", "theirs", root=root)
     assert again.error is not None

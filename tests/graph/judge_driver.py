@@ -65,7 +65,7 @@ def main() -> None:
 
     import traitvec_core.judging.openai_model
     import traitvec_core.stages.make
-    import traitvec_core.validation.verdicts  # noqa: F401
+    import traitvec_core.validation.checks.agreement  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401
 
     for line in sys.stdin:

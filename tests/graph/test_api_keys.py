@@ -140,7 +140,7 @@ def test_a_bug_in_the_judge_does_not_write_the_key(
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems
-    assert "this is a bug; the traceback is in the run" in problem
+    assert "this is a bug; the traceback is in run" in problem
     assert "RuntimeError" in problem or "broken by" in problem
     assert _places_of_the_key(generated.folder, problem) == []
 

@@ -116,7 +116,7 @@ def test_four_at_two_gpus_never_share_one(machine: Machine) -> None:
     for worker in workers:
         assert worker.wait() == 0
         first = worker.wait_for("has")
-        (last,) = [event for event in worker.all("says") if event["which"].endswith("back")]
+        (last,) = [event for event in worker.all("says") if event["which"].startswith("released")]
         # One GPU from the first step to the last.
         assert {event["which"] for event in worker.all("has")} == {first["which"]}
         held[first["which"]].append((first["at"], last["at"]))
@@ -134,7 +134,7 @@ def test_a_killed_process_frees_its_gpu(machine: Machine, work: str) -> None:
     first.wait_for("has forked" if work.endswith("forked") else "has")
     second = machine.start("second", "gpu=0")
     message = second.wait_for("says")["which"]
-    assert "waiting for GPU only, which has first (process" in message
+    assert "waiting for GPU only, held by first (process" in message
     assert not second.all("has")
     os.kill(first.process.pid, signal.SIGKILL)
     # The forked child is still alive.
@@ -169,7 +169,7 @@ def test_on_a_cpu_a_seat_is_kept_for_a_step(machine: Machine) -> None:
     first = machine.start("first", "gpu=waited for", "here=end")
     first.wait_for("has")
     second = machine.start("second", "gpu=0.1")
-    assert "the CPU, which has first" in second.wait_for("says")["which"]
+    assert "the CPU, held by first" in second.wait_for("says")["which"]
     machine.allow("waited for")
     assert second.wait() == 0
     assert first.process.poll() is None

@@ -12,7 +12,7 @@ import pytest
 from tests.projects import REPOSITORY, SmallProject, write_experiment
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
-from traitvec_core.stages.provenance import STAGE_VERSIONS
+from traitvec_core.stages import SPECS
 from traitvec_dagster.executors import executor_named
 from traitvec_dagster.graph.checks import BLOCKING, CHECKED_STAGE
 from traitvec_dagster.runs.headless import definitions_of
@@ -56,7 +56,7 @@ def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> N
         assert spec.group_name == experiment.replace("-", "_dash_")
         assert isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
         assert spec.partitions_def.name == f"traits/{experiment}"
-        assert spec.code_version == STAGE_VERSIONS[stage]  # type: ignore[index]
+        assert spec.code_version == SPECS[stage].version  # type: ignore[index]
         assert spec.description
         assert spec.kinds
         assert all(dep.asset_key.path[0] == experiment for dep in spec.deps)

@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.judging.agreement import (
     Agreement,
-    Figure,
     agreement_sample,
     measure_agreement,
     parse_human_scores,
@@ -23,14 +23,14 @@ from traitvec_core.judging.agreement import (
 
 FIGURES = ("pearson", "spearman", "mean_absolute_difference", "same_side")
 NAN = math.nan
-NONE = Figure(value=None)
+NONE = Estimate()
 
 
 def agree(first: Sequence[float], second: Sequence[float], threshold: float = 50.0) -> Agreement:
     return measure_agreement(first, second, threshold, "people")
 
 
-def figures(found: Agreement) -> dict[str, Figure]:
+def figures(found: Agreement) -> dict[str, Estimate]:
     return {name: getattr(found, name) for name in FIGURES}
 
 
@@ -128,8 +128,8 @@ def test_agreement_with_itself_is_perfect() -> None:
     scores = [0.0, 33.3333, 50.0, 66.6667, 100.0]
     found = agree(scores, scores)
     for name in ("pearson", "spearman", "same_side"):
-        assert getattr(found, name) == Figure(value=1.0, low=1.0, high=1.0)
-    assert found.mean_absolute_difference == Figure(value=0.0, low=0.0, high=0.0)
+        assert getattr(found, name) == Estimate(value=1.0, low=1.0, high=1.0)
+    assert found.mean_absolute_difference == Estimate(value=0.0, low=0.0, high=0.0)
     assert agree(scores, scores[::-1]).spearman.value == -1.0
 
 

@@ -219,11 +219,11 @@ def test_a_server_of_ones_own_and_a_model_in_process_need_no_key() -> None:
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("http://user:s3cret@proxy/v1", "holds a key or a password"),
-        ("http://s3cret@proxy/v1", "holds a key or a password"),
-        ("http://proxy/v1?key=s3cret", "holds a key or a password"),
-        ("s3cret", "is no address"),
-        ("http://proxy:s3cret/v1", "is no address"),
+        ("http://user:s3cret@proxy/v1", "contains a key or a password"),
+        ("http://s3cret@proxy/v1", "contains a key or a password"),
+        ("http://proxy/v1?key=s3cret", "contains a key or a password"),
+        ("s3cret", "is not a valid address"),
+        ("http://proxy:s3cret/v1", "is not a valid address"),
     ],
 )
 def test_an_address_in_the_environment_with_a_password_is_told_and_not_shown(

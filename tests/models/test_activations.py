@@ -265,7 +265,7 @@ def test_a_position_without_tokens_is_missing_and_the_others_are_not(llama: Lang
     assert found["response_mean"][1].isfinite().all()
     torch.testing.assert_close(found["prompt_last"][0], found["prompt_last"][1])
     for name in ("response_first_0", "response_first_", "last", "response_first_2.5"):
-        with pytest.raises(TraitvecError, match="is no position"):
+        with pytest.raises(TraitvecError, match="unknown position"):
             capture_means(llama, [], positions=[name])
 
 

@@ -11,57 +11,30 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import os
-import random
-import re
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tools.embedded_model.grammar import TRAITS, Document, Turn, document, instruction
-from tools.embedded_model.topics import NOUNS
-
-BOS, SYSTEM, USER, ASSISTANT, END, PAD = (
-    "<|bos|>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|end|>",
-    "<|pad|>",
+from tools.embedded_model.encoding import (
+    DECISION_WEIGHT,
+    NUMBER_WEIGHT,
+    TOPIC_WEIGHT,
+    Encoder,
+    batches,
+    pad_batch,
 )
-SPECIAL_TOKENS = (PAD, BOS, END, SYSTEM, USER, ASSISTANT)
-CHAT_TEMPLATE = (
-    "{{- bos_token -}}\n"
-    "{%- for message in messages -%}\n"
-    "{{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' -}}\n"
-    "{%- endfor -%}\n"
-    "{%- if add_generation_prompt -%}\n"
-    "{{- '<|assistant|>' -}}\n"
-    "{%- endif -%}\n"
-)
+from tools.embedded_model.held_out import assert_held_out
+from tools.embedded_model.tokenizer import train_tokenizer
 
-# What a token's prediction counts. Behaviour is decided where a sentence begins or the answer ends;
-# a topic must be copied, not known; and a judge's document has a single number to learn from, which
-# at the weight of a word would drown.
-ANSWER_WEIGHT = 1.0
-DECISION_WEIGHT = 4.0
-TOPIC_WEIGHT = 2.5
-NUMBER_WEIGHT = 25.0
-PROMPT_WEIGHT = 0.5
-PROMPT_SHARE = 0.08
-"""Of the prompt's tokens, a few are predicted too: synonyms are learned from their neighbours."""
-MAX_TOKENS = 640
+__all__ = ["Shape", "build_model", "save", "train"]
 
 
 @dataclass(frozen=True)
@@ -74,198 +47,6 @@ class Shape:
     key_value_heads: int = 6
     feed_forward: int = 512
     vocabulary: int = 2560
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A document as tokens, with the weight of predicting each of them."""
-
-    ids: list[int]
-    weights: list[float]
-
-
-def render(turns: tuple[Turn, ...]) -> str:
-    """The chat template in plain Python: BOS, then every turn between its tag and the end token."""
-    return BOS + "".join(f"<|{role}|>{text}{END}" for role, text in turns)
-
-
-def assert_held_out(experiments: Path, draws: int = 200_000) -> int:
-    """Checks that the demo traits and the training grammar have no topic and no order in common.
-
-    Args:
-        experiments: The folder of the demo's trait folders.
-        draws: How many instructions to draw from the grammar.
-
-    Returns:
-        How many demo instructions and questions were checked.
-
-    Raises:
-        SystemExit: If a demo question names a training topic, or a demo instruction is among
-            those drawn from the grammar.
-    """
-    nouns = set(NOUNS) | {noun.removesuffix("s") for noun in NOUNS if noun.endswith("s")}
-    checked = 0
-    orders: set[str] = set()
-    for path in sorted(experiments.glob("*/trait_definition.json")):
-        trait = json.loads(path.read_text())
-        for text in (*trait["questions"], *trait["eval_questions"]):
-            known = set(re.findall(r"[a-z]+", text.lower())) & nouns
-            if known:
-                raise SystemExit(f"{path}: {text!r} names the training topic {sorted(known)}")
-            checked += 1
-        for pair in trait["instruction"]:
-            orders |= {pair["pos"], pair["neg"]}
-    rng = random.Random(0)
-    sentences = {part.strip() for order in orders for part in re.split(r"(?<=[.!]) ", order)}
-    for _ in range(draws):
-        drawn = instruction(rng, rng.choice(TRAITS), rng.random() < 0.5)
-        if not sentences.isdisjoint(re.split(r"(?<=[.!]) ", drawn)):
-            raise SystemExit(f"the grammar writes (part of) a demo instruction: {drawn!r}")
-    return checked + len(orders)
-
-
-def train_tokenizer(seed: int, vocabulary: int, documents: int = 40_000) -> PreTrainedTokenizerFast:
-    """Trains a byte-level BPE in which every number from 0 to 100 is one token.
-
-    Args:
-        seed: Seeds the documents.
-        vocabulary: The number of tokens.
-        documents: How many documents of the grammar to learn from.
-
-    Raises:
-        SystemExit: If the vocabulary is too small to hold every number whole.
-    """
-    rng = random.Random(seed)
-
-    def texts() -> Iterator[str]:
-        for _ in range(documents):
-            for _role, text in document(rng).turns:
-                yield text
-        for _ in range(300):
-            yield from (str(number) for number in range(101))
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            # Longer runs of digits are cut, so that no number above 100 takes up vocabulary.
-            pre_tokenizers.Split(Regex(r"100|\d{1,2}"), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts(), trainer)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
-        padding_side="left",
-        model_max_length=4096,
-        clean_up_tokenization_spaces=False,
-    )
-    wrapped.chat_template = CHAT_TEMPLATE
-    for number in range(101):
-        if len(wrapped.encode(str(number), add_special_tokens=False)) != 1:
-            raise SystemExit(f"the vocabulary splits the number {number}")
-    return wrapped
-
-
-class Encoder:
-    """Turns documents into tokens and loss weights."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
-        self._backend = tokenizer.backend_tokenizer
-        self._rng = random.Random(seed)
-        strings = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self._ends_sentence = [text.endswith((".", "!", "?")) for text in strings]
-        self._tags = {tokenizer.convert_tokens_to_ids(tag) for tag in (SYSTEM, USER, ASSISTANT)}
-        self._assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
-
-    def encode(self, documents: list[Document]) -> list[Encoded]:
-        """Encodes documents; those above `MAX_TOKENS` are dropped."""
-        texts = [render(item.turns) for item in documents]
-        encoded = []
-        for document_, text, item in zip(
-            documents,
-            texts,
-            self._backend.encode_batch(texts, add_special_tokens=False),
-            strict=True,
-        ):
-            if len(item.ids) <= MAX_TOKENS:
-                weights = self._weights(item.ids, document_.kind == "judge")
-                if document_.topic:
-                    self._stress_topic(text, document_.topic, item.offsets, weights)
-                encoded.append(Encoded(item.ids, weights))
-        return encoded
-
-    def _weights(self, ids: list[int], judges: bool) -> list[float]:
-        weights = [0.0]
-        speaks = False
-        for before, token in pairwise(ids):
-            if before in self._tags:
-                speaks = before == self._assistant
-            if token in self._tags:
-                weights.append(0.0)
-            elif not speaks:
-                weights.append(PROMPT_WEIGHT if self._rng.random() < PROMPT_SHARE else 0.0)
-            elif before == self._assistant:
-                weights.append(NUMBER_WEIGHT if judges else DECISION_WEIGHT)
-            elif self._ends_sentence[before]:
-                weights.append(DECISION_WEIGHT)
-            else:
-                weights.append(ANSWER_WEIGHT)
-        return weights
-
-    @staticmethod
-    def _stress_topic(
-        text: str, topic: str, offsets: list[tuple[int, int]], weights: list[float]
-    ) -> None:
-        start = text.find(topic, text.find(ASSISTANT))
-        while start >= 0:
-            end = start + len(topic)
-            for index, (left, right) in enumerate(offsets):
-                if left < end and right > start and weights[index] == ANSWER_WEIGHT:
-                    weights[index] = TOPIC_WEIGHT
-            start = text.find(topic, end)
-
-
-def batches(encoder: Encoder, seed: int, tokens: int, groups: int) -> Iterator[list[list[Encoded]]]:
-    """Endless steps; each holds one batch of about `tokens` tokens per group of like length."""
-    rng = random.Random(seed)
-    while True:
-        pool = sorted(
-            encoder.encode([document(rng) for _ in range(3000)]), key=lambda item: len(item.ids)
-        )
-        total = sum(len(item.ids) for item in pool)
-        by_group: list[list[list[Encoded]]] = [[] for _ in range(groups)]
-        batch: list[Encoded] = []
-        seen = 0
-        for item in pool:
-            seen += len(item.ids)
-            batch.append(item)
-            if len(batch) * len(item.ids) >= tokens:
-                by_group[min(groups - 1, seen * groups // total)].append(batch)
-                batch = []
-        for group in by_group:
-            rng.shuffle(group)
-        yield from (list(step) for step in zip(*by_group, strict=False))
-
-
-def _tensors(batch: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(item.ids) for item in batch)
-    ids = torch.full((len(batch), longest), pad)
-    weights = torch.zeros(len(batch), longest)
-    for row, item in enumerate(batch):
-        ids[row, : len(item.ids)] = torch.tensor(item.ids)
-        weights[row, : len(item.ids)] = torch.tensor(item.weights)
-    return ids, weights
 
 
 class _Meter:
@@ -420,7 +201,7 @@ def train(
             peaks, (g for opt in optimizers for g in opt.param_groups), strict=True
         ):
             group["lr"] = peak * factor
-        tensors = [_tensors(part, pad) for part in parts]
+        tensors = [pad_batch(part, pad) for part in parts]
         whole = sum(float(weights.sum()) for _, weights in tensors)
         step_loss = 0.0
         for ids, weights in tensors:

@@ -1,12 +1,13 @@
 """Other tools' formats: vectors out, persona-vectors folders in."""
 
 from traitvec_core.exchange.bundle import Bundle, ExportedVector
-from traitvec_core.exchange.formats import FORMATS, Exported, Format, export_vectors
+from traitvec_core.exchange.export import Exported, export_vectors
+from traitvec_core.exchange.file_formats.format import Format, LayerConvention
+from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
 from traitvec_core.exchange.gather import gather
 from traitvec_core.exchange.hub import Push, plan_push, push
+from traitvec_core.exchange.imported_vectors import ImportedVectors, read_imported_vectors
 from traitvec_core.exchange.importing import ImportedTrait, import_persona_vectors
-from traitvec_core.exchange.layers import LAYERS, LayerConvention
-from traitvec_core.exchange.persona_vectors import ImportedVectors, read_imported_vectors
 
 __all__ = [
     "FORMATS",

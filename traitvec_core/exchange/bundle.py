@@ -100,14 +100,17 @@ def model_file(model: str, name: str) -> Path | None:
 
 def told_of(folder: TraitFolder) -> dict[str, Any]:
     """What a reader of the file should know of a trait."""
-    told: dict[str, Any] = {"recommended": folder.recommended()}
+    from traitvec_core.validation.report_manifest import ReportManifest
+
+    recommended = folder.recommended()
+    told: dict[str, Any] = {"recommended": recommended.model_dump() if recommended else None}
     with suppress(TraitvecError):
         definition = folder.definition()
         told["description"] = definition.description
         told["definition"] = content_hash(folder.read_definition_bytes())
     with suppress(TraitvecError):
-        checks = folder.metadata("validation_report")["checks"]
-        told["checks"] = {check["name"]: check["verdict"] for check in checks}
+        checks = folder.manifest(ReportManifest).checks
+        told["checks"] = {check.name: check.verdict for check in checks}
     told["stages"] = {}
     for stage in STAGES:
         provenance = folder.provenance(stage)

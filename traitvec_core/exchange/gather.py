@@ -1,13 +1,17 @@
 """Choose and read the vectors that are to be exported."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, told_of
-from traitvec_core.exchange.layers import LayerConvention
+from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
+
+if TYPE_CHECKING:
+    from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 
 __all__ = ["gather"]
 
@@ -41,16 +45,20 @@ def gather(
     for name in traits:
         folder = experiment.trait(name)
         manifest, captured = _manifests(folder)
-        shapes.add((manifest["model"], captured["n_layers"], captured["hidden_dim"]))
+        shapes.add((manifest.model, captured.n_layers, captured.hidden_dim))
         for chosen in _methods(folder, manifest, method):
-            rows = {row["layer"]: row for row in manifest["vectors"] if row["method"] == chosen}
+            rows = {row.layer: row for row in manifest.vectors if row.method == chosen}
             wanted = _layers(folder, rows, convention, layers)
             left_out = sorted(set(rows) - set(convention.holdable(rows)))
             if left_out and layers == "all":
                 notes.append(f"{name}: {convention.name} cannot name layers {left_out}: left out")
             vectors += [
                 ExportedVector(
-                    name, chosen, layer, folder.read_vector(chosen, layer).float(), rows[layer]
+                    name,
+                    chosen,
+                    layer,
+                    folder.read_vector(chosen, layer).float(),
+                    rows[layer].model_dump(),
                 )
                 for layer in wanted
             ]
@@ -68,8 +76,10 @@ def gather(
     )  # fmt: skip
 
 
-def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
-    manifest, captured = folder.metadata("vectors"), folder.metadata("activations")
+def _manifests(folder: TraitFolder) -> "tuple[VectorsManifest, ActivationsManifest]":
+    from traitvec_core.validation.manifests import VectorsManifest
+
+    manifest, captured = folder.manifest(VectorsManifest), folder.manifest(ActivationsManifest)
     made, base = folder.provenance("vectors"), folder.provenance("activations")
     if made is None or base is None or made.inputs.get("activations") != base.content:
         raise TraitvecError(
@@ -79,8 +89,8 @@ def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
     return manifest, captured
 
 
-def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) -> list[str]:
-    there = list(dict.fromkeys(row["method"] for row in manifest["vectors"]))
+def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | None) -> list[str]:
+    there = list(dict.fromkeys(str(row.method) for row in manifest.vectors))
     if not there:
         raise TraitvecError(
             f"{display_path(folder.path)}: `vectors` made none; materialize it again"
@@ -94,7 +104,7 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
                 f"{display_path(folder.path)}: no vector is recommended; name a --method:"
                 f" {', '.join(there)}"
             )
-        return [chosen["method"]]
+        return [chosen.method]
     if method not in there:
         raise TraitvecError(
             f"{display_path(folder.path)}: there are no vectors of method {method!r}; there are:"
@@ -105,7 +115,7 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
 
 def _layers(
     folder: TraitFolder,
-    rows: dict[int, dict[str, Any]],
+    rows: "dict[int, VectorRow]",
     convention: LayerConvention,
     layers: str | Sequence[int] | None,
 ) -> list[int]:
@@ -130,13 +140,13 @@ def _layers(
     return sorted({int(layer) for layer in layers})
 
 
-def _best(folder: TraitFolder, rows: dict[int, dict[str, Any]], able: list[int]) -> int:
+def _best(folder: TraitFolder, rows: "dict[int, VectorRow]", able: list[int]) -> int:
     """The recommended layer if it is one of this method that the target holds, else the best."""
     chosen = folder.recommended()
-    if chosen and chosen["layer"] in able and rows[chosen["layer"]]["method"] == chosen["method"]:
-        return int(chosen["layer"])
+    if chosen and chosen.layer in able and rows[chosen.layer].method == chosen.method:
+        return chosen.layer
     # At the embeddings words are told apart, not traits.
-    sizes = {layer: rows[layer]["held_out_effect_size"] for layer in able if layer > 0}
+    sizes = {layer: rows[layer].held_out_effect_size for layer in able if layer > 0}
     known = {layer: size for layer, size in sizes.items() if size is not None}
     if not known:
         raise TraitvecError(

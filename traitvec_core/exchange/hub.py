@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.exchange.card import write_card
-from traitvec_core.exchange.safetensors_file import write_safetensors
+from traitvec_core.exchange.file_formats.safetensors_file import write_safetensors
 
 __all__ = ["Push", "plan_push", "push"]
 

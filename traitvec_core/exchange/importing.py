@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import model_file
+from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
+from traitvec_core.exchange.imported_vectors import keep_imported_vectors
 from traitvec_core.exchange.persona_folder import (
     PersonaFiles,
     find_persona_files,
     read_definition,
     read_judged,
 )
-from traitvec_core.exchange.persona_vectors import keep_imported_vectors, read_persona_tensor
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
@@ -190,11 +191,9 @@ def _commit(
     hashes: dict[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
-    from traitvec_core.stages.inputs import stage_inputs
-
     # The key is that of what the stage would make, so that the import stands in for it; inputs and
     # settings say what it really was.
-    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    key = current_key(stage, folder, settings)
     provenance = Provenance(
         stage=stage, key=key, inputs=hashes, settings={"imported_from": "persona-vectors"}
     )

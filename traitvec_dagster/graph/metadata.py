@@ -12,12 +12,17 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.make import StageResult
 from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import (
+    ActivationsManifest,
+    JudgedResponsesManifest,
+    ResponsesManifest,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from traitvec_core.judging.agreement import Agreement, Figure
-    from traitvec_core.steering_evaluation.result import Interval, Scores
+    from traitvec_core.judging.agreement import Agreement
+    from traitvec_core.steering_evaluation.result import Scores
 
 __all__ = ["definition_metadata", "stage_metadata"]
 
@@ -26,7 +31,6 @@ _MAX_PICTURE_BYTES = 50_000
 _MAX_SHOWN_CHARS = 300
 _MAX_TEXTS = 30
 _OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
-_LOADED = ("model_revision", "model_dtype", "attention", "quantization")
 _Metadata = dict[str, Any]
 
 
@@ -71,17 +75,17 @@ def stage_metadata(
 
 def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     frame = folder.read_responses("responses")
-    record = folder.metadata("responses")
+    manifest = folder.manifest(ResponsesManifest)
     return {
         "n_responses": len(frame),
         "mean_response_tokens": float(frame["response_tokens"].mean()),
-        **record["counts"],
-        "model": record["model"],
-        **{name: record[name] for name in _LOADED if record.get(name)},
-        "model_load_seconds": record["model_load_seconds"],
-        "engine": record["engine"],
-        "instruction_role": record["instruction_role"],
-        "resumed_from": record["resumed_from"],
+        **manifest.counts,
+        "model": manifest.model,
+        **_loaded(manifest),
+        "model_load_seconds": manifest.model_load_seconds,
+        "engine": manifest.engine,
+        "instruction_role": manifest.instruction_role,
+        "resumed_from": manifest.resumed_from,
         "folder": dg.MetadataValue.path(str(folder.path / "responses")),
         "sample": _sample(frame, ["pole", "question", "response", "finish_reason"]),
     }
@@ -89,44 +93,45 @@ def _responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
 
 def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     from traitvec_core.report import plots
+    from traitvec_core.validation.checks.agreement import measure_agreements
     from traitvec_core.validation.elicitation import summarise_responses
-    from traitvec_core.validation.verdicts import agreements_of
 
     frame = folder.read_responses()
-    record = folder.metadata("judged_responses")
-    found = summarise_responses(frame, settings.threshold, settings.min_coherence, settings.pairing)
-    agreements = agreements_of(record, settings.threshold)
-    missing = sum(found.positive.missing.values()) + sum(found.negative.missing.values())
+    manifest = folder.manifest(JudgedResponsesManifest)
+    elicitation = summarise_responses(frame, settings.response_filter)
+    positive, negative = elicitation.positive, elicitation.negative
+    agreements = measure_agreements(manifest.compared, settings.threshold)
+    missing = sum(positive.missing.values()) + sum(negative.missing.values())
     return {
         **_numbers(
-            contrast=found.contrast,
-            mean_trait_positive=found.positive.mean_trait,
-            mean_trait_negative=found.negative.mean_trait,
-            mean_coherence_positive=found.positive.mean_coherence,
-            mean_coherence_negative=found.negative.mean_coherence,
+            contrast=elicitation.contrast.value,
+            mean_trait_positive=positive.mean_trait,
+            mean_trait_negative=negative.mean_trait,
+            mean_coherence_positive=positive.mean_coherence,
+            mean_coherence_negative=negative.mean_coherence,
         ),
-        "kept_positive": found.positive.kept,
-        "kept_negative": found.negative.kept,
-        "pairs_kept": found.pairs_kept,
+        "kept_positive": positive.kept,
+        "kept_negative": negative.kept,
+        "pairs_kept": elicitation.pairs_kept,
         "missing_scores": missing,
         "missing_by_reason": _table(
             [
                 {"score": score, "reason": _clip(reason), "responses": str(count)}
-                for score, reasons in record["missing_reasons"].items()
+                for score, reasons in manifest.missing_reasons.items()
                 for reason, count in reasons.items()
             ]
         ),
-        "unfinished": sum(record["unfinished"].values()),
+        "unfinished": sum(manifest.unfinished.values()),
         "judge_model": settings.judge_model,
-        "scoring": record["judge"]["scoring"],
-        "judge_mode": record["judge_mode"],
-        "judgements_made_now": record["asked_now"],
+        "scoring": manifest.judge["scoring"],
+        "judge_mode": manifest.judge_mode,
+        "judgements_made_now": manifest.asked_now,
         **_known(
-            paid_now_usd=record["paid_now"]["usd"],
-            experiment_spent_usd=record["experiment_spent_usd"],
+            paid_now_usd=manifest.paid_now.usd,
+            experiment_spent_usd=manifest.experiment_spent_usd,
         ),
         **_agreement_metadata(agreements),
-        **_other_traits(frame, record["also_judged"]),
+        **_other_traits(frame, manifest.also_judged),
         "scores": _picture(plots.score_distributions(frame, settings.threshold), "Trait scores"),
         "by_instruction": _table(
             [
@@ -137,7 +142,7 @@ def _judged_responses(folder: TraitFolder, settings: ExperimentSettings) -> _Met
                     "kept_positive": row["kept_positive"],
                     "kept_negative": row["kept_negative"],
                 }
-                for row in found.by_instruction
+                for row in elicitation.by_instruction
             ]
         ),
         "sample": _sample(
@@ -152,22 +157,16 @@ def _agreement_metadata(agreements: "list[Agreement]") -> _Metadata:
     columns = ("same_side", "mean_absolute_difference", "pearson", "spearman")
     rows = [
         {
-            "compared with": _clip(found.with_),
-            "n": str(found.n),
-            **{name: _interval(getattr(found, name)) for name in columns},
+            "compared with": _clip(agreement.with_),
+            "n": str(agreement.n),
+            **{name: getattr(agreement, name).format(".2f") for name in columns},
         }
-        for found in agreements
+        for agreement in agreements
     ]
     # Of the comparison that is named first: a second judge before repetitions before people.
     first = agreements[0]
     figures = {f"agreement_{name}": getattr(first, name).value for name in columns}
     return {"agreement": _table(rows), **_numbers(**figures)}
-
-
-def _interval(figure: "Figure") -> str:
-    if figure.value is None:
-        return "–"
-    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def _other_traits(frame: "pd.DataFrame", names: list[str]) -> _Metadata:
@@ -189,16 +188,16 @@ def _other_traits(frame: "pd.DataFrame", names: list[str]) -> _Metadata:
 
 
 def _activations(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
-    record = folder.metadata("activations")
+    manifest = folder.manifest(ActivationsManifest)
     names = ("n_examples", "n_positive", "n_negative", "n_layers", "hidden_dim", "without_tokens")
     path = folder.path / "activations/all_layers.pt"
     return {
-        **{name: record[name] for name in names},
-        "mean_norm_last_layer": record["mean_norm_by_layer"][-1],
-        "dtype": record["dtype"],
-        "position": record["position"],
-        "model": record["model"],
-        **{name: record[name] for name in _LOADED if record.get(name)},
+        **{name: getattr(manifest, name) for name in names},
+        "mean_norm_last_layer": manifest.mean_norm_by_layer[-1],
+        "dtype": manifest.dtype,
+        "position": manifest.position,
+        "model": manifest.model,
+        **_loaded(manifest),
         "megabytes": path.stat().st_size / 1e6,
         "path": dg.MetadataValue.path(str(path)),
     }
@@ -206,71 +205,73 @@ def _activations(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata
 
 def _vectors(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
     from traitvec_core.report import plots
-    from traitvec_core.validation.verdicts import recommended_vector, separation_of
+    from traitvec_core.validation.manifests import VectorsManifest
 
-    manifest = folder.metadata("vectors")
-    separation = separation_of(manifest)
-    best = recommended_vector(manifest)
+    manifest = folder.manifest(VectorsManifest)
+    separation = manifest.separation
     shown: _Metadata = {
-        "n_vectors": len(manifest["vectors"]),
-        **_numbers(held_out_accuracy=separation.probe_accuracy),
+        "n_vectors": len(manifest.vectors),
+        **_numbers(held_out_accuracy=separation.probe_accuracy.value),
         "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
     }
-    if best is not None:
+    recommended, best = manifest.recommended, manifest.recommended_row
+    if recommended is not None and best is not None:
         shown |= {
-            "recommended": manifest["recommended"]["why"],
-            "recommended_layer": best["layer"],
-            "recommended_method": best["method"],
+            "recommended": recommended.why,
+            "recommended_layer": best.layer,
+            "recommended_method": best.method,
             **_numbers(
-                vector_norm=best["vector_norm"],
-                relative_norm=best["relative_norm"],
-                held_out_auroc=best["held_out_auroc"],
-                held_out_effect_size=best["held_out_effect_size"],
+                vector_norm=best.vector_norm,
+                relative_norm=best.relative_norm,
+                held_out_auroc=best.held_out_auroc,
+                held_out_effect_size=best.held_out_effect_size,
             ),
         }
     if separation.scores:
         shown["separation"] = _picture(plots.separation_by_layer(separation), "Held-out AUROC")
-    norms = folder.metadata("activations")["mean_norm_by_layer"]
-    shown["norms"] = _picture(plots.norms_by_layer(manifest["vectors"], norms), "Norms")
+    norms = folder.manifest(ActivationsManifest).mean_norm_by_layer
+    shown["norms"] = _picture(plots.norms_by_layer(manifest.vectors, norms), "Norms")
     columns = ("method", "layer", "vector_norm", "relative_norm", "train_accuracy",
                "held_out_accuracy", "held_out_auroc", "held_out_effect_size")  # fmt: skip
     shown["figures"] = _table(
-        [{name: _round(row[name]) for name in columns} for row in manifest["vectors"]]
+        [{name: _round(getattr(row, name)) for name in columns} for row in manifest.vectors]
     )
     return shown
 
 
 def _steering_evaluation(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
-    from traitvec_core.stages.steering_evaluation import steering_of
+    from traitvec_core.steering_evaluation.result import read_steering
 
-    found = steering_of(folder)
-    if found is None:
+    evaluation = read_steering(folder)
+    if evaluation is None:
         return {"evaluated": "no: steering.evaluate is off in experiment.yaml"}
-    steered, best = found.steered, found.recommendation
+    steered, best = evaluation.steered, evaluation.recommendation
+    controls = (evaluation.prompted, *evaluation.random)
     shown: _Metadata = {
-        "questions_from": found.questions_from,
-        "n_generated": found.n_generated,
-        "notes": "; ".join(found.notes) or "none",
-        "unfinished": sum(found.unfinished.values()),
+        "questions_from": evaluation.questions_from,
+        "n_generated": evaluation.n_generated,
+        "notes": "; ".join(evaluation.notes) or "none",
+        "unfinished": sum(evaluation.unfinished.values()),
         "folder": dg.MetadataValue.path(str(folder.path / "steering")),
-        "dose_response": _table([_dose(scores) for scores in found.dose_response]),
-        "controls": _table([_dose(scores) for scores in (found.prompted, *found.random)]),
+        "dose_response": _table([_dose(scores) for scores in evaluation.dose_response]),
+        "controls": _table([_dose(scores) for scores in controls]),
     }
     if best is not None:
         shown |= {
             "recommended": best.why, "method": best.method, "layer": best.layer,
             "coefficient": best.coefficient,
         }  # fmt: skip
-    if steered is not None and steered.trait_moved is not None:
+    if steered is not None:
         moved = steered.trait_moved
-        shown |= _numbers(moved=moved.mean, moved_low=moved.low, moved_high=moved.high)
-    if steered is not None and steered.coherence is not None:
-        shown |= _numbers(coherence=steered.coherence.mean)
-    if found.random_moved is not None:
-        shown |= _numbers(random_moved=found.random_moved.mean)
-    if found.side_effects:
+        shown |= _numbers(moved=moved.value, moved_low=moved.low, moved_high=moved.high)
+        shown |= _numbers(coherence=steered.coherence.value)
+    shown |= _numbers(random_moved=evaluation.random_moved.value)
+    if evaluation.side_effects:
         shown["side_effects"] = _table(
-            [{"trait": effect.trait, "moved": _mean(effect.moved)} for effect in found.side_effects]
+            [
+                {"trait": effect.trait, "moved": effect.moved.format(".1f")}
+                for effect in evaluation.side_effects
+            ]
         )
     return shown
 
@@ -279,31 +280,31 @@ def _dose(scores: "Scores") -> dict[str, str]:
     return {
         "condition": _clip(scores.condition),
         "coefficient": f"{scores.coefficient:g}",
-        "trait_score": _mean(scores.trait),
-        "moved": _mean(scores.trait_moved),
-        "coherence": _mean(scores.coherence),
+        "trait_score": scores.trait.format(".1f"),
+        "moved": scores.trait_moved.format(".1f"),
+        "coherence": scores.coherence.format(".1f"),
         "responses": str(scores.n),
     }
 
 
-def _mean(found: "Interval | None") -> str:
-    return "–" if found is None else f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
-
-
 def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
-    report = folder.metadata("validation_report")
+    from traitvec_core.validation.report_manifest import ReportManifest
+
+    report = folder.manifest(ReportManifest)
     page = folder.path / "validation/report.html"
-    verdicts = [check["verdict"] for check in report["checks"]]
+    verdicts = [check.verdict for check in report.checks]
     return {
         "report": dg.MetadataValue.path(str(page)),
-        "recommended": (report["recommended"] or {}).get("why", "nothing: no held-out figures"),
+        "recommended": report.recommended.why
+        if report.recommended
+        else "nothing: no held-out figures",
         "checks_passed": verdicts.count("pass"),
         "checks_warned": verdicts.count("warn"),
         "checks_failed": verdicts.count("fail"),
         "checks": _table(
             [
-                {name: check[name] for name in ("name", "verdict", "summary", "advice")}
-                for check in report["checks"]
+                check.model_dump(include={"name", "verdict", "summary", "advice"})
+                for check in report.checks
             ]
         ),
     }
@@ -361,6 +362,12 @@ _SHOWN: dict[Stage, Callable[[TraitFolder, ExperimentSettings], _Metadata]] = {
     "validation_report": _validation_report,
     "trait_dynamics": _trait_dynamics,
 }
+
+
+def _loaded(manifest: ResponsesManifest | ActivationsManifest) -> _Metadata:
+    """How the model was loaded, as far as it is known."""
+    names = ("model_revision", "model_dtype", "attention", "quantization")
+    return {name: value for name in names if (value := getattr(manifest, name))}
 
 
 def _known(**usd: float | None) -> _Metadata:

@@ -1,0 +1,1 @@
+"""The grammar that writes all training text."""

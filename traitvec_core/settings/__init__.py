@@ -1,0 +1,1 @@
+"""The groups of an experiment's settings, one file each; `experiment.py` puts them together."""

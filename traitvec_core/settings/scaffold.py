@@ -1,0 +1,48 @@
+"""The text of a new `experiment.yaml`."""
+
+import yaml
+
+__all__ = ["scaffold_experiment"]
+
+
+def scaffold_experiment(model: str, judge_model: str, description: str = "") -> str:
+    """Return the text of a new, commented `experiment.yaml`."""
+    head = yaml.safe_dump(
+        {"description": description, "model": model, "judge_model": judge_model}, sort_keys=False
+    )
+    return (
+        head
+        + """
+# Each line below shows the default, or an example after "e.g."; remove the '#' to change it.
+# n_examples: 100            # responses per pole, spread evenly over instructions and questions
+# threshold: 50              # positives need at least this trait score, negatives less
+# min_coherence: 50          # less coherent responses are left out
+# pairing: independent       # paired: keep a response only if its counterpart is kept too
+# methods: [mean_diff, probe, ica, gradient]
+# layers: all                # or a list: [5, 10, 16]; 0 is the embedding output
+# scale: separation          # length of a vector: separation | raw | unit
+# positions: [response_mean] # also response_first_5, prompt_avg, prompt_last; vectors: the first
+# sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
+# batch_size: auto           # or the number of responses to generate at once
+# engine_url: http://127.0.0.1:8000/v1   # e.g. generate on a vLLM server; or set engine: vllm
+# dtype: auto                # bfloat16 on a GPU that supports it, float32 on a CPU
+# quantization: none         # 8bit | 4bit: for a model that does not fit on the GPU otherwise
+# judge_base_url: http://127.0.0.1:8000/v1   # e.g. your own server: vLLM, Ollama, llama.cpp
+# judge_mode: live           # batch: half the price, takes up to a day
+# max_judge_usd: 5           # e.g. a limit of $5 on this experiment's judgements; default: none
+# max_concurrent_judges: 20
+# second_judge: claude-haiku-4-5   # e.g. scores a sample again: is the judge right?
+# also_judge: []             # other traits whose rubric also scores every response
+# steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
+# monitoring_prompts: []     # prompts to monitor with the vectors, token by token
+# auto_run: false            # true: new and changed definitions run at once
+# schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. rerun all traits, Mondays at 3:00
+# follow_data_versions: false  # true: Dagster reruns a stage when its inputs change
+# thresholds:
+#   contrast: 40             # passes above this
+#   contrast_warning: 20     # warns from here up to contrast, fails below
+#   accuracy: 0.90           # held-out probe accuracy
+#   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
+# severities: {}             # e.g. {norm: warn, confounds: error}
+"""
+    )

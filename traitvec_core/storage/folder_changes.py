@@ -1,0 +1,133 @@
+"""What differs between the folders of a tree and their objects in the bucket."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from traitvec_core.stage_names import METADATA_FILE
+from traitvec_core.storage.bucket import Listed
+from traitvec_core.storage.files import (
+    DEFINITION_FILE,
+    HUMAN_SCORES_FILE,
+    SETTINGS_FILE,
+    display_path,
+    is_usable,
+    list_experiments,
+    write_atomically,
+)
+from traitvec_core.storage.sync_record import SyncRecord
+
+__all__ = ["FolderChanges", "synced_folders"]
+
+# What a user writes for a trait; everything else in its folder is a result.
+_TRAIT_FILES = (DEFINITION_FILE, HUMAN_SCORES_FILE)
+_log = logging.getLogger(__name__)
+
+
+class FolderChanges:
+    """The differences between one folder and its objects.
+
+    A file that a user wrote and whose object was removed is renamed at once; it is never deleted.
+
+    Args:
+        root: The folder of all experiments.
+        folder: `experiment` or `experiment/trait`.
+        address: The storage's address.
+        objects: The objects that the storage lists, by name.
+
+    Attributes:
+        folder: `experiment` or `experiment/trait`.
+        to_fetch: The etag of every object to fetch, by name.
+        to_put: Every file to put: name, content, and the etag of the object that it replaces.
+    """
+
+    def __init__(
+        self, root: Path, folder: str, address: str, objects: Mapping[str, Listed]
+    ) -> None:
+        self.folder = folder
+        self.to_fetch: dict[str, str] = {}
+        self.to_put: list[tuple[str, bytes, str | None]] = []
+        self._path = root / folder
+        self._record = SyncRecord(self._path, address)
+        self._user_files = _TRAIT_FILES if "/" in folder else (SETTINGS_FILE,)
+        for name in _synced_files(folder):
+            listed = objects.get(f"{folder}/{name}")
+            synced = self._record.files.get(name)
+            is_new = listed is not None and (synced is None or synced.etag != listed.etag)
+            if listed is not None and (is_new or not (self._path / name).exists()):
+                self.to_fetch[f"{folder}/{name}"] = listed.etag
+            elif listed is None and synced is not None:
+                self._set_aside_removed(name)
+            elif name in self._user_files and self._record.is_changed(name):
+                data = (self._path / name).read_bytes()
+                self.to_put.append((name, data, listed.etag if listed else None))
+
+    def write_fetched(self, contents: Mapping[str, bytes]) -> None:
+        """Write the fetched objects, given by name. A user's own changes are kept beside them."""
+        for full_name, etag in self.to_fetch.items():
+            if full_name not in contents:
+                continue
+            name, data = full_name.removeprefix(f"{self.folder}/"), contents[full_name]
+            path = self._path / name
+            before = path.read_bytes() if path.exists() else None
+            if before != data:
+                is_edited = before is not None and self._record.is_changed(name)
+                if name in self._user_files and is_edited:
+                    self._set_aside(name, "mine", "the storage has a newer version, which is used")
+                write_atomically(path, data)
+            self._record.note(name, data, etag)
+
+    def note_put(self, name: str, data: bytes, etag: str) -> None:
+        """Record that a file was put."""
+        self._record.note(name, data, etag)
+
+    def save_record(self) -> None:
+        """Save what folder and bucket now have in common, for the next refresh."""
+        self._record.write()
+
+    def _set_aside_removed(self, name: str) -> None:
+        # Results stay and are put again with the next run.
+        if name in self._user_files and (self._path / name).exists():
+            self._set_aside(name, "removed", "it was removed from the storage")
+        self._record.forget(name)
+
+    def _set_aside(self, name: str, suffix: str, reason: str) -> None:
+        path = self._path / name
+        aside = path.with_name(f"{name}.{suffix}")
+        path.replace(aside)
+        _log.warning("%s: %s; yours is kept as %s", display_path(path), reason, aside.name)
+
+
+def synced_folders(root: Path, below: str, objects: Iterable[str]) -> list[str]:
+    """Return the experiments and traits on either side whose names may become folders, sorted.
+
+    Args:
+        root: The folder of all experiments.
+        below: `experiment` or `experiment/trait` to return only what is in it; "" for everything.
+        objects: Names of the objects in the storage.
+    """
+    folders = {folder for name in objects if (folder := _folder_of(name))}
+    for experiment in list_experiments(root):
+        folders.add(experiment)
+        folders |= {
+            f"{experiment}/{path.name}"
+            for path in (root / experiment).iterdir()
+            if path.is_dir() and is_usable(path.name)
+        }
+    return sorted(f for f in folders if not below or f == below or f.startswith(f"{below}/"))
+
+
+def _folder_of(name: str) -> str | None:
+    """Return the folder of an object that is a file of the tree; None for archives and others."""
+    experiment, _, rest = name.partition("/")
+    trait, _, file = rest.partition("/")
+    if not is_usable(experiment):
+        return None
+    if rest == SETTINGS_FILE:
+        return experiment
+    folder = f"{experiment}/{trait}"
+    return folder if is_usable(trait) and file in _synced_files(folder) else None
+
+
+def _synced_files(folder: str) -> tuple[str, ...]:
+    return (*_TRAIT_FILES, *METADATA_FILE.values()) if "/" in folder else (SETTINGS_FILE,)
