@@ -64,7 +64,8 @@ class Asker:
             judge_model=self.name,
             **{
                 "judge_provider": "anthropic" if is_anthropic else "openai",
-                "judge_timeout_s": 5.0,
+                # No machine is so busy that a call would be repeated.
+                "judge_timeout_s": 300.0,
                 **self.settings,
             },
         )
