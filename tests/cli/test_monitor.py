@@ -150,7 +150,7 @@ def test_what_goes_wrong_is_one_line(
         "d.txt is not UTF-8": ("--prompts", "d.txt"),
         "e.json: write a list of texts": ("--prompts", "e.json"),
         "name a page": (*hi, "--out", "x.json"),
-        "names no vector": (*hi, "--vector", "best"),
+        "is not a vector name": (*hi, "--vector", "best"),
         "there is no vector mean_diff_layer99": (*hi, "--vector", "mean_diff_layer99"),
         "its vectors are of embedded": (*hi, "--set", "model=somebody/else"),
         "no such setting": (*hi, "--set", "sampling.length=3"),
