@@ -156,7 +156,7 @@ def test_what_goes_wrong_is_one_line(
         "d.txt is not UTF-8": ("--prompts", "d.txt"),
         "e.json must be a list of texts": ("--prompts", "e.json"),
         "use a name that ends in .html": (*hi, "--out", "x.json"),
-        "names no vector": (*hi, "--vector", "best"),
+        "is not a vector name": (*hi, "--vector", "best"),
         "there is no vector mean_diff_layer99": (*hi, "--vector", "mean_diff_layer99"),
         "its vectors are from embedded": (*hi, "--set", "model=somebody/else"),
         "no such setting": (*hi, "--set", "sampling.length=3"),

@@ -306,9 +306,9 @@ def test_no_hook_outlives_a_step_and_those_of_others_are_respected(llama: Langua
 
 def test_what_does_not_fit_is_one_sentence(llama: LanguageModel) -> None:
     for layer in (-1, 4):
-        with pytest.raises(TraitvecError, match="does not fit tiny-llama, which has rows 0 to 3"):
+        with pytest.raises(TraitvecError, match="does not fit tiny-llama, which has layers 0 to 3"):
             trace(llama, "a", "b", [watched(llama, layer)])
-    with pytest.raises(TraitvecError, match="a trait is named twice"):
+    with pytest.raises(TraitvecError, match="a trait has two vectors"):
         trace(llama, "a", "b", [watched(llama, 1), watched(llama, 2)])
     with pytest.raises(TraitvecError, match="reads at most 512"):
         trace(llama, "a", "b " * 600, [watched(llama, 1)])

@@ -200,7 +200,7 @@ def test_an_unreadable_architecture_is_one_line() -> None:
         capture_means(no_blocks, texts_for(no_blocks))
     odd = make_model("llama")
     odd.blocks[0].register_forward_hook(lambda _module, _args, output: output[None])
-    with pytest.raises(TraitvecError, match=r"row 1 has shape \(1, "):
+    with pytest.raises(TraitvecError, match=r"layer 1 has shape \(1, "):
         capture_means(odd, texts_for(odd))
 
 

@@ -1,7 +1,7 @@
-"""Where an experiment's files lie, and how they are written so that no reader sees half of one.
+"""The folders of experiments and traits, and how stages read and write them.
 
-A stage writes its files first and its metadata last, each to a temporary name that is then renamed.
-The metadata holds the hash of every file, so a mixture left by a crash is recognised and redone.
+A stage writes its files first and its metadata last, each atomically. The metadata holds the hash
+of every file, so a mixture of old and new files after a crash is recognised and redone.
 """
 
 import json
@@ -53,11 +53,11 @@ class ExperimentFolder:
     """One experiment on disk: `experiments/<experiment>/`.
 
     Args:
-        root: The folder that holds all experiments.
+        root: The folder of all experiments.
         name: The experiment's name.
 
     Raises:
-        TraitvecError: If the name may not become a path.
+        TraitvecError: If the name cannot be used as a folder name.
     """
 
     def __init__(self, root: Path | str, name: str) -> None:
@@ -71,16 +71,16 @@ class ExperimentFolder:
         return parse_experiment(text, self.name, display_path(self.settings_path), overrides)
 
     def refresh(self, patience_s: float | None = None) -> None:
-        """Do for this experiment what `refresh` does for all."""
+        """Refresh this experiment only; see `refresh`."""
         if (copy := _working_copy(self.path.parent)) is not None:
             copy.refresh(self.name, patience_s)
 
     def trait(self, name: str) -> "TraitFolder":
-        """Return one trait's folder, which need not exist yet."""
+        """Return a trait's folder, which need not exist yet."""
         return TraitFolder(self.path, name)
 
     def traits(self) -> list[str]:
-        """Names of the traits that have a definition file, sorted."""
+        """Return the names of the traits that have a definition file, sorted."""
         if not self.path.is_dir():
             return []
         return sorted(
@@ -101,7 +101,7 @@ class TraitFolder:
         self.human_scores_path = self.path / HUMAN_SCORES_FILE
 
     def sibling(self, name: str) -> "TraitFolder":
-        """Another trait of the same experiment."""
+        """Return another trait's folder in the same experiment."""
         return TraitFolder(self.path.parent, name)
 
     # -- the definition -----------------------------------------------------------------------
@@ -110,7 +110,7 @@ class TraitFolder:
         """Return the definition file's bytes.
 
         Raises:
-            DefinitionError: If there is no such file.
+            DefinitionError: If the file is missing or cannot be read.
         """
         try:
             return self.definition_path.read_bytes()
@@ -119,7 +119,7 @@ class TraitFolder:
                 display_path(self.definition_path),
                 [
                     f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
-                    f" {self.name}` writes a form to fill in"
+                    f" {self.name}` creates a form to fill in"
                 ],
             ) from None
         except OSError as error:
@@ -132,7 +132,7 @@ class TraitFolder:
         return parse_definition(self.read_definition_bytes(), display_path(self.definition_path))
 
     def human_scores(self) -> bytes | None:
-        """Return the table of people's scores, or None when there is none."""
+        """Return the bytes of the table of human scores, or None if there is none."""
         try:
             return self.human_scores_path.read_bytes()
         except FileNotFoundError:
@@ -142,23 +142,23 @@ class TraitFolder:
                 f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
             ) from None
 
-    # -- the storage that holds the truth, if there is one ------------------------------------
+    # -- syncing with a bucket, if `TRAITVEC_STORAGE` names one -------------------------------
 
     def refresh(self) -> None:
-        """Take what is new in the storage, and put what was finished here; without one, nothing.
+        """Sync the trait with the storage in both directions. No-op without a storage.
 
         Raises:
-            TraitvecError: If there is a storage, and it refuses or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
         if (copy := self._working_copy) is not None:
             copy.refresh(f"{self.experiment}/{self.name}")
             copy.put_unfinished(self)
 
     def fetch(self, stage: Stage) -> None:
-        """Bring a stage's files here, if a storage has them and this folder does not.
+        """Download a stage's files if this folder lacks them. No-op without a storage.
 
         Raises:
-            TraitvecError: If the storage does not give them.
+            TraitvecError: If the storage refuses, stays unreachable, or has other files.
         """
         copy, provenance = self._working_copy, self.provenance(stage)
         if copy is None or provenance is None or self.is_here(provenance):
@@ -167,10 +167,10 @@ class TraitFolder:
             copy.fetch(self, provenance)
 
     def remove_from_storage(self) -> None:
-        """Remove the trait from the storage, if there is one; what is in this folder stays.
+        """Remove the trait from the storage; this folder is kept. No-op without a storage.
 
         Raises:
-            TraitvecError: If the storage refuses or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
         if (copy := self._working_copy) is not None:
             copy.remove(self)
@@ -179,10 +179,10 @@ class TraitFolder:
     def _working_copy(self) -> "WorkingCopy | None":
         return _working_copy(self.path.parent.parent)
 
-    # -- what a stage made --------------------------------------------------------------------
+    # -- results of stages --------------------------------------------------------------------
 
     def provenance(self, stage: Stage) -> Provenance | None:
-        """Return the recorded provenance of a stage, or None when there is none to be read."""
+        """Return the recorded provenance of a stage, or None if there is none that can be read."""
         try:
             raw = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
             return Provenance.model_validate(raw["provenance"])
@@ -229,9 +229,10 @@ class TraitFolder:
             ) from None
 
     def recommended(self) -> Recommendation | None:
-        """Return the recommended vector and how strongly to steer with it; None without one.
+        """Return the recommended vector and coefficient, and why; None if there is none.
 
-        It rests on steering where that was evaluated on these vectors, else on how they separate.
+        It is based on the steering evaluation of these vectors if there is one, else on their
+        separation.
 
         Raises:
             TraitvecError: If there are no vectors.
@@ -246,14 +247,14 @@ class TraitFolder:
         return by_steering or by_separation
 
     def is_intact(self, provenance: Provenance) -> bool:
-        """Whether every recorded file is there with the recorded content, or a storage has them."""
+        """Whether all recorded files are here, with the recorded content, or in a storage."""
         if self.is_here(provenance):
             return True
         copy = self._working_copy
         return copy is not None and copy.holds(self, provenance)
 
     def is_here(self, provenance: Provenance) -> bool:
-        """Whether every recorded file is in this folder with the recorded content."""
+        """Whether all recorded files are here, with the recorded content."""
         return all(self._is_as_recorded(name, h) for name, h in provenance.files.items())
 
     def _is_as_recorded(self, name: str, digest: str) -> bool:
@@ -269,19 +270,19 @@ class TraitFolder:
         metadata: Mapping[str, Any],
         provenance: Provenance,
     ) -> Provenance:
-        """Write a stage's files, then its metadata, and remove what it no longer makes.
+        """Write a stage's files, then its metadata, and remove files that it no longer makes.
 
         Args:
             stage: The stage.
-            files: Content by path under the trait's folder.
-            metadata: What to write into the stage's metadata file, before the provenance.
-            provenance: Its `files` and `content` are filled here.
+            files: Content by path in the trait's folder.
+            metadata: The stage's metadata; the provenance is added to it.
+            provenance: The provenance, with `files` and `content` still empty.
 
         Returns:
             The completed provenance.
 
         Raises:
-            TraitvecError: If there is a storage, and it is away or another machine was faster.
+            TraitvecError: If the storage is unreachable, or another machine put another result.
         """
         before = self.provenance(stage)
         digests = {name: content_hash(data) for name, data in files.items()}
@@ -290,15 +291,15 @@ class TraitFolder:
         )
         for name, data in files.items():
             write_atomically(self.path / name, data)
-        # The list comes from a file that a user may have edited: only files of this stage's folder.
+        # Users may have edited this list, so only files in the stage's own folder are removed.
         folder = (self.path / METADATA_FILE[stage]).parent.resolve()
         for name in set(before.files) - set(digests) if before else ():
             with suppress(OSError, ValueError):
                 if (self.path / name).resolve().is_relative_to(folder):
                     (self.path / name).unlink()
         remove_leftovers(folder)
-        whole = {**metadata, "provenance": done.model_dump(mode="json")}
-        write_atomically(self.path / METADATA_FILE[stage], dump_json(whole))
+        record = {**metadata, "provenance": done.model_dump(mode="json")}
+        write_atomically(self.path / METADATA_FILE[stage], dump_json(record))
         copy = self._working_copy
         return done if copy is None else copy.put(self, done)
 
@@ -311,28 +312,28 @@ class TraitFolder:
         if not self.is_intact(provenance):
             raise TraitvecError(
                 f"{display_path(self.path)}: files of {stage} were changed or removed after they"
-                " were"
-                f" written, or a run was interrupted; materialize {stage} again"
+                f" were written, or a run was interrupted; materialize {stage} again"
             )
         return provenance
 
     def _read(self, name: str, provenance: Provenance | None) -> bytes:
-        """Read a file that a stage wrote, and no other that was put in its place meanwhile."""
+        """Read a file of a stage; its content must still have the recorded hash."""
         data = (self.path / name).read_bytes()
         if provenance is None or provenance.files.get(name) != content_hash(data):
             stage = provenance.stage if provenance else "vectors"
             raise TraitvecError(
-                f"{display_path(self.path / name)} is not what `{stage}` wrote; make it again"
+                f"{display_path(self.path / name)} has changed since {stage} wrote it; materialize"
+                f" {stage} again"
             )
         return data
 
     # -- tables and tensors -------------------------------------------------------------------
 
     def read_responses(self, stage: Stage = "judged_responses") -> "pd.DataFrame":
-        """Read both poles' responses, positives first, with a column `pole`.
+        """Read the responses of both poles, positives first, with a column `pole`.
 
         Args:
-            stage: `responses` for the raw ones, `judged_responses` for those with scores.
+            stage: `judged_responses` for responses with scores, `responses` for those without.
         """
         import pandas as pd
 
@@ -361,32 +362,33 @@ class TraitFolder:
         name = f"vectors/{method}_layer{layer}.pt"
         provenance = self.provenance("vectors")
         recorded = provenance.files.get(name) if provenance else None
-        # Only this file is hashed: a reader of one vector need not read a hundred.
+        # Only this file is hashed: reading one vector must not read a hundred.
         if recorded is not None and not self._is_as_recorded(name, recorded):
             self.fetch("vectors")
         path = self.path / name
         if not path.is_file():
             raise TraitvecError(
-                f"{display_path(path)} is missing; run `vectors` with this method and layer"
+                f"{display_path(path)} is missing; add its method and layer to the settings, then"
+                " materialize vectors"
             )
         return load_tensor(self._read(name, provenance))
 
     def journal(self, stage: Stage, key: str) -> "Journal":
-        """The rows of an unfinished run of a stage, under the key of what it makes."""
+        """Return the journal of an unfinished stage; `key` is the provenance key of its result."""
         return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
 
 
 def refresh(root: Path | str, patience_s: float | None = None) -> None:
-    """Take what is new in the storage that `TRAITVEC_STORAGE` names, and put what users wrote here.
+    """Sync a folder of experiments with the storage that `TRAITVEC_STORAGE` names.
 
-    Without that variable nothing happens: `root` is the truth then.
+    Fetches what is new there, and puts what users wrote here. No-op without that variable.
 
     Args:
-        root: The folder that holds all experiments.
-        patience_s: For how long to try while the storage is away; by default two minutes.
+        root: The folder of all experiments.
+        patience_s: How long to retry while the storage is unreachable; two minutes by default.
 
     Raises:
-        TraitvecError: If the storage refuses or stays away.
+        TraitvecError: If the storage refuses, or stays unreachable.
     """
     if (copy := _working_copy(Path(root))) is not None:
         copy.refresh(patience_s=patience_s)
@@ -402,13 +404,13 @@ def _working_copy(root: Path) -> "WorkingCopy | None":
 
 
 def _data_version(digests: Mapping[str, str]) -> str | None:
-    # Sidecars and pages hold dates; two equal results must have equal data versions.
-    lasting = {
+    # Sidecars and pages contain dates; equal results must have equal data versions.
+    dateless = {
         name: digest
         for name, digest in digests.items()
         if not name.endswith(("_metadata.json", ".html"))
     }
-    return content_hash(json.dumps(lasting, sort_keys=True)) if lasting else None
+    return content_hash(json.dumps(dateless, sort_keys=True)) if dateless else None
 
 
 def _read_text(path: Path) -> str:
