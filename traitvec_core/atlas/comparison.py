@@ -25,7 +25,7 @@ __all__ = [
     "difference",
 ]
 
-# What says nothing about results.
+# Settings that do not change results.
 _NO_RESULT = {"description", "batch_size", "max_concurrent_judges", "judge_mode", "judge_timeout_s",
               "max_judge_usd", "judge_prices", "engine_url", "auto_run", "schedule",
               "follow_data_versions"}  # fmt: skip
@@ -241,18 +241,22 @@ def _differing(a: ExperimentSettings, b: ExperimentSettings) -> dict[str, tuple[
     return {
         name: (flat[0].get(name), flat[1].get(name))
         for name in names
-        if flat[0].get(name) != flat[1].get(name) and name.split(".")[0] not in _NO_RESULT
+        if flat[0].get(name) != flat[1].get(name) and _changes_results(name.split(".")[0])
     }
 
 
+def _changes_results(setting: str) -> bool:
+    return setting not in _NO_RESULT
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
+            flat[prefix + name] = value
+    return flat
 
 
 # -- vectors ----------------------------------------------------------------------------------

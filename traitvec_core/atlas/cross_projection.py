@@ -1,6 +1,7 @@
 """Vectors of different models, compared by what they say of the same responses."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
-from traitvec_core.stages.context import Workbench
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.vectors.examples import Array
+
+if TYPE_CHECKING:
+    from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["CrossProjection", "Read", "project_across", "read_with"]
 
@@ -90,17 +93,18 @@ def project_across(
     )
 
 
-def read_with(bench: Workbench) -> Read:
-    """Make what has a model read another's responses, under its own chat template.
+def read_with(load_model: "Callable[[str, LoadOptions], LanguageModel]") -> Read:
+    """Return a function that has a model read another's responses, under its own chat template.
 
     Args:
-        bench: Loads the models; both are needed in turn for every trait, so it should keep them.
+        load_model: Loads a model by name; both models are needed in turn for every trait, so it
+            should keep them.
     """
 
     def read(folder: TraitFolder, settings: ExperimentSettings) -> torch.Tensor:
         from traitvec_core.models.activations import capture_means
 
-        model = bench.model(
+        model = load_model(
             settings.model,
             LoadOptions(
                 revision=settings.revision,

@@ -96,16 +96,13 @@ def compare(
 def _reader() -> "Read":
     from traitvec_core.atlas.cross_projection import read_with
     from traitvec_core.models.language_model import load_language_model
-    from traitvec_core.stages.context import Workbench
 
     @cache
     def load(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
         err.print(f"loading {escape(name)}")
         return load_language_model(name, **dict(options))
 
-    return read_with(
-        Workbench(load_model=lambda name, options: load(name, tuple(vars(options).items())))
-    )
+    return read_with(lambda name, options: load(name, tuple(vars(options).items())))
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

@@ -21,6 +21,7 @@ from traitvec_core.storage.manifests import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from traitvec_core.dynamics.overview import MonitoredText
     from traitvec_core.judging.agreement import Agreement
     from traitvec_core.steering_evaluation.result import Scores
 
@@ -311,43 +312,46 @@ def _validation_report(folder: TraitFolder, settings: ExperimentSettings) -> _Me
 
 
 def _trait_dynamics(folder: TraitFolder, settings: ExperimentSettings) -> _Metadata:
-    record = folder.metadata("trait_dynamics")
-    if not record["is_traced"]:
-        return {"traced": f"no: {record['why']}"}
+    from traitvec_core.dynamics.manifests import NotTraced, read_dynamics
+
+    manifest = read_dynamics(folder)
+    if isinstance(manifest, NotTraced):
+        return {"traced": f"no: {manifest.why}"}
     page = folder.path / "dynamics/dynamics.html"
-    whole, prediction = record["whole"], record["prediction"]
+    whole, prediction = manifest.whole, manifest.prediction
     return {
-        "n_texts": whole["n_texts"],
-        "missing_scores": whole["n_texts"] - whole["n_scored"],
-        "unfinished": sum(record["unfinished"].values()),
+        "n_texts": whole.n_texts,
+        "missing_scores": whole.n_texts - whole.n_scored,
+        "unfinished": sum(manifest.unfinished.values()),
         **_numbers(
-            settled_share=whole["settled_share"],
-            median_commitment=whole["median_commitment"],
+            settled_share=whole.settled_share,
+            median_commitment=whole.median_commitment,
             **{
-                f"mean_projection_{name}": figures["mean_projection"]
-                for name, figures in record["by_condition"].items()
+                f"mean_projection_{name}": figures.mean_projection
+                for name, figures in manifest.by_condition.items()
             },
-            **{f"r_{name}": prediction[name]["r"] for name in ("overall", "across", "inside")},
+            r_overall=prediction.overall.r,
+            r_across=prediction.across.r,
+            r_inside=prediction.inside.r,
         ),
-        "vector": record["vector"],
-        "layer": record["layer"],
-        "judge_model": record["judge_model"],
+        "vector": manifest.vector,
+        "layer": manifest.layer,
+        "judge_model": manifest.judge_model,
         "page": dg.MetadataValue.path(str(page)),
         "by_condition": _table(
             [
                 {"condition": name}
-                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures.items()}
-                for name, figures in record["by_condition"].items()
+                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures}
+                for name, figures in manifest.by_condition.items()
             ]
         ),
-        "texts": _table([_text(text) for text in record["texts"][:_MAX_TEXTS]]),
+        "texts": _table([_text(text) for text in manifest.texts[:_MAX_TEXTS]]),
     }
 
 
-def _text(text: dict[str, Any]) -> dict[str, str]:
-    summary = text["summary"]
-    figures = (text["trait_score"], *(summary[name] for name in _OF_TEXT))
-    return {"question": _clip(text["question"]), "condition": text["condition"]} | {
+def _text(text: "MonitoredText") -> dict[str, str]:
+    figures = (text.trait_score, *(getattr(text.summary, name) for name in _OF_TEXT))
+    return {"question": _clip(text.question), "condition": text.condition} | {
         name: "–" if value is None else f"{value:.4g}"
         for name, value in zip(("trait_score", *_OF_TEXT), figures, strict=True)
     }
