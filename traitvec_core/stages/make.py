@@ -87,6 +87,11 @@ def _make(
     spec = SPECS[stage]
     if spec.make is None:
         raise ValueError(f"{stage} is written by the user, not made")
+    if _is_of_another_version(folder.provenance(stage), provenance):
+        bench.say(
+            f"{stage} is made again: this version of traitvec makes it differently"
+            " than the one that made it before"
+        )
     context = StageContext(folder, settings, bench, provenance)
     started = time.monotonic()
     with _redact_tracebacks():
@@ -104,6 +109,13 @@ def _make(
     if committed.is_complete:
         folder.journal(stage, key).remove()
     return StageResult(committed, is_reused=False)
+
+
+def _is_of_another_version(recorded: Provenance | None, new: Provenance) -> bool:
+    """Whether nothing but the stage's version has changed since it was last made."""
+    if recorded is None or recorded.key == new.key:
+        return False
+    return (recorded.inputs, recorded.settings) == (new.inputs, new.settings)
 
 
 def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stage, State]:
