@@ -11,7 +11,7 @@ help:
 	@echo "make ui         open Dagster on 127.0.0.1:3000 over the same instance"
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
-	@echo "make lint       only lint and types"
+	@echo "make lint       only lint, types and the order of imports"
 	@echo "make docs       write docs/api.md from the docstrings"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
@@ -45,6 +45,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: install
 	$(BIN)/python docs/make_api.py
@@ -55,8 +56,6 @@ bench: install
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py
 
+# What git ignores there is what the stages made.
 clean-demo:
-	for trait in experiments/demo/*/; do \
-		rm -rf "$$trait"responses "$$trait"activations "$$trait"vectors "$$trait"steering \
-			"$$trait"validation "$$trait"dynamics; \
-	done
+	git clean -fdXq experiments/demo

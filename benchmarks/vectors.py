@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from traitvec_core.validation.held_out import hold_out
 from traitvec_core.validation.resampling import (
     bootstrap_auroc,
     bootstrap_stability,
     permute_labels,
 )
-from traitvec_core.validation.separation import hold_out
 from traitvec_core.vectors import extract_vectors
 from traitvec_core.vectors.probe import CANDIDATES
 

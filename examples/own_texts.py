@@ -26,7 +26,7 @@ methods = list(dict.fromkeys(score.method for score in figures.scores))
 print("\nheld-out AUROC (effect size)\n layer", *(f"{name:>15}" for name in methods))
 for layer in (0, *activations.layers):
     scores = [figures.of(method, layer) for method in methods]
-    cells = [f"{s.auroc:.2f} ({s.effect_size:.1f})" for s in scores if s]
+    cells = [f"{s.auroc.value:.2f} ({s.effect_size.value:.1f})" for s in scores if s]
     print(f"{layer:>6}", *(f"{cell:>15}" for cell in cells))
 
 # %% The vector that separates unseen questions best; or name one: extract(activations, "probe", 3)

@@ -1,8 +1,9 @@
-"""What tests of the graph and of the command stand on: one finished project, copied by each."""
+"""The environment, the Hypothesis profile, and the finished project that many tests copy."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,15 +14,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tests.projects import SmallProject, write_experiment
+from hypothesis import HealthCheck, settings
+
+from tests.projects import SmallProject, draw_nothing, write_experiment
 from traitvec_dagster.cli.terminal import restore_interrupts
 
-# The tests too may be started in the background of a script.
+# Neither the machine's speed nor a new random example may turn a run of the suite red. To look for
+# new examples: `pytest --hypothesis-profile=default`.
+settings.register_profile(
+    "traitvec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("traitvec")
+
+# A script that starts the tests in the background has Ctrl-C ignored.
 restore_interrupts()
 
-OF_THE_USER = (
+USER_VARIABLES = (
     "DAGSTER_HOME", "TRAITVEC_EXPERIMENTS", "TRAITVEC_EXECUTOR", "TRAITVEC_GPUS",
-    "TRAITVEC_WEBHOOK_URL", "TRAITVEC_STORAGE", "TRAITVEC_GPU_NODES", "TRAITVEC_STORAGE",
+    "TRAITVEC_WEBHOOK_URL", "TRAITVEC_STORAGE", "TRAITVEC_GPU_NODES",
     "CUDA_VISIBLE_DEVICES", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS",
     "HF_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY", "GENERATION_API_KEY",
     "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL",
@@ -29,10 +39,10 @@ OF_THE_USER = (
 
 
 @contextmanager
-def _own_environment() -> Iterator[None]:
-    """A project sets the environment of its process; nothing of that may reach the next test."""
+def clean_environment() -> Iterator[None]:
+    """Remove the user's variables; afterwards restore the environment, whatever was set."""
     before = dict(os.environ)
-    for name in OF_THE_USER:
+    for name in USER_VARIABLES:
         os.environ.pop(name, None)
     try:
         yield
@@ -43,39 +53,78 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def own_environment() -> Iterator[None]:
-    """Neither keys nor folders of whoever runs the tests, and none that a test has set."""
-    with _own_environment():
+    """An environment without the user's keys and folders, which no other test sees."""
+    with clean_environment():
         yield
 
 
 @pytest.fixture(scope="module")
 def own_module_environment() -> Iterator[None]:
-    """The same for what a whole module shares."""
-    with _own_environment():
+    """The same for all tests of a module."""
+    with clean_environment():
         yield
 
 
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def finished_folder(tmp_path_factory: pytest.TempPathFactory, new_instance: Path) -> Path:
-    """A project with two traits that went through all stages; copy it, don't touch it."""
-    folder = tmp_path_factory.mktemp("finished")
-    shutil.copytree(new_instance, folder / ".dagster")
-    with _own_environment():
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Make a folder that all processes of the test run share; copy it, don't change it."""
+    base = tmp_path_factory.getbasetemp()
+    # With pytest-xdist, each process has its own folder in that of the run.
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, is_whole = root / f"shared-{name}", root / f"shared-{name}.whole"
+        with (root / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_whole.exists():
+                # A process that failed to fill it may have left a part.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                with clean_environment():
+                    fill(folder)
+                is_whole.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_instance(make_once: MakeOnce) -> Path:
+    """A Dagster instance without history: copying its tables is faster than creating them."""
+
+    def fill(folder: Path) -> None:
+        with SmallProject(folder) as project:
+            project.instance.get_runs_count()
+            project.instance.get_dynamic_partitions("traits/demo")
+
+    return make_once("instance", fill) / ".dagster"
+
+
+@pytest.fixture(scope="session")
+def finished_folder(make_once: MakeOnce, new_instance: Path) -> Path:
+    """A project with two traits that went through all stages; copy it, don't change it."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(new_instance, folder / ".dagster")
         write_experiment(folder, "demo", ["refusal", "uncertainty"])
         with SmallProject(folder) as project:
             for trait in ("refusal", "uncertainty"):
-                done = project.run(trait)
-                assert done.is_success, done.problems
-    return folder
+                run = project.run(trait)
+                assert run.is_success, run.problems
+
+    return make_once("finished", fill)
 
 
 @pytest.fixture
 def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same dot for every picture: drawing takes longer than all else that a small run does.
+    """A constant instead of every plot: drawing takes longer than all the rest of a small run.
 
-    The pictures of the finished project are real.
+    The plots of the finished project are real.
     """
-    monkeypatch.setattr("traitvec_core.report.plots._picture", lambda draw: b"\x89PNG")
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture
@@ -87,16 +136,6 @@ def finished(
     shutil.copytree(finished_folder, folder, dirs_exist_ok=True)
     with SmallProject(folder) as project:
         yield project
-
-
-@pytest.fixture(scope="session")
-def new_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Dagster instance without history; making its tables takes longer than copying them."""
-    folder = tmp_path_factory.mktemp("new")
-    with _own_environment(), SmallProject(folder) as project:
-        project.instance.get_runs_count()
-        project.instance.get_dynamic_partitions("traits/demo")
-    return folder / ".dagster"
 
 
 @pytest.fixture

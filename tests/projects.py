@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+import pytest
 import yaml
 from dagster import AssetCheckEvaluation
 
@@ -192,6 +193,15 @@ class SmallProject:
             for entry in self.instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
             if entry.dagster_event is not None
         ]
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Put a constant in place of every plot of the reports."""
+    from traitvec_core.report import plots, plots_of_steering, plots_of_vectors
+
+    for module in (plots, plots_of_steering, plots_of_vectors):
+        for name in module.__all__:
+            patch.setattr(module, name, lambda *arguments, **options: b"\x89PNG")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -14,7 +14,7 @@ import typer
 from tests.projects import REPOSITORY, demo_definition
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_core.validation.verdicts import CHECKS, TROUBLESHOOTING, evaluate
+from traitvec_core.validation.checks.table import CHECKS, evaluate_check
 from traitvec_dagster.cli.main import app
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -161,22 +161,22 @@ def test_the_readme_has_a_line_for_every_dependency() -> None:
 
 def test_every_check_has_its_place_in_troubleshooting(tmp_path: Path) -> None:
     page = REPOSITORY / "docs" / "troubleshooting.md"
-    assert TROUBLESHOOTING.keys() == set(CHECKS)
-    assert len(set(TROUBLESHOOTING.values())) == len(CHECKS)
-    assert set(TROUBLESHOOTING.values()) <= anchors(page)
+    sections = {check.troubleshooting for check in CHECKS.values()}
+    assert len(sections) == len(CHECKS)
+    assert sections <= anchors(page)
     settings = ExperimentSettings(model="embedded")
     trait = ExperimentFolder(tmp_path, "mine").trait("refusal")
     for check in CHECKS:
-        found = evaluate(check, trait, settings)
+        found = evaluate_check(check, trait, settings)
         section = "broken-definitions" if check == "definition" else "stale-results"
         assert (found.verdict, section in anchors(page)) == ("fail", True)
         assert found.advice.endswith(f"See docs/troubleshooting.md#{section}.")
     trait.path.mkdir(parents=True)
     definition = demo_definition()
     trait.definition_path.write_text(json.dumps(definition))
-    assert evaluate("definition", trait, settings).advice == ""
+    assert evaluate_check("definition", trait, settings).advice == ""
     trait.definition_path.write_text(json.dumps({**definition, "questions": ["Why?", "How?"]}))
-    warned = evaluate("definition", trait, settings)
+    warned = evaluate_check("definition", trait, settings)
     assert (warned.verdict, warned.advice) == (
         "warn",
         "See docs/troubleshooting.md#broken-definitions.",

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from traitvec_core.stages.make import make, stage_states
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
     from traitvec_core.trait import TraitDefinition, parse_definition
-    from traitvec_core.validation import Separation, measure_separation, recommend
+    from traitvec_core.validation.recommend import recommend
+    from traitvec_core.validation.separation import Separation, measure_separation
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
 
 _HOME = {
@@ -61,7 +62,8 @@ _HOME = {
     "stages.make": ("make", "stage_states"),
     "storage.folders": ("ExperimentFolder", "TraitFolder"),
     "trait": ("TraitDefinition", "parse_definition"),
-    "validation": ("Separation", "measure_separation", "recommend"),
+    "validation.recommend": ("recommend",),
+    "validation.separation": ("Separation", "measure_separation"),
     "vectors": ("METHODS", "TraitVector", "extract_vectors"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

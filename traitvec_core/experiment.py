@@ -12,6 +12,7 @@ from traitvec_core.settings.address import check_address
 from traitvec_core.settings.group import SettingGroup
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
 from traitvec_core.settings.scaffold import scaffold_experiment
 from traitvec_core.settings.schedule import Schedule
@@ -121,7 +122,7 @@ class ExperimentSettings(SettingGroup):
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0
     min_coherence: Annotated[float, Field(ge=0, le=100)] = 50.0
-    pairing: Literal["independent", "paired"] = "independent"
+    pairing: Pairing = "independent"
     positions: tuple[str, ...] = ("response_mean",)
     methods: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
     layers: Literal["all"] | tuple[int, ...] = "all"
@@ -136,6 +137,13 @@ class ExperimentSettings(SettingGroup):
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
+
+    @property
+    def response_filter(self) -> ResponseFilter:
+        """Which judged responses vectors are made from."""
+        return ResponseFilter(
+            threshold=self.threshold, min_coherence=self.min_coherence, pairing=self.pairing
+        )
 
     @field_validator("layers")
     @classmethod

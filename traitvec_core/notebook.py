@@ -25,7 +25,9 @@ from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.steering import Addition
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.validation.elicitation import question_of
+from traitvec_core.validation.manifests import VectorsManifest
 from traitvec_core.validation.recommend import recommend
 from traitvec_core.validation.separation import Separation, measure_separation
 from traitvec_core.vectors import METHODS, extract_vectors
@@ -120,14 +122,15 @@ def load_vector(
     folder = _trait_folder(experiments, experiment, trait)
     watched = watch(folder, name)
     method = watched.name.removesuffix(f"_layer{watched.layer}")
-    best = folder.recommended() or {}
-    is_recommended = (best.get("method"), best.get("layer")) == (method, watched.layer)
+    best = folder.recommended()
+    is_best = best is not None and best.place == (method, watched.layer)
+    chosen = best if is_best else None
     return ChosenVector(
         **vars(watched),
         method=method,
-        model=folder.metadata("vectors")["model"],
-        coefficient=best["coefficient"] if is_recommended else 1.0,
-        why=best["why"] if is_recommended else _BY_NAME,
+        model=folder.manifest(VectorsManifest).model,
+        coefficient=chosen.coefficient if chosen else 1.0,
+        why=chosen.why if chosen else _BY_NAME,
     )
 
 
@@ -143,11 +146,11 @@ def load_activations(experiments: Path | str, experiment: str, trait: str) -> La
         TraitvecError: If there is no such experiment or trait, or it has no activations.
     """
     folder = _trait_folder(experiments, experiment, trait)
-    captured = folder.metadata("activations")
-    questions = np.array([question_of(name) for name in captured["question_ids"]])
-    is_positive = np.arange(len(questions)) < captured["n_positive"]
+    captured = folder.manifest(ActivationsManifest)
+    questions = np.array([question_of(name) for name in captured.question_ids])
+    is_positive = np.arange(len(questions)) < captured.n_positive
     values = folder.read_activations().float()
-    return LabelledActivations(trait, captured["model"], values, is_positive, questions)
+    return LabelledActivations(trait, captured.model, values, is_positive, questions)
 
 
 def generate(

@@ -1,9 +1,12 @@
-"""The names of the stages, in order."""
+"""The stages' names, in order, and where each keeps its record.
 
-from typing import Literal
+This file is low, so that storage and everything above it can name a stage. All else about a stage
+is in its `StageSpec`, beside its code in `traitvec_core/stages/`.
+"""
+
+from typing import Literal, get_args
 
 __all__ = ["METADATA_FILE", "STAGES", "Stage"]
-
 
 Stage = Literal[
     "definition",
@@ -16,19 +19,9 @@ Stage = Literal[
     "trait_dynamics",
 ]
 
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
-STAGES: tuple[Stage, ...] = (
-    "definition",
-    "responses",
-    "judged_responses",
-    "activations",
-    "vectors",
-    "steering_evaluation",
-    "validation_report",
-    "trait_dynamics",
-)
-
-# Where each stage keeps its metadata and its record, below the trait's folder.
+# Each stage's metadata, below the trait's folder; the definition has none.
 METADATA_FILE: dict[Stage, str] = {
     "responses": "responses/generation_metadata.json",
     "judged_responses": "responses/judging_metadata.json",

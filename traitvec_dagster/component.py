@@ -7,12 +7,12 @@ import dagster as dg
 from traitvec_core.storage.files import list_experiments
 from traitvec_dagster.automation import (
     build_condition_sensor,
+    build_failure_sensor,
     build_jobs,
     build_schedules,
     build_sensor,
     follow_data_versions,
 )
-from traitvec_dagster.automation.webhook import build_failure_sensor
 from traitvec_dagster.executors import executor_named
 from traitvec_dagster.graph.assets import build_assets
 from traitvec_dagster.graph.atlas_asset import build_atlas_asset

@@ -1,4 +1,4 @@
-"""Where a user's project lies: experiments, Dagster's instance, keys."""
+"""A user's project on disk: experiments, Dagster's instance, keys."""
 
 import os
 from importlib import resources
@@ -13,22 +13,29 @@ __all__ = ["Project"]
 class Project:
     """A folder with `experiments/`, an optional `.env`, and Dagster's instance in `.dagster/`.
 
+    Loads `.env` from the working directory and from the project. Variables that are already set
+    take precedence.
+
     Args:
-        experiments: The folder that holds the experiments; by default `TRAITVEC_EXPERIMENTS`, else
+        experiments: Folder that holds the experiments. Default: `TRAITVEC_EXPERIMENTS`, else
             `experiments` in the working directory.
+
+    Attributes:
+        experiments: Folder that holds the experiments, absolute.
+        path: The project's folder.
+        dagster_home: Folder of Dagster's instance: `DAGSTER_HOME`, else `.dagster`.
     """
 
     def __init__(self, experiments: Path | None = None) -> None:
-        # What is set in the environment wins over the file.
         load_dotenv(Path(".env"))
-        named = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
-        self.experiments = Path(named).resolve()
+        chosen = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
+        self.experiments = Path(chosen).resolve()
         self.path = self.experiments.parent
         load_dotenv(self.path / ".env")
         self.dagster_home = Path(os.environ.get("DAGSTER_HOME") or self.path / ".dagster").resolve()
 
     def enter(self) -> None:
-        """Point this process, and those it starts, at the project."""
+        """Set up the project's instance, and the environment of this process and its children."""
         self.dagster_home.mkdir(parents=True, exist_ok=True)
         settings = self.dagster_home / "dagster.yaml"
         if not settings.exists():
@@ -38,6 +45,6 @@ class Project:
         os.environ["TRAITVEC_EXPERIMENTS"] = str(self.experiments)
 
     def instance(self) -> dg.DagsterInstance:
-        """The project's Dagster instance."""
+        """Return the project's Dagster instance."""
         self.enter()
         return dg.DagsterInstance.get()

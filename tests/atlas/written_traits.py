@@ -5,20 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 
+from traitvec_core.estimate import Estimate
+from traitvec_core.experiment import VectorMethod
+from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import dump_tensor
+from traitvec_core.storage.manifests import ActivationsManifest, Recommendation
 from traitvec_core.storage.provenance import Cost, Provenance
+from traitvec_core.validation.chance import Chance, RandomScore
+from traitvec_core.validation.elicitation import Elicitation, summarise_responses
+from traitvec_core.validation.manifests import VectorRow, VectorsManifest
+from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.separation import Separation, SeparationScore
 
 DEFINITION = {
     "instruction": [{"pos": "Be so.", "neg": "Be otherwise."}],
     "questions": ["What is rain?", "What is snow?"],
     "eval_prompt": "How much of it? {question} {answer}",
 }
-METHODS = ("mean_diff", "probe")
+METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe")
 
 
 def write_settings(root: Path, experiment: str, **settings: Any) -> ExperimentFolder:
@@ -43,7 +53,7 @@ def write_trait(
     model: str = "some/model",
     usd: float | None = 0.01,
     seed: int = 0,
-    methods: tuple[str, ...] = METHODS,
+    methods: tuple[VectorMethod, ...] = METHODS,
 ) -> TraitFolder:
     """A trait whose poles lie along `direction` [hidden_dim] in noise, strongest at one layer."""
     folder = experiment.trait(name)
@@ -61,11 +71,14 @@ def write_trait(
            for s, n in ((1, n_per_pole), (-1, n_per_pole)) for i in range(n)]  # fmt: skip
     _commit(folder, "responses", {}, {})
     _commit(folder, "judged_responses", {}, {})
-    _commit(folder, "activations", {"activations/all_layers.pt": dump_tensor(activations)}, {
-        "model": model, "model_revision": None, "n_layers": n_layers, "hidden_dim": len(unit),
-        "position": "response_mean", "n_positive": n_per_pole, "n_negative": n_per_pole,
-        "question_ids": ids,
-    })  # fmt: skip
+    captured = ActivationsManifest(
+        model=model, n_examples=len(ids), n_layers=n_layers, hidden_dim=len(unit), threshold=50.0,
+        extraction_date="", dtype="float32", position="response_mean", min_coherence=50.0,
+        n_positive=n_per_pole, n_negative=n_per_pole, mean_norm_by_layer=[1.0] * n_layers,
+        question_ids=ids,
+    )  # fmt: skip
+    tensors = {"activations/all_layers.pt": dump_tensor(activations)}
+    _commit(folder, "activations", tensors, captured.model_dump())
     files, rows, scores = {}, [], []
     for layer in range(n_layers):
         size = strength / (1 + abs(layer - best_layer))
@@ -74,29 +87,72 @@ def write_trait(
             scores.append(_score(method, layer, size - 0.1 * number))
             if layer:
                 files[f"vectors/{method}_layer{layer}.pt"] = dump_tensor(means)
-                rows.append({"method": method, "layer": layer, "relative_norm": 0.5,
-                             "vector_norm": float(means.norm())})  # fmt: skip
+                rows.append(
+                    VectorRow(
+                        trait=name, method=method, layer=layer, model=model,
+                        vector_norm=float(means.norm()), train_accuracy=1.0, extraction_date="",
+                        raw_norm=1.0, relative_norm=0.5, separation=size, scale="separation",
+                        n_positive=n_per_pole, n_negative=n_per_pole,
+                    )
+                )  # fmt: skip
         scores.append(_score("random", layer, 0.3))
-    best = {"method": methods[0], "layer": best_layer, "coefficient": 1.0,
-            "chosen_by": "held-out separation", "why": "planted"}  # fmt: skip
-    _commit(folder, "vectors", files, {
-        "trait": name, "model": model, "recommended": best, "vectors": rows,
-        "separation": {"scores": scores, "probe_accuracy": 1.0, "n_folds": 5, "n_held_out": 40},
-        "chance": {"random": [{"layer": layer, "effect_size_median": 0.3, "effect_size_high": 0.8}
-                              for layer in layers]},
-        "stability": [{"method": methods[0], "layer": best_layer, "mean": 0.97}],
-    }, usd)  # fmt: skip
+    best = Recommendation(method=methods[0], layer=best_layer, why="planted")
+    extracted = VectorsManifest(
+        trait=name,
+        model=model,
+        recommended=best,
+        separation=Separation(
+            scores=scores, probe_accuracy=Estimate(value=1.0), n_folds=5, n_held_out=40
+        ),
+        separation_by_instruction=None,
+        explanations=None,
+        held_out_projections=None,
+        chance=Chance(
+            random=[
+                RandomScore(layer=layer, effect_size_median=0.3, effect_size_high=0.8)
+                for layer in layers
+            ]
+        ),
+        stability=[
+            Stability(
+                method=methods[0], layer=best_layer, cosine=Estimate(value=0.97), n_resamples=9
+            )
+        ],
+        cosines=[],
+        previous_cosines=[],
+        vectors=rows,
+    )
+    _commit(folder, "vectors", files, extracted.model_dump(), usd)
     _commit(folder, "steering_evaluation", {}, {"is_evaluated": False})
-    verdict = "pass" if contrast is not None and contrast > 40 else "fail"
-    _commit(folder, "validation_report", {"validation/report.html": b"<p>report</p>"}, {
-        "recommended": best,
-        "checks": [{"name": "contrast", "verdict": verdict, "summary": "", "advice": "",
-                    "figures": {}}],
-        "elicitation": {"contrast": contrast,
-                        "contrast_interval": None if contrast is None
-                        else [contrast - 5, contrast + 5]},
-    })  # fmt: skip
+    _commit(
+        folder,
+        "validation_report",
+        {"validation/report.html": b"<p>report</p>"},
+        {
+            "recommended": best.model_dump(),
+            "checks": [
+                {"name": "contrast", "summary": "",
+                 "verdict": "pass" if contrast is not None and contrast > 40 else "fail"}
+            ],
+            "elicitation": _elicitation(ids, contrast).model_dump(),
+        },
+    )  # fmt: skip
     return folder
+
+
+def _elicitation(ids: list[str], contrast: float | None) -> Elicitation:
+    judged = pd.DataFrame(
+        {
+            "question_id": ids, "question": "?", "instruction": "", "response": "An answer.",
+            "trait_score": 50.0, "coherence_score": 90.0, "finish_reason": "stop",
+            "response_tokens": 3, "pole": [name.split("_")[-3] for name in ids],
+        }
+    )  # fmt: skip
+    estimate = Estimate()
+    if contrast is not None:
+        estimate = Estimate(value=contrast, low=contrast - 5, high=contrast + 5)
+    summary = summarise_responses(judged, ResponseFilter())
+    return summary.model_copy(update={"contrast": estimate})
 
 
 def directions(n: int, hidden_dim: int = 64, seed: int = 1) -> torch.Tensor:
@@ -104,11 +160,16 @@ def directions(n: int, hidden_dim: int = 64, seed: int = 1) -> torch.Tensor:
     return torch.randn(n, hidden_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def _score(method: str, layer: int, effect_size: float) -> dict[str, Any]:
+def _score(method: VectorMethod, layer: int, effect_size: float) -> SeparationScore:
     auroc = float(np.clip(0.5 + effect_size / 6, 0, 1))
-    ends = {"effect_size": [effect_size - 0.3, effect_size + 0.3], "auroc": [auroc - 0.02, auroc]}
-    return {"method": method, "layer": layer, "effect_size": effect_size, "auroc": auroc,
-            "accuracy": auroc, "separation": effect_size, "intervals": ends}  # fmt: skip
+    return SeparationScore(
+        method=method,
+        layer=layer,
+        accuracy=Estimate(value=auroc),
+        auroc=Estimate(value=auroc, low=auroc - 0.02, high=auroc),
+        effect_size=Estimate(value=effect_size, low=effect_size - 0.3, high=effect_size + 0.3),
+        separation=Estimate(value=effect_size),
+    )
 
 
 def _commit(

@@ -1,4 +1,8 @@
-"""A browser that says what it saw, and `traitvec ui` to look at."""
+"""A browser that waits for what it touches, and `traitvec ui` to look at.
+
+Dagster's pages are drawn after they are loaded, piece by piece. So a test never looks an element up
+at once: it waits for it with `find`, `press`, `wait_for`, or for a state of it with `wait`.
+"""
 
 import os
 import shutil
@@ -17,6 +21,7 @@ from selenium import webdriver
 from selenium.common.exceptions import (
     ElementClickInterceptedException,
     ElementNotInteractableException,
+    NoSuchElementException,
     StaleElementReferenceException,
     TimeoutException,
 )
@@ -25,10 +30,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# A run's process imports torch first, on a machine that does other things too.
+# A run's process imports torch first, on a machine that may be busy.
 PATIENCE_S = 240
-# While React draws, what was found may be replaced or lie under something for a moment.
+# While React draws, an element may be missing, replaced or covered for a moment.
 _PASSING = (
+    NoSuchElementException,
     StaleElementReferenceException,
     ElementClickInterceptedException,
     ElementNotInteractableException,
@@ -55,12 +61,12 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 class Screen:
-    """What a person does at Dagster's pages, by the words that they read there.
+    """What a person does on Dagster's pages, in terms of the words they read there.
 
     Args:
         driver: The browser.
         address: Where Dagster is served.
-        folder: A picture of the screen is left here when something does not come.
+        folder: Where a screenshot is saved when a wait times out.
     """
 
     def __init__(self, driver: webdriver.Chrome, address: str, folder: Path) -> None:
@@ -85,16 +91,16 @@ class Screen:
         self.wait(lambda: not missing(), lambda: f"no {missing()} on the page")
 
     def open_lineage(self, experiment: str = "demo") -> None:
-        """Open an experiment's graph, in a window in which its nodes say what they know."""
+        """Open an experiment's graph, in a window large enough for its nodes to show details."""
         self.driver.set_window_size(2700, 1400)
         self.open(f"locations/traitvec_dagster.definitions/asset-groups/{experiment}/lineage")
         self.wait_for("Latest event", "Materialize all")
         self.wait(lambda: "Loading" not in self.text, lambda: "the graph still loads")
 
     def open_check(self, stage: str, check: str, trait: str) -> None:
-        """Open what a check of the demo found of a trait."""
+        """Open the result of one of the demo's checks for a trait."""
         self.open(f"assets/demo/{stage}?view=checks&checkDetail={check}")
-        # The asset has partitions of its own, which come first.
+        # The asset's own partitions are shown first.
         self.wait_for("Execution history")
         self.press("Partitions")
         self.wait_for("Partitions Selected", "Select a partition to view details")
@@ -102,27 +108,57 @@ class Screen:
         self.wait_for("Target materialization")
 
     def press(self, label: str) -> None:
-        """Press what bears the label; of several, the last, which is the innermost or topmost."""
-        self.wait(lambda: self.is_pressed(label), lambda: f"nothing to press says {label!r}")
+        """Wait for the element with the label, and click it.
 
-    def is_pressed(self, label: str) -> bool:
-        """Press it if it is there now."""
-        # Text that is too long for its place stands in the page twice, once out of sight.
-        shown = self._shown(f"//*[normalize-space(text())={label!r}]")
-        for element in shown[-1:]:
-            element.click()
-        return bool(shown)
+        Of several, the last is clicked, which is the innermost or topmost.
+        """
+        self.wait(lambda: self.try_to_press(label), lambda: f"nothing to press says {label!r}")
+
+    def try_to_press(self, label: str) -> bool:
+        """Click the element with the label if it is shown now; returns whether it was."""
+        # Text that is too long for its place is in the page twice, once out of sight.
+        return self._click(f"//*[normalize-space(text())={label!r}]")
+
+    def click(self, path: str) -> None:
+        """Wait for the element of an XPath, and click it; of several, the last that is shown."""
+        self.wait(lambda: self._click(path), lambda: f"nothing to click at {path}")
+
+    def type(self, path: str, text: str) -> None:
+        """Wait for the field of an XPath, and fill it in."""
+
+        def is_filled_in() -> bool:
+            field = self._shown(path)[-1:]
+            if field and field[0].get_attribute("value") != text:
+                field[0].clear()
+                field[0].send_keys(text)
+            return bool(field) and field[0].get_attribute("value") == text
+
+        self.wait(is_filled_in, lambda: f"{path} cannot be filled in")
 
     def find(self, path: str) -> WebElement:
         """Wait for the element of an XPath; of several, the last that is shown."""
-        found: list[WebElement] = self.wait(lambda: self._shown(path), lambda: f"no {path}")
-        return found[-1]
+        elements: list[WebElement] = self.wait(lambda: self._shown(path), lambda: f"no {path}")
+        return elements[-1]
 
-    def wait(self, found: Callable[[], Any], complaint: Callable[[], str]) -> Any:
-        """Wait until something is found; if it is not, the error says what is there instead."""
+    def wait_for_switch(self, path: str, is_on: bool) -> None:
+        """Wait until the checkbox of an XPath is drawn and switched on, or off.
+
+        The checkbox itself may be hidden behind a styled label.
+        """
+
+        def is_so() -> bool:
+            return self.driver.find_element("xpath", path).is_selected() == is_on
+
+        self.wait(is_so, lambda: f"the switch {path} is not {'on' if is_on else 'off'}")
+
+    def wait(self, condition: Callable[[], Any], complaint: Callable[[], str]) -> Any:
+        """Wait until a condition holds, and return its value; the error shows the page instead.
+
+        A condition may look elements up: while one is missing or being redrawn, it does not hold.
+        """
         waiting = WebDriverWait(self.driver, PATIENCE_S, 0.3, ignored_exceptions=_PASSING)
         try:
-            return waiting.until(lambda _: found())
+            return waiting.until(lambda _: condition())
         except TimeoutException:
             picture = self.folder / f"failed-{time.time_ns()}.png"
             self.driver.save_screenshot(str(picture))
@@ -131,23 +167,29 @@ class Screen:
                 f" picture: {picture}; the page says:\n{self.text}"
             ) from None
 
+    def _click(self, path: str) -> bool:
+        shown = self._shown(path)
+        for element in shown[-1:]:
+            element.click()
+        return bool(shown)
+
     def _shown(self, path: str) -> list[WebElement]:
-        found = self.driver.find_elements("xpath", path)
-        return [element for element in found if element.is_displayed()]
+        elements = self.driver.find_elements("xpath", path)
+        return [element for element in elements if element.is_displayed()]
 
 
 @contextmanager
 def traitvec_ui(folder: Path, log: Path) -> Iterator[str]:
-    """Serve a project as a user does; gives the address.
+    """Serve a project as a user does; yields the address.
 
     Raises:
-        AssertionError: If it does not come up, or leaves a process behind when it is ended.
+        AssertionError: If it does not start, or leaves a process behind when it ends.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    # Started as a script starts what it leaves in the background: deaf to Ctrl-C.
+    # As a script starts a background command: with Ctrl-C ignored.
     command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh",
                sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()",
                "ui", "--port", str(port)]  # fmt: skip
@@ -163,7 +205,7 @@ def traitvec_ui(folder: Path, log: Path) -> Iterator[str]:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=60)
-        # A code server waits for its heartbeat, at most 45 s.
+        # A code server ends when its heartbeat stops, after 45 s at most.
         with suppress(AssertionError):
             _wait(lambda: not _of_session(process.pid))
         left = _of_session(process.pid)
@@ -174,10 +216,10 @@ def traitvec_ui(folder: Path, log: Path) -> Iterator[str]:
     assert not left, f"left behind when traitvec ui was ended: {left}; log: {log}"
 
 
-def _wait(is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 90
-    while not is_so():
-        assert time.monotonic() < deadline
+def _wait(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s"
         time.sleep(0.5)
 
 
@@ -190,13 +232,13 @@ def _answers(address: str) -> bool:
 
 
 def _of_session(leader: int) -> list[int]:
-    """Processes of a session that still run."""
-    found = []
+    """Processes of a session that are still running."""
+    running = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        # Processes come and go while one looks.
+        # Processes come and go in the meantime.
         with suppress(OSError):
             # After the name in brackets: state, parent, group, session.
             state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
             if int(session) == leader and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
+                running.append(int(stat.parent.name))
+    return running

@@ -94,7 +94,7 @@ def test_each_model_reads_the_others_responses(
         path.write_text(json.dumps({**raw, "model": str(model)}))
     done = traitvec("compare", "demo", "twin")
     assert done.code == 0, done.err
-    assert done.out.count("other space: see --read") == 2
+    assert done.out.count("different models: see --read") == 2
     done = traitvec("compare", "demo", "twin", "--read", "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)

@@ -99,10 +99,10 @@ def test_what_was_paid_is_listed_not_estimated_again_and_can_be_pruned(
             row["model"]: row for row in json.loads(traitvec("judgements", "list", "--json").out)
         }["gpt-5-mini"]
         assert (paid["experiment"], paid["trait"]) == ("remote", "refusal")
-        assert paid["judgements"] == paid["scored"] == server.log.total
+        assert paid["judgements"] == paid["scored"] == len(server.log.answers)
         assert 0 < paid["usd"] <= before["usd"], "an estimate before generation is an upper bound"
         after = estimated(traitvec, "--trait", "refusal")
-        assert after["total"]["known"] == after["total"]["judgements"] == server.log.total
+        assert after["total"]["known"] == after["total"]["judgements"] == len(server.log.answers)
         assert after["total"]["usd"] == 0
         assert after["spent_usd"] == pytest.approx(paid["usd"])
         assert "gpt-5-mini" in traitvec("judgements", "list").out
@@ -112,7 +112,7 @@ def test_what_was_paid_is_listed_not_estimated_again_and_can_be_pruned(
         assert "--older-than DAYS" in refused.err
         assert "0 judgements deleted" in traitvec("judgements", "prune", "--older-than", "1").out
         done = traitvec("judgements", "prune", "--judge-model", "gpt-5-mini")
-        assert f"{server.log.total} judgements deleted" in done.out
+        assert f"{len(server.log.answers)} judgements deleted" in done.out
         assert estimated(traitvec, "--trait", "refusal")["total"]["known"] == 0
 
 

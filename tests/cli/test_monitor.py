@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from rich.console import Console
 
 from tests.cli.conftest import Command
 from tests.projects import SmallProject
-from traitvec_core.dynamics import watch
+from traitvec_core.dynamics import Trace, stream, watch
 from traitvec_core.models.language_model import load_language_model
-from traitvec_dagster.cli.main import monitor as cli_monitor
+from traitvec_dagster.cli import monitor as cli_monitor
 
 SHORT = ("--set", "sampling.max_new_tokens=12")
 
@@ -104,32 +105,37 @@ def test_prompts_from_files_and_the_standard_input(
     assert [row["question"] for row in written(finished.folder)["traces"]] == ["One?", "Two?"]
 
 
-def test_a_terminal_sees_it_grow(finished: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    from traitvec_core.dynamics import stream
-    from traitvec_core.experiment import Sampling
-
+def test_a_terminal_sees_the_response_grow(
+    traitvec: Command, finished: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR")
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system="truecolor")
     monkeypatch.setattr(cli_monitor, "out", console)
-    model = load_language_model("embedded")
-    vectors = [watch(finished.trait(name)) for name in ("refusal", "uncertainty")]
-    seen = []
+    sizes: list[int] = []
 
-    def steps() -> Any:
-        for found in stream(model, model.prompt("Hi?"), vectors, Sampling(max_new_tokens=8)):
-            yield found
-            # What the terminal holds when the next token is asked for.
-            seen.append(len(console.file.getvalue()))  # type: ignore[attr-defined]
+    def steps(*arguments: Any, **options: Any) -> Iterator[Trace]:
+        for trace in stream(*arguments, **options):
+            yield trace
+            # What the terminal holds when the next token is generated.
+            sizes.append(len(screen.getvalue()))
+
+    monkeypatch.setattr("traitvec_core.dynamics.stream", steps)
 
     class Eager(cli_monitor.Live):
+        """Draws every update, not a number of them per second."""
+
         def update(self, renderable: Any, *, refresh: bool = False) -> None:
             super().update(renderable, refresh=True)
 
     monkeypatch.setattr(cli_monitor, "Live", Eager)
-    last = cli_monitor._show("Hi?", steps())
-    assert all(before < after for before, after in pairwise(seen))
-    assert len(seen) > 4
-    assert last.response.split()[0] in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    done = traitvec("monitor", "--experiment", "demo", "--prompt", "Hi?", *SHORT)
+    assert done.code == 0, done.err
+    assert len(sizes) > 4
+    assert all(before < after for before, after in pairwise(sizes))
+    (trace,) = written(finished.folder)["traces"]
+    assert trace["response"].split()[0] in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "\x1b[38;2;" in screen.getvalue()
 
 
@@ -142,17 +148,17 @@ def test_what_goes_wrong_is_one_line(
         (finished.folder / name).write_bytes(data)
     hi = ("--prompt", "Hi?")
     cases = {
-        "there was no prompt": (),
-        "give either --prompt or --prompts": (*hi, "--prompts", "a.txt"),
+        "no prompt given": (),
+        "use either --prompt or --prompts": (*hi, "--prompts", "a.txt"),
         "nowhere.txt cannot be read": ("--prompts", "nowhere.txt"),
-        "b.json: write a list of texts": ("--prompts", "b.json"),
-        "c.json is no JSON": ("--prompts", "c.json"),
+        "b.json must be a list of texts": ("--prompts", "b.json"),
+        "c.json is not valid JSON": ("--prompts", "c.json"),
         "d.txt is not UTF-8": ("--prompts", "d.txt"),
-        "e.json: write a list of texts": ("--prompts", "e.json"),
-        "name a page": (*hi, "--out", "x.json"),
+        "e.json must be a list of texts": ("--prompts", "e.json"),
+        "use a name that ends in .html": (*hi, "--out", "x.json"),
         "is not a vector name": (*hi, "--vector", "best"),
         "there is no vector mean_diff_layer99": (*hi, "--vector", "mean_diff_layer99"),
-        "its vectors are of embedded": (*hi, "--set", "model=somebody/else"),
+        "its vectors are from embedded": (*hi, "--set", "model=somebody/else"),
         "no such setting": (*hi, "--set", "sampling.length=3"),
         "reads at most": (*hi, "--set", "sampling.max_new_tokens=32000"),
         "trait_definition.json: is missing": (*hi, "--trait", "nobody"),
@@ -168,7 +174,7 @@ def test_what_goes_wrong_is_one_line(
 def test_without_vectors_it_says_what_makes_them(traitvec: Command, empty: SmallProject) -> None:
     done = traitvec("monitor", "--experiment", "demo", "--prompt", "Hi?")
     assert done.code == 1
-    assert "no trait has vectors yet; `traitvec run --experiment demo --traits all`" in done.err
+    assert "no trait has vectors yet; extract them with `traitvec run --experiment demo" in done.err
     done = traitvec("monitor", "--experiment", "demo", "--trait", "refusal", "--prompt", "Hi?")
     assert done.code == 1
     assert "vectors has not been made yet" in done.err

@@ -51,7 +51,7 @@ def test_a_trait_goes_with_its_folder_and_partition(
     again = traitvec(*command, "--yes")
     assert again.code == 1
     assert again.error_lines == [
-        "error: experiments/demo has no trait 'refusal'; there are: uncertainty"
+        "error: experiments/demo has no trait 'refusal'; its traits: uncertainty"
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_trait_that_runs_is_not_removed(traitvec: Command, project: Path) -> N
         )
     done = traitvec("remove-trait", "--experiment", "demo", "--trait", "refusal", "--yes")
     assert done.error_lines == [
-        "error: a run of refusal is under way; end it first, or wait for it"
+        "error: refusal is being run; wait for the run to finish, or cancel it"
     ]
     assert (project / "experiments/demo/refusal").is_dir()
 

@@ -138,10 +138,10 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
     [
         (("--trait", "nosuch"), "nosuch/trait_definition.json: is missing"),
         (("--trait", "../refusal"), "trait name '../refusal' cannot be used"),
-        (("--trait", ","), "--trait names nothing"),
-        ((), "name what to run: --trait NAME"),
+        (("--trait", ","), "--trait is empty"),
+        ((), "no trait given; use --trait NAME"),
         (("--trait", "all", "--select", "nosuch"), "--select 'nosuch'"),
-        (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be read"),
+        (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be parsed"),
         (("--trait", "all", "--select", ""), "--select ''"),
         (("--trait", "all", "--layers", "1,x"), "--layers '1,x': give numbers"),
         (("--trait", "all", "--layers", "-1"), "layers are distinct numbers"),
@@ -152,7 +152,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", "all", "--set", "sampling.sead=1"), "sampling.sead: no such setting"),
         (("--trait", "all", "--set", "nosuch=1"), "nosuch: no such setting"),
         (("--trait", "all", "--set", "nothing"), "write --set name=value"),
-        (("--trait", "all", "--set", "scale=[1"), "the value cannot be read"),
+        (("--trait", "all", "--set", "scale=[1"), "the value is not valid YAML"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -241,7 +241,7 @@ def test_status_of_what_is_stale_missing_or_broken(
 def test_status_without_experiments(traitvec: Command) -> None:
     done = traitvec("status")
     assert done.code == 1
-    assert "`traitvec new-experiment NAME` makes one" in done.error_lines[0]
+    assert "create one with `traitvec new-experiment NAME`" in done.error_lines[0]
 
 
 @pytest.mark.services

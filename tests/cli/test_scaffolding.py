@@ -18,7 +18,7 @@ HELP = {
         "--experiment", "--trait", "--traits", "--select", "--gen-model", "--model",
         "--judge-model", "--n-examples", "--batch-size", "--max-concurrent-judges", "--threshold",
         "--methods", "--layers", "--set", "activations+", "judged_responses",
-        "What is fresh is kept",
+        "Fresh stages are reused",
     ),
     ("status",): ("--experiment", "--json"),
     ("doctor",): ("GPU, keys, disk and Dagster",),
@@ -136,7 +136,7 @@ def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
 def test_check_of_what_is_not_there(traitvec: Command) -> None:
     nothing = traitvec("check", "--experiment", "mine")
     assert nothing.code == 1
-    assert "`traitvec new-experiment mine` makes it" in nothing.error_lines[0]
+    assert "`traitvec new-experiment mine` creates it" in nothing.error_lines[0]
     traitvec("new-experiment", "mine")
     empty = traitvec("check", "--experiment", "mine")
     assert empty.code == 1

@@ -272,7 +272,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(st.sampled_from(sorted(ExperimentSettings.model_fields)), _VALUES, max_size=4)
 )

@@ -230,19 +230,19 @@ def only_raises_definition_errors(data: bytes) -> None:
         "; ".join(definition.warnings).encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_only_raise_definition_errors(data: bytes) -> None:
     only_raises_definition_errors(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_VALUES)
 def test_arbitrary_json_only_raises_definition_errors(value: Any) -> None:
     only_raises_definition_errors(json.dumps(value).encode())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=4))
 def test_a_definition_spoiled_in_places_only_raises_definition_errors(
     changes: dict[str, Any],
@@ -273,7 +273,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     question=st.lists(_PIECES, max_size=10).map("".join),
     answer=st.lists(_PIECES, max_size=10).map("".join),

@@ -81,8 +81,8 @@ def test_the_recommended_vector_comes_with_all_that_a_notebook_needs(
     folder = ExperimentFolder(small_results, "demo").trait("refusal")
     best = folder.recommended()
     assert best is not None
-    assert (chosen.method, chosen.layer) == (best["method"], best["layer"])
-    assert (chosen.coefficient, chosen.why) == (best["coefficient"], best["why"])
+    assert (chosen.method, chosen.layer) == best.place
+    assert (chosen.coefficient, chosen.why) == (best.coefficient, best.why)
     assert (chosen.trait, chosen.model) == ("refusal", "embedded")
     assert torch.equal(chosen.vector, folder.read_vector(chosen.method, chosen.layer))
     assert chosen.poles is not None
@@ -137,7 +137,7 @@ def test_activations_give_the_vectors_that_lie_beside_them(
     found = recommend(figures, [(m, k) for m in ("mean_diff", "probe") for k in activations.layers])
     assert best is not None
     assert found is not None
-    assert (found.method, found.layer) == (best["method"], best["layer"])
+    assert (found.method, found.layer) == best.place
 
 
 # -- texts of one's own -----------------------------------------------------------------------

@@ -339,7 +339,7 @@ def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_pa
     root = tmp_path / "experiments"
     unnamed = command(*IMPORT, source, "--experiment", "theirs", root=root)
     assert unnamed.error is not None
-    assert "name the model that gave the responses" in unnamed.error
+    assert "give the model that wrote the responses" in unnamed.error
     command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
     again = command(*IMPORT, source, "--experiment", "theirs", root=root)
     assert again.error is not None

@@ -103,7 +103,7 @@ def test_rows_that_come_and_go_are_those_of_generate(
 SMALL: dict[str, LanguageModel] = {}
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     architecture=st.sampled_from(["llama", "gemma2", "gpt_neox", "opt"]),
     order=st.permutations(range(len(QUESTIONS))),
@@ -215,7 +215,7 @@ def test_a_recurrent_model_falls_back_to_whole_batches() -> None:
 # -- killed runs ------------------------------------------------------------------------------
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(finished=st.sets(st.sampled_from(NAMES)), batch_size=st.integers(1, 4))
 def test_a_resumed_run_repeats_the_last_bit(finished: set[str], batch_size: int) -> None:
     """In bfloat16, where another batch would give other responses."""

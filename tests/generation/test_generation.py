@@ -55,7 +55,7 @@ def cells_of(n_questions: int, n_instructions: int, n: int) -> list[tuple[int, i
     return found["pos"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n_questions=st.integers(2, 24), n_instructions=st.integers(1, 9), n=st.integers(1, 260))
 def test_every_prefix_of_the_plan_is_balanced(
     n_questions: int, n_instructions: int, n: int

@@ -1,4 +1,4 @@
-"""What tests of judges behind an API stand on: a local server, and responses to be judged."""
+"""For tests of judges behind an API: a local server, and responses to be judged."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import _own_environment
+from tests.conftest import MakeOnce
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from tests.providers.models import by_model, stable_score
 from tests.providers.replies import Responder
@@ -22,7 +22,7 @@ Serve = Callable[..., FakeProvider]
 
 @pytest.fixture
 def serve(own_environment: None) -> Iterator[Serve]:
-    """Start a server in this process, and have both providers' addresses and keys lead to it."""
+    """Start a server in this process, and point both providers' addresses and keys to it."""
     with ExitStack() as stack:
 
         def start(responder: Responder = by_model, **options: Any) -> FakeProvider:
@@ -36,16 +36,17 @@ def serve(own_environment: None) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def generated_folder(tmp_path_factory: pytest.TempPathFactory, new_instance: Path) -> Path:
-    """A project with responses to be judged; copy it, don't touch it."""
-    folder = tmp_path_factory.mktemp("generated")
-    shutil.copytree(new_instance, folder / ".dagster")
-    with _own_environment():
+def generated_folder(make_once: MakeOnce, new_instance: Path) -> Path:
+    """A project with responses to be judged; copy it, don't change it."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(new_instance, folder / ".dagster")
         write_experiment(folder, "demo", ["refusal", "uncertainty"], SETTINGS)
         with SmallProject(folder) as project:
-            done = project.run("refusal", "definition or responses")
-            assert done.is_success, done.problems
-    return folder
+            run = project.run("refusal", "definition or responses")
+            assert run.is_success, run.problems
+
+    return make_once("generated", fill)
 
 
 @pytest.fixture

@@ -1,37 +1,35 @@
-"""Judges in processes of their own, several at once, and kills them as `kill -9` would.
+"""Judges in separate processes, several at once, and kills them as `kill -9` would.
 
-Reads lines of JSON: {"runs": [{"folder": …, "home": …, "experiment": …}, …], "kill_after_s": …};
-the time counts from the moment in which the last of the runs has its first judgement, and null lets
-them end. The modules are loaded once; each run is a fork. Answers each line with the exit statuses.
+Reads lines of JSON: {"runs": [{"folder": …, "home": …, "experiment": …}, …], "kill_after": …}:
+how many judgements each run keeps before it is killed, or null to let them end. The modules are
+loaded once; each run is a fork. Answers each line with the exit statuses.
 """
 
 import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from tests.projects import SmallProject
+import pytest
+
+from tests.projects import SmallProject, draw_nothing
 from traitvec_core.judging import JudgementStore
-from traitvec_core.report import plots
 from traitvec_dagster.runs.ownership import close_dead_runs
 
 
-def judge(run: dict[str, str], started: int) -> bool:
-    """Judge one trait as `traitvec run` does; writes a byte before its first judgement."""
-    keep, is_told = JudgementStore.keep, False
+def judge(run: dict[str, str], kept: int) -> bool:
+    """Judge one trait as `traitvec run` does; writes a byte for each judgement it keeps."""
+    keep = JudgementStore.keep
 
-    def told(self: JudgementStore, *arguments: Any) -> None:
-        nonlocal is_told
-        if not is_told:
-            os.write(started, b".")
-            is_told = True
-        keep(self, *arguments)
+    def counted(self: JudgementStore, rows: Any, *arguments: Any) -> None:
+        rows = list(rows)
+        keep(self, rows, *arguments)
+        os.write(kept, b"." * len(rows))
 
-    JudgementStore.keep = told  # type: ignore[method-assign]
-    plots._picture = lambda draw: b"\x89PNG"
+    JudgementStore.keep = counted  # type: ignore[method-assign]
+    draw_nothing(pytest.MonkeyPatch())
     os.environ["DAGSTER_HOME"] = run["home"]
     with SmallProject(Path(run["folder"])) as project:
         close_dead_runs(project.instance)
@@ -42,14 +40,21 @@ def judge(run: dict[str, str], started: int) -> bool:
 
 
 def start(run: dict[str, str]) -> tuple[int, int]:
-    """Fork a run; returns its process and the pipe on which it tells that it judges."""
-    begun, started = os.pipe()
+    """Fork a run; returns its process and the pipe to which it writes."""
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(begun)
-        os._exit(not judge(run, started))
-    os.close(started)
-    return child, begun
+        os.close(reader)
+        os._exit(not judge(run, writer))
+    os.close(writer)
+    return child, reader
+
+
+def read_until(reader: int, n_bytes: int | None) -> None:
+    """Read so many bytes, or up to the end."""
+    n_read = 0
+    while (n_bytes is None or n_read < n_bytes) and (data := os.read(reader, 65536)):
+        n_read += len(data)
 
 
 def main() -> None:
@@ -60,21 +65,19 @@ def main() -> None:
 
     import traitvec_core.judging.openai_model
     import traitvec_core.stages.make
-    import traitvec_core.validation.verdicts  # noqa: F401
+    import traitvec_core.validation.checks.agreement  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401
 
     for line in sys.stdin:
         task = json.loads(line)
         children = [start(run) for run in task["runs"]]
-        for _, begun in children:
-            os.read(begun, 1)
-        if task["kill_after_s"] is not None:
-            time.sleep(task["kill_after_s"])
-            for child, _ in children:
+        for child, reader in children:
+            read_until(reader, task["kill_after"])
+            if task["kill_after"] is not None:
                 os.kill(child, signal.SIGKILL)
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children]
-        for _, begun in children:
-            os.close(begun)
+        for _, reader in children:
+            os.close(reader)
         print(json.dumps(statuses), flush=True)
 
 

@@ -7,19 +7,23 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
-from traitvec_dagster.runs.gpu_lease import Step, step_at
+from traitvec_dagster.runs.gpu_lease import Step, seats, step_at
 
 
 def main() -> None:
-    """Work for some seconds: at a GPU, then perhaps elsewhere, then at the GPU again."""
+    """Work in places, one after the other: `gpu=SECONDS`, `elsewhere=NAME`, `gpu=forked`.
+
+    A name instead of seconds means: until the test allows it with a file of that name.
+    """
     owner, *works = sys.argv[1:]
     tell("waits")
     for number, work in enumerate(works, start=1):
-        place, seconds = work.split("=")
-        wants_gpu_again = any(later.startswith("gpu") for later in works[number:])
+        place, duration = work.split("=")
+        needs_gpu_again = any(later.startswith("gpu") for later in works[number:])
         step = Step(
-            owner, lambda text: tell("says", text), lambda gpu: None, keeps_gpu=wants_gpu_again
+            owner, lambda text: tell("says", text), lambda gpu: None, keeps_gpu=needs_gpu_again
         )
         with step_at(place, step, lambda: tell("unloads")):  # type: ignore[arg-type]
             if place == "gpu":
@@ -27,19 +31,35 @@ def main() -> None:
                 tell("has", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
             else:
                 tell("is away")
-            if seconds == "forked":
-                # A child that lives on must not keep the lock.
-                if os.fork() == 0:
-                    time.sleep(30)
-                    os._exit(0)
-                seconds = "30"
-            time.sleep(float(seconds))
+            # A child that lives on must not keep the lock.
+            if duration == "forked" and os.fork() == 0:
+                tell("has forked")
+            _work(duration)
     tell("ends")
+
+
+def _work(duration: str) -> None:
+    if duration.replace(".", "").isdecimal():
+        time.sleep(float(duration))
+        return
+    while not Path(os.environ["TMPDIR"], duration).exists():
+        time.sleep(0.01)
 
 
 def tell(what: str, which: str = "") -> None:
     print(json.dumps({"what": what, "which": which, "at": time.monotonic()}), flush=True)
 
 
+def print_seats() -> None:
+    """Print the seats, as a list of (name, names of the lock files), for each environment given."""
+    for variables in map(json.loads, sys.argv[2:]):
+        os.environ.update(variables)
+        found = [(seat.name, [path.name for path in seat.locks]) for seat in seats()]
+        print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "--seats":
+        print_seats()
+    else:
+        main()

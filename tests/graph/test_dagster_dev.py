@@ -157,17 +157,17 @@ def _leases(instance: dg.DagsterInstance) -> list[Lease]:
         run = record.dagster_run
         times: dict[str, float] = {}
         for entry in instance.all_logs(run.run_id):
-            for words in ("waiting for", "works on", "gives"):
+            for words in ("waiting for", "using", "released"):
                 if (entry.user_message or "").startswith(words):
                     times.setdefault(words, entry.timestamp)
-        if "works on" in times:
+        if "using" in times:
             assert record.end_time is not None
             found.append(
                 Lease(
                     run.tags["traitvec/gpus"],
                     times.get("waiting for"),
-                    times["works on"],
-                    times.get("gives", record.end_time),
+                    times["using"],
+                    times.get("released", record.end_time),
                 )
             )
     return found

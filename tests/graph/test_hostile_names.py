@@ -4,21 +4,16 @@ import json
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
-from dagster_webserver.webserver import DagsterWebserver
-from starlette.testclient import TestClient
 
 from tests.cli.conftest import Command, traitvec  # noqa: F401
+from tests.graph.webserver import LOCATION, dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_dagster.runs.headless import definitions_of
 from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
@@ -27,25 +22,18 @@ HOSTILE = ["../../escaped", "/tmp/traitvec-escaped", "..", ".", "", "a/b", "a\\b
            "refusal/../../../escaped", "refusal\n", "refusal\x00", "Refusal", "..%2fescaped", "~",
            "$(touch escaped)", "a b", "-rf", "--out=escaped", "_x", ".hidden", "refusal\u202e",
            "\uff0e\uff0e\uff0fescaped", "a" * 300, "[...]", "*"]  # fmt: skip
-# What a run does in the launcher of a small machine: at once, in this process.
+# A run is executed when it is launched, in the webserver's process.
 INSTANCE = """
 telemetry: {enabled: false}
-run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
+run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
 run_launcher:
-  module: dagster._core.launcher.sync_in_memory_run_launcher
+  module: dagster.core.launcher.sync_in_memory_run_launcher
   class: SyncInMemoryRunLauncher
 concurrency: {pools: {default_limit: 4, granularity: run}}
 """
-LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "traitvec"}
 ADD = """mutation($key: String!, $name: String!, $at: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $at) {
     __typename
-  }
-}"""
-LAUNCH = """mutation($wanted: ExecutionParams!) {
-  launchRun(executionParams: $wanted) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
   }
 }"""
 BACKFILL = """mutation($wanted: LaunchBackfillParams!) {
@@ -56,19 +44,18 @@ BACKFILL = """mutation($wanted: LaunchBackfillParams!) {
 class Page:
     """What a browser can send to the server."""
 
-    def __init__(self, client: TestClient, project: SmallProject) -> None:
+    def __init__(self, client: httpx.Client, project: SmallProject) -> None:
         self._client = client
         self.project = project
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         answer = self._client.post("/graphql", json={"query": query, "variables": variables})
-        found: dict[str, Any] = answer.json()
-        return found
+        return dict(answer.json())
 
     def add(self, name: str, partitions: str = "traits/demo") -> str:
         """Add a partition, as the dialog does; returns the type of the answer."""
-        found = self.ask(ADD, key=name, name=partitions, at=LOCATION)
-        return _type(found, "addDynamicPartition")
+        answer = self.ask(ADD, key=name, name=partitions, at=LOCATION)
+        return _type(answer, "addDynamicPartition")
 
     def launch(
         self,
@@ -82,32 +69,17 @@ class Page:
     ) -> dg.DagsterRun | None:
         """Launch a run; None if it was refused."""
         config = {"resources": {"overrides": {"config": {"settings": settings or {}}}}}
-        named = {"dagster/partition": trait} if trait is not None else {}
-        selected = (
-            {"assetSelection": [{"path": path} for path in assets], "assetCheckSelection": []}
-            if assets is not None
-            else {}
+        partition = {"dagster/partition": trait} if trait is not None else {}
+        run_id = launch_run(
+            self._client, job, partition | (tags or {}), assets, run_config or config
         )
-        wanted = {
-            "selector": {**LOCATION, "jobName": job, **selected},
-            "runConfigData": json.dumps(run_config or config),
-            "executionMetadata": {
-                "tags": [
-                    {"key": key, "value": value} for key, value in (named | (tags or {})).items()
-                ]
-            },
-        }
-        found = self.ask(LAUNCH, wanted=wanted)
-        if _type(found, "launchRun") != "LaunchRunSuccess":
-            return None
-        run_id = found["data"]["launchRun"]["run"]["runId"]
-        return self.project.instance.get_run_by_id(run_id)
+        return self.project.instance.get_run_by_id(run_id) if run_id is not None else None
 
 
 def _type(answer: dict[str, Any], name: str) -> str:
-    """The type of an answer, or `error` for one that GraphQL itself refused."""
-    found = (answer.get("data") or {}).get(name)
-    return str(found["__typename"]) if found else "error"
+    """The type of an answer, or `error` if GraphQL itself refused the query."""
+    result = (answer.get("data") or {}).get(name)
+    return str(result["__typename"]) if result else "error"
 
 
 def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
@@ -129,25 +101,15 @@ def _listing(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Iterator[Page]:
-    """The UI's server over a project, in this process."""
+    """The UI's webserver over a project."""
     folder = tmp_path_factory.mktemp("around") / "some" / "project"
     (folder / ".dagster").mkdir(parents=True)
     (folder / ".dagster" / "dagster.yaml").write_text(INSTANCE)
     write_experiment(folder, "demo", ["refusal"], FEW_VECTORS)
+    log = tmp_path_factory.mktemp("log") / "webserver.log"
     with SmallProject(folder) as project:
         project.project.enter()
-        origin = InProcessCodeLocationOrigin(
-            loadable_target_origin=LoadableTargetOrigin(
-                module_name="traitvec_dagster.definitions", executable_path=sys.executable
-            ),
-            location_name="traitvec",
-        )
-        with (
-            WorkspaceProcessContext(
-                project.instance, InProcessWorkspaceLoadTarget([origin])
-            ) as context,
-            TestClient(DagsterWebserver(context).create_asgi_app()) as client,
-        ):
+        with dagster_webserver(folder, log) as client:
             yield Page(client, project)
 
 

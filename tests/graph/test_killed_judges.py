@@ -1,21 +1,19 @@
-"""kill -9 while responses are judged, ten times over, and two runs at once: who pays for what."""
+"""`kill -9` while responses are judged, ten times over, and two runs at once: what is paid for."""
 
 import json
 import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.graph.conftest import SETTINGS, Serve
 from tests.projects import REPOSITORY, SmallProject, put_responses, results, write_experiment
-from tests.providers.models import by_model
-from tests.providers.replies import Call, Reply
 from traitvec_core.judging import JudgementStore
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 
@@ -35,14 +33,14 @@ class Driver:
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def judge(self, *runs: dict[str, str], kill_after_s: float | None = None) -> list[int]:
-        task = {"runs": runs, "kill_after_s": kill_after_s}
+    def judge(self, *runs: dict[str, str], kill_after: int | None = None) -> list[int]:
+        task = {"runs": runs, "kill_after": kill_after}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
-        found: list[int] = json.loads(self._process.stdout.readline())
-        return found
+        statuses: list[int] = json.loads(self._process.stdout.readline())
+        return statuses
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -98,15 +96,13 @@ def test_ten_kills_cost_no_more_than_what_was_in_flight(
     n = 4 * N_EXAMPLES
     kept = []
     for _ in range(KILLS):
-        # From the first judgement on, and early enough for ten kills to meet judging.
-        statuses = judges.judge(_run(folder), kill_after_s=moments.uniform(0.0, 0.2))
-        assert statuses == [-9]
+        # Early enough for ten kills to happen while it judges.
+        assert judges.judge(_run(folder), kill_after=moments.randint(1, n // 20)) == [-9]
         with JudgementStore(folder / "experiments" / JUDGEMENTS_FILE) as store:
             kept.append(sum(row["judgements"] for row in store.summary()))
-    assert 0 < kept[-1] < n
-    # A kill may come before the next judgement; none loses one.
-    assert kept == sorted(kept)
-    assert len(set(kept)) > KILLS / 2
+    assert kept[-1] < n
+    # Each goes on from where the last one was killed, and none loses a judgement.
+    assert all(before < after for before, after in pairwise([0, *kept]))
     assert judges.judge(_run(folder)) == [0]
     answers = server.log.answers
     assert len(answers) == n
@@ -130,32 +126,23 @@ def test_ten_kills_cost_no_more_than_what_was_in_flight(
 def test_two_runs_at_once_do_not_pay_twice_for_what_is_finished(
     serve: Serve, driver: Callable[[], Driver], tmp_path: Path, new_instance: Path
 ) -> None:
-    asked: dict[str, list[float]] = {}
-
-    def responder(call: Call) -> Reply:
-        asked.setdefault(call.prompt, []).append(time.monotonic())
-        return by_model(call)
-
-    server = serve(responder, latency_s=0.04, keeps_calls=False)
+    server = serve(latency_s=0.04, keeps_calls=False)
     folder = tmp_path / "project"
     _project(folder, new_instance, "demo", "other")
-    # An instance each: one would let only one of them at a time into the pool.
+    # One instance each: a shared one would let only one of them into the pool at a time.
     shutil.copytree(new_instance, folder / ".dagster2")
     assert driver().judge(_run(folder), _run(folder, "other", ".dagster2")) == [0, 0]
     n = 4 * N_EXAMPLES
     answers = server.log.answers
     assert len(answers) == n
-    # Whatever was asked twice was under way in both at the same time: its answer takes 40 ms, and a
-    # busy machine some more.
+    # What was asked twice was in flight in both runs at the same time.
     assert max(answers.values()) <= 2
-    assert all(times[-1] - times[0] < 1.0 for times in asked.values())
     for name in ("demo", "other"):
         with SmallProject(folder) as project:
             judged = project.trait("refusal", name).read_responses()
         assert judged["trait_score"].notna().all()
     mine, others = (_tables(folder, name) for name in ("demo", "other"))
     assert mine == others
-    # Each asks in an order of its own, so most of what it comes to the other has finished: in the
-    # same order both would ask for all 2n.
-    print(f"{sum(answers.values())} answers to {n} prompts")
+    # Each run has its own order, so it finds most of what comes up judged by the other; in the same
+    # order, both would ask for all n.
     assert sum(answers.values()) < 1.5 * n

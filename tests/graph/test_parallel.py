@@ -15,10 +15,10 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.runs.ownership import close_dead_runs
 from traitvec_dagster.runs.parallel import (
     ProgressEvent,
-    allow_at_once,
     longest_first,
+    raise_pool_limit,
     run_traits,
-    shares_of_gpus,
+    split_gpus,
 )
 
 # A project sets the environment of its process.
@@ -38,7 +38,7 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
     return list(
         run_traits(
             project.project, "demo", TRAITS,
-            selection="*", overrides={"n_examples": 6}, shares=shares, tell=tell,
+            selection="*", overrides={"n_examples": 6}, shares=shares, on_event=tell,
         )
     )  # fmt: skip
 
@@ -47,8 +47,8 @@ def ran(project: SmallProject, shares: list[str | None], tell: Any) -> list[Any]
 def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> None:
     told: list[ProgressEvent] = []
     with written(tmp_path) as project:
-        assert allow_at_once(project.instance, 9)
-        assert not allow_at_once(project.instance, 9)
+        assert raise_pool_limit(project.instance, 9)
+        assert not raise_pool_limit(project.instance, 9)
         runs = ran(project, ["4", "7"], told.append)
         assert {run.trait for run in runs} == set(TRAITS)
         assert all(run.is_success for run in runs), [run.problems for run in runs]
@@ -89,12 +89,12 @@ def test_a_process_that_is_killed_loses_no_finished_work(tmp_path: Path) -> None
 
 def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1, GPU-5,3,4")
-    assert shares_of_gpus(2) == ["0,GPU-5,4", "1,3"]
-    assert shares_of_gpus(5) == ["0", "1", "GPU-5", "3", "4"]
+    assert split_gpus(2) == ["0,GPU-5,4", "1,3"]
+    assert split_gpus(5) == ["0", "1", "GPU-5", "3", "4"]
     with pytest.raises(TraitvecError, match="5 can be seen"):
-        shares_of_gpus(6)
+        split_gpus(6)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert shares_of_gpus(3) == [None, None, None]
+    assert split_gpus(3) == [None, None, None]
 
 
 def test_the_longest_come_first(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.projects import SmallProject, write_experiment
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
-from traitvec_core.stages.steering_evaluation import steering_of
+from traitvec_core.steering_evaluation.result import read_steering
 
 SETTINGS = {
     "n_examples": 20,
@@ -33,7 +33,7 @@ def steered(tmp_path_factory: pytest.TempPathFactory, own_module_environment: No
 
 def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     folder = steered.trait("refusal")
-    found = steering_of(folder)
+    found = read_steering(folder)
     assert found is not None
     best = found.recommendation
     assert best is not None
@@ -56,7 +56,7 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
 
 def test_the_recommendation_comes_from_steering(steered: SmallProject) -> None:
     folder = steered.trait("refusal")
-    found = steering_of(folder)
+    found = read_steering(folder)
     assert found is not None
     assert found.recommendation is not None
     told = json.loads((folder.path / "validation/recommended.json").read_text())
@@ -98,7 +98,7 @@ def test_without_evaluation_the_report_says_what_its_choice_rests_on(tmp_path: P
     with SmallProject(tmp_path) as project:
         assert project.run("refusal").is_success
         folder = project.trait("refusal")
-        assert steering_of(folder) is None
+        assert read_steering(folder) is None
         assert folder.metadata("validation_report")["recommended"]["chosen_by"] == (
             "held-out separation"
         )

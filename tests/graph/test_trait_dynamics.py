@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from tests.conftest import _own_environment
+from tests.conftest import MakeOnce
 from tests.graph.conftest import Serve
 from tests.projects import SmallProject, demo_definition, snapshot
 from tests.providers.models import gpt_5_mini
@@ -35,16 +35,18 @@ CONDITIONS = ("none", "positive", "negative")
 
 
 @pytest.fixture(scope="module")
-def monitored_folder(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished project after its monitoring prompts were asked; copy it, don't touch it."""
-    folder = tmp_path_factory.mktemp("monitored") / "project"
-    shutil.copytree(finished_folder, folder)
-    with _own_environment(), SmallProject(folder) as project:
-        project.set(monitoring_prompts=PROMPTS)
-        done = project.run("refusal")
-        assert done.is_good, done.problems
-        assert list(done.made) == [STAGE]
-    return folder
+def monitored_folder(finished_folder: Path, make_once: MakeOnce) -> Path:
+    """The finished project after its monitoring prompts were run; copy it, don't change it."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(finished_folder, folder, dirs_exist_ok=True)
+        with SmallProject(folder) as project:
+            project.set(monitoring_prompts=PROMPTS)
+            run = project.run("refusal")
+            assert run.is_good, run.problems
+            assert list(run.made) == [STAGE]
+
+    return make_once("monitored", fill)
 
 
 @pytest.fixture

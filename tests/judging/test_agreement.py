@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.judging.agreement import (
     Agreement,
-    Figure,
     agreement_sample,
     measure_agreement,
     parse_human_scores,
@@ -23,14 +23,14 @@ from traitvec_core.judging.agreement import (
 
 FIGURES = ("pearson", "spearman", "mean_absolute_difference", "same_side")
 NAN = math.nan
-NONE = Figure(value=None)
+NONE = Estimate()
 
 
 def agree(first: Sequence[float], second: Sequence[float], threshold: float = 50.0) -> Agreement:
     return measure_agreement(first, second, threshold, "people")
 
 
-def figures(found: Agreement) -> dict[str, Figure]:
+def figures(found: Agreement) -> dict[str, Estimate]:
     return {name: getattr(found, name) for name in FIGURES}
 
 
@@ -59,7 +59,7 @@ def ranks(values: Sequence[float]) -> list[float]:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(PAIRS, st.sampled_from([0.0, 37.0, 50.0, 100.0]))
 @example([(0.0, 100.0), (50.0, 50.0), (100.0, 0.0)], 50.0)
 def test_figures_are_those_of_their_definitions(
@@ -128,8 +128,8 @@ def test_agreement_with_itself_is_perfect() -> None:
     scores = [0.0, 33.3333, 50.0, 66.6667, 100.0]
     found = agree(scores, scores)
     for name in ("pearson", "spearman", "same_side"):
-        assert getattr(found, name) == Figure(value=1.0, low=1.0, high=1.0)
-    assert found.mean_absolute_difference == Figure(value=0.0, low=0.0, high=0.0)
+        assert getattr(found, name) == Estimate(value=1.0, low=1.0, high=1.0)
+    assert found.mean_absolute_difference == Estimate(value=0.0, low=0.0, high=0.0)
     assert agree(scores, scores[::-1]).spearman.value == -1.0
 
 
@@ -166,7 +166,7 @@ def test_two_pairs_say_nothing(
 MAYBE = WHOLE | st.just(NAN)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(MAYBE, MAYBE), max_size=20), st.randoms(use_true_random=False))
 def test_what_one_of_them_did_not_score_is_left_out(
     pairs: list[tuple[float, float]], random: Any
@@ -215,7 +215,7 @@ def judged(n_pos: int, n_neg: int, missing: Sequence[str] = ()) -> pd.DataFrame:
     ).astype({"question_id": object, "pole": object, "trait_score": "float64"})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 15), st.integers(0, 15), st.integers(3, 40), st.integers(0, 2**32 - 1), st.data()
 )
@@ -266,7 +266,6 @@ def refused(text: str | bytes) -> str:
     return message
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(sorted(KNOWN)),

@@ -16,7 +16,7 @@ from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopErr
 # ---------------------------------------------------------------------------- AdaptiveLimit
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     bound=st.integers(1, 8),
     n=st.integers(1, 40),
@@ -415,7 +415,7 @@ def test_the_servers_word_holds_for_the_call_that_got_it_and_for_all_others() ->
 
 
 @given(n=st.integers(0, 60), workers=st.integers(1, 12), seed=st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_item_is_done_once_by_so_many_at_a_time(n: int, workers: int, seed: int) -> None:
     dice = random.Random(seed)
     done: Counter[int] = Counter()

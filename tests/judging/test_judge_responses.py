@@ -311,7 +311,7 @@ def moody(prompt: str) -> Judgement:
     )[kind]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.text("abc \n", max_size=3), max_size=8),
     st.booleans(),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import TraitvecError
@@ -108,7 +108,7 @@ def test_what_is_final_stays_and_both_who_asked_have_paid(store: JudgementStore)
 OUTCOMES: list[tuple[float | None, Status]] = [(None, "error"), (0.0, "ok"), (70.0, "ok")]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.builds(
@@ -399,14 +399,13 @@ def test_any_sqlite_reads_it_while_it_is_open(store: JudgementStore, path: Path)
 # -- what goes wrong ------------------------------------------------------------------------------
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(st.text(st.characters(), max_size=50))
-def test_any_text_is_kept_as_a_reason(store: JudgementStore, reason: str) -> None:
+def test_any_text_is_kept_as_a_reason(reason: str) -> None:
     key = judgement_key(JUDGE, reason)
-    keep(store, key, Judgement(None, "unparseable", reason))
-    found = store.find(key)
+    with JudgementStore() as store:
+        keep(store, key, Judgement(None, "unparseable", reason))
+        found = store.find(key)
     assert found is not None
     assert found.reason == reason.encode("utf-8", "replace").decode()
 

@@ -239,7 +239,7 @@ def whole(n: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("write", [whole, digits, hundred_in_two, hundred_other_two])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(weights=WEIGHTS, share=st.floats(0.26, 1.0))
 def test_a_score_is_the_mean_over_all_numbers(
     write: Any, weights: list[float], share: float
@@ -253,7 +253,7 @@ def test_a_score_is_the_mean_over_all_numbers(
     assert weighted_score(mass) == pytest.approx(expected(p), abs=1e-4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(weights=WEIGHTS)
 @example(weights=[1.0] * 101)
 def test_asking_for_what_is_unknown_comes_to_the_same(weights: list[float]) -> None:
@@ -310,7 +310,6 @@ def test_whatever_a_server_claims_the_mass_is_on_scores(
     assert score is None or 0 <= score <= 100
 
 
-@settings(deadline=None)
 @given(WEIGHTS, st.floats(0, 1))
 def test_with_little_mass_on_numbers_there_is_no_score(weights: list[float], share: float) -> None:
     mass = dict(enumerate(normalised(weights, share).tolist()))

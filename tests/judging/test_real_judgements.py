@@ -9,18 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.report.reports import activations_manifest, empty_manifest, judging_manifest
 from traitvec_core.experiment import ExperimentSettings, Thresholds
-from traitvec_core.report.page import build_report, sample_responses
+from traitvec_core.report.page import ReportSources, build_report, sample_responses
+from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.storage.formats import parse_csv, response_csvs
 from traitvec_core.trait import parse_definition
-from traitvec_core.validation import Elicitation, keep_mask, summarise_responses
-from traitvec_core.validation.checks import check_contrast, check_coverage
+from traitvec_core.validation.checks.contrast import check_contrast
+from traitvec_core.validation.checks.coverage import check_coverage
+from traitvec_core.validation.elicitation import Elicitation, keep_mask, summarise_responses
 
 PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "persona_vectors"
 THRESHOLD, MIN_COHERENCE = 50.0, 50.0
+FILTER = ResponseFilter(threshold=THRESHOLD, min_coherence=MIN_COHERENCE)
 
 published = pytest.mark.skipif(
     not (PUBLISHED / "judged").is_dir(),
@@ -86,7 +90,9 @@ def shuffled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame, min_coherence: float = MIN_COHERENCE) -> Elicitation:
-    return summarise_responses(frame, THRESHOLD, min_coherence)
+    return summarise_responses(
+        frame, ResponseFilter(threshold=THRESHOLD, min_coherence=min_coherence)
+    )
 
 
 @pytest.fixture(scope="module", params=sorted(FACTS))
@@ -104,9 +110,8 @@ def test_the_figures_are_the_published_ones(trait: str, judged: pd.DataFrame) ->
     facts, found = FACTS[trait], summary(judged)
     poles = (found.positive, found.negative)
     assert [(pole.n, pole.scored, pole.missing) for pole in poles] == [(1000, 1000, {})] * 2
-    assert round(found.contrast or 0, 2) == facts.contrast
-    low, high = found.contrast_interval
-    assert (low or 0) < facts.contrast < (high or 0)
+    assert round(found.contrast.value or 0, 2) == facts.contrast
+    assert (found.contrast.low or 0) < facts.contrast < (found.contrast.high or 0)
     assert np.nanmean(np.array(found.by_cell, dtype=float)) == pytest.approx(
         facts.contrast, abs=0.1
     )
@@ -123,7 +128,7 @@ def test_the_figures_are_the_published_ones(trait: str, judged: pd.DataFrame) ->
 
 @published
 def test_the_filter_keeps_what_the_summary_counts(trait: str, judged: pd.DataFrame) -> None:
-    kept = judged[keep_mask(judged, THRESHOLD, MIN_COHERENCE)]
+    kept = judged[keep_mask(judged, FILTER)]
     counts = kept["pole"].value_counts()
     assert (counts["pos"], counts["neg"]) == FACTS[trait].kept
 
@@ -156,7 +161,7 @@ def test_pairs_are_matched_by_name_where_order_would_give_another_number() -> No
     by_position = []
     for seed in range(5):
         moved = shuffled(honest, seed)
-        kept = moved.assign(kept=keep_mask(moved, THRESHOLD, MIN_COHERENCE))
+        kept = moved.assign(kept=keep_mask(moved, FILTER))
         sides = [kept.loc[kept["pole"] == pole, "kept"].to_numpy() for pole in ("pos", "neg")]
         by_position.append(int((sides[0] & sides[1]).sum()))
     assert set(by_position) != {FACTS["honest"].pairs_kept}
@@ -210,27 +215,16 @@ def test_figures_survive_being_written_and_read(judged: pd.DataFrame) -> None:
 def test_the_report_tells_the_pairs(trait: str, judged: pd.DataFrame) -> None:
     facts = FACTS[trait]
     chosen = ExperimentSettings(model="m", threshold=THRESHOLD, min_coherence=MIN_COHERENCE)
+    definition = parse_definition((PUBLISHED / "traits" / f"{trait}.json").read_bytes(), trait)
     page, report = build_report(
-        experiment="published",
-        trait=trait,
-        definition=parse_definition((PUBLISHED / "traits" / f"{trait}.json").read_bytes(), trait),
-        settings=chosen,
-        judging={"compared": [], "missing_reasons": {"trait": {}, "coherence": {}}},
-        judged=judged,
-        captured={
-            "n_examples": 2, "n_positive": 1, "n_negative": 1, "n_layers": 2, "hidden_dim": 3,
-            "dtype": "float32", "mean_norm_by_layer": [1.0, 1.0],
-        },
-        extracted={
-            "vectors": [], "recommended": None,
-            "separation": {"scores": [], "probe_accuracy": None, "n_folds": 0, "n_held_out": 0},
-            "separation_by_instruction": None, "explanations": None, "chance": None,
-            "held_out_projections": None, "stability": [], "cosines": [], "previous_cosines": [],
-        },
-        checks=[],
+        ReportSources(
+            experiment="published", trait=trait, definition=definition, settings=chosen,
+            judged=judged, judging=judging_manifest(), captured=activations_manifest(2, ["a", "b"]),
+            extracted=empty_manifest(), checks=[],
+        )
     )  # fmt: skip
-    assert report["elicitation"]["n_pairs"] == 1000
-    assert report["elicitation"]["pairs_kept"] == facts.pairs_kept
+    assert report.elicitation.n_pairs == 1000
+    assert report.elicitation.pairs_kept == facts.pairs_kept
     assert f"<strong>{facts.pairs_kept}</strong> of 1000 pairs" in page
     read_back = html.unescape(page)
     for sample in sample_responses(judged, chosen, per_pole=6):
@@ -280,11 +274,10 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(scores, "float64") | {"response_tokens": "int64"})
 
 
-@settings(deadline=None)
 @given(frame=frames(), seed=st.integers(0, 2**32 - 1))
 def test_pairs_are_the_cells_kept_on_both_poles(frame: pd.DataFrame, seed: int) -> None:
     found = summary(frame)
-    kept = frame[keep_mask(frame, THRESHOLD, MIN_COHERENCE)]
+    kept = frame[keep_mask(frame, FILTER)]
 
     def cells(rows: pd.DataFrame, pole: str) -> set[tuple[int, int, int]]:
         return set(rows.loc[rows["pole"] == pole, "cell"])
@@ -302,7 +295,6 @@ BLANKS = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(blanks=st.lists(BLANKS, max_size=8))
 def test_a_missing_score_on_either_side_takes_its_pair_away(
     blanks: list[tuple[str, tuple[int, int, int], str]],

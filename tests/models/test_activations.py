@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.profiler import profile
 
 from tests.models.architectures import ARCHITECTURES, MULTIMODAL, make_model
+from tests.models.hooks import counting_hooks
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models import activations
 from traitvec_core.models.activations import capture_means, pack, residual_stream_hooks
@@ -114,7 +115,7 @@ _WORDS = st.text(st.sampled_from("abc hello,.? 12\n"), min_size=1, max_size=60)
 def test_means_do_not_depend_on_batches_order_or_padding(model: LanguageModel) -> None:
     side, pad = model.tokenizer.padding_side, model.tokenizer.pad_token
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(
         texts=st.lists(st.tuples(_WORDS, _WORDS), min_size=2, max_size=7),
         batch_size=st.sampled_from([1, 2, 3, 5, None]),
@@ -432,14 +433,15 @@ def test_a_single_text_that_does_not_fit_is_one_line(llama: LanguageModel) -> No
     def fail(_module: Any, _args: Any, _output: Any) -> None:
         raise OUT_OF_MEMORY["cuda"]()
 
-    handle = llama.blocks[0].register_forward_hook(fail)
-    try:
-        with pytest.raises(TraitvecError, match="does not fit into the memory of cpu") as error:
-            capture_means(llama, texts_for(llama))
-    finally:
-        handle.remove()
+    with counting_hooks() as n_hooks:
+        handle = llama.blocks[0].register_forward_hook(fail)
+        try:
+            with pytest.raises(TraitvecError, match="does not fit into the memory of cpu") as error:
+                capture_means(llama, texts_for(llama))
+        finally:
+            handle.remove()
+        assert n_hooks() == 0
     assert "\n" not in str(error.value)
-    assert not any(block._forward_hooks for block in llama.blocks)
 
 
 def test_other_errors_are_no_lack_of_memory(llama: LanguageModel) -> None:
@@ -497,25 +499,21 @@ def test_an_empty_response_is_missing_and_disturbs_no_other(llama: LanguageModel
 
 
 def test_hooks_are_gone_after_success_and_after_an_exception(llama: LanguageModel) -> None:
-    def hook_count() -> int:
-        return sum(
-            len(block._forward_hooks) + len(block._forward_pre_hooks) for block in llama.blocks
-        )
-
-    capture_means(llama, texts_for(llama))
-    assert hook_count() == 0
-
     def receive(row: int, hidden: torch.Tensor) -> None:
         raise KeyboardInterrupt
 
-    def run_with_hooks() -> None:
-        with residual_stream_hooks(llama, receive):
-            assert hook_count() == len(llama.blocks) + 1
-            llama.model(input_ids=torch.tensor([[1, 2, 3]]))
+    with counting_hooks() as n_hooks:
+        capture_means(llama, texts_for(llama))
+        assert n_hooks() == 0
 
-    with pytest.raises(KeyboardInterrupt):
-        run_with_hooks()
-    assert hook_count() == 0
+        def run_with_hooks() -> None:
+            with residual_stream_hooks(llama, receive):
+                assert n_hooks() == len(llama.blocks) + 1
+                llama.model(input_ids=torch.tensor([[1, 2, 3]]))
+
+        with pytest.raises(KeyboardInterrupt):
+            run_with_hooks()
+        assert n_hooks() == 0
 
 
 class _TupleBlock(torch.nn.Module):

@@ -111,7 +111,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(
 def test_marked_ids_decode_to_the_response(template: Template, numbers: Any) -> None:
     model = make_model("llama", template, numbers)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(question=_TEXT, response=_TEXT)
     def check(question: str, response: str) -> None:
         prompt = model.prompt(question, "Be kind.")

@@ -18,6 +18,7 @@ from tests.models.architectures import (
     make_model,
     make_tokenizer,
 )
+from tests.models.hooks import counting_hooks
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
@@ -88,11 +89,11 @@ def by_hand(
         handle.remove()
 
 
-def n_hooks(model: LanguageModel) -> int:
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks)
-        for module in model.model.modules()
-    )
+@pytest.fixture
+def n_hooks() -> Iterator[Callable[[], int]]:
+    """Counts the hooks that have been registered and not removed."""
+    with counting_hooks() as count:
+        yield count
 
 
 # -- what is done -----------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_a_block_that_returns_a_tuple_keeps_the_rest_of_it() -> None:
 floats = st.floats(-50, 50, width=32)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     size=st.floats(1e-3, 1e3),
@@ -353,7 +354,7 @@ def test_a_recurrent_model_is_steered_where_it_should_be(positions: Positions) -
 # -- what is left behind ----------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(
     layers=st.lists(st.integers(0, 3), max_size=5),
     positions=st.sampled_from(PLACES),
@@ -364,19 +365,20 @@ def test_hooks_are_gone_after_an_exception(
 ) -> None:
     model = tiny()
     ids = model.encode_prompt(model.prompt(QUESTIONS[0]))
-    before, count = logits(model, ids), n_hooks(model)
+    before = logits(model, ids)
     items = [Addition(layer, vector_for(model), positions=positions) for layer in layers]
-    inside = count + len(layers) + (2 if layers and positions != "all" else 0)
-    with pytest.raises(error), steer(model, *items):  # noqa: PT012
-        assert n_hooks(model) == inside
-        raise error
-    assert n_hooks(model) == count
+    with counting_hooks() as n_hooks:
+        with pytest.raises(error), steer(model, *items):  # noqa: PT012
+            assert n_hooks() == len(layers) + (2 if layers and positions != "all" else 0)
+            raise error
+        assert n_hooks() == 0
     assert torch.equal(logits(model, ids), before)
 
 
-def test_hooks_are_gone_when_one_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_are_gone_when_one_cannot_be_set(
+    n_hooks: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model()
-    count = n_hooks(model)
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("no hook")
@@ -386,12 +388,11 @@ def test_hooks_are_gone_when_one_cannot_be_set(monkeypatch: pytest.MonkeyPatch) 
     items = [Addition(layer, vector) for layer in (0, 2, 3)]
     with pytest.raises(RuntimeError, match="no hook"), steer(model, *items):
         raise AssertionError
-    assert n_hooks(model) == count
+    assert n_hooks() == 0
 
 
-def test_a_pass_that_does_not_tell_its_positions_is_refused() -> None:
+def test_a_pass_without_its_positions_is_refused(n_hooks: Callable[[], int]) -> None:
     model = tiny()
-    count = n_hooks(model)
     vector = vector_for(model)
     text = (model.prompt(QUESTIONS[0]), "Yes.")
     for positions in PLACES[1:]:
@@ -401,7 +402,7 @@ def test_a_pass_that_does_not_tell_its_positions_is_refused() -> None:
         two = steer(model, item, prompt_lengths=[3, 4])
         with pytest.raises(TraitvecError, match="2 rows, but the forward pass has 1"), two:
             logits(model, [1, 5, 6])
-    assert n_hooks(model) == count
+    assert n_hooks() == 0
 
 
 @pytest.mark.parametrize(
@@ -418,14 +419,13 @@ def test_a_pass_that_does_not_tell_its_positions_is_refused() -> None:
         (lambda v: Cap(1, v, 3.0, 2.0), "no value is between 3.0 and 2.0"),
     ],
 )
-def test_what_cannot_be_done_is_said(
-    item: Callable[[torch.Tensor], Intervention], message: str
+def test_what_cannot_be_done_is_refused(
+    item: Callable[[torch.Tensor], Intervention], message: str, n_hooks: Callable[[], int]
 ) -> None:
     model = tiny()
-    count = n_hooks(model)
     with pytest.raises(TraitvecError, match=message), steer(model, item(vector_for(model))):
         raise AssertionError
-    assert n_hooks(model) == count
+    assert n_hooks() == 0
 
 
 def test_a_model_that_runs_elsewhere_is_refused() -> None:

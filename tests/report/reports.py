@@ -1,33 +1,36 @@
 """A report of made-up figures, of any size and with any text, without a model."""
 
 import math
-from typing import Any
 
 import pandas as pd
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging.agreement import Figure
-from traitvec_core.report import build_report
+from traitvec_core.report.page import Report, ReportSources, build_report
 from traitvec_core.steering_evaluation.result import (
     Answer,
-    Interval,
     Scores,
     SteeringEvaluation,
     SteeringOptions,
 )
+from traitvec_core.storage.manifests import (
+    ActivationsManifest,
+    JudgedResponsesManifest,
+    Recommendation,
+)
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.chance import Chance, ChanceScore, RandomScore
-from traitvec_core.validation.checks import CheckResult
+from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.explanations import (
     Baseline,
     Explanations,
     LargestDimensions,
     ShareOfVector,
 )
-from traitvec_core.validation.recommend import Recommendation
+from traitvec_core.validation.manifests import HeldOutProjections, VectorRow, VectorsManifest
 from traitvec_core.validation.resampling import Stability
-from traitvec_core.validation.separation import Separation, SeparationScore
+from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 N_QUESTIONS, N_PAIRS = 20, 5
@@ -38,9 +41,9 @@ def make_report(
     n_layers: int = 4,
     steering: SteeringEvaluation | None = None,
     checks: list[CheckResult] | None = None,
-    extracted: dict[str, Any] | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """Build a report in which `text` stands wherever a person or a model may have written."""
+    extracted: VectorsManifest | None = None,
+) -> tuple[str, Report]:
+    """Build a report with `text` wherever a person or a model may have written."""
     judged = judged_responses(text)
     ids = judged["question_id"].tolist()
     pair = {"pos": f"Be so. {text}", "neg": f"Be otherwise. {text}"}
@@ -53,15 +56,32 @@ def make_report(
     )  # fmt: skip
     verdicts = checks or [CheckResult(name="contrast", verdict="warn", summary=text, advice=text)]
     return build_report(
-        experiment="demo", trait="trait", definition=definition,
-        settings=ExperimentSettings(model="m"), judged=judged,
-        judging={"compared": [], "missing_reasons": {"trait": {text: 1}, "coherence": {}}},
-        captured={
-            "n_examples": len(ids), "n_positive": len(ids) // 2, "n_negative": len(ids) // 2,
-            "n_layers": n_layers, "hidden_dim": 8, "dtype": "float32", "question_ids": ids,
-            "mean_norm_by_layer": [1.0 + layer for layer in range(n_layers)],
-        },
-        extracted=extracted or manifest(n_layers, ids), checks=verdicts, steering=steering,
+        ReportSources(
+            experiment="demo", trait="trait", definition=definition,
+            settings=ExperimentSettings(model="m"), judged=judged,
+            judging=judging_manifest({"trait": {text: 1}, "coherence": {}}),
+            captured=activations_manifest(n_layers, ids),
+            extracted=extracted or manifest(n_layers, ids), checks=verdicts, steering=steering,
+        )
+    )  # fmt: skip
+
+
+def judging_manifest(reasons: dict[str, dict[str, int]] | None = None) -> JudgedResponsesManifest:
+    """The record of judging without a second judge."""
+    return JudgedResponsesManifest(
+        judge_model="m", judge={}, judge_mode="live", trait_status={}, coherence_status={},
+        missing_reasons=reasons or {"trait": {}, "coherence": {}}, also_judged=[], asked_now=0,
+        paid_now=Cost(), unfinished={}, experiment_spent_usd=0.0, compared=[],
+    )  # fmt: skip
+
+
+def activations_manifest(n_layers: int, ids: list[str]) -> ActivationsManifest:
+    """The record of captured activations, the first half of them positive."""
+    return ActivationsManifest(
+        model="m", n_examples=len(ids), n_layers=n_layers, hidden_dim=8, threshold=50.0,
+        extraction_date="2026-01-01", dtype="float32", position="response_mean",
+        min_coherence=50.0, n_positive=len(ids) // 2, n_negative=len(ids) // 2,
+        mean_norm_by_layer=[1.0 + layer for layer in range(n_layers)], question_ids=ids,
     )  # fmt: skip
 
 
@@ -82,23 +102,34 @@ def judged_responses(text: str = "An answer.") -> pd.DataFrame:
     )  # fmt: skip
 
 
-def manifest(n_layers: int, ids: list[str]) -> dict[str, Any]:
-    """What the vectors' stage leaves."""
+def empty_manifest() -> VectorsManifest:
+    """The record of vectors where nothing could be held out."""
+    return VectorsManifest(
+        trait="trait", model="m", recommended=None,
+        separation=Separation(scores=[], probe_accuracy=Estimate(), n_folds=0, n_held_out=0),
+        separation_by_instruction=None, explanations=None, held_out_projections=None,
+        chance=Chance(untested="one question only"), stability=[], cosines=[], previous_cosines=[],
+        vectors=[],
+    )  # fmt: skip
+
+
+def manifest(n_layers: int, ids: list[str]) -> VectorsManifest:
+    """The record of four methods' vectors at every layer."""
     scores = [
         SeparationScore(
-            method=method, layer=layer, accuracy=0.95, auroc=0.97, effect_size=2.0 + layer / 10,
-            separation=3.0, train_accuracy=1.0,
-            intervals=dict.fromkeys(("accuracy", "auroc"), (0.9, 1.0))
-            | {"effect_size": (1.5, 2.5 + layer / 10)},
+            method=method, layer=layer, accuracy=Estimate(value=0.95, low=0.9, high=1.0),
+            auroc=Estimate(value=0.97, low=0.9, high=1.0),
+            effect_size=Estimate(value=2.0 + layer / 10, low=1.5, high=2.5 + layer / 10),
+            separation=Estimate(value=3.0), train_accuracy=1.0,
         )
         for method in (*METHODS, "random")
         for layer in range(n_layers)
     ]  # fmt: skip
     separation = Separation(
-        scores=scores, probe_accuracy=0.95, probe_accuracy_interval=(0.9, 1.0), n_folds=5,
+        scores=scores, probe_accuracy=Estimate(value=0.95, low=0.9, high=1.0), n_folds=5,
         n_held_out=len(ids),
-    ).model_dump()  # fmt: skip
-    figure = Figure(value=0.6, low=0.5, high=0.7)
+    )  # fmt: skip
+    figure = Estimate(value=0.6, low=0.5, high=0.7)
     explanations = Explanations(
         method="probe", layer=1, probe_accuracy=figure,
         baselines=[
@@ -123,33 +154,37 @@ def manifest(n_layers: int, ids: list[str]) -> dict[str, Any]:
             for layer in range(1, n_layers)
         ],
     )  # fmt: skip
-    return {
-        "recommended": Recommendation(method="probe", layer=1, why="it is best").model_dump(),
-        "separation": separation, "separation_by_instruction": separation,
-        "explanations": explanations.model_dump(), "chance": chance.model_dump(),
-        "held_out_projections": {
-            "method": "probe", "layer": 1,
-            "margins": [None, *[math.sin(n) + (1 if n < len(ids) / 2 else -1)
-                                for n in range(1, len(ids))]],
-        },
-        "stability": [
-            Stability(method=method, layer=1, mean=0.9, low=0.8, high=1.0, n_resamples=100)
-            .model_dump()
+    margins = [math.sin(n) + (1 if n < len(ids) / 2 else -1) for n in range(1, len(ids))]
+    return VectorsManifest(
+        trait="trait",
+        model="m",
+        recommended=Recommendation(method="probe", layer=1, why="it is best"),
+        separation=separation,
+        separation_by_instruction=separation,
+        explanations=explanations,
+        held_out_projections=HeldOutProjections(
+            method="probe", layer=1, margins=[None, *margins]
+        ),
+        chance=chance,
+        stability=[
+            Stability(
+                method=method, layer=1, cosine=Estimate(value=0.9, low=0.8, high=1.0),
+                n_resamples=100,
+            )
             for method in METHODS
         ],
-        "cosines": [{"method": "probe", "layer": 1, "other": "ica", "cosine": 0.5}],
-        "previous_cosines": [],
-        "vectors": [
-            {
-                "method": score.method, "layer": score.layer, "held_out_accuracy": score.accuracy,
-                "held_out_auroc": score.auroc, "held_out_effect_size": score.effect_size,
-                "held_out_intervals": score.intervals, "train_accuracy": 1.0, "vector_norm": 2.0,
-                "relative_norm": 0.5,
-            }
+        cosines=[VectorCosine(method="probe", layer=1, other="ica", cosine=0.5)],
+        previous_cosines=[],
+        vectors=[
+            VectorRow(
+                trait="trait", method=score.method, layer=score.layer, model="m", vector_norm=2.0,
+                train_accuracy=1.0, extraction_date="2026-01-01", raw_norm=1.0, relative_norm=0.5,
+                separation=3.0, scale="separation", n_positive=5, n_negative=5,
+            ).with_score(score)
             for score in scores
             if score.layer and score.method != "random"
         ],
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 def steering_evaluation(
@@ -163,9 +198,10 @@ def steering_evaluation(
         change = moved if is_chosen and moved else (0.0, -5.0, 5.0)
         return Scores(
             condition=condition, method=method, layer=1 if method else None,
-            coefficient=coefficient, n=10, trait=_interval(trait, trait - 5, trait + 5),
-            coherence=_interval(80.0, 75.0, 85.0), trait_moved=_interval(*change),
-            coherence_moved=_interval(-5.0, -8.0, -2.0), mean_tokens=20.0, truncated=1,
+            coefficient=coefficient, n=10, n_trait=10, n_coherence=10,
+            trait=_estimate(trait, trait - 5, trait + 5),
+            coherence=_estimate(80.0, 75.0, 85.0), trait_moved=_estimate(*change),
+            coherence_moved=_estimate(-5.0, -8.0, -2.0), mean_tokens=20.0, truncated=1,
             examples=[Answer(question=text, response=f"{text} at {coefficient}",
                              trait_score=None, coherence_score=80.0)],
         )  # fmt: skip
@@ -183,11 +219,11 @@ def steering_evaluation(
         search_questions=[text], held_out_questions=[text], options=SteeringOptions(),
         search=[unsteered, scores("trial", "probe", 2)], unsteered=unsteered,
         dose_response=doses if moved else [], prompted=scores("prompted", None, 0),
-        random=[scores("random0", "random", 2)], random_moved=_interval(1.0, -5.0, 6.0),
+        random=[scores("random0", "random", 2)], random_moved=_estimate(1.0, -5.0, 6.0),
         side_effects=[], n_generated=10, tokens_in=1, tokens_out=1, judging_cost=Cost(),
         paid=Cost(), unfinished={},
     )  # fmt: skip
 
 
-def _interval(mean: float, low: float, high: float) -> Interval:
-    return Interval(mean=mean, low=low, high=high, n=10)
+def _estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value=value, low=low, high=high)

@@ -6,10 +6,17 @@ import re
 import pandas as pd
 import pytest
 
-from tests.report.reports import judged_responses, make_report, manifest, steering_evaluation
+from tests.report.reports import (
+    empty_manifest,
+    judged_responses,
+    make_report,
+    manifest,
+    steering_evaluation,
+)
 from traitvec_core.report.answer import answer
-from traitvec_core.validation.chance import Chance
-from traitvec_core.validation.checks import CheckResult
+from traitvec_core.report.page import Report
+from traitvec_core.settings.response_filter import ResponseFilter
+from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.elicitation import keep_mask, summarise_responses
 from traitvec_core.validation.response_counts import (
     count_contents,
@@ -33,12 +40,12 @@ def _check(name: str, verdict: str) -> CheckResult:
 
 
 @pytest.fixture(scope="module")
-def large() -> tuple[str, dict]:
+def large() -> tuple[str, Report]:
     """The size of Gemma 2 2B: 27 rows, four methods."""
     return make_report(n_layers=27, steering=steering_evaluation())
 
 
-def test_a_large_model_makes_a_small_page(large: tuple[str, dict]) -> None:
+def test_a_large_model_makes_a_small_page(large: tuple[str, Report]) -> None:
     page, _ = large
     assert len(page.encode()) < 3_000_000
     pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
@@ -47,7 +54,7 @@ def test_a_large_model_makes_a_small_page(large: tuple[str, dict]) -> None:
     assert max(map(len, pictures)) < 50_000
 
 
-def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, dict]) -> None:
+def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, Report]) -> None:
     figures = re.findall(r"<figure>(.*?)</figure>", large[0], re.DOTALL)
     assert len(figures) == 10
     for figure in figures:
@@ -55,8 +62,8 @@ def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, di
         assert "Look for" in figure.partition("<figcaption>")[2]
 
 
-def test_the_json_holds_every_number(large: tuple[str, dict]) -> None:
-    _, report = large
+def test_the_json_holds_every_number(large: tuple[str, Report]) -> None:
+    report = large[1].model_dump(mode="json")
     json.dumps(report, allow_nan=False)
     assert len(report["separation"]["scores"]) == 27 * 5
     assert report["recommended"]["chosen_by"] == "steering"
@@ -86,24 +93,11 @@ def test_nobodys_text_becomes_part_of_the_page() -> None:
 
 @pytest.mark.usefixtures("one_picture")
 def test_a_report_needs_neither_steering_nor_a_vector() -> None:
-    nothing = manifest(2, ["trait_0_pos_0_0"]) | {
-        "recommended": None, "explanations": None,
-        "chance": Chance(untested="one question only").model_dump(),
-        "separation": {"scores": [], "probe_accuracy": None, "n_folds": 0, "n_held_out": 0},
-        "separation_by_instruction": None, "held_out_projections": None, "stability": [],
-    }  # fmt: skip
-    page, report = make_report(extracted=nothing)
+    page, report = make_report(extracted=empty_manifest())
     assert "<h2>Steering</h2>" not in page
     assert "one question only" in page
-    assert "No vector can be recommended" in report["answer"]["text"]
-    assert report["steering"] is None
-
-
-@pytest.mark.usefixtures("one_picture")
-def test_a_manifest_from_before_the_projections_still_gives_a_page() -> None:
-    older = manifest(2, judged_responses()["question_id"].tolist())
-    del older["held_out_projections"]
-    assert make_report(extracted=older)[1]["held_out_projections"] is None
+    assert "No vector can be recommended" in report.answer.text
+    assert report.steering is None
 
 
 @pytest.mark.usefixtures("one_picture")
@@ -112,7 +106,7 @@ def test_failed_checks_come_first() -> None:
     page, report = make_report(checks=checks)
     places = [page.index(f"<td>{name}</td>") for name in ("three", "two", "one")]
     assert places == sorted(places)
-    assert [check["name"] for check in report["checks"]] == ["one", "two", "three"]
+    assert [check.name for check in report.checks] == ["one", "two", "three"]
 
 
 @pytest.mark.usefixtures("one_picture")
@@ -132,7 +126,7 @@ def test_a_long_response_is_cut_and_says_so() -> None:
 
 # -- the answer -----------------------------------------------------------------------------------
 
-VECTOR = manifest(3, ["trait_0_pos_0_0"])["vectors"][0]
+VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +160,7 @@ def test_the_answer_says_which_and_how_strong() -> None:
     assert "To steer, take probe at layer 1 with coefficient 2" in text
     assert "+40 [+30, +50] to 80, with coherence 80 instead of 80" in text
     assert "random directions of the same length move it by +1 [−5, +6]" in text
-    assert "How strong is not known" in answer([_check("a", "pass")], VECTOR, None).text
+    assert "How strong is unknown" in answer([_check("a", "pass")], VECTOR, None).text
 
 
 # -- what was elicited ----------------------------------------------------------------------------
@@ -174,41 +168,40 @@ def test_the_answer_says_which_and_how_strong() -> None:
 
 def test_the_contrast_has_an_interval_over_questions() -> None:
     judged = judged_responses()
-    found = summarise_responses(judged, 50, 50)
-    assert found.contrast == pytest.approx(85)
+    contrast = summarise_responses(judged, ResponseFilter()).contrast
     # All questions are alike, so that no draw of them differs.
-    assert found.contrast_interval == pytest.approx((85, 85))
+    assert contrast.value == pytest.approx(85)
+    assert contrast.interval == pytest.approx((85, 85))
     is_odd = judged["question_id"].str.contains(r"trait_\d*[13579]_pos", regex=True)
     uneven = judged.assign(trait_score=judged["trait_score"].mask(is_odd, 10.0))
-    low, high = summarise_responses(uneven, 50, 50).contrast_interval
-    contrast = summarise_responses(uneven, 50, 50).contrast
-    assert low is not None
-    assert high is not None
-    assert contrast is not None
+    contrast = summarise_responses(uneven, ResponseFilter()).contrast
+    assert contrast.value is not None
+    assert contrast.interval is not None
+    low, high = contrast.interval
     # Half of 20 questions at 85, half at 3: ± 1.96 · 41 / √20 about their mean.
-    assert (contrast - low, high - contrast) == pytest.approx((18, 18), abs=3)
+    assert (contrast.value - low, high - contrast.value) == pytest.approx((18, 18), abs=3)
 
 
 def test_paired_keeps_both_or_neither() -> None:
     judged = judged_responses()
     judged.loc[0, "trait_score"] = 10.0
     judged.loc[150, "coherence_score"] = None
-    alone = keep_mask(judged, 50, 50)
+    alone = keep_mask(judged, ResponseFilter())
     assert (~alone).nonzero()[0].tolist() == [0, 150]
-    both = keep_mask(judged, 50, 50, "paired")
+    both = keep_mask(judged, ResponseFilter(pairing="paired"))
     assert (~both).nonzero()[0].tolist() == [0, 50, 100, 150]
     moved = judged.sample(frac=1, random_state=0)
-    assert (~keep_mask(moved, 50, 50, "paired")).sum() == 4
-    found = summarise_responses(judged, 50, 50, "paired")
+    assert (~keep_mask(moved, ResponseFilter(pairing="paired"))).sum() == 4
+    found = summarise_responses(judged, ResponseFilter(pairing="paired"))
     assert (found.positive.kept, found.negative.kept, found.pairs_kept) == (98, 98, 98)
-    assert found.pairing == "paired"
+    assert found.response_filter.pairing == "paired"
 
 
 def test_missing_scores_are_counted_by_reason_for_both_scores() -> None:
     judged = judged_responses()
     judged.loc[[0, 1], ["trait_score", "judge_status"]] = [None, "refusal"]
     judged.loc[2, ["coherence_score", "coherence_status"]] = [None, "error"]
-    found = summarise_responses(judged, 50, 50)
+    found = summarise_responses(judged, ResponseFilter())
     assert found.positive.missing == {"refusal": 2}
     assert found.positive.missing_coherence == {"error": 1}
     assert found.by_cell[0][0] is None

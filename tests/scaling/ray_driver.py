@@ -7,36 +7,37 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._grpc.impl import core_execute_run
+
+from tests.projects import REPOSITORY
+
+
+def demo_traits() -> dg.JobDefinition:
+    """The demo's job; the processes of its steps call this too."""
+    from traitvec_dagster.definitions import defs
+
+    return defs.resolve_job_def("demo_traits")
 
 
 def main() -> None:
     """Run the stages, and their checks, of each trait."""
     stages, *traits = sys.argv[1:]
-    assets = frozenset(dg.AssetKey(["demo", stage]) for stage in stages.split(","))
-    repository = ReconstructableRepository.for_module("traitvec_dagster.definitions", "defs")
-    job = repository.get_reconstructable_job("demo_traits").get_subset(asset_selection=assets)
+    assets = [dg.AssetKey(["demo", stage]) for stage in stages.split(",")]
+    job = dg.build_reconstructable_job(
+        "tests.scaling.ray_driver",
+        demo_traits.__name__,
+        reconstructor_working_directory=str(REPOSITORY),
+    )
     with dg.DagsterInstance.get() as instance:
-        runs = [
-            instance.create_run_for_job(
-                job.get_definition(),
-                tags={"dagster/partition": trait},
-                asset_selection=assets,
-                job_code_origin=job.get_python_origin(),
+
+        def execute(trait: str) -> bool:
+            result = dg.execute_job(
+                job, instance, asset_selection=assets, tags={"dagster/partition": trait}
             )
-            for trait in traits
-        ]
+            return result.success
 
-        def execute(run: dg.DagsterRun) -> bool:
-            for _event in core_execute_run(job, run, instance, inject_env_vars=False):
-                pass
-            ended = instance.get_run_by_id(run.run_id)
-            return ended is not None and ended.is_success
-
-        with ThreadPoolExecutor(len(runs)) as pool:
-            done = list(pool.map(execute, runs))
-    sys.exit(not all(done))
+        with ThreadPoolExecutor(len(traits)) as pool:
+            is_success = list(pool.map(execute, traits))
+    sys.exit(not all(is_success))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""What `deploy/` says, held against Dagster's and Kubernetes' own models; nothing is started."""
+"""The files of `deploy/`, checked against Dagster's and Kubernetes' own models.
+
+Nothing is started.
+"""
 
 import fnmatch
 import importlib.metadata
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from click.testing import CliRunner
-from dagster._cli import cli as dagster_command
-from dagster._config import process_config
-from dagster._core.instance.config import dagster_instance_config
-from dagster._daemon.cli import cli as daemon_command
-from dagster_webserver.cli import dagster_webserver
 
 from tests.projects import REPOSITORY, SmallProject, write_experiment
 from tests.scaling.helm import CODE_LOCATIONS, container_context, instance_settings, read_values
@@ -28,11 +26,6 @@ DEPLOY = REPOSITORY / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SHIPPED: dict[str, Any] = yaml.safe_load((REPOSITORY / "traitvec_dagster/dagster.yaml").read_text())
-COMMANDS = {
-    "dagster": dagster_command,
-    "dagster-daemon": daemon_command,
-    "dagster-webserver": dagster_webserver,
-}
 GPU = "nvidia.com/gpu"
 # A judge and an engine behind an API: neither step runs a model of its own.
 ELSEWHERE = {
@@ -157,39 +150,49 @@ def test_composes_instance_is_the_shipped_one_on_postgres(
 ) -> None:
     from dagster_postgres import DagsterPostgresStorage
 
-    (tmp_path / "dagster.yaml").write_bytes((DEPLOY / "dagster.yaml").read_bytes())
-    settings, _ = dagster_instance_config(str(tmp_path))
-    written = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
-    assert {key: written[key] for key in SHIPPED} == SHIPPED
+    settings = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
+    assert {key: settings[key] for key in SHIPPED} == SHIPPED
 
     given = COMPOSE["services"]["code"]["environment"]
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    storage = process_config(DagsterPostgresStorage.config_type(), settings["storage"]["postgres"])
-    assert storage.success, storage.errors
-    database = storage.value["postgres_db"]
+    (kind,) = settings["storage"]
+    assert kind == "postgres"
+    storage = _validate(DagsterPostgresStorage.config_type(), settings.pop("storage")[kind])
+    database = storage["postgres_db"]
     assert database["hostname"] in COMPOSE["services"]
     postgres = COMPOSE["services"]["postgres"]["environment"]
     assert database["username"] == postgres["POSTGRES_USER"]
     assert database["password"] == postgres["POSTGRES_PASSWORD"]
     assert database["db_name"] == postgres["POSTGRES_DB"]
+    # A folder that this machine has.
+    settings["compute_logs"]["config"]["base_dir"] = str(tmp_path)
+    with _instance(tmp_path, settings) as instance:
+        assert instance.run_monitoring_enabled
 
 
-# The Helm values and the pods that come of them
+# The Helm values and the pods they lead to
 
 
-def test_the_helm_values_make_a_valid_instance(tmp_path: Path) -> None:
+def test_the_helm_values_make_a_valid_instance(tmp_path: Path, without_cluster: None) -> None:
     from dagster_k8s import K8sRunLauncher
+    from dagster_postgres import DagsterPostgresStorage
 
     settings = instance_settings(read_values())
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    dagster_instance_config(str(tmp_path))
-    launcher = process_config(K8sRunLauncher.config_type(), settings["run_launcher"]["config"])
-    assert launcher.success, launcher.errors
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_PG_PASSWORD", "unused")
+        _validate(DagsterPostgresStorage.config_type(), settings.pop("storage")["postgres"])
+    with _instance(tmp_path, settings) as instance:
+        assert isinstance(instance.run_launcher, K8sRunLauncher)
     assert settings["telemetry"] == SHIPPED["telemetry"]
     assert settings["nux"] == SHIPPED["nux"]
     # A run takes its place in the pool only for the steps that are in it.
     assert settings["concurrency"]["pools"]["granularity"] == "op"
+
+
+def test_settings_that_no_instance_has_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        _instance(tmp_path, {**SHIPPED, "no_such_setting": 1})
 
 
 def test_the_helm_values_hold_no_key() -> None:
@@ -209,15 +212,24 @@ def test_the_executors_config_is_dagster_k8s_own() -> None:
             }
         },
     }
-    field = kubernetes_executor().config_schema.as_field()
+    schema = kubernetes_executor().config_schema
     for good in ({}, config):
-        result = process_config({"config": field}, {"config": good})
-        assert result.success, result.errors
-    assert not process_config({"config": field}, {"config": {"image": "x"}}).success
+        _validate(schema, good)
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        _validate(schema, {"image": "x"})
 
 
 @pytest.fixture
-def step_jobs(empty: SmallProject, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create clients without the files that a pod of a cluster has."""
+    pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed")
+    monkeypatch.setattr("dagster_k8s.launcher.load_kubernetes_config", lambda **_: None)
+
+
+@pytest.fixture
+def step_jobs(
+    empty: SmallProject, tmp_path: Path, without_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, dict[str, Any]]:
     """The Kubernetes job of each step of two experiments, as it would be sent; no `None`s."""
     from dagster_k8s.container_context import K8sContainerContext
     from dagster_k8s.job import construct_dagster_k8s_job, get_user_defined_k8s_config
@@ -229,7 +241,10 @@ def step_jobs(empty: SmallProject, monkeypatch: pytest.MonkeyPatch) -> dict[str,
         if name != "TRAITVEC_EXPERIMENTS":
             monkeypatch.setenv(name, value)
     write_experiment(empty.folder, "elsewhere", ["refusal"], ELSEWHERE)
-    launcher = _launcher(instance_settings(values)["run_launcher"]["config"])
+    settings = instance_settings(values)
+    del settings["storage"]
+    with _instance(tmp_path, settings) as instance:
+        launcher = instance.run_launcher
     run = _run(container_context(values), image="registry.example/traitvec:1")
     inherited = K8sContainerContext.create_for_run(run, launcher, include_run_tags=False)
     jobs = {}
@@ -311,10 +326,32 @@ def test_the_labels_of_gpu_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _accept(command: list[str]) -> None:
-    """Have Dagster's own command read the options; help comes only after an unknown one failed."""
+    """Have Dagster's own command read the options; an unknown one fails before `--help` acts."""
     program, *arguments = command
-    result = CliRunner().invoke(COMMANDS[program], [*arguments, "--help"])
-    assert result.exit_code == 0, result.output
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [program, *arguments, "--help"])
+        with pytest.raises(SystemExit) as end:
+            script.load()()
+    assert end.value.code == 0, command
+
+
+def _validate(schema: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Check a config against a schema of Dagster's; returns it with defaults and variables."""
+
+    @dg.op(config_schema=schema)
+    def configured() -> None:
+        pass
+
+    job = dg.GraphDefinition("configured_job", node_defs=[configured]).to_job()
+    checked = dg.validate_run_config(job, {"ops": {"configured": {"config": config}}})
+    return dict(checked["ops"]["configured"]["config"])
+
+
+def _instance(folder: Path, settings: dict[str, Any]) -> dg.DagsterInstance:
+    """An instance with these settings of `dagster.yaml`; Dagster refuses unknown ones."""
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    return dg.DagsterInstance.from_config(str(folder))
 
 
 def _container(job: dict[str, Any]) -> dict[str, Any]:
@@ -322,27 +359,13 @@ def _container(job: dict[str, Any]) -> dict[str, Any]:
     return dict(container)
 
 
-def _launcher(config: dict[str, Any]) -> Any:
-    """The run launcher of that config, without the cluster's files, which are not here."""
-    from dagster_k8s import K8sRunLauncher
-    from kubernetes.client import BatchV1Api, CoreV1Api
-
-    checked = process_config(K8sRunLauncher.config_type(), config).value
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dagster_k8s.launcher.load_kubernetes_config", lambda **_: None)
-        return K8sRunLauncher(
-            k8s_client_batch_api=BatchV1Api(), k8s_client_core_api=CoreV1Api(), **checked
-        )
-
-
 def _run(context: dict[str, Any], image: str) -> dg.DagsterRun:
-    from dagster._core.code_pointer import ModuleCodePointer
-    from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+    """A run of a code location that has an image and a container context."""
+    origin = dg.reconstructable(any_job).get_python_origin()
+    location = origin.repository_origin._replace(container_image=image, container_context=context)
+    return dg.DagsterRun("any_job", job_code_origin=origin._replace(repository_origin=location))
 
-    repository = RepositoryPythonOrigin(
-        executable_path="python",
-        code_pointer=ModuleCodePointer("traitvec_dagster.definitions", "defs"),
-        container_image=image,
-        container_context=context,
-    )
-    return dg.DagsterRun("job", job_code_origin=JobPythonOrigin("job", repository))
+
+@dg.job
+def any_job() -> None:
+    """A job that a process can load by its name in this module."""

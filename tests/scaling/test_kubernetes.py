@@ -8,10 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._cli.workspace.cli_target import get_workspace_from_cli_opts
-from dagster._core.definitions.selector import JobSubsetSelector
-from dagster_shared.cli import WorkspaceOpts
 
+from tests.graph.webserver import dagster_webserver, launch_run
 from tests.projects import SmallProject
 from tests.scaling.cluster import LocalCluster, container_of
 from tests.scaling.helm import CODE_LOCATIONS, container_context, instance_settings, read_values
@@ -49,7 +47,7 @@ def test_a_run_of_pods_goes_on_after_one_is_killed(
             "DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT", json.dumps(container_context(values))
         )
         monkeypatch.setenv("DAGSTER_CLI_API_GRPC_CONTAINER_IMAGE", IMAGE)
-        run_id = _launch(empty)
+        run_id = _launch(empty, tmp_path / "webserver.log")
         run = _wait(empty, run_id)
         assert run.status == dg.DagsterRunStatus.SUCCESS, cluster.output()
 
@@ -87,54 +85,21 @@ def _write_instance(project: SmallProject, settings: dict[str, Any], kubeconfig:
     }
     # There is no daemon here that would empty a queue.
     settings["run_coordinator"] = {
-        "module": "dagster._core.run_coordinator",
+        "module": "dagster.core.run_coordinator",
         "class": "DefaultRunCoordinator",
     }
     (project.project.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
 
-def _launch(project: SmallProject) -> str:
-    """Launch the first two stages of a trait, as the UI does."""
-    instance, graph = project.instance, project.graph()
-    instance.add_dynamic_partitions("traits/demo", ["refusal"])
-    options = WorkspaceOpts(module_name=("traitvec_dagster.definitions",))
-    with get_workspace_from_cli_opts(instance, dg.__version__, options) as workspace:
-        (location,) = workspace.code_locations
-        (repository,) = location.get_repositories().values()
-        stages = {graph.key("definition"), graph.key("responses")}
-        job = location.get_job(
-            JobSubsetSelector(
-                location_name=location.name,
-                repository_name=repository.name,
-                job_name=graph.job,
-                op_selection=None,
-                asset_selection=stages,
-                asset_check_selection=set(),
-            )
-        )
-        plan = location.get_execution_plan(job, {}, None, None, instance)
-        run = instance.create_run(
-            job_name=job.name,
-            run_id=None,
-            run_config={},
-            resolved_op_selection=None,
-            step_keys_to_execute=plan.execution_plan_snapshot.step_keys_to_execute,
-            op_selection=None,
-            status=None,
-            root_run_id=None,
-            parent_run_id=None,
-            tags={"dagster/partition": "refusal"},
-            job_snapshot=job.job_snapshot,
-            execution_plan_snapshot=plan.execution_plan_snapshot,
-            parent_job_snapshot=job.parent_job_snapshot,
-            remote_job_origin=job.get_remote_origin(),
-            job_code_origin=job.get_python_origin(),
-            asset_selection=frozenset(stages),
-            asset_check_selection=frozenset(),
-            asset_graph=repository.asset_graph,
-        )
-        instance.submit_run(run.run_id, workspace)
-        return run.run_id
+def _launch(project: SmallProject, log: Path) -> str:
+    """Launch the first two stages of a trait from the UI's webserver; returns the run's id."""
+    graph = project.graph()
+    project.instance.add_dynamic_partitions("traits/demo", ["refusal"])
+    stages = [graph.key(stage).path for stage in ("definition", "responses")]
+    with dagster_webserver(project.folder, log) as client:
+        run_id = launch_run(client, graph.job, {"dagster/partition": "refusal"}, stages)
+    assert run_id is not None
+    return run_id
 
 
 def _wait(project: SmallProject, run_id: str) -> dg.DagsterRun:

@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from tests.graph.webserver import dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, REPOSITORY, SmallProject, write_experiment
 from tests.scaling.ray_cluster import Cluster
 from traitvec_core.errors import TraitvecError
@@ -76,6 +77,11 @@ class RayProject(SmallProject):
     def finish(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.wait(timeout=400) == 0, (self.folder / "driver.txt").read_text()[-4000:]
 
+    def run_of(self, run_id: str) -> dg.DagsterRun:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
     def events(self, stage: str, kind: dg.DagsterEventType) -> list[dg.EventLogEntry]:
         return [
             entry
@@ -89,7 +95,7 @@ class RayProject(SmallProject):
         told: dict[str, list[str]] = {}
         for run in self.instance.get_runs():
             for entry in self.instance.all_logs(run.run_id):
-                if entry.step_key == f"demo__{stage}" and "works on GPU" in entry.user_message:
+                if entry.step_key == f"demo__{stage}" and "using GPU" in entry.user_message:
                     told.setdefault(run.run_id, []).append(entry.user_message.split()[-1])
         return told
 
@@ -193,16 +199,24 @@ def test_steps_land_on_two_nodes_and_leave_one_that_is_lost(
 def test_no_cluster_is_one_line(project: Callable[..., RayProject]) -> None:
     ray = project()
     os.environ["RAY_ADDRESS"] = "http://127.0.0.1:1"
-    with ray.running("responses", "refusal") as process:
-        assert process.wait(timeout=200) == 1
-    (run,) = ray.instance.get_runs()
-    assert run.status == dg.DagsterRunStatus.FAILURE
-    told = [
-        entry.dagster_event.engine_event_data.error.message
-        for entry in ray.instance.all_logs(run.run_id, dg.DagsterEventType.ENGINE_EVENT)
+    path = ray.project.dagster_home / "dagster.yaml"
+    # Without a daemon, nothing would take the run from a queue.
+    at_once = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
+    settings = yaml.safe_load(path.read_text()) | {"run_coordinator": at_once}
+    path.write_text(yaml.safe_dump(settings))
+    with dagster_webserver(ray.folder, ray.folder / "webserver.log") as client:
+        run_id = launch_run(
+            client, "demo_traits", {"dagster/partition": "refusal"}, [["demo", "responses"]]
+        )
+        assert run_id is not None
+        wait_for(lambda: ray.run_of(run_id).is_finished)
+    assert ray.run_of(run_id).status == dg.DagsterRunStatus.FAILURE
+    messages = [
+        entry.dagster_event.engine_event_data.error.message.strip()
+        for entry in ray.instance.all_logs(run_id, dg.DagsterEventType.ENGINE_EVENT)
         if entry.dagster_event and entry.dagster_event.engine_event_data.error
     ]
-    (line,) = [message.strip() for message in told]
+    (line,) = messages
     assert "TraitvecError: no Ray cluster answers at http://127.0.0.1:1 (" in line
     assert "\n" not in line
 
@@ -219,7 +233,7 @@ def test_a_judge_behind_an_api_asks_for_no_gpu(
 
 def test_absent_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dagster_ray", None)
-    with pytest.raises(TraitvecError, match=r"^TRAITVEC_EXECUTOR=ray needs dagster_ray, which .*$"):
+    with pytest.raises(TraitvecError, match=r"^TRAITVEC_EXECUTOR=ray needs dagster_ray, .*$"):
         executor_named("ray")
 
 
@@ -234,9 +248,9 @@ def test_absent_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_passwords_in_dagster_yaml_are_seen(config: dict[str, Any], is_shown: bool) -> None:
-    from traitvec_dagster.executors.ray import _has_password
+    from traitvec_dagster.executors.ray import has_plain_password
 
-    assert _has_password(config) == is_shown
+    assert has_plain_password(config) == is_shown
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 400) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import DefinitionError, TraitvecError
@@ -70,7 +70,7 @@ _ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(_ROW, max_size=6))
 def test_tables_come_back_as_they_were(rows: list[dict[str, Any]]) -> None:
     columns = [
@@ -204,7 +204,7 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_JSON)
 def test_json_never_holds_nan(value: Any) -> None:
     def refuse(constant: str) -> None:
@@ -396,15 +396,12 @@ _JOURNAL_ROW = st.dictionaries(
 )
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80)
 @given(batches=st.lists(st.lists(_JOURNAL_ROW, max_size=3), max_size=4), cut=st.integers(0, 30))
 def test_a_torn_journal_loses_at_most_its_last_rows(
-    tmp_path: Path, batches: list[list[dict[str, Any]]], cut: int
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[dict[str, Any]]], cut: int
 ) -> None:
-    journal = Journal(tmp_path / "journal" / ".responses-abc.jsonl")
-    journal.path.unlink(missing_ok=True)
+    journal = Journal(tmp_path_factory.mktemp("journal") / "new" / ".responses-abc.jsonl")
     assert journal.rows() == []
     for batch in batches:
         journal.append(batch)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Timer
 
@@ -298,10 +297,8 @@ def test_a_bucket_that_comes_back_is_waited_for(
     bucket.server.stop()
     back = Timer(3.0, bucket.server.start)
     back.start()
-    started = time.monotonic()
     commit(trait(one), FILES, "a")
     back.join()
-    assert time.monotonic() - started >= 2.5
     assert caplog.text.count("cannot be reached") == 1
     assert "demo/refusal/responses/generation_metadata.json" in bucket.names()
 
@@ -367,11 +364,8 @@ def test_200_traits_take_one_listing_and_nothing_twice(
     refresh(two)
     assert len(ExperimentFolder(two, "demo").traits()) == 202
     bucket.server.requests.clear()
-    started = time.monotonic()
     ExperimentFolder(two, "demo").refresh()
-    seconds = time.monotonic() - started
     assert len(bucket.server.requests) == bucket.server.count("list-type=2") == 1
-    assert seconds < 5, seconds
     bucket.put("demo/trait_7/trait_definition.json", definition + b"\n")
     bucket.server.requests.clear()
     refresh(two)

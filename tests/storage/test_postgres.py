@@ -19,7 +19,7 @@ from traitvec_dagster.cli.doctor import examine
 from traitvec_dagster.graph.checks import CHECKED_STAGE
 from traitvec_dagster.graph.resources import set_progress_sink
 from traitvec_dagster.runs.ownership import close_dead_runs
-from traitvec_dagster.runs.parallel import allow_at_once, run_traits
+from traitvec_dagster.runs.parallel import raise_pool_limit, run_traits
 
 pytestmark = [
     pytest.mark.services,
@@ -70,11 +70,11 @@ def test_a_trait_goes_through_all_stages(project: SmallProject) -> None:
 
 
 def test_traits_side_by_side_in_processes(project: SmallProject) -> None:
-    assert allow_at_once(project.instance, 9)
+    assert raise_pool_limit(project.instance, 9)
     runs = list(
         run_traits(
             project.project, "demo", ["refusal", "uncertainty"], selection="responses",
-            overrides={}, shares=[None, None], tell=lambda told: None,
+            overrides={}, shares=[None, None], on_event=lambda event: None,
         )
     )  # fmt: skip
     assert all(run.is_success for run in runs), [run.problems for run in runs]

@@ -6,6 +6,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,8 +18,9 @@ from tests.projects import FEW_VECTORS, results, write_experiment
 from tests.storage.conftest import Bucket
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import Workbench
-from traitvec_core.stages.lock import being_made
+from traitvec_core.stages.lock import stage_lock
 from traitvec_core.stages.make import make, stage_states
 from traitvec_core.stages.provenance import stage_key
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
@@ -130,7 +132,7 @@ def held_by_another(folder: Path, stage: Stage) -> Iterator[BaseProcess]:
     began, done = fork.Event(), fork.Event()
 
     def work() -> None:
-        with being_made(folder, stage):
+        with stage_lock(folder, stage):
             began.set()
             done.wait(60)
 
@@ -149,22 +151,22 @@ def held_by_another(folder: Path, stage: Stage) -> Iterator[BaseProcess]:
 def test_who_comes_second_is_told_who_makes_it(tmp_path: Path) -> None:
     with held_by_another(tmp_path, "vectors") as other:
         for stage in ("vectors", "responses", "activations", "validation_report"):
-            with pytest.raises(TraitvecError) as told, being_made(tmp_path, stage):
+            with pytest.raises(TraitvecError) as told, stage_lock(tmp_path, stage):
                 pass
             where = (
                 f"vectors is being made by process {other.pid} on {socket.gethostname()}, since "
             )
             assert where in str(told.value)
             assert f"{stage} cannot be made now" in str(told.value)
-    with being_made(tmp_path, "responses"):
+    with stage_lock(tmp_path, "responses"):
         pass
 
 
 def test_stages_that_are_not_made_from_each_other_are_made_at_once(tmp_path: Path) -> None:
     last = STAGES[-1]
-    with held_by_another(tmp_path, "validation_report"), being_made(tmp_path, last):
+    with held_by_another(tmp_path, "validation_report"), stage_lock(tmp_path, last):
         pass
-    with held_by_another(tmp_path / "one", "vectors"), being_made(tmp_path / "other", "vectors"):
+    with held_by_another(tmp_path / "one", "vectors"), stage_lock(tmp_path / "other", "vectors"):
         pass
 
 
@@ -172,7 +174,7 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
     with held_by_another(tmp_path, "vectors") as other:
         other.kill()
         other.join(30)
-        with being_made(tmp_path, "vectors"):
+        with stage_lock(tmp_path, "vectors"):
             pass
 
 
@@ -183,7 +185,7 @@ def test_a_file_system_without_locks_is_worked_on_all_the_same(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with being_made(tmp_path, "vectors"):
+    with stage_lock(tmp_path, "vectors"):
         pass
 
 
@@ -197,16 +199,18 @@ def test_what_was_made_from_files_that_changed_meanwhile_is_not_kept(
     root = written(tmp_path, ONE)
     settings = ExperimentFolder(root, "demo").settings()
     make("responses", trait(root), settings, bench)
-    judge = pipeline.MAKERS["judged_responses"]
+    spec = SPECS["judged_responses"]
+    assert spec.make is not None
+    judge = spec.make
 
-    def overtaken(work: Any) -> Any:
-        found = judge(work)
+    def overtaken(context: Any) -> Any:
+        result = judge(context)
         other = ExperimentFolder(root, "demo").settings({"n_examples": 6})
-        monkeypatch.setattr(pipeline, "being_made", lambda *_: contextmanager(lambda: (yield))())
+        monkeypatch.setattr(pipeline, "stage_lock", lambda *_: contextmanager(lambda: (yield))())
         make("responses", trait(root), other, bench)
-        return found
+        return result
 
-    monkeypatch.setitem(pipeline.MAKERS, "judged_responses", overtaken)
+    monkeypatch.setitem(SPECS, "judged_responses", replace(spec, make=overtaken))
     with pytest.raises(TraitvecError, match="responses was made again while judged_responses"):
         make("judged_responses", trait(root), settings, bench)
     assert trait(root).provenance("judged_responses") is None

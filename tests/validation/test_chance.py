@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from traitvec_core.validation.chance import Chance, _count_labelings, measure_chance
-from traitvec_core.validation.check_vectors import check_chance
+from traitvec_core.validation.chance import Chance, count_labelings, measure_chance
+from traitvec_core.validation.checks.chance import check_chance
 from traitvec_core.validation.held_out import hold_out, score_draws, split_groups
 from traitvec_core.validation.resampling import permute_labels
 
@@ -89,7 +89,7 @@ def test_a_shift_in_every_direction_is_no_better_than_random_directions() -> Non
     assert found.random_p_value > 0.05
     check = check_chance(found)
     assert check.verdict == "fail"
-    assert "random directions tell them apart" in check.advice
+    assert "random directions separate them" in check.advice
 
 
 def test_on_noise_small_p_values_are_as_rare_as_they_say() -> None:
@@ -117,7 +117,7 @@ def test_too_few_labelings_are_told() -> None:
     """Two questions with one response of each pole: four labelings, so no p-value under 1/4."""
     rows = np.array([0, 20, 1, 21])
     split = split_groups(IS_POSITIVE[rows], QUESTIONS[rows])
-    assert _count_labelings(split) == 4
+    assert count_labelings(split) == 4
     activations = data(12.0)[rows]
     held_out = hold_out(
         activations, IS_POSITIVE[rows], QUESTIONS[rows], layers=[2], methods=["mean_diff"]

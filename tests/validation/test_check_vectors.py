@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from traitvec_core.judging.agreement import Figure
+from traitvec_core.estimate import Estimate
 from traitvec_core.storage.formats import dump_json
-from traitvec_core.validation.check_vectors import check_chance, check_confounds, check_stability
+from traitvec_core.validation.checks.chance import check_chance
+from traitvec_core.validation.checks.confounds import check_confounds
+from traitvec_core.validation.checks.stability import check_stability
 from traitvec_core.validation.explanations import (
     Baseline,
     Explanations,
@@ -29,8 +31,8 @@ from traitvec_core.validation.separation import (
 from traitvec_core.vectors import extract_vectors
 
 
-def figure(value: float, low: float | None = None) -> Figure:
-    return Figure(value=value, low=value - 0.02 if low is None else low, high=value + 0.02)
+def figure(value: float, low: float | None = None) -> Estimate:
+    return Estimate(value=value, low=value - 0.02 if low is None else low, high=value + 0.02)
 
 
 def explanations(probe: float = 0.97, **reached: float | tuple[float, float]) -> Explanations:
@@ -59,7 +61,7 @@ def explanations(probe: float = 0.97, **reached: float | tuple[float, float]) ->
 
 
 def by_instruction(accuracy: float) -> Separation:
-    return Separation(scores=[], probe_accuracy=accuracy, n_folds=5, n_held_out=100)
+    return Separation(scores=[], probe_accuracy=Estimate(value=accuracy), n_folds=5, n_held_out=100)
 
 
 # -- confounds ------------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ def test_what_does_as_well_is_warned_of_by_name(reached: Any, warned: list[str])
 
 def test_a_baseline_that_cannot_be_held_against_the_probe_is_not_beaten() -> None:
     found = explanations(words=0.8)
-    found.baselines[0].probe_advantage = Figure(value=None)
+    found.baselines[0].probe_advantage = Estimate()
     assert check_confounds(found).verdict == "warn"
 
 
@@ -128,14 +130,13 @@ def test_nothing_to_test_fails() -> None:
     ("mean", "previous", "verdict"),
     [
         (0.95, None, "pass"), (0.9, 0.9, "pass"), (0.95, 0.4, "warn"), (0.85, 0.99, "warn"),
-        (0.79, 0.99, "fail"), (0.79, None, "fail"), (float("nan"), None, "fail"),
+        (0.79, 0.99, "fail"), (0.79, None, "fail"), (None, None, "fail"),
         (0.95, float("nan"), "warn"),
     ],
 )  # fmt: skip
-def test_stability(mean: float, previous: float | None, verdict: str) -> None:
-    stability = Stability(
-        method="probe", layer=5, mean=mean, low=mean - 0.1, high=mean + 0.01, n_resamples=100
-    )
+def test_stability(mean: float | None, previous: float | None, verdict: str) -> None:
+    cosine = Estimate() if mean is None else Estimate(value=mean, low=mean - 0.1, high=mean + 0.01)
+    stability = Stability(method="probe", layer=5, cosine=cosine, n_resamples=100)
     cosines = [
         VectorCosine(method="probe", layer=4, other="previous", cosine=0.1),
         VectorCosine(method="ica", layer=5, other="previous", cosine=0.1),
@@ -145,7 +146,7 @@ def test_stability(mean: float, previous: float | None, verdict: str) -> None:
     check = check_stability(stability, cosines)
     assert check.verdict == verdict
     assert bool(check.advice) == (verdict != "pass")
-    assert check.figures["bootstrap_cosine"] is mean
+    assert check.figures["bootstrap_cosine"] == mean
     assert check.figures["previous_cosine"] is previous
 
 
@@ -189,26 +190,26 @@ def test_every_figure_lies_in_its_interval_and_survives_json() -> None:
     assert separation == score_separation(held_out)
     assert len(separation.scores) == 3 * 2
     for score in separation.scores:
-        assert set(score.intervals) == {"accuracy", "auroc", "effect_size", "separation"}
-        for name, (low, high) in score.intervals.items():
-            assert low is not None
-            assert high is not None
-            assert low <= getattr(score, name) <= high
-            assert low < high
-    aurocs = {(found.method, found.layer): (found.low, found.high)
-              for found in bootstrap_auroc(held_out)}  # fmt: skip
-    assert aurocs == {(s.method, s.layer): s.intervals["auroc"] for s in separation.scores}
-    low, high = separation.probe_accuracy_interval
-    assert low is not None
-    assert high is not None
-    assert low <= (separation.probe_accuracy or 0) <= high
+        for estimate in (score.accuracy, score.auroc, score.effect_size, score.separation):
+            _assert_inside(estimate)
+    aurocs = {(found.method, found.layer): found.auroc for found in bootstrap_auroc(held_out)}
+    assert aurocs == {(s.method, s.layer): s.auroc for s in separation.scores}
+    _assert_inside(separation.probe_accuracy)
     assert Separation.model_validate_json(separation.model_dump_json()) == separation
-    # As files hold it: what is not defined is null.
-    row = {**separation.scores[0].model_dump(), "effect_size": float("nan")}
-    row["intervals"]["effect_size"] = (None, None)
-    read = SeparationScore.model_validate_json(dump_json(row))
-    assert np.isnan(read.effect_size)
-    assert read.intervals["effect_size"] == (None, None)
+    # In files, an undefined value is null.
+    undefined = separation.scores[0].model_copy(
+        update={"effect_size": Estimate(value=float("nan"), low=float("nan"))}
+    )
+    read = SeparationScore.model_validate_json(dump_json(undefined.model_dump()))
+    assert read.effect_size == Estimate()
+
+
+def _assert_inside(estimate: Estimate) -> None:
+    assert estimate.value is not None
+    assert estimate.interval is not None
+    low, high = estimate.interval
+    assert low <= estimate.value <= high
+    assert low < high
 
 
 def test_cosines_between_methods_and_with_the_last_time() -> None:

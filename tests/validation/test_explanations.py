@@ -9,7 +9,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tests.judging.test_real_judgements import published, real
-from traitvec_core.validation.check_vectors import check_confounds
+from traitvec_core.settings.response_filter import ResponseFilter
+from traitvec_core.validation.checks.confounds import check_confounds
 from traitvec_core.validation.elicitation import keep_mask, question_of
 from traitvec_core.validation.explanations import (
     Explanations,
@@ -239,7 +240,7 @@ def test_a_massive_dimension_is_named_and_the_trait_stays_without_it() -> None:
     assert largest.share_of_vector > 0.2
     assert largest.without is not None
     assert largest.without.layer == 1
-    assert largest.without.auroc > 0.95
+    assert (largest.without.auroc.value or 0) > 0.95
 
 
 def test_a_vector_that_is_one_massive_dimension_falls_without_it() -> None:
@@ -248,7 +249,7 @@ def test_a_vector_that_is_one_massive_dimension_falls_without_it() -> None:
     largest = explain(values).largest
     assert largest.share_of_vector > 0.9
     assert largest.without is not None
-    assert largest.without.auroc < 0.7
+    assert (largest.without.auroc.value or 0) < 0.7
 
 
 def test_a_vector_of_nothing_else_is_none_without_it() -> None:
@@ -268,7 +269,7 @@ def test_one_length_tells_the_published_sycophants_apart(
     trait: str, length: tuple[float, float], words: float
 ) -> None:
     judged = real(trait)
-    kept = judged[keep_mask(judged, 50, 50)].reset_index(drop=True)
+    kept = judged[keep_mask(judged, ResponseFilter())].reset_index(drop=True)
     split = split_groups(
         (kept["pole"] == "pos").to_numpy(), np.array([question_of(q) for q in kept["question_id"]])
     )
@@ -288,7 +289,7 @@ def test_one_length_tells_the_published_sycophants_apart(
 def test_the_published_sycophants_are_flagged_for_length() -> None:
     """Even beside activations that tell the poles apart without a single error."""
     judged = real("sycophantic")
-    kept = judged[keep_mask(judged, 50, 50)]
+    kept = judged[keep_mask(judged, ResponseFilter())]
     # Ten a question, of both poles.
     some = kept.groupby(["pole", kept["question_id"].map(question_of)]).head(5)
     is_positive = (some["pole"] == "pos").to_numpy()

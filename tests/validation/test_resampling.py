@@ -8,14 +8,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.validation.held_out import N_FOLDS, hold_out, resampled
 from traitvec_core.validation.resampling import (
-    _permuted,
-    _resampled,
     bootstrap_auroc,
     bootstrap_stability,
+    draw_labels,
     permute_labels,
 )
-from traitvec_core.validation.separation import N_FOLDS, hold_out, measure_separation
+from traitvec_core.validation.separation import measure_separation
 from traitvec_core.vectors import METHODS, MethodOptions
 from traitvec_core.vectors.examples import Array, Examples, grouped_folds
 from traitvec_core.vectors.extract import layer_examples
@@ -38,7 +38,7 @@ def test_a_permutation_is_the_whole_procedure_with_other_labels() -> None:
     )
     first = layer_examples(activations, 0, is_positive, groups)
     folds = grouped_folds(first, N_FOLDS, 0)
-    labels, n_movable = _permuted(first, np.ones(48, bool), 3, 0)
+    labels, n_movable = draw_labels(first, np.ones(48, bool), 3, 0)
     assert n_movable == 48
     for row, truth in enumerate(labels > 0.5):
         for group in range(12):
@@ -104,7 +104,7 @@ def test_stability_is_the_cosine_with_a_fit_to_the_drawn_questions(method: str, 
         activations, is_positive, groups, layers=[0], methods=[method], n_resamples=6
     )[0]
     examples = layer_examples(activations, 0, is_positive, groups)
-    questions, counts = _resampled(groups, 6, 0)
+    questions, counts = resampled(groups, 6, 0)
     assert (questions.sum(axis=1) == 12).all()
     fit = fit_probe(examples, MethodOptions())
 
@@ -120,8 +120,8 @@ def test_stability_is_the_cosine_with_a_fit_to_the_drawn_questions(method: str, 
     for count in counts:
         other = vector(np.repeat(np.arange(48), count.astype(int)))
         cosines.append(whole @ other / np.linalg.norm(whole) / np.linalg.norm(other))
-    assert found.mean == pytest.approx(np.mean(cosines), abs=1e-4)
-    assert found.low == pytest.approx(np.percentile(cosines, 2.5), abs=1e-4)
+    assert found.cosine.value == pytest.approx(np.mean(cosines), abs=1e-4)
+    assert found.cosine.low == pytest.approx(np.percentile(cosines, 2.5), abs=1e-4)
     assert found.n_resamples == 6
 
 
@@ -136,16 +136,19 @@ def test_the_interval_is_over_questions_and_holds_the_figure() -> None:
     for interval in intervals:
         score = separation.of(interval.method, interval.layer)
         assert score is not None
-        assert interval.auroc == pytest.approx(score.auroc)
-        assert 0 <= interval.low <= interval.auroc <= interval.high <= 1
-        assert interval.low < interval.high
+        assert interval.auroc.value is not None
+        assert interval.auroc.value == pytest.approx(score.auroc.value)
+        assert interval.auroc.interval is not None
+        low, high = interval.auroc.interval
+        assert 0 <= low <= interval.auroc.value <= high <= 1
+        assert low < high
 
 
 def test_a_draw_weighs_every_pair_of_its_questions() -> None:
     activations, is_positive, groups = data(1.5)
     held_out = hold_out(activations, is_positive, groups, layers=[1], methods=["mean_diff"])
     interval = bootstrap_auroc(held_out, n_resamples=1, seed=3)[0]
-    count = _resampled(groups, 1, 3)[1][0]
+    count = resampled(groups, 1, 3)[1][0]
     above = pairs = 0.0
     for mask in held_out.folds:
         margins = held_out.margins[interval.method, interval.layer]
@@ -153,4 +156,4 @@ def test_a_draw_weighs_every_pair_of_its_questions() -> None:
             for j in np.flatnonzero(mask & ~is_positive):
                 above += count[i] * count[j] * (margins[i] > margins[j])
                 pairs += count[i] * count[j]
-    assert interval.low == pytest.approx(above / pairs)
+    assert interval.auroc.low == pytest.approx(above / pairs)

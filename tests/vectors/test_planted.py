@@ -12,8 +12,11 @@ import torch
 
 from traitvec_core.experiment import Thresholds
 from traitvec_core.validation.chance import measure_chance
-from traitvec_core.validation.check_vectors import check_chance, check_confounds, check_stability
-from traitvec_core.validation.checks import CheckResult, check_accuracy
+from traitvec_core.validation.checks.accuracy import check_accuracy
+from traitvec_core.validation.checks.chance import check_chance
+from traitvec_core.validation.checks.confounds import check_confounds
+from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.checks.stability import check_stability
 from traitvec_core.validation.explanations import measure_explanations
 from traitvec_core.validation.held_out import hold_out
 from traitvec_core.validation.recommend import recommend
@@ -146,12 +149,12 @@ def test_held_out_figures_are_those_of_theory(gap: float) -> None:
     }
     scores = [score for score in separation.scores if score.method == "mean_diff"]
     for name, (value, tolerance) in expected.items():
-        found = np.mean([getattr(score, name) for score in scores])
-        assert found == pytest.approx(value, abs=tolerance), name
-        widths = [score.intervals[name] for score in scores]
+        estimates = [getattr(score, name) for score in scores]
+        mean = np.mean([estimate.value for estimate in estimates])
+        assert mean == pytest.approx(value, abs=tolerance), name
         # Of eight 95% intervals, most hold the figure of theory.
-        assert sum(low <= value <= high for low, high in widths) >= 6, name  # type: ignore[operator]
-    assert all(score.train_accuracy > score.accuracy for score in scores)
+        assert sum(each.low <= value <= each.high for each in estimates) >= 6, name
+    assert all((score.train_accuracy or 0) > (score.accuracy.value or 1) for score in scores)
 
 
 def test_random_labels_are_learnt_by_heart_and_not_found_again() -> None:
@@ -162,7 +165,7 @@ def test_random_labels_are_learnt_by_heart_and_not_found_again() -> None:
         if vector.method != "ica":
             assert vector.train_accuracy == 1.0, vector.method
     for score in separation.scores:
-        assert 0.35 < score.accuracy < 0.65
+        assert 0.35 < (score.accuracy.value or 0) < 0.65
         if score.method in {"probe", "gradient"}:
             assert score.train_accuracy == 1.0
     check = check_accuracy(separation, [v.train_accuracy for v in vectors], Thresholds())
@@ -218,15 +221,14 @@ def test_vectors_of_the_wordings_fall_on_instructions_that_they_have_not_seen() 
     assert (by_question.n_folds, by_wording.n_folds) == (5, 5)
     assert accuracy(by_question) > 0.95
     assert accuracy(by_wording) < 0.7
-    low, high = by_wording.probe_accuracy_interval
-    assert low is not None
-    assert high is not None
-    assert low < accuracy(by_wording) < high
+    ends = by_wording.probe_accuracy.interval
+    assert ends is not None
+    assert ends[0] < accuracy(by_wording) < ends[1]
 
 
 def accuracy(separation: Separation) -> float:
-    assert separation.probe_accuracy is not None
-    return separation.probe_accuracy
+    assert separation.probe_accuracy.value is not None
+    return separation.probe_accuracy.value
 
 
 def test_pure_noise_passes_nothing() -> None:

@@ -523,7 +523,7 @@ def test_awkward_activations_give_finite_vectors(
         assert all(by_method[m].train_accuracy == 1.0 for m in DEFAULT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_float16_activations_give_nan(data: st.DataObject) -> None:
     n = 2 * data.draw(st.integers(3, 12), label="examples a pole")
@@ -614,7 +614,7 @@ def test_unusable_activations_are_one_line() -> None:
 # -- folds ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     groups=st.lists(st.integers(-3, 12), min_size=2, max_size=60),
     labels=st.data(),

@@ -9,11 +9,10 @@ from traitvec_core.atlas.matrices import (
     cross_separation,
 )
 from traitvec_core.atlas.standings import choose_layer, layer_standings, method_standings
-from traitvec_core.atlas.values import Atlas, Estimate, NearDuplicate, Standing, TraitRow
+from traitvec_core.atlas.values import Atlas, NearDuplicate, Standing, TraitRow
 
 __all__ = [
     "Atlas",
-    "Estimate",
     "GatheredTrait",
     "NearDuplicate",
     "Standing",

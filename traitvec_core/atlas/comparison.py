@@ -1,5 +1,6 @@
 """Two experiments side by side: two models, or two settings of one."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from traitvec_core.atlas.cross_projection import CrossProjection, Read, project_
 from traitvec_core.atlas.gather import GatheredTrait, gather_trait
 from traitvec_core.atlas.matrices import cosine_matrix
 from traitvec_core.atlas.standings import CONTROL
-from traitvec_core.atlas.values import Estimate, TraitRow
+from traitvec_core.atlas.values import TraitRow
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
@@ -23,11 +25,6 @@ __all__ = [
     "compare_experiments",
     "difference",
 ]
-
-# What says nothing about results.
-_NO_RESULT = {"description", "batch_size", "max_concurrent_judges", "judge_mode", "judge_timeout_s",
-              "max_judge_usd", "judge_prices", "engine_url", "auto_run", "schedule",
-              "follow_data_versions"}  # fmt: skip
 
 
 class Moved(BaseModel):
@@ -110,7 +107,11 @@ class Comparison(BaseModel):
 
 
 def compare_experiments(
-    a: ExperimentFolder, b: ExperimentFolder, *, read: Read | None = None
+    a: ExperimentFolder,
+    b: ExperimentFolder,
+    *,
+    read: Read | None = None,
+    compared_settings: Collection[str] | None = None,
 ) -> Comparison:
     """Compare the traits that two experiments share by name.
 
@@ -119,6 +120,7 @@ def compare_experiments(
         b: The second.
         read: Has a model read another's responses, as `read_with` makes it; without it, vectors of
             different spaces are not compared.
+        compared_settings: Settings whose differences are listed; None lists all.
 
     Raises:
         TraitvecError: If they share no trait.
@@ -135,7 +137,7 @@ def compare_experiments(
         a=a.name,
         b=b.name,
         models=(settings[0].model, settings[1].model),
-        settings=_differing(*settings),
+        settings=_differing(*settings, compared_settings),
         only_a=[name for name in names_a if name not in names_b],
         only_b=[name for name in names_b if name not in names_a],
         traits=[_compare_trait(a.trait(name), b.trait(name), settings, read) for name in both],
@@ -151,12 +153,13 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     if a.value is None or b.value is None:
         return Estimate()
     change = b.value - a.value
-    if a.low is None or a.high is None or b.low is None or b.high is None:
+    ends_a, ends_b = a.interval, b.interval
+    if ends_a is None or ends_b is None:
         return Estimate(value=change)
     return Estimate(
         value=change,
-        low=change - float(np.hypot(b.value - b.low, a.high - a.value)),
-        high=change + float(np.hypot(b.high - b.value, a.value - a.low)),
+        low=change - float(np.hypot(b.value - ends_b[0], ends_a[1] - a.value)),
+        high=change + float(np.hypot(ends_b[1] - b.value, a.value - ends_a[0])),
     )
 
 
@@ -199,8 +202,8 @@ def _compare_trait(
 
 def _moved(name: str, a: Estimate, b: Estimate) -> Moved:
     change = difference(a, b)
-    is_known = change.low is not None and change.high is not None
-    has_moved = not change.low <= 0 <= change.high if is_known else None  # type: ignore[operator]
+    ends = change.interval
+    has_moved = None if ends is None else not ends[0] <= 0 <= ends[1]
     return Moved(name=name, a=a, b=b, change=change, has_moved=has_moved)
 
 
@@ -233,13 +236,16 @@ def _notes(a: TraitFolder, b: TraitFolder) -> list[str]:
     return notes
 
 
-def _differing(a: ExperimentSettings, b: ExperimentSettings) -> dict[str, tuple[Any, Any]]:
+def _differing(
+    a: ExperimentSettings, b: ExperimentSettings, compared: Collection[str] | None
+) -> dict[str, tuple[Any, Any]]:
     flat = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
     names = sorted(set(flat[0]) | set(flat[1]))
     return {
         name: (flat[0].get(name), flat[1].get(name))
         for name in names
-        if flat[0].get(name) != flat[1].get(name) and name.split(".")[0] not in _NO_RESULT
+        if flat[0].get(name) != flat[1].get(name)
+        and (compared is None or name.split(".")[0] in compared)
     }
 
 

@@ -1,6 +1,7 @@
 """Vectors of different models, compared by what they say of the same responses."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,15 +10,18 @@ from pydantic import BaseModel
 
 from traitvec_core.atlas.gather import GatheredTrait
 from traitvec_core.atlas.matrices import correlation_within, cross_separation
-from traitvec_core.atlas.values import Estimate
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
-from traitvec_core.stages.context import Workbench
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.vectors.examples import Array
+
+if TYPE_CHECKING:
+    from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["CrossProjection", "Read", "project_across", "read_with"]
 
@@ -72,35 +76,34 @@ def project_across(
     own_a, own_b = (_project(t, t.folder.read_activations()) for t in (a, b))
     b_reads = _project(b, read(a.folder, settings[1]))
     a_reads = _project(a, read(b.folder, settings[0]))
-    ids_a, ids_b = (t.folder.metadata("activations")["question_ids"] for t in (a, b))
+    ids_a, ids_b = (t.folder.manifest(ActivationsManifest).question_ids for t in (a, b))
     by_a, by_b = np.concatenate([own_a, a_reads]), np.concatenate([b_reads, own_b])
     # A response may have no token left for one of the models.
     is_read = np.isfinite(by_a) & np.isfinite(by_b)
     is_positive = np.array([_is_positive(name) for name in (*ids_a, *ids_b)])
     cells = is_positive + 2 * (np.arange(len(by_a)) < len(own_a))
     questions = np.array([question_of(name) for name in (*ids_a, *ids_b)])
-    value, low, high = correlation_within(
-        by_a[is_read], by_b[is_read], cells[is_read], questions[is_read]
-    )
     return CrossProjection(
         n=int(is_read.sum()),
-        correlation=Estimate(value=value, low=low, high=high),
+        correlation=correlation_within(
+            by_a[is_read], by_b[is_read], cells[is_read], questions[is_read]
+        ),
         a_on_b=_auroc(a_reads, is_positive[len(own_a) :]),
         b_on_a=_auroc(b_reads, is_positive[: len(own_a)]),
     )
 
 
-def read_with(bench: Workbench) -> Read:
+def read_with(load_model: "Callable[[str, LoadOptions], LanguageModel]") -> Read:
     """Make what has a model read another's responses, under its own chat template.
 
     Args:
-        bench: Loads the models; both are needed in turn for every trait, so it should keep them.
+        load_model: Returns a loaded model. Every trait needs both models in turn, so cache them.
     """
 
     def read(folder: TraitFolder, settings: ExperimentSettings) -> torch.Tensor:
         from traitvec_core.models.activations import capture_means
 
-        model = bench.model(
+        model = load_model(
             settings.model,
             LoadOptions(
                 revision=settings.revision,
@@ -111,7 +114,7 @@ def read_with(bench: Workbench) -> Read:
             ),
         )
         rows = folder.read_responses().set_index("question_id")
-        rows = rows.loc[folder.metadata("activations")["question_ids"]]
+        rows = rows.loc[folder.manifest(ActivationsManifest).question_ids]
         texts = [
             (model.prompt(question, instruction, settings.instruction_role), response)
             for question, instruction, response in zip(

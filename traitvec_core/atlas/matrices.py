@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.validation.held_out import resampled
-from traitvec_core.validation.separation import interval
 from traitvec_core.vectors.examples import Array
 
 __all__ = ["cluster_order", "correlation_within", "cosine_matrix", "cross_separation"]
@@ -87,7 +87,7 @@ def cross_separation(projections: Array, is_positive: NDArray[np.bool_]) -> tupl
 
 def correlation_within(
     one: Array, other: Array, cells: NDArray[np.int64], groups: NDArray[np.int64]
-) -> tuple[float | None, float | None, float | None]:
+) -> Estimate:
     """Correlation of two projections of the same responses, beyond which cell they are of.
 
     Each cell's mean is taken off first. A pole is a cell: the instruction moves both projections,
@@ -100,11 +100,11 @@ def correlation_within(
         groups: `[n_examples]`: the question that each example answers.
 
     Returns:
-        The correlation, and its 2.5th and 97.5th percentile over questions drawn with replacement;
-        None with fewer than three examples, or where one does not vary.
+        The correlation, with percentiles over questions drawn with replacement; without a value
+        with fewer than three examples, or where one projection does not vary.
     """
     if len(one) < 3:
-        return None, None, None
+        return Estimate()
     _, weights = resampled(groups, _N_RESAMPLES, seed=0)
     drawn = np.vstack([np.ones(len(one)), weights])
     products = np.zeros((3, len(drawn)))
@@ -119,7 +119,5 @@ def correlation_within(
         products[1] += w @ (y * y) - sum_y**2 / total
         products[2] += w @ (x * y) - sum_x * sum_y / total
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = products[2] / np.sqrt(products[0] * products[1])
-    if not np.isfinite(found[0]):
-        return None, None, None
-    return float(found[0]), *interval(found)
+        correlations = products[2] / np.sqrt(products[0] * products[1])
+    return Estimate.from_draws(correlations) if np.isfinite(correlations[0]) else Estimate()

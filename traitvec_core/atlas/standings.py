@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from traitvec_core.atlas.values import Estimate, Standing
+from traitvec_core.atlas.values import Standing
+from traitvec_core.estimate import Estimate
 
 __all__ = ["CONTROL", "Place", "Scores", "choose_layer", "layer_standings", "method_standings"]
 

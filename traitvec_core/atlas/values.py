@@ -1,25 +1,18 @@
-"""What an atlas says: plain numbers, ready for JSON. Missing is None, never 0."""
+"""An atlas as plain numbers, ready for JSON. Missing is None, never 0."""
 
 import json
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.storage.provenance import content_hash
 
-__all__ = ["Atlas", "Estimate", "Matrix", "NearDuplicate", "Standing", "TraitRow"]
+__all__ = ["Atlas", "Matrix", "NearDuplicate", "Standing", "TraitRow"]
 
 Matrix = list[list[float | None]]
 
 _COSTS = ("seconds", "tokens_in", "tokens_out", "usd")
-
-
-class Estimate(BaseModel):
-    """A figure with its 95% interval; each is None where it is not known."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 class TraitRow(BaseModel):

@@ -3,13 +3,14 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 
 __all__ = ["WatchedVector", "watch"]
 
@@ -45,22 +46,22 @@ def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
     Raises:
         TraitvecError: If there is no such vector, or its file was changed.
     """
-    manifest = folder.metadata("vectors")
+    manifest = folder.manifest(VectorsManifest)
     row = _row(folder, manifest, name)
-    vector = folder.read_vector(row["method"], row["layer"]).float()
+    vector = folder.read_vector(row.method, row.layer).float()
     if not torch.isfinite(vector).all() or not vector.any():
         raise TraitvecError(f"{_file_name(folder, row)} has no direction: it is zero or not finite")
     return WatchedVector(
         trait=folder.name,
-        name=f"{row['method']}_layer{row['layer']}",
-        layer=row["layer"],
+        name=row.name,
+        layer=row.layer,
         vector=vector,
-        spread=abs(row["separation"]),
-        poles=_poles(folder, row["layer"], vector),
+        spread=abs(row.separation),
+        poles=_poles(folder, row.layer, vector),
     )
 
 
-def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dict[str, Any]:
+def _row(folder: TraitFolder, manifest: VectorsManifest, name: str | None) -> VectorRow:
     if name is None:
         recommended = folder.recommended()
         if recommended is None:
@@ -68,7 +69,7 @@ def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dic
                 f"{display_path(folder.path)}: no vector is recommended; choose one with --vector"
                 " METHOD_layerN, such as mean_diff_layer16"
             )
-        method, layer = recommended["method"], recommended["layer"]
+        method, layer = str(recommended.method), recommended.layer
     else:
         match = re.fullmatch(r"(\w+)_layer(\d+)", name)
         if match is None:
@@ -76,11 +77,11 @@ def _row(folder: TraitFolder, manifest: dict[str, Any], name: str | None) -> dic
                 f"{name!r} is not a vector name; write METHOD_layerN, such as mean_diff_layer16"
             )
         method, layer = match[1], int(match[2])
-    for row in manifest["vectors"]:
-        if (row["method"], row["layer"]) == (method, layer):
-            return dict(row)
-    methods = ", ".join(dict.fromkeys(row["method"] for row in manifest["vectors"]))
-    layers = sorted({row["layer"] for row in manifest["vectors"]})
+    row = manifest.row(method, layer)
+    if row is not None:
+        return row
+    methods = ", ".join(dict.fromkeys(row.method for row in manifest.vectors))
+    layers = sorted({row.layer for row in manifest.vectors})
     raise TraitvecError(
         f"{display_path(folder.path)}: there is no vector {method}_layer{layer}; there are:"
         f" {methods} at layers {', '.join(map(str, layers))}"
@@ -95,11 +96,11 @@ def _poles(folder: TraitFolder, layer: int, vector: torch.Tensor) -> tuple[float
     if vectors.inputs.get("activations") != activations.content:
         return None
     with suppress(TraitvecError):
-        n_positive = folder.metadata("activations")["n_positive"]
-        projected = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
-        return float(projected[n_positive:].mean()), float(projected[:n_positive].mean())
+        n_positive = folder.manifest(ActivationsManifest).n_positive
+        projections = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
+        return float(projections[n_positive:].mean()), float(projections[:n_positive].mean())
     return None
 
 
-def _file_name(folder: TraitFolder, row: dict[str, Any]) -> str:
-    return f"{display_path(folder.path)}/vectors/{row['method']}_layer{row['layer']}.pt"
+def _file_name(folder: TraitFolder, row: VectorRow) -> str:
+    return f"{display_path(folder.path)}/vectors/{row.name}.pt"

@@ -100,14 +100,17 @@ def model_file(model: str, name: str) -> Path | None:
 
 def trait_record(folder: TraitFolder) -> dict[str, Any]:
     """Return what exported files record of a trait: description, checks, provenance and so on."""
-    trait: dict[str, Any] = {"recommended": folder.recommended()}
+    from traitvec_core.validation.report_manifest import ReportManifest
+
+    recommended = folder.recommended()
+    trait: dict[str, Any] = {"recommended": recommended.model_dump() if recommended else None}
     with suppress(TraitvecError):
         definition = folder.definition()
         trait["description"] = definition.description
         trait["definition"] = content_hash(folder.read_definition_bytes())
     with suppress(TraitvecError):
-        checks = folder.metadata("validation_report")["checks"]
-        trait["checks"] = {check["name"]: check["verdict"] for check in checks}
+        checks = folder.manifest(ReportManifest).checks
+        trait["checks"] = {check.name: check.verdict for check in checks}
     trait["stages"] = {}
     for stage in STAGES:
         provenance = folder.provenance(stage)

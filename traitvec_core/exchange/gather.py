@@ -1,13 +1,17 @@
 """Select and read the vectors to export."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, trait_record
 from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
+
+if TYPE_CHECKING:
+    from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 
 __all__ = ["gather"]
 
@@ -41,16 +45,20 @@ def gather(
     for name in traits:
         folder = experiment.trait(name)
         manifest, captured = _manifests(folder)
-        shapes.add((manifest["model"], captured["n_layers"], captured["hidden_dim"]))
+        shapes.add((manifest.model, captured.n_layers, captured.hidden_dim))
         for chosen in _methods(folder, manifest, method):
-            rows = {row["layer"]: row for row in manifest["vectors"] if row["method"] == chosen}
+            rows = {row.layer: row for row in manifest.vectors if row.method == chosen}
             selected = _layers(folder, rows, convention, layers)
             left_out = sorted(set(rows) - set(convention.holdable(rows)))
             if left_out and layers == "all":
                 notes.append(f"{name}: {convention.name} cannot hold layers {left_out}; left out")
             vectors += [
                 ExportedVector(
-                    name, chosen, layer, folder.read_vector(chosen, layer).float(), rows[layer]
+                    name,
+                    chosen,
+                    layer,
+                    folder.read_vector(chosen, layer).float(),
+                    rows[layer].model_dump(),
                 )
                 for layer in selected
             ]
@@ -67,8 +75,10 @@ def gather(
     )  # fmt: skip
 
 
-def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
-    manifest, captured = folder.metadata("vectors"), folder.metadata("activations")
+def _manifests(folder: TraitFolder) -> "tuple[VectorsManifest, ActivationsManifest]":
+    from traitvec_core.validation.manifests import VectorsManifest
+
+    manifest, captured = folder.manifest(VectorsManifest), folder.manifest(ActivationsManifest)
     vectors, activations = folder.provenance("vectors"), folder.provenance("activations")
     content = None if activations is None else activations.content
     if vectors is None or content is None or vectors.inputs.get("activations") != content:
@@ -79,8 +89,8 @@ def _manifests(folder: TraitFolder) -> tuple[dict[str, Any], dict[str, Any]]:
     return manifest, captured
 
 
-def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) -> list[str]:
-    available = list(dict.fromkeys(row["method"] for row in manifest["vectors"]))
+def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | None) -> list[str]:
+    available = list(dict.fromkeys(str(row.method) for row in manifest.vectors))
     if not available:
         raise TraitvecError(
             f"{display_path(folder.path)}: there are no vectors; materialize vectors again"
@@ -94,7 +104,7 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
                 f"{display_path(folder.path)}: no vector is recommended; choose a --method:"
                 f" {', '.join(available)}"
             )
-        return [chosen["method"]]
+        return [chosen.method]
     if method not in available:
         raise TraitvecError(
             f"{display_path(folder.path)}: there are no vectors of method {method!r}; available:"
@@ -105,7 +115,7 @@ def _methods(folder: TraitFolder, manifest: dict[str, Any], method: str | None) 
 
 def _layers(
     folder: TraitFolder,
-    rows: dict[int, dict[str, Any]],
+    rows: "dict[int, VectorRow]",
     convention: LayerConvention,
     layers: str | Sequence[int] | None,
 ) -> list[int]:
@@ -130,17 +140,13 @@ def _layers(
     return sorted({int(layer) for layer in layers})
 
 
-def _best(folder: TraitFolder, rows: dict[int, dict[str, Any]], holdable: list[int]) -> int:
+def _best(folder: TraitFolder, rows: "dict[int, VectorRow]", holdable: list[int]) -> int:
     """Return the recommended layer if it has this method and the format holds it, else the best."""
     chosen = folder.recommended()
-    if (
-        chosen
-        and chosen["layer"] in holdable
-        and rows[chosen["layer"]]["method"] == chosen["method"]
-    ):
-        return int(chosen["layer"])
+    if chosen and chosen.layer in holdable and rows[chosen.layer].method == chosen.method:
+        return chosen.layer
     # The embedding output (layer 0) separates words, not traits.
-    sizes = {layer: rows[layer]["held_out_effect_size"] for layer in holdable if layer > 0}
+    sizes = {layer: rows[layer].held_out_effect_size for layer in holdable if layer > 0}
     known = {layer: size for layer, size in sizes.items() if size is not None}
     if not known:
         raise TraitvecError(

@@ -18,7 +18,7 @@ from traitvec_core.exchange.persona_folder import (
 )
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
@@ -191,11 +191,9 @@ def _commit(
     hashes: dict[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
-    from traitvec_core.stages.inputs import stage_inputs
-
     # The key is that of the stage's own result, so that the import counts as fresh. Inputs and
     # settings record what was really imported.
-    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
+    key = current_key(stage, folder, settings)
     provenance = Provenance(
         stage=stage, key=key, inputs=hashes, settings={"imported_from": "persona-vectors"}
     )

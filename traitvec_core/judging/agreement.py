@@ -12,8 +12,9 @@ import pandas as pd
 from pydantic import BaseModel
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 
-__all__ = ["Agreement", "Figure", "agreement_sample", "measure_agreement", "parse_human_scores"]
+__all__ = ["Agreement", "agreement_sample", "measure_agreement", "parse_human_scores"]
 
 # Fewer pairs of scores say nothing.
 _MIN_PAIRS = 3
@@ -21,14 +22,6 @@ _RESAMPLES = 1000
 # Scores of this many responses are resampled at once: 10,000 responses must not take a gigabyte.
 _PART = 1_000_000
 _Statistic = Callable[[Any, Any, int], Any]
-
-
-class Figure(BaseModel):
-    """A figure with its 95% confidence interval; None where it is not defined."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
 
 
 class Agreement(BaseModel):
@@ -47,10 +40,10 @@ class Agreement(BaseModel):
     with_: str
     n: int
     missing: int
-    pearson: Figure
-    spearman: Figure
-    mean_absolute_difference: Figure
-    same_side: Figure
+    pearson: Estimate
+    spearman: Estimate
+    mean_absolute_difference: Estimate
+    same_side: Estimate
 
 
 def agreement_sample(judged: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -89,7 +82,7 @@ def measure_agreement(
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     figures = {
-        name: _figure(statistic, x, y)
+        name: _estimate(statistic, x, y)
         for name, statistic in (
             ("pearson", _pearson),
             ("spearman", _spearman),
@@ -145,9 +138,9 @@ def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, fl
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
-def _figure(statistic: _Statistic, x: Any, y: Any) -> Figure:
+def _estimate(statistic: _Statistic, x: Any, y: Any) -> Estimate:
     if len(x) < _MIN_PAIRS:
-        return Figure(value=None)
+        return Estimate()
     value = float(statistic(x, y, -1))
     random = np.random.default_rng(0)
     at_once = max(1, min(_RESAMPLES, _PART // len(x)))
@@ -160,9 +153,9 @@ def _figure(statistic: _Statistic, x: Any, y: Any) -> Figure:
     # A resample of equal scores has no correlation.
     defined = resampled[np.isfinite(resampled)]
     if not math.isfinite(value) or not len(defined):
-        return Figure(value=None)
+        return Estimate()
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Figure(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
+    return Estimate(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
 
 
 def _pearson(x: Any, y: Any, axis: int) -> Any:

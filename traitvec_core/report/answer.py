@@ -1,13 +1,13 @@
 """What a reader asks first: can I use this vector, which one, how strong?"""
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from traitvec_core.steering_evaluation.result import Interval, Scores, SteeringEvaluation
-from traitvec_core.validation.checks import CheckResult
+from traitvec_core.estimate import Estimate
+from traitvec_core.steering_evaluation.result import SteeringEvaluation
+from traitvec_core.validation.checks.result import CheckResult, Verdict
+from traitvec_core.validation.separation import SeparationScore
 
 __all__ = ["Answer", "answer"]
 
@@ -21,24 +21,24 @@ class Answer(BaseModel):
         text: What speaks against it first, then which vector and how strong.
     """
 
-    verdict: Literal["pass", "warn", "fail"]
+    verdict: Verdict
     headline: str
     text: str
 
 
 def answer(
     checks: Sequence[CheckResult],
-    vector: dict[str, Any] | None,
+    vector: SeparationScore | None,
     steering: SteeringEvaluation | None,
     scale: str = "separation",
 ) -> Answer:
     """Answer from the checks, and from what steering did.
 
     Args:
-        checks: Every check's verdict.
-        vector: Metadata of the vector that separates best; None without one.
-        steering: What steering did; None where it was not tried.
-        scale: How long the vectors are; see `ExperimentSettings.scale`.
+        checks: Every check's result.
+        vector: Held-out figures of the vector that separates best; None without one.
+        steering: What steering did; None where it was not evaluated.
+        scale: The length of the vectors; see `ExperimentSettings.scale`.
     """
     verdict, headline = _headline(checks, steering)
     # What failed is not recommended, but still said.
@@ -58,7 +58,7 @@ def answer(
 
 def _headline(
     checks: Sequence[CheckResult], steering: SteeringEvaluation | None
-) -> tuple[Literal["pass", "warn", "fail"], str]:
+) -> tuple[Verdict, str]:
     verdicts = {check.verdict for check in checks}
     if not checks:
         return "fail", "Not known: no check was evaluated."
@@ -74,64 +74,59 @@ def _headline(
 
 
 def _is_shown_to_steer(steering: SteeringEvaluation) -> bool:
-    """Whether the chosen dose moves the trait for certain, and further than chance directions."""
-    moved = _moved(steering)
-    if moved is None or moved.low <= 0:
+    """Whether the chosen dose moves the trait for certain, and further than random directions."""
+    low = steering.steered.trait_moved.low if steering.steered else None
+    if low is None or low <= 0:
         return False
-    return steering.random_moved is None or moved.low > steering.random_moved.mean
-
-
-def _moved(steering: SteeringEvaluation) -> Interval | None:
-    return steering.steered.trait_moved if steering.steered else None
+    random = steering.random_moved.value
+    return random is None or low > random
 
 
 def _doubts(checks: Sequence[CheckResult]) -> list[str]:
     doubts = []
-    for verdict, says in (("fail", "failed"), ("warn", "warned")):
-        found = [check for check in checks if check.verdict == verdict]
-        if found:
-            doubts.append(f"{len(found)} of {len(checks)} checks {says}")
-            doubts += [f"{check.name}: {check.summary}" for check in found]
+    for verdict, verb in (("fail", "failed"), ("warn", "warned")):
+        chosen = [check for check in checks if check.verdict == verdict]
+        if chosen:
+            doubts.append(f"{len(chosen)} of {len(checks)} checks {verb}")
+            doubts += [f"{check.name}: {check.summary}" for check in chosen]
     return doubts or ([f"All {len(checks)} checks pass"] if checks else [])
 
 
-def _which(vector: dict[str, Any] | None, take: str) -> str:
+def _which(vector: SeparationScore | None, take: str) -> str:
     if vector is None:
         return "No vector can be recommended: nothing could be held out"
-    ends = (vector.get("held_out_intervals") or {}).get("effect_size", (None, None))
-    span = "" if None in ends else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
-    size, auroc = vector["held_out_effect_size"], vector["held_out_auroc"]
     return (
-        f"To monitor, {take} {_name(vector)}: on questions that it has not seen it separates the"
-        f" poles with an effect size of {_number(size, 2)}{span}, AUROC {_number(auroc, 3)}"
+        f"To monitor, {take} {vector.method} at layer {vector.layer}: on questions that it has not"
+        f" seen it separates the poles with an effect size of {vector.effect_size.format('.2f')},"
+        f" AUROC {_number(vector.auroc, 3)}"
     )
 
 
 def _how_strong(
-    steering: SteeringEvaluation | None, vector: dict[str, Any] | None, scale: str, take: str
+    steering: SteeringEvaluation | None, vector: SeparationScore | None, scale: str, take: str
 ) -> str:
     if steering is None:
         unit = (
-            "Coefficient 1 adds the poles' own distance along the vector, which is only where a"
-            " search begins"
+            "Coefficient 1 adds the poles' own distance along the vector, which is only a starting"
+            " point for a search"
             if scale == "separation"
             else f"Coefficient 1 adds the vector at its own length (scale: {scale})"
         )
-        return f"How strong is not known: steering was not evaluated. {unit}" if vector else ""
+        return f"How strong is unknown: steering was not evaluated. {unit}" if vector else ""
     chosen, steered = steering.recommendation, steering.steered
-    if chosen is None or steered is None or steered.trait is None:
-        return "To steer, nothing can be recommended: no dose did what was asked of it"
-    moved, random = steered.trait_moved, steering.random_moved
+    if chosen is None or steered is None or steered.trait.value is None:
+        return "To steer, nothing can be recommended: no dose raised the trait and stayed coherent"
     parts = [
-        f"To steer, {take} {_name(chosen.model_dump())} with coefficient {chosen.coefficient:g}: on"
-        f" held-out questions it moves the trait score by {_moved_by(moved)} to"
-        f" {steered.trait.mean:.0f}, with coherence {_mean(steered)} instead of"
-        f" {_mean(steering.unsteered)}"
+        f"To steer, {take} {chosen.method} at layer {chosen.layer} with coefficient"
+        f" {chosen.coefficient:g}: on held-out questions it moves the trait score by"
+        f" {_moved_by(steered.trait_moved)} to {steered.trait.value:.0f}, with coherence"
+        f" {_number(steered.coherence, 0)} instead of {_number(steering.unsteered.coherence, 0)}"
     ]
-    if random is not None:
-        parts.append(f"random directions of the same length move it by {_moved_by(random)}")
-    if steering.prompted.trait is not None:
-        parts.append(f"prompting alone reaches {steering.prompted.trait.mean:.0f}")
+    if steering.random_moved.value is not None:
+        by_chance = _moved_by(steering.random_moved)
+        parts.append(f"random directions of the same length move it by {by_chance}")
+    if steering.prompted.trait.value is not None:
+        parts.append(f"prompting alone reaches {steering.prompted.trait.value:.0f}")
     text = "; ".join(parts)
     if not _is_shown_to_steer(steering):
         text += ". So it is not shown that the vector steers"
@@ -140,22 +135,12 @@ def _how_strong(
     return text
 
 
-def _name(vector: dict[str, Any]) -> str:
-    return f"{vector['method']} at layer {vector['layer']}"
+def _moved_by(moved: Estimate) -> str:
+    return moved.format("+.0f").replace("-", "−")
 
 
-def _moved_by(moved: Interval | None) -> str:
-    if moved is None:
-        return "–"
-    return f"{moved.mean:+.0f} [{moved.low:+.0f}, {moved.high:+.0f}]".replace("-", "−")
-
-
-def _mean(scores: Scores) -> str:
-    return _number(scores.coherence.mean if scores.coherence else None, 0)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _number(estimate: Estimate, digits: int) -> str:
+    return "–" if estimate.value is None else f"{estimate.value:.{digits}f}"
 
 
 def _sentence(text: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from traitvec_core.atlas.values import Atlas, Estimate, Matrix, TraitRow
+from traitvec_core.atlas.values import Atlas, Matrix, TraitRow
+from traitvec_core.estimate import Estimate
 from traitvec_core.report.environment import page_environment
 
 __all__ = ["build_atlas_page", "matrix_picture"]

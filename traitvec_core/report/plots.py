@@ -15,8 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.validation.elicitation import Elicitation
 from traitvec_core.validation.explanations import Explanations
+from traitvec_core.validation.manifests import VectorRow
 from traitvec_core.validation.separation import Separation
 
 __all__ = [
@@ -114,7 +116,8 @@ def separation_by_layer(separation: Separation, explanations: Explanations | Non
             if found.auroc.value is not None:
                 axes.axhline(found.auroc.value, color="black", linewidth=1, linestyle=style,
                              alpha=0.6, label=f"{found.name} alone")  # fmt: skip
-        least = min((score.auroc for score in separation.scores), default=0.5)
+        aurocs = [score.auroc.value for score in separation.scores]
+        least = min((auroc for auroc in aurocs if auroc is not None), default=0.5)
         axes.set(xlabel="layer (0 = embeddings)", ylabel="held-out AUROC",
                  ylim=(min(0.4, least - 0.05), 1.03))  # fmt: skip
         legend_below(figure, axes)
@@ -122,15 +125,15 @@ def separation_by_layer(separation: Separation, explanations: Explanations | Non
     return _picture(draw)
 
 
-def norms_by_layer(vectors: Sequence[dict[str, Any]], mean_norms: Sequence[float]) -> bytes:
+def norms_by_layer(vectors: Sequence[VectorRow], mean_norms: Sequence[float]) -> bytes:
     """Vector norm by layer for every method, with the mean activation norm for scale."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
-        for method, colour in coloured(row["method"] for row in vectors):
-            rows = sorted((r for r in vectors if r["method"] == method), key=lambda r: r["layer"])
+        for method, colour in coloured(row.method for row in vectors):
+            rows = sorted((r for r in vectors if r.method == method), key=lambda r: r.layer)
             axes.plot(
-                [r["layer"] for r in rows], [r["vector_norm"] for r in rows],
+                [r.layer for r in rows], [r.vector_norm for r in rows],
                 marker="o", markersize=3, color=colour, label=method,
             )  # fmt: skip
         axes.plot(
@@ -148,12 +151,14 @@ def draw_by_layer(axes: Axes, separation: Separation, figure_name: str) -> None:
         rows = [s for s in separation.scores if s.method == method]
         layers = [row.layer for row in rows]
         is_control = method == "random"
+        estimates: list[Estimate] = [getattr(row, figure_name) for row in rows]
+        value, low, high = np.array(
+            [(each.value, each.low, each.high) for each in estimates], dtype=float
+        ).T
         if not is_control:
-            ends = [row.intervals.get(figure_name, (None, None)) for row in rows]
-            low, high = (np.array([end[i] for end in ends], dtype=float) for i in (0, 1))
             axes.fill_between(layers, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
-            layers, [getattr(row, figure_name) for row in rows],
+            layers, value,
             marker="o", markersize=3, linewidth=1.5, linestyle=":" if is_control else "-",
             color=colour, label="random (control)" if is_control else method,
         )  # fmt: skip

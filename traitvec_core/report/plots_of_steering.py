@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.report import plots
-from traitvec_core.steering_evaluation.result import Interval, Scores, SteeringEvaluation
+from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
 
 __all__ = ["dose_response"]
 
@@ -25,13 +26,15 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
         doses = steering.dose_response
         _draw_curve(axes, doses, [s.trait for s in doses], _TRAIT, "trait score")
         _draw_curve(axes, doses, [s.coherence for s in doses], _COHERENCE, "coherence")
-        prompted = steering.prompted.trait
+        prompted = steering.prompted.trait.value
         if prompted is not None:
-            axes.axhline(prompted.mean, color=_TRAIT, linestyle="--", linewidth=1,
+            axes.axhline(prompted, color=_TRAIT, linestyle="--", linewidth=1,
                          label="trait score, prompted")  # fmt: skip
         axes.axhline(steering.options.min_coherence, color=_COHERENCE, linestyle=":", linewidth=1,
                      label="least coherence that may be chosen")  # fmt: skip
-        controls = [(s.coefficient, s.trait.mean) for s in steering.random if s.trait]
+        controls = [
+            (s.coefficient, s.trait.value) for s in steering.random if s.trait.value is not None
+        ]
         if controls:
             axes.plot(*zip(*controls, strict=True), "x", color="black", markersize=6,
                       label="trait score, random directions")  # fmt: skip
@@ -45,11 +48,11 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
 
 
 def _draw_curve(
-    axes: Axes, doses: Sequence[Scores], found: Sequence[Interval | None], colour: str, label: str
+    axes: Axes, doses: Sequence[Scores], scores: Sequence[Estimate], colour: str, label: str
 ) -> None:
     places = [dose.coefficient for dose in doses]
     mean, low, high = np.array(
-        [(f.mean, f.low, f.high) if f else (np.nan,) * 3 for f in found], dtype=float
+        [(each.value, each.low, each.high) for each in scores], dtype=float
     ).reshape(-1, 3).T  # fmt: skip
     axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(places, mean, marker="o", markersize=4, color=colour, label=label)

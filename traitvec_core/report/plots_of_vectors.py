@@ -107,5 +107,6 @@ def _tables(
     aurocs, sizes = np.full((2, len(methods), len(layers)), np.nan)
     for score in separation.scores:
         place = methods.index(score.method), layers.index(score.layer)
-        aurocs[place], sizes[place] = score.auroc, score.effect_size
+        # None becomes NaN, an empty cell.
+        aurocs[place], sizes[place] = score.auroc.value, score.effect_size.value
     return aurocs, sizes, [str(method) for method in methods], layers

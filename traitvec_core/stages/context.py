@@ -1,4 +1,4 @@
-"""What a stage works with: the trait's folder, settings, models, progress, and its record."""
+"""What a stage gets to work with: the trait's folder, settings, models, progress, provenance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,33 +12,37 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Cost, Provenance
 
 if TYPE_CHECKING:
+    from traitvec_core.judging.judge import Judge
+    from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["Progress", "StageContext", "StageOutput", "Workbench", "now"]
 
 StageOutput = tuple[dict[str, bytes], dict[str, Any]]
-"""Content of files by path under the trait's folder, and what goes into the stage's metadata."""
+"""File contents by path below the trait's folder, and the stage's metadata."""
 
 
 class Progress(Protocol):
-    """Told how far a stage is."""
+    """Receives how far a stage is."""
 
     def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
-        """Take note; `note` is what there is to say besides the count."""
+        """Report `done` of `total` units as finished; `note` adds what the count leaves out."""
         ...
 
 
 @dataclass
 class Workbench:
-    """What stages stand on besides their inputs.
+    """What stages need besides their inputs: models, and somewhere to report progress.
 
     Attributes:
-        load_model: From a name and options to a loaded model; hand in a cache to share one.
-        progress: Called with the stage, what is done, the total, and perhaps a note.
-        say: Told what else a user should know while it happens.
+        load_model: Returns a loaded model for a name and options; pass a cached one to share it.
+        claim_gpu: Called before an engine that loads its own model takes a GPU.
+        progress: Called as work gets done.
+        say: Called with a line that the user should see while the stage runs.
     """
 
     load_model: "Callable[[str, LoadOptions], LanguageModel] | None" = None
+    claim_gpu: Callable[[], None] = field(default=lambda: None)
     progress: Progress = field(default=lambda stage, done, total, note="": None)
     say: Callable[[str], None] = field(default=lambda text: None)
 
@@ -53,13 +57,13 @@ class Workbench:
 
 @dataclass(frozen=True)
 class StageContext:
-    """One stage of one trait that is being made.
+    """One stage of one trait while it is being made.
 
     Attributes:
         folder: The trait's folder.
         settings: The experiment's settings.
         bench: Models and progress.
-        provenance: The stage's record; its cost is filled in on the way.
+        provenance: The stage's provenance; the stage fills in its cost.
     """
 
     folder: TraitFolder
@@ -69,7 +73,7 @@ class StageContext:
 
     @property
     def loading(self) -> LoadOptions:
-        """How the experiment's model is loaded."""
+        """Options for loading the experiment's model."""
         settings = self.settings
         return LoadOptions(
             revision=settings.revision,
@@ -89,6 +93,30 @@ class StageContext:
             return self.generator()
         return self.bench.model(name, LoadOptions(dtype=self.settings.dtype))
 
+    def open_judgements(self) -> "JudgementStore":
+        """Open the store of judgements, which all experiments of the folder share."""
+        from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
+
+        return JudgementStore(self.folder.path.parent.parent / JUDGEMENTS_FILE)
+
+    def load_judge(
+        self, store: "JudgementStore", *, name: str | None = None, is_live: bool = False
+    ) -> "Judge":
+        """Load the experiment's judge.
+
+        Args:
+            store: The judgements that are known already.
+            name: Another judge than `judge_model`.
+            is_live: Send one call per judgement, whatever `judge_mode` says.
+        """
+        from traitvec_core.judging.load import load_judge
+
+        live = {"judge_mode": "live"} if is_live else {}
+        return load_judge(
+            self.settings.model_copy(update=live), store, name=name, load_model=self.judge,
+            experiment=self.folder.experiment, say=self.bench.say,
+        )  # fmt: skip
+
     @property
     def cost(self) -> Cost:
         """What the stage has spent."""
@@ -101,7 +129,7 @@ class StageContext:
 
     @property
     def batch_size(self) -> int | None:
-        """Rows at once, or None for a number that suits the device."""
+        """Rows per batch, or None to fit the batch to the device."""
         size = self.settings.batch_size
         return None if size == "auto" else size
 

@@ -1,5 +1,6 @@
-"""Content hashes of everything that a stage is made from."""
+"""Content hashes that several stages are made from: earlier stages, model, judge, rubrics."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
@@ -13,119 +14,66 @@ from traitvec_core.storage.provenance import content_hash
 if TYPE_CHECKING:
     from traitvec_core.trait import TraitDefinition
 
-__all__ = ["also_judged", "side_effects", "stage_inputs"]
+__all__ = [
+    "answering_inputs",
+    "content_of",
+    "judge_input",
+    "model_input",
+    "other_traits",
+    "rubric_inputs",
+]
 
 
-def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    """Content hashes of everything that a stage is made from."""
+def content_of(folder: TraitFolder, *stages: Stage) -> dict[str, str]:
+    """Return the content hashes of earlier stages, by name.
 
-    def content(earlier: Stage) -> str:
-        provenance = folder.provenance(earlier)
+    Raises:
+        TraitvecError: If one of them has not been made.
+    """
+    contents: dict[str, str] = {}
+    for stage in stages:
+        provenance = folder.provenance(stage)
         if provenance is None:
             raise TraitvecError(
-                f"{display_path(folder.path)}: {stage} needs {earlier}, which has not been made"
-                " yet;"
-                f" materialize {earlier} first (`traitvec run --experiment {folder.experiment}"
-                f" --trait {folder.name} --select {earlier}+`)"
+                f"{display_path(folder.path)}: {stage} has not been made yet; run `traitvec run"
+                f" --experiment {folder.experiment} --trait {folder.name} --select {stage}+`"
             )
-        return provenance.content
-
-    if stage == "responses":
-        return {
-            "elicitation": folder.definition().elicitation_hash,
-            "model": model_fingerprint(settings.model, settings.revision),
-        }
-    if stage == "judged_responses":
-        return {
-            "responses": content("responses"),
-            "rubric": folder.definition().rubric_hash,
-            **_judging_inputs(folder, settings),
-        }
-    if stage == "activations":
-        return {
-            "judged_responses": content("judged_responses"),
-            "model": model_fingerprint(settings.model, settings.revision),
-        }
-    if stage == "vectors":
-        # The texts are read for what else could explain the vectors.
-        return {name: content(name) for name in ("activations", "judged_responses")}
-    if stage == "steering_evaluation":
-        return _steering_inputs(folder, settings) | {"vectors": content("vectors")}
-    if stage == "validation_report":
-        # The page opens with the description.
-        described = {"description": content_hash(folder.definition().description)}
-        earlier: tuple[Stage, ...] = (
-            "judged_responses",
-            "activations",
-            "vectors",
-            "steering_evaluation",
-        )
-        return {name: content(name) for name in earlier} | described
-    if stage == "trait_dynamics":
-        found = {"vectors": content("vectors")}
-        if settings.monitoring_prompts:
-            found["steering_evaluation"] = content("steering_evaluation")
-            found |= _answering_inputs(folder, settings)
-        return found
-    raise ValueError(f"{stage} is not made from anything")
+        contents[stage] = provenance.content
+    return contents
 
 
-def _judging_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+def model_input(settings: ExperimentSettings) -> dict[str, str]:
+    """Return the fingerprint of the experiment's model."""
+    return {"model": model_fingerprint(settings.model, settings.revision)}
+
+
+def judge_input(settings: ExperimentSettings) -> dict[str, str]:
+    """Return the fingerprints of the judge and of the rubric that is the same for all traits."""
     from traitvec_core.judging.load import judge_fingerprint
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
-    found = {
+    return {
         "coherence_rubric": content_hash(COHERENCE_RUBRIC),
         "judge": judge_fingerprint(settings),
     }
-    if settings.second_judge is not None:
-        found["second_judge"] = judge_fingerprint(settings, settings.second_judge)
-    for name, other in also_judged(folder, settings).items():
-        found[f"rubric of {name}"] = other.rubric_hash
-    human = folder.human_scores()
-    if human is not None:
-        found["human_scores"] = content_hash(human)
-    return found
 
 
-def _steering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    if not settings.steering.evaluate:
-        return {}
-    found = _answering_inputs(folder, settings)
-    found["eval_questions"] = content_hash("\n".join(folder.definition().eval_questions))
-    for name, other in side_effects(folder, settings).items():
-        found[f"rubric of {name}"] = other.rubric_hash
-    return found
-
-
-def _answering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    """What answers of the model under the trait's instructions, and their scores, depend on."""
-    from traitvec_core.judging.load import judge_fingerprint
-    from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
-
+def answering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    """Return what answers under the trait's instructions, and their scores, depend on."""
     definition = folder.definition()
     return {
-        "model": model_fingerprint(settings.model, settings.revision),
+        **model_input(settings),
+        **judge_input(settings),
         "elicitation": definition.elicitation_hash,
         "rubric": definition.rubric_hash,
-        "coherence_rubric": content_hash(COHERENCE_RUBRIC),
-        "judge": judge_fingerprint(settings),
     }
 
 
-def side_effects(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":
-    """The other traits whose rubrics are put to this trait's steered responses."""
-    return {
-        name: folder.sibling(name).definition()
-        for name in settings.steering.side_effects
-        if name != folder.name
-    }
+def rubric_inputs(others: "dict[str, TraitDefinition]") -> dict[str, str]:
+    """Return the hashes of other traits' rubrics."""
+    return {f"rubric of {name}": other.rubric_hash for name, other in others.items()}
 
 
-def also_judged(folder: TraitFolder, settings: ExperimentSettings) -> "dict[str, TraitDefinition]":
-    """The other traits whose rubrics are put to this trait's responses."""
-    return {
-        name: folder.sibling(name).definition()
-        for name in settings.also_judge
-        if name != folder.name
-    }
+def other_traits(folder: TraitFolder, names: Iterable[str]) -> "dict[str, TraitDefinition]":
+    """Return the definitions of the named traits of the experiment, this one left out."""
+    return {name: folder.sibling(name).definition() for name in names if name != folder.name}

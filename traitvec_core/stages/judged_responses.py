@@ -1,40 +1,44 @@
-"""Stage 1b on disk: the responses with their scores, and how far the judge can be trusted."""
+"""Stage 1b: the responses with their scores, and how far the judge can be trusted."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
-from traitvec_core.judging.judge import JudgedResponses, judge_responses, score_prompts
-from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
-from traitvec_core.judging.load import load_judge
-from traitvec_core.judging.reading import ANSWERED_REFUSAL
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
-from traitvec_core.stages.inputs import also_judged
+from traitvec_core.stages.inputs import content_of, judge_input, other_traits, rubric_inputs
+from traitvec_core.stages.spec import JUDGE_SETTINGS, Place, StageSpec
 from traitvec_core.storage.files import display_path
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
-from traitvec_core.storage.provenance import Cost
+from traitvec_core.storage.provenance import Cost, content_hash
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
-__all__ = ["is_about_refusing", "make_judged_responses"]
+if TYPE_CHECKING:
+    from traitvec_core.judging.cost_estimate import JudgingCost
+    from traitvec_core.judging.judge import JudgedResponses
+    from traitvec_core.judging.judgement_store import JudgementStore, Origin
+
+__all__ = ["SPEC", "is_about_refusing", "make_judged_responses"]
 
 
 def make_judged_responses(context: StageContext) -> StageOutput:
     """Score every response, and a sample of them once more."""
+    from traitvec_core.judging.judge import judge_responses
+    from traitvec_core.judging.judgement_store import Origin
+
     settings, folder = context.settings, context.folder
     definition = folder.definition()
     responses = folder.read_responses("responses")
     origin = Origin(folder.experiment, folder.name)
-    also = also_judged(folder, settings)
+    also = other_traits(folder, settings.also_judge)
 
     def progress(done: int, total: int, paid: Cost) -> None:
         note = f"${paid.usd:.4f}" if paid.usd else ""
         context.bench.progress("judged_responses", done, total, note)
 
-    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
-        judge = load_judge(
-            settings, store, load_model=context.judge, experiment=folder.experiment,
-            say=context.bench.say,
-        )  # fmt: skip
+    with context.open_judgements() as store:
+        judge = context.load_judge(store)
         judged = judge_responses(
             judge, definition, responses, store=store, origin=origin, also=also,
             is_about_refusing=is_about_refusing(folder.name, definition), on_progress=progress,
@@ -64,7 +68,7 @@ def make_judged_responses(context: StageContext) -> StageOutput:
     }
 
 
-def is_about_refusing(name: str, definition: "TraitDefinition") -> bool:
+def is_about_refusing(name: str, definition: TraitDefinition) -> bool:
     """Whether a judge that answers REFUSAL speaks of the trait itself."""
     return any("refus" in text.lower() for text in (name, definition.name))
 
@@ -73,6 +77,10 @@ def _compared(
     context: StageContext, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
 ) -> list[dict[str, Any]]:
     """The judge's scores of a sample beside a second judge's, people's and its own."""
+    from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
+    from traitvec_core.judging.judge import score_prompts
+    from traitvec_core.judging.reading import ANSWERED_REFUSAL
+
     settings, table = context.settings, judged.table
     rubric = context.folder.definition().eval_prompt
     sample = agreement_sample(table, settings.agreement_sample)
@@ -84,10 +92,7 @@ def _compared(
     }
 
     def again(model: str | None, repeat: int) -> list[list[Any]]:
-        judge = load_judge(
-            settings, store, name=model, load_model=context.judge, experiment=origin.experiment,
-            say=context.bench.say,
-        )  # fmt: skip
+        judge = context.load_judge(store, name=model)
         found, paid, n_asked = score_prompts(
             judge, sources, store=store, origin=origin, repeat=repeat,
             on_progress=lambda done, total, paid: context.bench.progress(
@@ -129,3 +134,65 @@ def _compared(
             {"with": "human scores", "scores": [[name, x, scores[name]] for name, x in pairs]}
         )
     return compared
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    from traitvec_core.judging.load import judge_fingerprint
+
+    inputs = {
+        **content_of(folder, "responses"),
+        "rubric": folder.definition().rubric_hash,
+        **judge_input(settings),
+        **rubric_inputs(other_traits(folder, settings.also_judge)),
+    }
+    if settings.second_judge is not None:
+        inputs["second_judge"] = judge_fingerprint(settings, settings.second_judge)
+    human_scores = folder.human_scores()
+    if human_scores is not None:
+        inputs["human_scores"] = content_hash(human_scores)
+    return inputs
+
+
+def _place(settings: ExperimentSettings) -> Place:
+    from traitvec_core.judging.load import JudgeChoice
+
+    return "gpu" if JudgeChoice(settings).provider == "local" else "elsewhere"
+
+
+def _estimate(
+    folder: TraitFolder, settings: ExperimentSettings, store: "JudgementStore"
+) -> "list[JudgingCost]":
+    import pandas as pd
+
+    from traitvec_core.generation.plan import plan_responses
+    from traitvec_core.judging.cost_estimate import estimate_judging, longest_response
+
+    definition = folder.definition()
+    others = other_traits(folder, settings.also_judge)
+    try:
+        responses, is_planned = folder.read_responses("responses"), False
+    except TraitvecError:
+        planned = plan_responses(folder.name, definition, settings.n_examples)
+        responses, is_planned = (
+            pd.DataFrame(
+                {"question": p.question, "response": longest_response(p.question_id, settings)}
+                for p in planned
+            ),
+            True,
+        )
+    return estimate_judging(
+        folder.name, [definition.eval_prompt, *(other.eval_prompt for other in others.values())],
+        responses, settings, store, is_planned=is_planned,
+    )  # fmt: skip
+
+
+SPEC = StageSpec(
+    name="judged_responses",
+    upstream=("definition", "responses"),
+    version="2",
+    settings=(*JUDGE_SETTINGS, "also_judge", "second_judge", "judge_repeats", "agreement_sample"),
+    inputs=_inputs,
+    make=make_judged_responses,
+    place=_place,
+    estimate=_estimate,
+)

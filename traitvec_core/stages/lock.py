@@ -1,6 +1,6 @@
-"""Who makes a stage of a trait: one process at a time, on every machine that shares the folder.
+"""Locks: one process at a time makes a stage of a trait, on all machines that share the folder.
 
-Locks are the kernel's, so a process that dies in whatever way holds none.
+The kernel holds the locks, so a process that dies, however it dies, releases them.
 """
 
 import errno
@@ -15,30 +15,34 @@ from typing import BinaryIO
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages.provenance import UPSTREAM
+from traitvec_core.stages import SPECS
+from traitvec_core.stages.provenance import upstream_of
 
-__all__ = ["being_made"]
+__all__ = ["stage_lock"]
 
 _FOLDER = ".locks"
-# A file system that knows no locks. What two writers leave there is told by its hashes.
+# A file system without lock support: conflicts show up there as hash mismatches.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def being_made(trait: Path, stage: Stage) -> Iterator[None]:
-    """Keep a stage to this process while it makes it, and what it is made from as it is.
+def stage_lock(trait: Path, stage: Stage) -> Iterator[None]:
+    """Lock a stage for this process while it makes it, and lock its inputs against changes.
 
-    Stages that are not made from each other may be made at once.
+    Stages that do not depend on each other can be made at the same time.
 
     Args:
         trait: The trait's folder.
         stage: The stage.
 
     Raises:
-        TraitvecError: If another process makes it, or makes something from it or for it.
+        TraitvecError: If another process is making it, one of its inputs, or something from it.
     """
     with ExitStack() as held:
-        for earlier in _upstream(stage):
+        for earlier in upstream_of(stage):
+            if SPECS[earlier].make is None:
+                # The user writes the definition; no process locks it.
+                continue
             _lock(held, trait, stage, earlier, fcntl.LOCK_SH)
         file = _lock(held, trait, stage, stage, fcntl.LOCK_EX)
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -46,18 +50,6 @@ def being_made(trait: Path, stage: Stage) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode())
         file.flush()
         yield
-
-
-def _upstream(stage: Stage) -> list[Stage]:
-    """All stages that a stage is made from, at first or second hand, in their order."""
-    found: set[Stage] = set()
-    left = list(UPSTREAM[stage])
-    while left:
-        earlier = left.pop()
-        found.add(earlier)
-        left += UPSTREAM[earlier]
-    # The definition is the user's, and no stage makes it.
-    return [earlier for earlier in STAGES if earlier in found and earlier != "definition"]
 
 
 def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) -> BinaryIO:
@@ -68,8 +60,8 @@ def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) 
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         raise TraitvecError(
-            f"{trait.name}: {wanted} cannot be made now, because {_holder(trait)}; wait for it, or"
-            " end it, and run again"
+            f"{trait.name}: {wanted} cannot be made now, because {_holder(trait)}; wait until that"
+            " run ends, or end it, then run again"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -86,6 +78,6 @@ def _holder(trait: Path) -> str:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                who = file.read().decode("utf-8", "replace")
-                return f"{stage} is being made by {who or 'another process'}"
-    return "another process has just made a stage of it"
+                holder = file.read().decode("utf-8", "replace")
+                return f"{stage} is being made by {holder or 'another process'}"
+    return "another process has just made one of its stages"

@@ -1,6 +1,6 @@
-"""The stages on disk: what each is made from, whether it is fresh, and how it is made.
+"""Makes any stage of a trait, and reports which stages are fresh.
 
-`make` is all that Dagster's assets call, and all that a notebook needs to run a trait without it.
+Dagster's assets call `make`; a notebook can call it to run a trait without Dagster.
 """
 
 import os
@@ -15,11 +15,10 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.failures import KEY_NAMES, redacted
 from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages import MAKERS
+from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
-from traitvec_core.stages.inputs import stage_inputs
-from traitvec_core.stages.lock import being_made
-from traitvec_core.stages.provenance import UPSTREAM, stage_key, stage_settings
+from traitvec_core.stages.lock import stage_lock
+from traitvec_core.stages.provenance import current_key, stage_inputs, stage_key, stage_settings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Provenance
 
@@ -34,7 +33,7 @@ class StageResult:
 
     Attributes:
         provenance: Its provenance.
-        is_reused: Whether it was fresh already and nothing was done.
+        is_reused: Whether it was fresh, so that nothing was done.
     """
 
     provenance: Provenance
@@ -44,7 +43,7 @@ class StageResult:
 def make(
     stage: Stage, folder: TraitFolder, settings: ExperimentSettings, bench: Workbench | None = None
 ) -> StageResult:
-    """Make one stage of one trait from what the stages before it left, unless it is fresh.
+    """Make one stage of one trait from the results of the stages before it, unless it is fresh.
 
     Args:
         stage: Any stage but `definition`, which the user writes.
@@ -53,64 +52,70 @@ def make(
         bench: Models and progress.
 
     Raises:
-        TraitvecError: If the definition or an earlier stage cannot be used, if another process
-            makes the stage or one that belongs to it, or if the storage is away.
+        TraitvecError: If the definition or an earlier stage cannot be used, another process is
+            making this stage or one that it depends on, or the storage cannot be reached.
     """
     folder.refresh()
-    fresh = _fresh(stage, folder, settings)
+    fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None:
-        with being_made(folder.path, stage):
-            # Whoever made it while this process came to it may have made the same.
-            fresh = _fresh(stage, folder, settings)
+        with stage_lock(folder.path, stage):
+            # Another process may have finished the same while this one waited.
+            fresh = _fresh_provenance(stage, folder, settings)
             if fresh is None:
-                return _made(stage, folder, settings, bench or Workbench())
+                return _make(stage, folder, settings, bench or Workbench())
     folder.fetch(stage)
     return StageResult(fresh, is_reused=True)
 
 
-def _fresh(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> Provenance | None:
-    key = stage_key(stage, stage_inputs(stage, folder, settings), stage_settings(stage, settings))
-    found = folder.provenance(stage)
-    is_whole = found is not None and found.key == key and found.is_complete
-    return found if found is not None and is_whole and folder.is_intact(found) else None
+def _fresh_provenance(
+    stage: Stage, folder: TraitFolder, settings: ExperimentSettings
+) -> Provenance | None:
+    key = current_key(stage, folder, settings)
+    recorded = folder.provenance(stage)
+    if recorded is None or recorded.key != key or not recorded.is_complete:
+        return None
+    return recorded if folder.is_intact(recorded) else None
 
 
-def _made(
+def _make(
     stage: Stage, folder: TraitFolder, settings: ExperimentSettings, bench: Workbench
 ) -> StageResult:
     inputs = stage_inputs(stage, folder, settings)
-    chosen = stage_settings(stage, settings)
-    key = stage_key(stage, inputs, chosen)
-    provenance = Provenance(stage=stage, key=key, inputs=inputs, settings=chosen)
+    used_settings = stage_settings(stage, settings)
+    key = stage_key(stage, inputs, used_settings)
+    provenance = Provenance(stage=stage, key=key, inputs=inputs, settings=used_settings)
+    spec = SPECS[stage]
+    if spec.make is None:
+        raise ValueError(f"{stage} is written by the user, not made")
     context = StageContext(folder, settings, bench, provenance)
     started = time.monotonic()
-    with _no_key_in_tracebacks():
-        files, metadata = MAKERS[stage](context)
+    with _redact_tracebacks():
+        files, metadata = spec.make(context)
     provenance.cost.seconds = round(time.monotonic() - started, 3)
     for earlier in set(STAGES) & set(inputs):
-        now = folder.provenance(earlier)
-        if now is None or now.content != inputs[earlier]:
-            # Without locks, or on another machine: what was read may be neither old nor new.
+        current = folder.provenance(earlier)
+        if current is None or current.content != inputs[earlier]:
+            # Without locks, or on another machine: what was read may be a mixture of both.
             raise TraitvecError(
                 f"{folder.name}: {earlier} was made again while {stage} was made from it; let one"
-                " run end before another of the same trait begins, and run again"
+                " run of a trait end before the next begins, then run again"
             )
-    done = folder.commit(stage, files, metadata, provenance)
-    if done.is_complete:
+    committed = folder.commit(stage, files, metadata, provenance)
+    if committed.is_complete:
         folder.journal(stage, key).remove()
-    return StageResult(done, is_reused=False)
+    return StageResult(committed, is_reused=False)
 
 
 def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stage, State]:
-    """Tell of every stage whether it is fresh, stale or missing, by hashes alone.
+    """Return the state of every stage, judged by hashes alone.
 
-    A stage behind one that is not fresh is stale at best. `partial` is one that could not finish
-    all of its work (a spent budget, a server that failed) and goes on with it in the next run.
-    `broken` is a definition with problems.
+    A stage downstream of one that is not fresh is `stale` at best. `partial` means that some of
+    the work failed (a spent budget, a server error) and that the next run continues it. `broken`
+    is a definition with problems.
     """
     states: dict[Stage, State] = {}
     for stage in STAGES:
-        upstream_fresh = all(states[earlier] == "fresh" for earlier in UPSTREAM[stage])
+        upstream_fresh = all(states[earlier] == "fresh" for earlier in SPECS[stage].upstream)
         states[stage] = _state(stage, folder, settings, upstream_fresh)
     return states
 
@@ -118,7 +123,7 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
 def _state(
     stage: Stage, folder: TraitFolder, settings: ExperimentSettings, upstream_fresh: bool
 ) -> State:
-    if stage == "definition":
+    if SPECS[stage].make is None:
         try:
             folder.definition()
         except TraitvecError:
@@ -128,8 +133,7 @@ def _state(
     if provenance is None:
         return "missing"
     try:
-        inputs = stage_inputs(stage, folder, settings)
-        key = stage_key(stage, inputs, stage_settings(stage, settings))
+        key = current_key(stage, folder, settings)
     except TraitvecError:
         return "stale"
     if not (upstream_fresh and provenance.key == key and folder.is_intact(provenance)):
@@ -138,17 +142,17 @@ def _state(
 
 
 @contextmanager
-def _no_key_in_tracebacks() -> Iterator[None]:
-    """Whatever breaks, and whatever it says: tracebacks are kept, and keys must not be in them."""
+def _redact_tracebacks() -> Iterator[None]:
+    """Keep API keys out of tracebacks, which Dagster stores, whatever library raises them."""
     try:
         yield
     except TraitvecError:
         raise
     except Exception as error:
-        whole = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error))
         keys = [os.environ.get(name, "").strip() for name in KEY_NAMES]
-        if not any(key and key in whole for key in keys):
+        if not any(key and key in text for key in keys):
             raise
-        said = f"{type(error).__name__}: {redacted(str(error))}"
-        # What it was raised from holds the key perhaps, and is left out.
-        raise RuntimeError(said).with_traceback(error.__traceback__) from None
+        message = f"{type(error).__name__}: {redacted(str(error))}"
+        # The original may hold the key in its context, so it is left out.
+        raise RuntimeError(message).with_traceback(error.__traceback__) from None

@@ -1,22 +1,27 @@
-"""Stage 1a on disk: responses of the model under both instructions."""
+"""Stage 1a: responses of the model under both instructions."""
 
 from typing import Any
 
-from traitvec_core.generation import (
-    EngineOptions,
-    generate_responses,
-    load_engine,
-    plan_responses,
-)
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
+from traitvec_core.stages.inputs import model_input
+from traitvec_core.stages.spec import MODEL_SETTINGS, Place, StageSpec
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
-from traitvec_core.validation.response_counts import count_responses
 
-__all__ = ["make_responses"]
+__all__ = ["SPEC", "make_responses"]
 
 
 def make_responses(context: StageContext) -> StageOutput:
     """Generate what was planned; rows are kept as they finish."""
+    from traitvec_core.generation import (
+        EngineOptions,
+        generate_responses,
+        load_engine,
+        plan_responses,
+    )
+    from traitvec_core.validation.response_counts import count_responses
+
     settings = context.settings
     definition = context.folder.definition()
     planned = plan_responses(context.folder.name, definition, settings.n_examples)
@@ -31,6 +36,9 @@ def make_responses(context: StageContext) -> StageOutput:
         done += len(rows)
         context.bench.progress("responses", min(done, len(planned)), len(planned))
 
+    if settings.engine == "vllm":
+        # It loads its model by itself.
+        context.bench.claim_gpu()
     engine = load_engine(
         settings.engine,
         EngineOptions(
@@ -67,3 +75,22 @@ def make_responses(context: StageContext) -> StageOutput:
         "resumed_from": len(finished),
         "model_load_seconds": round(model.load_seconds, 3),
     }
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    return {"elicitation": folder.definition().elicitation_hash, **model_input(settings)}
+
+
+def _place(settings: ExperimentSettings) -> Place:
+    return "elsewhere" if settings.engine == "server" else "gpu"
+
+
+SPEC = StageSpec(
+    name="responses",
+    upstream=("definition",),
+    version="2",
+    settings=(*MODEL_SETTINGS, "engine", "n_examples", "instruction_role", "sampling"),
+    inputs=_inputs,
+    make=make_responses,
+    place=_place,
+)

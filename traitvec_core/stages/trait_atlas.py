@@ -1,10 +1,9 @@
-"""The atlas of all traits of an experiment, on disk."""
+"""The atlas: all traits of an experiment compared, as a page and its JSON."""
 
 import json
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from traitvec_core.atlas.build import build_atlas
-from traitvec_core.atlas.values import Atlas
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES
@@ -13,25 +12,26 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.storage.provenance import content_hash
 
-__all__ = ["make_atlas"]
+if TYPE_CHECKING:
+    from traitvec_core.atlas import Atlas
 
+__all__ = ["ATLAS_VERSION", "make_atlas"]
 
 _FOLDER, _PAGE, _VALUES = "atlas", "atlas.html", "atlas.json"
+# Raise it when the arithmetic or the page changes: earlier atlases are then stale.
+ATLAS_VERSION = "1"
 
 
-# Raise it when the arithmetic or the page changes: atlases made before are then made again.
-_VERSION = "1"
-
-
-def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> tuple[Atlas, bool]:
-    """Write `atlas/atlas.html` and `atlas/atlas.json`, unless they are of the same results already.
+def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> "tuple[Atlas, bool]":
+    """Write `atlas/atlas.html` and `atlas/atlas.json`, unless they already show these results.
 
     Returns:
-        The atlas, and whether it lay there already.
+        The atlas, and whether it was reused.
 
     Raises:
         TraitvecError: If the experiment has no trait.
     """
+    from traitvec_core.atlas import Atlas, build_atlas
     from traitvec_core.report.atlas_page import build_atlas_page
 
     page_path, values_path = (folder.path / _FOLDER / name for name in (_PAGE, _VALUES))
@@ -43,18 +43,18 @@ def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> tuple[
     atlas = build_atlas(folder, settings)
     page = build_atlas_page(atlas).encode("utf-8", "replace")
     write_atomically(page_path, page)
-    # Last: it vouches for the page.
+    # Written last, because it records the hash of the page.
     values = {"key": key, "page": content_hash(page), "atlas": atlas.model_dump(mode="json")}
     write_atomically(values_path, dump_json(values))
     return atlas, False
 
 
 def _key(folder: ExperimentFolder, settings: ExperimentSettings) -> str:
-    """Hash of all that the atlas is made from."""
-    made = {}
+    """Return the hash of everything that the atlas is made from."""
+    traits = {}
     for name in folder.traits():
-        found = [folder.trait(name).provenance(stage) for stage in STAGES]
-        made[name] = [p and [p.content, p.created_at, p.is_complete] for p in found]
+        records = [folder.trait(name).provenance(stage) for stage in STAGES]
+        traits[name] = [r and [r.content, r.created_at, r.is_complete] for r in records]
         with suppress(TraitvecError):
-            made[name].append([folder.trait(name).definition().content_hash])
-    return content_hash(json.dumps([_VERSION, settings.model, made], sort_keys=True))
+            traits[name].append([folder.trait(name).definition().content_hash])
+    return content_hash(json.dumps([ATLAS_VERSION, settings.model, traits], sort_keys=True))

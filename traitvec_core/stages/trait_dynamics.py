@@ -1,25 +1,27 @@
-"""Monitoring on disk: the recommended vector, token by token, in answers to the user's prompts."""
+"""The recommended vector, token by token, in answers to the user's monitoring prompts."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from traitvec_core.dynamics import Trace, WatchedVector, trace, watch
-from traitvec_core.dynamics.overview import MonitoredText, sum_up
-from traitvec_core.generation import close_thinking
-from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore, Origin
-from traitvec_core.judging.load import load_judge
-from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.report.monitor_page import build_monitor_page
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
+from traitvec_core.stages.inputs import answering_inputs, content_of
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.steering_evaluation.trials import Condition, Trials
+from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.trait import TraitDefinition
 
-__all__ = ["make_trait_dynamics"]
+if TYPE_CHECKING:
+    from traitvec_core.dynamics import Trace, WatchedVector
+    from traitvec_core.dynamics.overview import MonitoredText
+    from traitvec_core.judging.cost_estimate import JudgingCost
+    from traitvec_core.judging.judgement_store import JudgementStore
+    from traitvec_core.models.language_model import LanguageModel
+    from traitvec_core.steering_evaluation.trials import Trials
+
+__all__ = ["SPEC", "make_trait_dynamics"]
 
 # A text takes some 100 KB of the page, which should open at once; the traces hold every text.
 _MOST_SHOWN = 60
@@ -27,6 +29,12 @@ _MOST_SHOWN = 60
 
 def make_trait_dynamics(context: StageContext) -> StageOutput:
     """Ask every monitoring prompt without and with instructions; trace and judge the answers."""
+    import pandas as pd
+
+    from traitvec_core.dynamics import watch
+    from traitvec_core.dynamics.overview import sum_up
+    from traitvec_core.report.monitor_page import build_monitor_page
+
     settings, folder = context.settings, context.folder
     if not settings.monitoring_prompts:
         return {}, _nothing(
@@ -83,9 +91,12 @@ def _nothing(why: str) -> dict[str, Any]:
 
 
 def _answers(
-    context: StageContext, model: LanguageModel, definition: TraitDefinition
-) -> tuple[Trials, str, float]:
+    context: StageContext, model: "LanguageModel", definition: TraitDefinition
+) -> "tuple[Trials, str, float]":
     """Generate and judge; returns the judge's name and what the experiment has spent, too."""
+    from traitvec_core.judging.judgement_store import Origin
+    from traitvec_core.steering_evaluation.trials import Condition, TrialLog, Trials, TrialSetup
+
     settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
     conditions = [
@@ -95,33 +106,35 @@ def _answers(
     ]
     journal = folder.journal("trait_dynamics", context.provenance.key)
     total = 2 * len(conditions) * len(prompts)
-    with JudgementStore(folder.path.parent.parent / JUDGEMENTS_FILE) as store:
-        judge = load_judge(
-            # So few are not worth the day that a batch may take.
-            settings.model_copy(update={"judge_mode": "live"}), store, load_model=context.judge,
-            experiment=folder.experiment, say=context.bench.say,
-        )  # fmt: skip
-        trials = Trials(
-            model, judge, definition, prompts, settings.sampling,
+    with context.open_judgements() as store:
+        # So few are not worth the day that a batch may take.
+        judge = context.load_judge(store, is_live=True)
+        setup = TrialSetup(
+            model, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
-            finished=journal.rows(), on_finished=journal.append,
-            on_progress=lambda done, note: context.bench.progress(
-                "trait_dynamics", done, total, note
-            ),
         )  # fmt: skip
+        trials = Trials(
+            setup,
+            prompts,
+            TrialLog(journal.rows(), journal.append),
+            lambda done, note: context.bench.progress("trait_dynamics", done, total, note),
+        )
         trials.run(conditions, range(len(prompts)), len(prompts))
         return trials, judge.name, store.spent_usd(folder.experiment)
 
 
 def _traces(
     context: StageContext,
-    model: LanguageModel,
+    model: "LanguageModel",
     rows: Sequence[Mapping[Any, Any]],
-    watched: WatchedVector,
-) -> list[Trace]:
+    watched: "WatchedVector",
+) -> "list[Trace]":
     """Read every response once more, as the examples of the vectors were read."""
+    from traitvec_core.dynamics import trace
+    from traitvec_core.generation import close_thinking
+
     traces = []
     for number, row in enumerate(rows, start=1):
         traces.append(trace(model, close_thinking(row["prompt"]), row["response"], [watched]))
@@ -129,7 +142,9 @@ def _traces(
     return traces
 
 
-def _monitored(row: Mapping[Any, Any], found: Trace, trait: str) -> MonitoredText:
+def _monitored(row: Mapping[Any, Any], found: "Trace", trait: str) -> "MonitoredText":
+    from traitvec_core.dynamics.overview import MonitoredText
+
     return MonitoredText(
         question=row["question"],
         condition=row["condition"],
@@ -141,7 +156,7 @@ def _monitored(row: Mapping[Any, Any], found: Trace, trait: str) -> MonitoredTex
     )
 
 
-def _heading(text: MonitoredText) -> str:
+def _heading(text: "MonitoredText") -> str:
     asked = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
     score = "no score" if text.trait_score is None else f"score {text.trait_score:.0f}"
     return f"{text.question}\n{asked} · {score}"
@@ -149,3 +164,45 @@ def _heading(text: MonitoredText) -> str:
 
 def _or_none(score: float) -> float | None:
     return None if math.isnan(score) else float(score)
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    if not settings.monitoring_prompts:
+        return content_of(folder, "vectors")
+    # Steering chooses the vector that is monitored.
+    earlier = content_of(folder, "vectors", "steering_evaluation")
+    return {**earlier, **answering_inputs(folder, settings)}
+
+
+def _estimate(
+    folder: TraitFolder, settings: ExperimentSettings, store: "JudgementStore"
+) -> "list[JudgingCost]":
+    from traitvec_core.judging.cost_estimate import estimate_longest
+
+    questions = settings.monitoring_prompts
+    # Without an instruction, with a positive and with a negative one.
+    n = 3 * len(questions)
+    return [
+        estimate_longest(
+            folder.name, folder.definition(), settings, store, "dynamics", questions, n
+        )
+    ]
+
+
+SPEC = StageSpec(
+    name="trait_dynamics",
+    upstream=("definition", "vectors", "steering_evaluation"),
+    version="1",
+    settings=(
+        *MODEL_SETTINGS,
+        "instruction_role",
+        "sampling",
+        "monitoring_prompts",
+        *JUDGE_SETTINGS,
+    ),
+    inputs=_inputs,
+    make=make_trait_dynamics,
+    place=lambda settings: "gpu",
+    is_on=lambda settings: bool(settings.monitoring_prompts),
+    estimate=_estimate,
+)

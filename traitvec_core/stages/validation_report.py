@@ -1,35 +1,66 @@
-"""The report on disk."""
+"""The report on a trait: one page and its JSON."""
 
 import json
 
-from traitvec_core.report import build_report
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
-from traitvec_core.stages.steering_evaluation import steering_of
-from traitvec_core.validation.verdicts import applicable_checks, evaluate
+from traitvec_core.stages.inputs import content_of
+from traitvec_core.stages.spec import FILTER_SETTINGS, StageSpec
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponsesManifest
+from traitvec_core.storage.provenance import content_hash
 
-__all__ = ["make_validation_report"]
+__all__ = ["SPEC", "make_validation_report"]
 
 
 def make_validation_report(context: StageContext) -> StageOutput:
     """Build the page and its JSON."""
-    judged = context.folder.read_responses()
+    from traitvec_core.report import build_report
+    from traitvec_core.report.page import ReportSources
+    from traitvec_core.steering_evaluation.result import read_steering
+    from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
+    from traitvec_core.validation.manifests import VectorsManifest
+
+    settings, folder = context.settings, context.folder
     page, report = build_report(
-        experiment=context.folder.experiment,
-        trait=context.folder.name,
-        definition=context.folder.definition(),
-        settings=context.settings,
-        judged=judged,
-        judging=context.folder.metadata("judged_responses"),
-        captured=context.folder.metadata("activations"),
-        extracted=context.folder.metadata("vectors"),
-        steering=steering_of(context.folder),
-        checks=[
-            evaluate(name, context.folder, context.settings)
-            for name in applicable_checks(context.settings, context.folder)
-        ],
+        ReportSources(
+            experiment=folder.experiment,
+            trait=folder.name,
+            definition=folder.definition(),
+            settings=settings,
+            judged=folder.read_responses(),
+            judging=folder.manifest(JudgedResponsesManifest),
+            captured=folder.manifest(ActivationsManifest),
+            extracted=folder.manifest(VectorsManifest),
+            steering=read_steering(folder),
+            checks=[
+                evaluate_check(name, folder, settings)
+                for name in applicable_checks(settings, folder)
+            ],
+        )
     )
-    recommended = json.dumps(report["recommended"], indent=2) + "\n"
+    metadata = report.model_dump(mode="json")
+    recommended = json.dumps(metadata["recommended"], indent=2) + "\n"
     return {
         "validation/report.html": page.encode("utf-8", "replace"),
         "validation/recommended.json": recommended.encode(),
-    }, report
+    }, metadata
+
+
+def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    earlier = content_of(
+        folder, "judged_responses", "activations", "vectors", "steering_evaluation"
+    )
+    # The page opens with the description.
+    return {**earlier, "description": content_hash(folder.definition().description)}
+
+
+SPEC = StageSpec(
+    name="validation_report",
+    upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
+    version="4",
+    settings=("thresholds", "severities", *FILTER_SETTINGS),
+    inputs=_inputs,
+    make=make_validation_report,
+    place=lambda settings: "here",
+)

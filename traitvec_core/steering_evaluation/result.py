@@ -1,31 +1,25 @@
-"""What a steering evaluation says: plain numbers, ready for JSON."""
+"""The result of a steering evaluation: plain numbers, ready for JSON."""
+
+from typing import ClassVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from traitvec_core.estimate import Estimate
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.storage.provenance import Cost
-from traitvec_core.validation.recommend import Recommendation
 
-__all__ = ["Answer", "Interval", "Scores", "SideEffect", "SteeringEvaluation", "SteeringOptions"]
-
-
-class Interval(BaseModel):
-    """A mean over responses, with the interval that other questions might have given.
-
-    Questions are drawn with replacement, with all their responses; percentiles 2.5 and 97.5. Few
-    questions make it narrower than it should be.
-
-    Attributes:
-        mean: Over the responses that have a score.
-        low: Lower end.
-        high: Upper end.
-        n: Responses that have a score.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
+__all__ = [
+    "Answer",
+    "Scores",
+    "SideEffect",
+    "SteeringEvaluation",
+    "SteeringManifest",
+    "SteeringOptions",
+    "read_steering",
+]
 
 
 class Answer(BaseModel):
@@ -38,17 +32,23 @@ class Answer(BaseModel):
 
 
 class Scores(BaseModel):
-    """What one condition came to.
+    """The scores of one condition.
+
+    Estimates are means over the responses that have a score, with the interval that other questions
+    might have given: questions are drawn with replacement, with all their responses. With few
+    questions the interval is too narrow. Without any score an estimate has no value.
 
     Attributes:
         condition: Its name.
         method: Vector method; None without a vector, `random` for a control.
         layer: Row of the activation tensor that was steered.
         coefficient: Units of the vector that were added.
-        n: Responses; what `trait` and `coherence` lack of them is missing.
-        trait: Trait score; None when no response has one.
-        coherence: Coherence.
-        trait_moved: Trait score over that without steering, on the same questions.
+        n: Responses.
+        n_trait: Responses with a trait score.
+        n_coherence: Responses with a coherence score.
+        trait: Trait score, 0–100.
+        coherence: Coherence score, 0–100.
+        trait_moved: Trait score minus that without steering, on the same questions.
         coherence_moved: The same for coherence.
         mean_tokens: Mean length of a response.
         truncated: Responses that were cut at the limit of tokens.
@@ -60,31 +60,33 @@ class Scores(BaseModel):
     layer: int | None
     coefficient: float
     n: int
-    trait: Interval | None
-    coherence: Interval | None
-    trait_moved: Interval | None
-    coherence_moved: Interval | None
+    n_trait: int
+    n_coherence: int
+    trait: Estimate
+    coherence: Estimate
+    trait_moved: Estimate
+    coherence_moved: Estimate
     mean_tokens: float
     truncated: int
     examples: list[Answer]
 
     def is_coherent(self, minimum: float) -> bool:
         """Whether most responses have both scores, and coherence is at least `minimum`."""
-        if self.trait is None or self.coherence is None:
+        if self.trait.value is None or self.coherence.value is None:
             return False
-        is_scored = min(self.trait.n, self.coherence.n) >= self.n / 2
-        return is_scored and self.coherence.mean >= minimum
+        is_scored = min(self.n_trait, self.n_coherence) >= self.n / 2
+        return is_scored and self.coherence.value >= minimum
 
 
 class SteeringOptions(BaseModel):
-    """How much is spent, and what is acceptable.
+    """How many responses an evaluation generates, and how coherent they must be.
 
     Attributes:
-        n_search: Responses for each trial of the search, of which there are at most
-            17; never fewer than one for each question.
+        n_search: Responses for each trial of the search, of which there are at most 17; never fewer
+            than one for each question.
         n_held_out: Responses for each condition on the held-out half; likewise.
-        n_random: Random directions that the vector is held against.
-        min_coherence: Least mean coherence of a dose that may be chosen.
+        n_random: Random directions to compare the vector with.
+        min_coherence: Smallest mean coherence of a dose that may be chosen.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,38 +108,40 @@ class SideEffect(BaseModel):
     """
 
     trait: str
-    unsteered: Interval | None
-    steered: Interval | None
-    moved: Interval | None
+    unsteered: Estimate
+    steered: Estimate
+    moved: Estimate
 
 
-class SteeringEvaluation(BaseModel):
-    """Everything that was measured. All but `search` is on the held-out questions.
+class SteeringEvaluation(StageManifest):
+    """Everything that was measured; all but `search` on the held-out questions.
 
     Attributes:
         recommendation: What to steer with; None when there is nothing to recommend.
-        notes: What a reader must know before they trust it.
+        notes: Caveats for the reader.
         questions_from: `eval_questions`, or `questions` when the trait has none of these.
         search_questions: The half on which the choice was made.
         held_out_questions: The other half.
-        options: As given.
+        options: Numbers of responses, and the least coherence.
         search: Every trial of the search, in order, the unsteered one first.
         unsteered: Neither steered nor instructed.
         dose_response: The chosen vector by coefficient, ascending; 0 is `unsteered`. Empty when
             nothing was chosen.
         prompted: The trait's positive instructions, without steering.
         random: Random directions of the chosen vector's length, at its layer and coefficient.
-        random_moved: How far these move the trait score, taken together.
+        random_moved: How far these move the trait score, pooled; no value when there are none.
         side_effects: Other traits.
         n_generated: Responses.
         tokens_in: Tokens that the model read.
-        tokens_out: Tokens that it wrote.
-        judging_cost: What all judgements cost, whenever they were paid for.
-        paid: What was paid for them now.
-        unfinished: Reason → judgements that another call would ask for again. While there are any,
+        tokens_out: Tokens that it generated.
+        judging_cost: What all judgements cost, including those of earlier runs.
+        paid: What this run paid for judgements.
+        unfinished: Judgements that another run would request again, by reason. While there are any,
             the choice may change.
         responses: Every judged response, with `condition` and `half`. Not part of the JSON.
     """
+
+    stage: ClassVar[Stage] = "steering_evaluation"
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -152,7 +156,7 @@ class SteeringEvaluation(BaseModel):
     dose_response: list[Scores]
     prompted: Scores
     random: list[Scores]
-    random_moved: Interval | None
+    random_moved: Estimate
     side_effects: list[SideEffect]
     n_generated: int
     tokens_in: int
@@ -169,3 +173,30 @@ class SteeringEvaluation(BaseModel):
         return next(
             (s for s in self.dose_response if chosen and s.coefficient == chosen.coefficient), None
         )
+
+
+class SteeringManifest(StageManifest):
+    """`steering/evaluation.json`; where steering was evaluated, the evaluation's own keys follow.
+
+    Attributes:
+        is_evaluated: Whether `steering.evaluate` was on.
+        judge_model: What scored the responses.
+        experiment_spent_usd: What the experiment has spent on judgements, all runs together.
+    """
+
+    stage: ClassVar[Stage] = "steering_evaluation"
+
+    is_evaluated: bool
+    judge_model: str | None = None
+    experiment_spent_usd: float | None = None
+
+
+def read_steering(folder: TraitFolder) -> SteeringEvaluation | None:
+    """Return a trait's steering evaluation; None where steering was not evaluated.
+
+    Raises:
+        TraitvecError: If the stage has not finished, or another version wrote its result.
+    """
+    if not folder.manifest(SteeringManifest).is_evaluated:
+        return None
+    return folder.manifest(SteeringEvaluation, check_files=False)

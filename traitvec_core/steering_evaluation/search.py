@@ -1,5 +1,6 @@
 """Which vector steers, and how much of it: a search that spends few generations."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -81,15 +82,15 @@ class _Search:
             return Dose(vector, min(found) / 2)
         if above:
             return Dose(vector, (amount + min(above)) / 2)
-        if scores.trait is not None and scores.trait.mean < _SATURATED:
+        if scores.trait.value is not None and scores.trait.value < _SATURATED:
             return Dose(vector, amount + 1)
         return Dose(vector, (amount + max(below, default=0.0)) / 2)
 
     def rank(self, scores: Scores) -> tuple[bool, float]:
         """Coherent ones by their trait score, then the others by their coherence."""
-        if scores.is_coherent(self.min_coherence) and scores.trait is not None:
-            return True, scores.trait.mean
-        return False, scores.coherence.mean if scores.coherence is not None else -1.0
+        if scores.is_coherent(self.min_coherence) and scores.trait.value is not None:
+            return True, scores.trait.value
+        return False, -1.0 if scores.coherence.value is None else scores.coherence.value
 
     def _of(self, vector: TraitVector) -> dict[float, Scores]:
         return self.found.setdefault((vector.method, vector.layer), {})
@@ -141,20 +142,19 @@ def choose(tried: Sequence[tuple[Dose, Scores]], min_coherence: float) -> Dose |
     the more is added, the more a random direction does too.
     """
     good = [
-        (dose, scores.trait)
+        (dose, scores.trait.value, scores.trait.interval)
         for dose, scores in tried
         if scores.is_coherent(min_coherence)
-        and scores.trait is not None
-        and scores.trait_moved is not None
-        and scores.trait_moved.mean > 0
+        and scores.trait.value is not None
+        and (scores.trait_moved.value or 0.0) > 0
     ]
     if not good:
         return None
-    best = max((trait for _, trait in good), key=lambda trait: trait.mean)
+    _, best, ends = max(good, key=lambda item: item[1])
     # An interval of 95% is four standard errors wide.
-    tie = max(_LEAST_TIE, (best.high - best.low) / 4)
-    near = [(dose, trait) for dose, trait in good if trait.mean >= best.mean - tie]
-    return min(near, key=lambda item: (item[0].strength, -item[1].mean))[0]
+    tie = max(_LEAST_TIE, (ends[1] - ends[0]) / 4 if ends else 0.0)
+    near = [(dose, score) for dose, score, _ in good if score >= best - tie]
+    return min(near, key=lambda item: (item[0].strength, -item[1]))[0]
 
 
 def dose_condition(dose: Dose, part: float = 1.0) -> Condition:
@@ -189,5 +189,5 @@ def _shortlist(vectors: Sequence[TraitVector], separation: Separation) -> list[T
 
 def _effect_size(vector: TraitVector, separation: Separation) -> float:
     score = separation.of(vector.method, vector.layer)
-    is_known = score is not None and score.effect_size == score.effect_size
-    return score.effect_size if score is not None and is_known else float("-inf")
+    size = score.effect_size.value if score is not None else None
+    return -math.inf if size is None else size

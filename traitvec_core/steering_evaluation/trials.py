@@ -1,4 +1,4 @@
-"""Trials: ask questions under a condition (steered, instructed, neither) and score the answers."""
+"""Trials: ask questions steered, instructed or neither, and score the answers."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
@@ -17,11 +18,11 @@ from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.steering import Intervention, steer
-from traitvec_core.steering_evaluation.result import Answer, Interval, Scores
+from traitvec_core.steering_evaluation.result import Answer, Scores
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 
-__all__ = ["Condition", "Trials", "interval_of", "moved_by", "summarise"]
+__all__ = ["Condition", "TrialLog", "TrialSetup", "Trials", "mean_score", "moved_by", "summarise"]
 
 _N_RESAMPLES = 1_000
 _N_EXAMPLES = 3
@@ -29,12 +30,12 @@ _N_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Condition:
-    """Under what a question is asked.
+    """How a question is asked: steered, instructed or neither.
 
     Attributes:
         name: Distinct among all conditions of a trait; names the rows on disk.
-        intervention: What is done to the residual stream, if anything.
-        instructions: Given in turn, if any.
+        intervention: What changes the residual stream, if anything.
+        instructions: Used in turn, if any.
         method: For `Scores`.
         layer: For `Scores`.
         coefficient: For `Scores`.
@@ -48,49 +49,71 @@ class Condition:
     coefficient: float = 0.0
 
 
-@dataclass
-class Trials:
-    """Generates and judges; remembers what it cost.
-
-    Every condition answers with the same random streams, so that differences between conditions
-    are not differences of luck.
+@dataclass(frozen=True)
+class TrialSetup:
+    """What asks, what scores, and how: the same for every condition of a trait.
 
     Attributes:
-        model: What is steered.
+        model: The model, loaded in this process; conditions steer it.
         judge: What scores.
-        definition: The trait, for its rubric.
-        questions: All questions; conditions are tried on some of them, by number.
+        definition: The trait: its rubric, instructions and questions.
         sampling: Temperature, top-p, length and seed.
-        store: Judgements that are known.
-        origin: What asks, for the store.
-        is_about_refusing: See `judge_responses`.
-        instruction_role: Where instructions go.
-        batch_size: Rows at once; None finds a number.
-        finished: Rows of an earlier, interrupted call.
-        on_finished: Called with rows as they are generated.
-        on_progress: Called with the responses that are there so far, and a note.
-        tables: Everything that was judged.
-        judged: What judging came to, call by call.
+        store: Known judgements; new ones are added as they are made.
+        origin: Experiment and trait, for the store.
+        is_about_refusing: Whether REFUSAL is the highest score; see `judge_responses`.
+        instruction_role: Where instructions go in the chat template.
+        batch_size: Rows generated at once; None chooses a number.
     """
 
     model: LanguageModel
     judge: Judge
     definition: TraitDefinition
-    questions: Sequence[str]
     sampling: Sampling
-    store: JudgementStore
+    store: JudgementStore = field(default_factory=JudgementStore)
     origin: Origin = field(default_factory=Origin)
     is_about_refusing: bool = False
     instruction_role: str = "auto"
     batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class TrialLog:
+    """Rows of an interrupted run, and where new ones go.
+
+    Attributes:
+        finished: Rows that an earlier, interrupted run generated.
+        append: Called with rows (`id`, `response`, …) as they are generated.
+    """
+
     finished: Iterable[Mapping[str, Any]] = ()
-    on_finished: Callable[[list[dict[str, Any]]], None] = lambda rows: None
+    append: Callable[[list[dict[str, Any]]], None] = lambda rows: None
+
+
+@dataclass
+class Trials:
+    """Generates responses under conditions, judges them, and adds up what they cost.
+
+    Every condition uses the same random streams, so that differences between conditions are not
+    differences of luck.
+
+    Attributes:
+        setup: What asks and what scores.
+        questions: All questions; conditions are tried on some of them, by number.
+        log: Rows of an interrupted run, and where new ones go.
+        on_progress: Called with the number of responses so far, and a note.
+        tables: Judged responses, one table per call of `run`.
+        judged: Results of judging, one per call of `run`.
+    """
+
+    setup: TrialSetup
+    questions: Sequence[str]
+    log: TrialLog = field(default_factory=TrialLog)
     on_progress: Callable[[int, str], None] = lambda done, note: None
     tables: list[pd.DataFrame] = field(default_factory=list)
     judged: list[JudgedResponses] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._rows = {row["id"]: dict(row) for row in self.finished}
+        self._rows = {row["id"]: dict(row) for row in self.log.finished}
         self._n_done = 0
 
     def run(
@@ -113,29 +136,32 @@ class Trials:
         """
         table = pd.concat([self._answers(item, numbers, n) for item in conditions])
         table = table.reset_index(drop=True)
+        setup = self.setup
         result = judge_responses(
-            self.judge, self.definition, table, store=self.store, origin=self.origin, also=also,
-            is_about_refusing=self.is_about_refusing,
+            setup.judge, setup.definition, table, store=setup.store, origin=setup.origin, also=also,
+            is_about_refusing=setup.is_about_refusing,
             on_progress=lambda done, total, paid: self.on_progress(
                 self._n_done, f"judged {done} of {total}"
             ),
         )  # fmt: skip
         self.judged.append(result)
-        whole = result.table.join(table[["condition", "question_number"]])
-        self.tables.append(whole)
-        return {item.name: whole[whole["condition"] == item.name] for item in conditions}
+        judged = result.table.join(table[["condition", "question_number"]])
+        self.tables.append(judged)
+        return {item.name: judged[judged["condition"] == item.name] for item in conditions}
 
     @property
     def cost(self) -> Cost:
-        """What all judgements cost, whenever paid."""
+        """What all judgements cost, including those of earlier runs."""
         return sum((result.cost for result in self.judged), Cost())
 
     def _answers(self, condition: Condition, numbers: Sequence[int], n: int) -> pd.DataFrame:
         cells = [(numbers[k % len(numbers)], k // len(numbers)) for k in range(n)]
-        given = condition.instructions
-        instructions = [given[(q + s) % len(given)] if given else "" for q, s in cells]
+        setup, texts = self.setup, condition.instructions
+        instructions = [texts[(q + s) % len(texts)] if texts else "" for q, s in cells]
         prompts = [
-            self.model.prompt(self.questions[question], instruction or None, self.instruction_role)
+            setup.model.prompt(
+                self.questions[question], instruction or None, setup.instruction_role
+            )
             for (question, _), instruction in zip(cells, instructions, strict=True)
         ]
         # The same name under every condition, and so the same stream of random numbers.
@@ -156,15 +182,15 @@ class Trials:
             ]
             self._rows.update({row["id"]: row for row in rows})
             self._n_done += len(rows)
-            self.on_finished(rows)
+            self.log.append(rows)
             self.on_progress(self._n_done, condition.name)
 
         self._n_done += len(done)
         if len(done) < len(names):
-            what = condition.intervention
-            with steer(self.model, what) if what is not None else nullcontext():
+            intervention = condition.intervention
+            with steer(setup.model, intervention) if intervention is not None else nullcontext():
                 generate_texts(
-                    self.model, names, prompts, self.sampling, batch_size=self.batch_size,
+                    setup.model, names, prompts, setup.sampling, batch_size=setup.batch_size,
                     skip=done, on_finished=keep,
                 )  # fmt: skip
         else:
@@ -204,8 +230,10 @@ def summarise(
         layer=condition.layer,
         coefficient=condition.coefficient,
         n=len(table),
-        trait=interval_of(table, "trait_score", seed),
-        coherence=interval_of(table, "coherence_score", seed),
+        n_trait=int(table["trait_score"].notna().sum()),
+        n_coherence=int(table["coherence_score"].notna().sum()),
+        trait=mean_score(table, "trait_score", seed),
+        coherence=mean_score(table, "coherence_score", seed),
         trait_moved=moved_by(table, unsteered, "trait_score", seed),
         coherence_moved=moved_by(table, unsteered, "coherence_score", seed),
         mean_tokens=float(table["response_tokens"].mean()),
@@ -222,20 +250,17 @@ def summarise(
     )
 
 
-def interval_of(table: pd.DataFrame, column: str, seed: int) -> Interval | None:
-    """Mean of a score with its interval; None when no response has one."""
+def mean_score(table: pd.DataFrame, column: str, seed: int) -> Estimate:
+    """Return the mean of a score; without a value when no response has one."""
     questions = np.unique(table["question_number"])
-    means = _bootstrapped(table, column, questions, seed)
-    return _interval(means, int(table[column].notna().sum()))
+    return Estimate.from_draws(_bootstrapped(table, column, questions, seed))
 
 
-def moved_by(
-    table: pd.DataFrame, unsteered: pd.DataFrame, column: str, seed: int
-) -> Interval | None:
-    """Mean of a score over that without steering; the same questions are drawn for both."""
+def moved_by(table: pd.DataFrame, unsteered: pd.DataFrame, column: str, seed: int) -> Estimate:
+    """Return the mean of a score minus that without steering, drawing the same questions."""
     questions = np.unique(table["question_number"])
     means = [_bootstrapped(part, column, questions, seed) for part in (table, unsteered)]
-    return _interval(means[0] - means[1], int(table[column].notna().sum()))
+    return Estimate.from_draws(means[0] - means[1])
 
 
 def _bootstrapped(
@@ -251,13 +276,6 @@ def _bootstrapped(
     with np.errstate(invalid="ignore"):
         means: NDArray[np.float64] = (drawn @ sums) / (drawn @ counts)
     return means
-
-
-def _interval(means: NDArray[np.float64], n: int) -> Interval | None:
-    if math.isnan(means[0]):
-        return None
-    low, high = np.nanpercentile(means[1:], [2.5, 97.5])
-    return Interval(mean=float(means[0]), low=float(low), high=float(high), n=n)
 
 
 def _or_none(score: float) -> float | None:

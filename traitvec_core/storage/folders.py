@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
@@ -35,8 +37,16 @@ from traitvec_core.storage.files import (
 )
 from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv
 from traitvec_core.storage.journal import Journal
+from traitvec_core.storage.manifests import (
+    Recommendation,
+    RecommendedBySeparation,
+    RecommendedBySteering,
+    StageManifest,
+)
 
 __all__ = ["ExperimentFolder", "TraitFolder", "refresh"]
+
+_Manifest = TypeVar("_Manifest", bound=StageManifest)
 
 
 class ExperimentFolder:
@@ -189,8 +199,37 @@ class TraitFolder:
         metadata: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
         return metadata
 
-    def recommended(self) -> dict[str, Any] | None:
-        """Return the recommendation (method, layer, coefficient, why), or None if there is none.
+    def manifest(self, kind: type[_Manifest], *, check_files: bool = True) -> _Manifest:
+        """Return a stage's metadata as a typed model.
+
+        Args:
+            kind: The model, such as `ActivationsManifest`; it names the stage.
+            check_files: Whether all files of the stage must still have their recorded content.
+
+        Raises:
+            TraitvecError: If the stage has not finished, or its metadata was written by another
+                version or edited by hand.
+        """
+        if check_files:
+            self._require(kind.stage)
+        path = self.path / METADATA_FILE[kind.stage]
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise TraitvecError(
+                f"{display_path(self.path)}: {kind.stage} has not been made yet; materialize it"
+                " first"
+            ) from None
+        except (OSError, ValidationError) as error:
+            problem = error.errors()[0] if isinstance(error, ValidationError) else None
+            where = ".".join(map(str, problem["loc"])) if problem else ""
+            what = f"{where}: {problem['msg']}" if problem else str(error)
+            raise TraitvecError(
+                f"{display_path(path)} cannot be read ({what}); materialize {kind.stage} again"
+            ) from None
+
+    def recommended(self) -> Recommendation | None:
+        """Return the recommended vector and the coefficient to steer with, or None.
 
         It is based on the steering evaluation of these vectors if there is one, else on their
         separation.
@@ -198,13 +237,14 @@ class TraitFolder:
         Raises:
             TraitvecError: If there are no vectors.
         """
-        by_separation: dict[str, Any] | None = self.metadata("vectors")["recommended"]
+        by_separation = self.manifest(RecommendedBySeparation).recommended
         vectors, steering = self.provenance("vectors"), self.provenance("steering_evaluation")
         if vectors is None or steering is None or not self.is_intact(steering):
             return by_separation
         if steering.inputs.get("vectors") != vectors.content:
             return by_separation
-        return self.metadata("steering_evaluation").get("recommendation") or by_separation
+        by_steering = self.manifest(RecommendedBySteering, check_files=False).recommendation
+        return by_steering or by_separation
 
     def is_intact(self, provenance: Provenance) -> bool:
         """Whether all recorded files are here, with the recorded content, or in a storage."""

@@ -157,7 +157,7 @@ def measure_chance(
         random_p_value=float((1 + (best >= observed).sum()) / (1 + n_random)),
         best_effect_size=observed,
         random_effect_size=float(np.percentile(best, 95)),
-        smallest_p_value=max(1 / (1 + n_permutations), 1 / _count_labelings(held_out)),
+        smallest_p_value=max(1 / (1 + n_permutations), 1 / count_labelings(held_out)),
         n_permutations=n_permutations,
         n_random=n_random,
         n_movable=found[0].n_movable,
@@ -219,7 +219,7 @@ def _effect_sizes(margins: Array, is_positive: NDArray[np.bool_]) -> Array:
     return effects
 
 
-def _count_labelings(split: Split) -> int:
+def count_labelings(split: Split) -> int:
     """How many labelings there are of the scored examples, with labels moved inside questions."""
     total = 1
     for group in np.unique(split.groups[split.is_scored]):

@@ -2,30 +2,27 @@
 
 import math
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from traitvec_core.estimate import Estimate
+from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.validation.breakdown import by_cell, by_number, mean
 from traitvec_core.validation.held_out import resampled
 from traitvec_core.validation.response_counts import count_contents, count_responses, which_refuse
-from traitvec_core.validation.separation import Interval, interval
 
 __all__ = [
     "Elicitation",
-    "Pairing",
     "PoleSummary",
     "instruction_of",
     "keep_mask",
     "question_of",
     "summarise_responses",
 ]
-
-Pairing = Literal["independent", "paired"]
-"""Whether a response is kept by itself, or only together with its counterpart."""
 
 _N_RESAMPLES = 1000
 
@@ -83,13 +80,12 @@ class Elicitation(BaseModel):
     Attributes:
         positive: The positive pole.
         negative: The negative pole.
-        contrast: Mean trait score, positive − negative, over all scored rows before filtering; None
-            when a pole has no score at all.
-        contrast_interval: Its 2.5th and 97.5th percentile over questions drawn with replacement.
+        contrast: Mean trait score, positive − negative, over all scored rows before filtering, with
+            percentiles over questions drawn with replacement; without a value when a pole has no
+            score at all.
         n_pairs: Pairs of a positive and a negative response to the same question, with the same
             instruction pair and sample; matched by `question_id`.
         pairs_kept: Pairs of which the filter keeps both responses.
-        pairing: Whether a response is kept only together with its counterpart.
         by_instruction: Mean scores, contrast and counts for each instruction pair.
         by_question: The same for each question.
         by_cell: Contrast of each instruction pair (rows) on each question (columns), in the order
@@ -98,17 +94,14 @@ class Elicitation(BaseModel):
         instructions_kept: Number of instructions with a kept response, by pole.
         n_questions: Questions asked.
         n_instructions: Instruction pairs used.
-        threshold: The filter's trait threshold.
-        min_coherence: The filter's coherence threshold.
+        response_filter: The filter that was applied.
     """
 
     positive: PoleSummary
     negative: PoleSummary
-    contrast: float | None
-    contrast_interval: Interval
+    contrast: Estimate
     n_pairs: int
     pairs_kept: int
-    pairing: Pairing
     by_instruction: list[dict[str, Any]]
     by_question: list[dict[str, Any]]
     by_cell: list[list[float | None]]
@@ -116,78 +109,62 @@ class Elicitation(BaseModel):
     instructions_kept: dict[str, int]
     n_questions: int
     n_instructions: int
-    threshold: float
-    min_coherence: float
+    response_filter: ResponseFilter
 
 
-def keep_mask(
-    judged: pd.DataFrame,
-    threshold: float,
-    min_coherence: float,
-    pairing: Pairing = "independent",
-) -> NDArray[np.bool_]:
-    """Which responses enter the averages.
+def keep_mask(judged: pd.DataFrame, response_filter: ResponseFilter) -> NDArray[np.bool_]:
+    """Return which responses the filter keeps, `[n_responses]`.
 
-    Positives score at least `threshold` on the trait, negatives less; both are at least
-    `min_coherence` coherent. A missing score keeps nothing: it is neither high nor low.
+    A response with a missing score is left out: it is neither high nor low.
 
     Args:
         judged: Judged responses of both poles, with `pole`, and for pairs with `question_id`.
-        threshold: Trait threshold, 0–100.
-        min_coherence: Coherence threshold, 0–100.
-        pairing: `paired` keeps a response only together with its counterpart.
+        response_filter: The filter.
     """
     trait = judged["trait_score"].to_numpy(float)
     coherence = judged["coherence_score"].to_numpy(float)
     positive = (judged["pole"] == "pos").to_numpy()
+    threshold = response_filter.threshold
     side = np.where(positive, trait >= threshold, trait < threshold)
     # Comparisons with NaN are false, which is what missing should do.
-    kept: NDArray[np.bool_] = side & (coherence >= min_coherence)
-    if pairing == "paired":
+    kept: NDArray[np.bool_] = side & (coherence >= response_filter.min_coherence)
+    if response_filter.pairing == "paired":
         pairs = _pairs(judged)
         poles = [set(pairs[kept & positive]), set(pairs[kept & ~positive])]
         kept &= pairs.isin(poles[0] & poles[1]).to_numpy()
     return kept
 
 
-def summarise_responses(
-    judged: pd.DataFrame,
-    threshold: float,
-    min_coherence: float,
-    pairing: Pairing = "independent",
-) -> Elicitation:
+def summarise_responses(judged: pd.DataFrame, response_filter: ResponseFilter) -> Elicitation:
     """Summarise judged responses; see `Elicitation`.
 
     No figure depends on the order of the rows as long as no `question_id` repeats. Where one does,
-    its rows are told apart by their order alone: the k-th positive pairs with the k-th negative.
+    the k-th positive row pairs with the k-th negative one.
 
     Args:
         judged: Judged responses of both poles, with `pole` and `question_id`.
-        threshold: The filter's trait threshold.
-        min_coherence: The filter's coherence threshold.
-        pairing: As for `keep_mask`.
+        response_filter: The filter.
     """
     frame = judged.assign(
-        kept=keep_mask(judged, threshold, min_coherence, pairing),
+        kept=keep_mask(judged, response_filter),
         pair=_pairs(judged),
         refusing=which_refuse(judged),
         question_number=[question_of(name) for name in judged["question_id"]],
         instruction_number=[instruction_of(name) for name in judged["question_id"]],
     )
     poles = {pole: frame[frame["pole"] == pole] for pole in ("pos", "neg")}
-    summaries = {pole: _summarise_pole(rows, min_coherence) for pole, rows in poles.items()}
-    positive, negative = summaries["pos"].mean_trait, summaries["neg"].mean_trait
+    summaries = {
+        pole: _summarise_pole(rows, response_filter.min_coherence) for pole, rows in poles.items()
+    }
     kept = frame[frame["kept"]]
     pairs = set(poles["pos"]["pair"]) & set(poles["neg"]["pair"])
     both_kept = [set(kept.loc[kept["pole"] == pole, "pair"]) for pole in poles]
     return Elicitation(
         positive=summaries["pos"],
         negative=summaries["neg"],
-        contrast=None if positive is None or negative is None else positive - negative,
-        contrast_interval=_contrast_interval(frame),
+        contrast=_contrast(frame, summaries["pos"].mean_trait, summaries["neg"].mean_trait),
         n_pairs=len(pairs),
         pairs_kept=len(pairs & both_kept[0] & both_kept[1]),
-        pairing=pairing,
         by_instruction=by_number(frame, "instruction_number", "instruction"),
         by_question=by_number(frame, "question_number", "question"),
         by_cell=by_cell(frame),
@@ -195,8 +172,7 @@ def summarise_responses(
         instructions_kept=_distinct(kept, "instruction_number"),
         n_questions=frame["question_number"].nunique(),
         n_instructions=frame["instruction_number"].nunique(),
-        threshold=threshold,
-        min_coherence=min_coherence,
+        response_filter=response_filter,
     )
 
 
@@ -218,10 +194,12 @@ def _pairs(judged: pd.DataFrame) -> "pd.Series[Any]":
     return names + "#" + seen.astype(str)
 
 
-def _contrast_interval(frame: pd.DataFrame) -> Interval:
+def _contrast(
+    frame: pd.DataFrame, mean_positive: float | None, mean_negative: float | None
+) -> Estimate:
     questions = sorted(set(frame["question_number"]))
-    if not questions:
-        return None, None
+    if mean_positive is None or mean_negative is None:
+        return Estimate()
     scored = frame[frame["trait_score"].notna()]
     counts, _ = resampled(np.array(questions), _N_RESAMPLES, seed=0)
     drawn = np.vstack([np.ones(len(questions)), counts])
@@ -232,7 +210,10 @@ def _contrast_interval(frame: pd.DataFrame) -> Interval:
         sizes = rows.size().reindex(questions, fill_value=0).to_numpy(float)
         with np.errstate(invalid="ignore"):
             means.append((drawn @ sums) / (drawn @ sizes))
-    return interval(means[0] - means[1])
+    # The means are exact sums, so that the value does not depend on the order of the rows.
+    return Estimate.from_draws(means[0] - means[1]).model_copy(
+        update={"value": mean_positive - mean_negative}
+    )
 
 
 def _summarise_pole(rows: pd.DataFrame, min_coherence: float) -> PoleSummary:

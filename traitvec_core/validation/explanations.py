@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.judging.agreement import Figure
 from traitvec_core.validation.held_out import HeldOut, Split, hold_out, resampled, score_draws
 from traitvec_core.validation.separation import (
     N_RESAMPLES,
     SeparationScore,
-    interval,
     score_separation,
 )
 from traitvec_core.vectors.direction import MethodOptions
@@ -60,9 +59,9 @@ class Baseline(BaseModel):
     """
 
     name: BaselineName
-    accuracy: Figure
-    auroc: Figure
-    probe_advantage: Figure
+    accuracy: Estimate
+    auroc: Estimate
+    probe_advantage: Estimate
 
 
 class ShareOfVector(BaseModel):
@@ -77,8 +76,8 @@ class ShareOfVector(BaseModel):
     """
 
     name: str
-    correlation: Figure
-    share_of_separation: Figure
+    correlation: Estimate
+    share_of_separation: Estimate
 
 
 class LargestDimensions(BaseModel):
@@ -116,7 +115,7 @@ class Explanations(BaseModel):
 
     method: VectorMethod
     layer: int
-    probe_accuracy: Figure
+    probe_accuracy: Estimate
     baselines: list[Baseline]
     shares: list[ShareOfVector]
     largest: LargestDimensions
@@ -166,7 +165,7 @@ def measure_explanations(
     return Explanations(
         method=method,
         layer=layer,
-        probe_accuracy=_figure(probe["balanced_accuracy"]),
+        probe_accuracy=Estimate.from_draws(probe["balanced_accuracy"]),
         baselines=[
             _baseline(name, found, held_out, probe["balanced_accuracy"], options.seed)
             for name, found in margins.items()
@@ -253,9 +252,9 @@ def _baseline(
     draws = score_draws(margins, split, seed=seed)
     return Baseline(
         name=name,
-        accuracy=_figure(draws["balanced_accuracy"]),
-        auroc=_figure(draws["auroc"]),
-        probe_advantage=_figure(of_probe - draws["balanced_accuracy"]),
+        accuracy=Estimate.from_draws(draws["balanced_accuracy"]),
+        auroc=Estimate.from_draws(draws["auroc"]),
+        probe_advantage=Estimate.from_draws(of_probe - draws["balanced_accuracy"]),
     )
 
 
@@ -282,7 +281,9 @@ def _share(name: str, values: Array, margins: Array, split: Split, seed: int) ->
         correlation = np.where(varies, products[0] / np.sqrt(products[1] * products[2]), 0.0)
         share = slope * differences[0] / differences[1]
     return ShareOfVector(
-        name=name, correlation=_figure(correlation), share_of_separation=_figure(share)
+        name=name,
+        correlation=Estimate.from_draws(correlation),
+        share_of_separation=Estimate.from_draws(share),
     )
 
 
@@ -316,8 +317,3 @@ def _largest_dimensions(
         share_of_vector=float((vector[largest] ** 2).sum() / (vector**2).sum()),
         without=score and score.model_copy(update={"layer": layer}),
     )
-
-
-def _figure(draws: Array) -> Figure:
-    low, high = interval(draws)
-    return Figure(value=float(draws[0]) if np.isfinite(draws[0]) else None, low=low, high=high)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.validation.held_out import HeldOut, score_draws, split_groups
-from traitvec_core.validation.held_out import resampled as _resampled
+from traitvec_core.validation.held_out import HeldOut, resampled, score_draws, split_groups
 from traitvec_core.vectors.direction import MethodOptions
 from traitvec_core.vectors.examples import Array, Examples, span_of
 from traitvec_core.vectors.extract import layer_examples, over_layers
@@ -74,22 +74,19 @@ class Permutations:
 
 
 class Stability(BaseModel):
-    """Cosine of the vectors from resampled questions with the vector from all of them.
+    """How much a vector depends on the questions at hand.
 
     Attributes:
         method: Vector method.
         layer: Row of the activation tensor.
-        mean: Mean over the resamples.
-        low: 2.5th percentile.
-        high: 97.5th percentile.
+        cosine: Of the vectors from resampled questions with the vector from all of them: mean over
+            the resamples, 2.5th and 97.5th percentile.
         n_resamples: Resamples that had both poles.
     """
 
     method: VectorMethod
     layer: int
-    mean: float
-    low: float
-    high: float
+    cosine: Estimate
     n_resamples: int
 
 
@@ -99,16 +96,12 @@ class AurocInterval(BaseModel):
     Attributes:
         method: Vector method.
         layer: Row of the activation tensor.
-        auroc: On the questions at hand.
-        low: 2.5th percentile over the resamples.
-        high: 97.5th percentile.
+        auroc: On the questions at hand, with percentiles over the resamples.
     """
 
     method: VectorMethod
     layer: int
-    auroc: float
-    low: float
-    high: float
+    auroc: Estimate
 
 
 def permute_labels(
@@ -157,7 +150,7 @@ def permute_labels(
     if not split.folds:
         raise TraitvecError("label permutations need examples of both poles from two questions")
     first = layer_examples(activations, layers[0], is_positive, groups)
-    labels, n_movable = _permuted(first, split.is_scored, n_permutations, seed)
+    labels, n_movable = draw_labels(first, split.is_scored, n_permutations, seed)
     if not n_movable:
         raise TraitvecError(
             "label permutations need a question with both poles; every question here has one only"
@@ -231,7 +224,7 @@ def bootstrap_stability(
         TraitvecError: If no draw has both poles.
     """
     first = layer_examples(activations, layers[0], is_positive, groups)
-    counts = _resampled(first.groups, n_resamples, options.seed)[1]
+    counts = resampled(first.groups, n_resamples, options.seed)[1]
     usable = (counts @ first.is_positive > 0) & (counts @ ~first.is_positive > 0)
     if not usable.any():
         raise TraitvecError("bootstraps need examples of both poles; no draw of questions has them")
@@ -246,10 +239,12 @@ def bootstrap_stability(
             low, high = np.percentile(cosines, [2.5, 97.5])
             entries.append(
                 Stability(
-                    method=method, layer=layer, mean=float(cosines.mean()), low=float(low),
-                    high=float(high), n_resamples=len(cosines),
+                    method=method,
+                    layer=layer,
+                    cosine=Estimate(value=float(cosines.mean()), low=float(low), high=float(high)),
+                    n_resamples=len(cosines),
                 )
-            )  # fmt: skip
+            )
         return entries
 
     return [entry for entries in over_layers(measure_at, layers, on_layer) for entry in entries]
@@ -277,16 +272,13 @@ def bootstrap_auroc(
         aurocs = score_draws(margins, held_out, n_resamples=n_resamples, seed=seed)["auroc"]
         if np.isnan(aurocs[0]):
             continue
-        low, high = np.nanpercentile(aurocs[1:], [2.5, 97.5])
         intervals.append(
-            AurocInterval(
-                method=method, layer=layer, auroc=float(aurocs[0]), low=float(low), high=float(high)
-            )
+            AurocInterval(method=method, layer=layer, auroc=Estimate.from_draws(aurocs))
         )
     return intervals
 
 
-def _permuted(
+def draw_labels(
     examples: Examples, is_scored: NDArray[np.bool_], n: int, seed: int
 ) -> tuple[Array, int]:
     """Labels `[1 + n, n_examples]`, the true ones first, and how many that are scored can move."""

@@ -5,43 +5,38 @@ instruction pair in the place of the question.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel
 
+from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.validation.held_out import N_FOLDS, HeldOut, ScoreName, hold_out, score_draws
+from traitvec_core.validation.held_out import HeldOut, hold_out, score_draws
 from traitvec_core.vectors.direction import MethodOptions
-from traitvec_core.vectors.examples import Array
 from traitvec_core.vectors.extract import TraitVector
 
 __all__ = [
-    "N_FOLDS",
-    "HeldOut",
     "Separation",
     "SeparationScore",
     "VectorCosine",
     "cosines_between_methods",
     "cosines_with_previous",
-    "hold_out",
-    "interval",
     "measure_separation",
     "score_separation",
 ]
 
-Interval = tuple[float | None, float | None]
-
 N_RESAMPLES = 200
-_WITH_INTERVAL: tuple[ScoreName, ...] = ("accuracy", "auroc", "effect_size", "separation")
 
 
 class SeparationScore(BaseModel):
     """Held-out figures of one method at one layer.
 
     Every example is scored by a vector that was extracted without any example of its question.
+    Intervals are percentiles over questions drawn with replacement. The vectors are not refitted,
+    so the intervals leave out how the vectors vary; one of a single point at 1.0 means that no draw
+    contains an error.
 
     Attributes:
         method: Vector method.
@@ -50,28 +45,18 @@ class SeparationScore(BaseModel):
         auroc: Chance that a held-out positive projects above a held-out negative of its fold.
         effect_size: Distance of the held-out class means over their pooled std (Cohen's d).
         separation: That distance itself, in activation units.
-        intervals: The 2.5th and 97.5th percentile of each of the four over questions drawn with
-            replacement, None where they are not defined. The vectors stay as they are, so how
-            these vary is left out; an interval of one point at 1.0 says that no draw has an error.
-        train_accuracy: Accuracy on the examples that each fold's vector was extracted from. Shown
-            beside the others; it is 1.0 for any labels when there are more dimensions than
-            examples.
+        train_accuracy: Accuracy on the examples that each fold's vector was extracted from. It is
+            1.0 for any labels when there are more dimensions than examples; None where it was not
+            measured.
     """
 
     method: VectorMethod
     layer: int
-    accuracy: float
-    auroc: float
-    effect_size: float
-    separation: float = float("nan")
-    intervals: dict[str, Interval] = Field(default_factory=dict)
-    train_accuracy: float = float("nan")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_nan(cls, value: Any) -> Any:
-        # JSON has no NaN, and the files hold null in its place.
-        return float("nan") if value is None else value
+    accuracy: Estimate
+    auroc: Estimate
+    effect_size: Estimate
+    separation: Estimate = Estimate()
+    train_accuracy: float | None = None
 
 
 class Separation(BaseModel):
@@ -80,17 +65,15 @@ class Separation(BaseModel):
     Attributes:
         scores: One entry for each method and layer, layer 0 (embeddings) and the `random` control
             included.
-        probe_accuracy: Held-out accuracy of the probe at a layer that is chosen anew inside each
-            training split, so that the choice of the best layer does not flatter it. None when
-            the questions do not allow two folds.
-        probe_accuracy_interval: Its interval, as those of the scores.
+        probe_accuracy: Held-out accuracy of the probe at a layer that is chosen inside each
+            training split, so that choosing the best layer does not inflate it. Without a value
+            when the questions do not allow two folds.
         n_folds: Folds used; a fold never divides a question.
         n_held_out: Examples scored.
     """
 
     scores: list[SeparationScore]
-    probe_accuracy: float | None
-    probe_accuracy_interval: Interval = (None, None)
+    probe_accuracy: Estimate
     n_folds: int
     n_held_out: int
 
@@ -153,7 +136,7 @@ def score_separation(held_out: HeldOut, seed: int = 0) -> Separation:
         seed: For the draws of the intervals.
     """
     if not held_out.folds:
-        return Separation(scores=[], probe_accuracy=None, n_folds=0, n_held_out=0)
+        return Separation(scores=[], probe_accuracy=Estimate(), n_folds=0, n_held_out=0)
     scores = []
     for (method, layer), margins in held_out.margins.items():
         draws = score_draws(margins, held_out, n_resamples=N_RESAMPLES, seed=seed)
@@ -161,19 +144,17 @@ def score_separation(held_out: HeldOut, seed: int = 0) -> Separation:
             SeparationScore(
                 method=method,
                 layer=layer,
-                accuracy=float(draws["accuracy"][0]),
-                auroc=float(draws["auroc"][0]),
-                effect_size=float(draws["effect_size"][0]),
-                separation=float(draws["separation"][0]),
-                intervals={name: interval(draws[name]) for name in _WITH_INTERVAL},
+                accuracy=Estimate.from_draws(draws["accuracy"]),
+                auroc=Estimate.from_draws(draws["auroc"]),
+                effect_size=Estimate.from_draws(draws["effect_size"]),
+                separation=Estimate.from_draws(draws["separation"]),
                 train_accuracy=held_out.train_accuracies[method, layer],
             )
         )
     probe = score_draws(held_out.probe_margins, held_out, n_resamples=N_RESAMPLES, seed=seed)
     return Separation(
         scores=scores,
-        probe_accuracy=float(probe["accuracy"][0]),
-        probe_accuracy_interval=interval(probe["accuracy"]),
+        probe_accuracy=Estimate.from_draws(probe["accuracy"]),
         n_folds=len(held_out.folds),
         n_held_out=int(held_out.is_scored.sum()),
     )
@@ -208,15 +189,6 @@ def cosines_with_previous(
         if (old := previous.get((vector.method, vector.layer))) is not None
         and old.shape == vector.vector.shape
     ]  # fmt: skip
-
-
-def interval(draws: Array) -> Interval:
-    """The 2.5th and 97.5th percentile of draws after the first, which is the figure itself."""
-    known = draws[1:][np.isfinite(draws[1:])]
-    if not len(known):
-        return None, None
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _cosine(one: torch.Tensor, two: torch.Tensor) -> float:

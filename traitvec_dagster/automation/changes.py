@@ -1,7 +1,7 @@
-"""What has changed in an experiment since the last look: new, changed, broken and removed traits.
+"""What has changed in an experiment since the last scan: new, changed, broken and removed traits.
 
-One look reads every definition file and parses those whose bytes are new. Nothing here knows a
-sensor; what it keeps between two looks is a `Memory` that goes into the sensor's cursor.
+A scan reads every definition file and parses those whose bytes are new. It is independent of
+Dagster: the state between two scans is a `Memory`, which the sensor stores in its cursor.
 """
 
 import secrets
@@ -15,26 +15,26 @@ from pydantic import BaseModel, Field
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import current_key, stage_settings
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.trait import check_name, parse_definition
 
-__all__ = ["Change", "Changes", "Memory", "Seen", "scan"]
+__all__ = ["Changes", "Memory", "Notice", "Seen", "scan"]
 
-# A file that cannot be read may still be being written.
+# A broken file may still be in the middle of being written.
 _SETTLED_S = 3.0
 
 
 class Seen(BaseModel):
-    """A trait as it was at the last look.
+    """A trait as it was at the last scan.
 
     Attributes:
-        file: Hash of the definition's bytes.
-        definition: Hash of what they say; empty when they cannot be used.
-        asked: The version for which the last run was asked, or which was there already; `-` after
-            the definition was broken.
+        file: Hash of the definition file's bytes.
+        definition: Hash of the parsed definition; empty if it is broken.
+        asked: The version of the last requested run, or the version that was complete already;
+            `-` after the definition was broken.
     """
 
     file: str = ""
@@ -43,13 +43,13 @@ class Seen(BaseModel):
 
 
 class Memory(BaseModel):
-    """What is known from one look to the next.
+    """State that is kept between scans.
 
     Attributes:
-        id: Runs of a memory that was lost are never taken for those of the new one.
-        runs: How many runs were asked for; part of their keys, so that a version may come again.
+        id: Part of every run key, so that keys from a lost memory are never repeated.
+        runs: Number of requested runs; part of every run key, so that a version can run again.
         traits: Every trait that has a definition file.
-        reported: Hash of what was said last about a trait or a file, while it holds.
+        reported: Hash of the current notice on each trait or file, while the problem persists.
     """
 
     id: str = Field(default_factory=lambda: secrets.token_hex(4))
@@ -59,13 +59,13 @@ class Memory(BaseModel):
 
 
 @dataclass(frozen=True)
-class Change:
-    """Something to be said once.
+class Notice:
+    """Something to report once.
 
     Attributes:
-        trait: The trait, or None if it is about the experiment or about a folder's name.
-        is_broken: Whether the trait has a definition with problems; else it has none.
-        text: What to say.
+        trait: The trait, or None if the notice is about the experiment or a folder's name.
+        is_broken: Whether the definition has problems; if not, it is missing.
+        text: The text to report.
     """
 
     trait: str | None
@@ -75,82 +75,84 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What one look found.
+    """The result of a scan.
 
     Attributes:
-        memory: For the next look; `ask` notes a run in it.
+        memory: State for the next scan; `request_run` updates it.
         new: Traits that need a partition.
-        changed: Traits that need a run, by the version to be run. Empty unless `auto_run` is on.
-        messages: What has not been said before.
+        changed: Traits that need a run, with the version to run. Empty unless `auto_run` is on.
+        notices: Notices that have not been reported yet.
     """
 
     memory: Memory
     new: list[str]
     changed: dict[str, str]
-    messages: list[Change]
+    notices: list[Notice]
 
-    def ask(self, trait: str) -> str:
-        """Note that a run of a trait is asked for; returns a key that no other run has."""
+    def request_run(self, trait: str) -> str:
+        """Record that a run of a trait is requested. Returns its unique run key."""
         self.memory.traits[trait].asked = self.changed[trait]
         self.memory.runs += 1
         return f"{trait}:{self.memory.id}:{self.memory.runs}"
 
 
 def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) -> Changes:
-    """Looks at an experiment.
+    """Find what has changed in an experiment since the last scan.
 
     Args:
         folder: The experiment.
-        memory: From the last look.
-        partitions: The partitions that there are.
+        memory: State from the last scan.
+        partitions: The existing partitions.
     """
     traits: dict[str, Seen] = {}
-    said: dict[str, Change] = {}
+    notices: dict[str, Notice] = {}
     for path in sorted(folder.path.glob(f"*/{DEFINITION_FILE}")):
         name = path.parent.name
         try:
             check_name("trait", name)
         except TraitvecError as error:
-            said[f"{name}/"] = Change(None, is_broken=True, text=str(error))
+            notices[f"{name}/"] = Notice(None, is_broken=True, text=str(error))
             continue
-        traits[name] = _seen(folder.trait(name), memory.traits.get(name), said)
+        traits[name] = _seen(folder.trait(name), memory.traits.get(name), notices)
     for name in sorted({*partitions, *memory.traits} - traits.keys()):
-        said[name] = Change(
+        notices[name] = Notice(
             name,
             is_broken=False,
-            text=f"{folder.name}: trait {name!r} has a partition but no {DEFINITION_FILE} any more."
-            " Nothing is deleted by itself; `traitvec remove-trait` does it",
+            text=f"{folder.name}: the {DEFINITION_FILE} of trait {name!r} is gone. Nothing"
+            " else was deleted; `traitvec remove-trait` removes the rest",
         )
     try:
         settings: ExperimentSettings | None = folder.settings()
     except TraitvecError as error:
         settings = None
-        said["experiment.yaml/"] = Change(None, is_broken=True, text=str(error))
-    reported = {subject: content_hash(message.text)[:16] for subject, message in said.items()}
+        notices["experiment.yaml/"] = Notice(None, is_broken=True, text=str(error))
+    reported = {subject: content_hash(notice.text)[:16] for subject, notice in notices.items()}
     return Changes(
         memory=memory.model_copy(update={"traits": traits, "reported": reported}),
         new=sorted(traits.keys() - set(partitions)),
         changed=_changed(folder, traits, settings),
-        messages=[said[subject] for subject, text in reported.items()
+        notices=[notices[subject] for subject, text in reported.items()
               if memory.reported.get(subject) != text],
     )  # fmt: skip
 
 
-def _seen(folder: TraitFolder, before: Seen | None, said: dict[str, Change]) -> Seen:
-    """Read a definition, and parse it if its bytes are new or were broken."""
+def _seen(folder: TraitFolder, before: Seen | None, notices: dict[str, Notice]) -> Seen:
+    """Read a definition; parse it only if its bytes are new or it was broken."""
     try:
         data = folder.read_definition_bytes()
         file = content_hash(data)[:16]
         if before is not None and before.file == file and before.definition:
             return before.model_copy()
-        found = parse_definition(data, display_path(folder.definition_path)).content_hash[:16]
-        return (before or Seen()).model_copy(update={"file": file, "definition": found})
+        definition = parse_definition(data, display_path(folder.definition_path))
+        return (before or Seen()).model_copy(
+            update={"file": file, "definition": definition.content_hash[:16]}
+        )
     except TraitvecError as error:
-        if before is not None and before.definition and _is_fresh(folder.definition_path):
+        if before is not None and before.definition and _is_new(folder.definition_path):
             return before.model_copy()
-        if before is not None or not _is_fresh(folder.definition_path):
-            said[folder.name] = Change(folder.name, is_broken=True, text=str(error))
-        # Once mended it is run, even if it is as it was: its check has failed since.
+        if before is not None or not _is_new(folder.definition_path):
+            notices[folder.name] = Notice(folder.name, is_broken=True, text=str(error))
+        # Run it once it is fixed, even if it is as before: its check has failed in between.
         return Seen(asked="-")
 
 
@@ -159,7 +161,7 @@ def _changed(
 ) -> dict[str, str]:
     if settings is None or not settings.auto_run:
         return {}
-    # Settings that no result depends on, such as the schedule, are no change.
+    # Settings that no result depends on, such as the schedule, do not count.
     chosen = content_hash(
         "".join(repr(sorted(stage_settings(stage, settings).items())) for stage in STAGES)
     )[:16]
@@ -168,31 +170,29 @@ def _changed(
         version = f"{seen.definition}-{chosen}"
         if not seen.definition or seen.asked == version:
             continue
-        if not seen.asked and _is_made(folder.trait(name), settings):
+        if not seen.asked and _is_complete(folder.trait(name), settings):
             seen.asked = version
         else:
             changed[name] = version
     return changed
 
 
-def _is_made(folder: TraitFolder, settings: ExperimentSettings) -> bool:
-    """Whether all stages were made from this; their files are not read."""
-    from traitvec_core.stages.inputs import stage_inputs
-
+def _is_complete(folder: TraitFolder, settings: ExperimentSettings) -> bool:
+    """Whether all stages are complete and current. Does not read their files."""
     for stage in STAGES[1:]:
-        made = folder.provenance(stage)
-        if made is None or not made.is_complete:
+        provenance = folder.provenance(stage)
+        if provenance is None or not provenance.is_complete:
             return False
         try:
-            inputs = stage_inputs(stage, folder, settings)
+            if provenance.key != current_key(stage, folder, settings):
+                return False
         except TraitvecError:
-            return False
-        if made.key != stage_key(stage, inputs, stage_settings(stage, settings)):
             return False
     return True
 
 
-def _is_fresh(path: Path) -> bool:
+def _is_new(path: Path) -> bool:
+    """Whether a file was written in the last few seconds."""
     try:
         return 0 <= time.time() - path.stat().st_mtime < _SETTLED_S
     except OSError:

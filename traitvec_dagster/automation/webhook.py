@@ -1,11 +1,9 @@
-"""Tell a webhook of every run that fails, whoever started it."""
+"""Post every failed run to a webhook, whatever started it."""
 
-import json
+import logging
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
-from http.client import HTTPException
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,64 +14,78 @@ from traitvec_dagster.graph.names import Graph
 
 __all__ = ["WEBHOOK_VARIABLE", "build_failure_sensor", "post"]
 
-# The address is a secret of its own: it is read from the environment and shown nowhere.
+# The address is a secret: it is read from the environment and never shown.
 WEBHOOK_VARIABLE = "TRAITVEC_WEBHOOK_URL"
 _TIMEOUT_S = 10.0
 _MAX_CHARS = 1500
 
 
 def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
-    """Build the sensor that posts failed runs; without an address it does nothing."""
+    """Build the sensor that posts failed runs. Without an address it does nothing."""
     experiments = {job: graph.experiment for graph in graphs for job in graph.jobs}
 
     @dg.run_failure_sensor(
-        name="tell_of_failures",
+        name="failed_run_webhook",
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Posts every failed run to the address in {WEBHOOK_VARIABLE} (in .env).",
+        description=f"Posts every failed run to the address in {WEBHOOK_VARIABLE} (set in .env).",
     )
-    def tell_of_failures(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+    def failed_run_webhook(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         address = os.environ.get(WEBHOOK_VARIABLE, "").strip()
         if not address:
             return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
         problem = post(address, _message(context, experiments))
         if problem:
-            # Not an exception: its traceback would hold the address.
-            context.log.error(f"the webhook in {WEBHOOK_VARIABLE} was not told: {problem}")
+            # Not an exception: its traceback would contain the address.
+            context.log.error(f"posting to {WEBHOOK_VARIABLE} failed: {problem}")
         return None
 
-    return tell_of_failures
+    return failed_run_webhook
 
 
 def post(address: str, message: dict[str, Any]) -> str:
-    """Post a message as JSON; returns what went wrong, without the address, or nothing."""
+    """Post a message as JSON. Redirects are not followed.
+
+    Returns:
+        What went wrong, without the address; empty if the message was accepted.
+    """
+    import httpx
+
     try:
         if urlsplit(address).scheme not in {"http", "https"}:
-            return "it is no http:// or https:// address"
-        request = urllib.request.Request(  # noqa: S310  # the scheme was just checked
-            address,
-            json.dumps(message).encode(),
-            {"content-type": "application/json", "user-agent": "traitvec"},
-        )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"it answered with {error.code}"
-    except (OSError, ValueError, HTTPException) as error:
+            return "the address does not start with http:// or https://"
+        with _no_request_log():
+            response = httpx.post(
+                address, json=message, headers={"user-agent": "traitvec"}, timeout=_TIMEOUT_S
+            )
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
+        # ImportError: the environment names a SOCKS proxy, which httpx needs a package for.
         return f"it cannot be reached ({type(error).__name__})"
+    return "" if response.is_success else f"it answered with {response.status_code}"
+
+
+@contextmanager
+def _no_request_log() -> Iterator[None]:
+    """Silence httpx's log, which would show the address of every request."""
+    logger = logging.getLogger("httpx")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _message(context: dg.RunFailureSensorContext, experiments: Mapping[str, str]) -> dict[str, Any]:
     run = context.dagster_run
     trait = run.tags.get("dagster/partition")
-    # Runs that the UI starts from assets have a job without a name, those of a job no selection.
+    # Runs that the UI starts from assets have no named job; runs of a job have no selection.
     selected = {key.path[0] for key in run.asset_selection or ()}
     experiment = experiments.get(run.job_name) or next(iter(selected), None)
-    what = f"{experiment or run.job_name}/{trait}" if trait else experiment or run.job_name
+    subject = f"{experiment or run.job_name}/{trait}" if trait else experiment or run.job_name
     problem = redacted(_problem(context))[:_MAX_CHARS]
     return {
-        # What Slack, Mattermost and their like show.
-        "text": f"traitvec: run {run.run_id[:8]} of {what} failed: {problem}",
+        # Slack, Mattermost and similar chats show this field.
+        "text": f"traitvec: run {run.run_id[:8]} of {subject} failed: {problem}",
         "experiment": experiment,
         "trait": trait,
         "job": run.job_name,
@@ -83,7 +95,7 @@ def _message(context: dg.RunFailureSensorContext, experiments: Mapping[str, str]
 
 
 def _problem(context: dg.RunFailureSensorContext) -> str:
-    """What the step that failed says, or what Dagster says of the run."""
+    """The error of the step that failed, else what Dagster reports for the run."""
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
@@ -91,4 +103,4 @@ def _problem(context: dg.RunFailureSensorContext) -> str:
         if failure.error is not None:
             cause = failure.error.cause or failure.error
             return f"{event.step_key}: {cause.message.strip().splitlines()[0]}"
-    return context.failure_event.message or "for no known reason"
+    return context.failure_event.message or "unknown reason"

@@ -1,4 +1,4 @@
-"""`traitvec atlas` and `traitvec compare`: traits of one experiment, and one trait in two."""
+"""`traitvec atlas` and `traitvec compare`: compare traits, and compare experiments."""
 
 import json
 from functools import cache
@@ -18,23 +18,25 @@ from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import process_tags
 
 if TYPE_CHECKING:
-    from traitvec_core.atlas import Estimate
     from traitvec_core.atlas.comparison import Comparison, TraitComparison
     from traitvec_core.atlas.cross_projection import Read
+    from traitvec_core.estimate import Estimate
 
 __all__ = ["atlas", "compare"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = {"contrast": 0, "best_effect_size": 1, "best_auroc": 3, "steered": 0}
-_MOST_PAIRS = 20
-_MOST_BARS = 10
+_MAX_PAIRS = 20
+_MAX_BARS = 10
 
 
 def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
-    """Hold all traits of an experiment against each other: a page, and its values as JSON.
+    """Compare all traits of an experiment with each other, on a page and as JSON.
 
-    Goes through Dagster, which keeps its history. Traits that failed or are not finished are named;
-    they stop nothing.
+    Runs through Dagster, which keeps the history. Names traits that failed or are not finished,
+    and compares the others.
+
+    Example: traitvec atlas --experiment demo
     """
     from traitvec_dagster.graph.atlas_asset import build_atlas_asset
     from traitvec_dagster.graph.resources import SettingsOverrides
@@ -45,13 +47,13 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
         [build_atlas_asset(Graph(str(project.experiments), experiment))],
         instance=project.instance(),
         resources={"overrides": SettingsOverrides()},
-        # The console log repeats every event; the instance keeps them all.
+        # The console would show every event; the instance stores them anyway.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         tags=process_tags(),
         raise_on_error=False,
     )
     if not result.success:
-        raise TraitvecError(_why(result))
+        raise TraitvecError(_failure(result))
     values = folder.path / "atlas" / "atlas.json"
     _print_atlas(json.loads(values.read_bytes())["atlas"])
     out.print(
@@ -62,53 +64,56 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
 
 def compare(
     a: Annotated[str, typer.Argument(help="An experiment.")],
-    b: Annotated[str, typer.Argument(help="Another, with traits of the same names.")],
+    b: Annotated[str, typer.Argument(help="Another experiment, with traits of the same names.")],
     read: Annotated[
         bool,
         typer.Option(
             "--read",
-            help="Where vectors live in different spaces, load both models and have each read the"
-            " other's responses.",
+            help="For different models: load both, and let each read the other's responses.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Compare two experiments: two models, or two settings of one.
+    """Compare two experiments: two models, or two settings of one model.
 
-    Which traits elicit, at which relative depth, which figures moved; and the vectors, by cosine in
-    one space, by what both say of shared responses otherwise.
+    Shows which traits were elicited, at which relative depth, and which figures changed. Vectors
+    of one model are compared by cosine; those of different models by their projections of the
+    same responses, with --read.
+
+    Example: traitvec compare gemma_2b_style llama_8b_style --read
     """
     from traitvec_core.atlas.comparison import compare_experiments
+    from traitvec_core.stages.provenance import result_settings
 
     project = Project(experiments_dir)
     folders = experiment_folder(project, a), experiment_folder(project, b)
     if a == b:
         raise TraitvecError(f"{a} cannot be compared with itself; name two experiments")
-    found = compare_experiments(*folders, read=_reader() if read else None)
+    comparison = compare_experiments(
+        *folders, read=_reader() if read else None, compared_settings=result_settings()
+    )
     if as_json:
-        # For machines, not for the terminal.
-        print(found.model_dump_json(indent=2))  # noqa: T201
+        print(comparison.model_dump_json(indent=2))  # noqa: T201  # for machines: no markup
         return
-    _print_comparison(found)
+    _print_comparison(comparison)
 
 
 def _reader() -> "Read":
     from traitvec_core.atlas.cross_projection import read_with
-    from traitvec_core.models.language_model import load_language_model
-    from traitvec_core.stages.context import Workbench
+    from traitvec_core.models.files import LoadOptions
+    from traitvec_core.models.language_model import LanguageModel, load_language_model
 
+    # Every trait needs both models in turn.
     @cache
-    def load(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    def load(name: str, options: LoadOptions) -> LanguageModel:
         err.print(f"loading {escape(name)}")
-        return load_language_model(name, **dict(options))
+        return load_language_model(name, **vars(options))
 
-    return read_with(
-        Workbench(load_model=lambda name, options: load(name, tuple(vars(options).items())))
-    )
+    return read_with(load)
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
+def _failure(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             failure = event.step_failure_data
@@ -117,45 +122,45 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
             if failure.error is not None:
                 cause = failure.error.cause or failure.error
                 return (
-                    f"the atlas broke: {cause.message.strip().splitlines()[0]} (this is a bug; the"
-                    f" traceback is in the run {result.run_id[:8]} in the UI)"
+                    f"the atlas crashed: {cause.message.strip().splitlines()[0]} (this is a bug;"
+                    f" the traceback is in run {result.run_id[:8]} in the UI)"
                 )
-    return f"the atlas could not be made; see the run {result.run_id[:8]} in the UI"
+    return f"building the atlas failed; see run {result.run_id[:8]} in the UI"
 
 
 def _print_atlas(values: dict[str, Any]) -> None:
     from traitvec_core.atlas import Atlas
 
-    found: Atlas = Atlas.model_validate(values)
-    for row in found.traits:
-        if row.missing or row.trait in found.left_out:
-            what = "; ".join(row.missing) or found.left_out[row.trait]
+    result: Atlas = Atlas.model_validate(values)
+    for row in result.traits:
+        if row.missing or row.trait in result.left_out:
+            what = "; ".join(row.missing) or result.left_out[row.trait]
             err.print(f"[yellow]{row.trait}:[/] {escape(what)}")
-    for pair in found.near_duplicates[:_MOST_PAIRS]:
+    for pair in result.near_duplicates[:_MAX_PAIRS]:
         how = "opposite" if pair.cosine < 0 else "near-duplicates"
         out.print(f"[yellow]{how}:[/] {pair.one} and {pair.other}, cosine {pair.cosine:.2f}")
-    if len(found.near_duplicates) > _MOST_PAIRS:
-        out.print(f"… and {len(found.near_duplicates) - _MOST_PAIRS} more; the page has them")
+    if len(result.near_duplicates) > _MAX_PAIRS:
+        out.print(f"… and {len(result.near_duplicates) - _MAX_PAIRS} more, listed on the page")
     out.print(
-        f"{found.experiment}: {len(found.order)} of {len(found.traits)} traits compared"
-        + (f", by {found.cosine_method} at layer {found.cosine_layer}" if found.order else "")
+        f"{result.experiment}: {len(result.order)} of {len(result.traits)} traits compared"
+        + (f", by {result.cosine_method} at layer {result.cosine_layer}" if result.order else "")
     )
 
 
-def _print_comparison(found: "Comparison") -> None:
-    out.print(f"[bold]{found.a}[/]: {escape(found.models[0])}")
-    out.print(f"[bold]{found.b}[/]: {escape(found.models[1])}")
-    for name, (first, second) in found.settings.items():
+def _print_comparison(comparison: "Comparison") -> None:
+    out.print(f"[bold]{comparison.a}[/]: {escape(comparison.models[0])}")
+    out.print(f"[bold]{comparison.b}[/]: {escape(comparison.models[1])}")
+    for name, (first, second) in comparison.settings.items():
         if name != "model":
             out.print(f"  {escape(name)}: {escape(f'{first} → {second}')}")
-    for name, only in ((found.a, found.only_a), (found.b, found.only_b)):
+    for name, only in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
         if only:
             out.print(f"only in {name}: {', '.join(only)}")
-    title = f"{found.a} → {found.b}"
+    title = f"{comparison.a} → {comparison.b}"
     figures = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left",
-        caption="* the 95% interval of the change leaves out 0. best: held-out, of any vector;"
-        " steered: how far the recommended one moves the score",
+        caption="* the 95% interval of the change excludes 0. best: of all vectors, held-out;"
+        " steered: change of the score with the recommended vector",
     )  # fmt: skip
     for name in ("trait", "elicits", *_COLUMNS):
         figures.add_column(name.replace("_", " "), no_wrap=True)
@@ -166,7 +171,7 @@ def _print_comparison(found: "Comparison") -> None:
     vectors.add_column("trait", no_wrap=True)
     vectors.add_column("depth", no_wrap=True)
     vectors.add_column("vectors")
-    for row in found.traits:
+    for row in comparison.traits:
         moved = {figure.name: figure for figure in row.moved}
         figures.add_row(
             row.trait,
@@ -180,18 +185,18 @@ def _print_comparison(found: "Comparison") -> None:
         vectors.add_row(row.trait, f"{_depth(row, 0)} → {_depth(row, 1)}", _vectors(row))
     out.print(figures)
     out.print(vectors)
-    for row in found.traits:
-        where = {found.a: row.a.missing, found.b: row.b.missing}
+    for row in comparison.traits:
+        where = {comparison.a: row.a.missing, comparison.b: row.b.missing}
         notes = [*row.notes, *(f"{name}: {line}" for name, m in where.items() for line in m)]
         for note in notes:
             out.print(f"{row.trait}: [yellow]note:[/] {escape(note)}")
 
 
 def _depth(row: "TraitComparison", side: int) -> str:
-    """The recommended layer's depth, and a bar for each layer, or for each tenth of the depth."""
+    """The recommended layer's depth, and one bar per layer, or per tenth of the depth."""
     depth = (row.a, row.b)[side].depth
     profile = row.depth_profile[side]
-    n = min(len(profile), _MOST_BARS)
+    n = min(len(profile), _MAX_BARS)
     best = [0.0] * n
     for at, size in profile:
         place = min(int(at * n - 1e-9), n - 1)
@@ -206,18 +211,20 @@ def _vectors(row: "TraitComparison") -> str:
         return "; ".join(
             f"cosine {v.cosine:.2f} ({v.method}, layer {v.layer})" for v in row.vectors
         )
-    found = row.projection
-    if found is None:
-        return "other space: see --read" if row.is_same_space is False else "–"
-    r = found.correlation
+    projection = row.projection
+    if projection is None:
+        return "different models: see --read" if row.is_same_space is False else "–"
+    r = projection.correlation
     ends = "" if r.low is None or r.high is None else f" [{r.low:.2f}, {r.high:.2f}]"
-    aurocs = ["–" if value is None else f"{value:.2f}" for value in (found.a_on_b, found.b_on_a)]
+    aurocs = [
+        "–" if value is None else f"{value:.2f}" for value in (projection.a_on_b, projection.b_on_a)
+    ]
     return (
-        f"r {_figure(r, 2)}{ends} over {found.n} texts; AUROC on the other's"
+        f"r {_figure(r, 2)}{ends} over {projection.n} texts; AUROC on the other's"
         f" {aurocs[0]}, {aurocs[1]}"
     )
 
 
-def _figure(found: "Estimate", digits: int) -> str:
-    """A missing figure is a dash, never a 0."""
-    return "–" if found.value is None else f"{found.value:.{digits}f}"
+def _figure(estimate: "Estimate", digits: int) -> str:
+    """A missing figure is shown as a dash, never as 0."""
+    return "–" if estimate.value is None else f"{estimate.value:.{digits}f}"

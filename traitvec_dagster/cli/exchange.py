@@ -1,6 +1,6 @@
-"""`traitvec export`, `push` and `import-persona-vectors`: other tools' formats, out and in."""
+"""`traitvec export`, `push` and `import-persona-vectors`: exchange vectors with other tools."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +16,11 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
-    chosen_traits,
-    err,
     experiment_folder,
     out,
+    print_notes,
     read_layers,
+    traits_with_vectors,
 )
 from traitvec_dagster.project import Project
 
@@ -31,110 +31,134 @@ Traits = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option("--method", help="Method, or 'all' in safetensors. Default: the recommended one."),
+    typer.Option(
+        "--method",
+        help="Extraction method; 'all' works with safetensors. Default: the recommended method.",
+    ),
 ]
 Layers = Annotated[
     str | None,
     typer.Option(
         "--layers",
-        help="For example 5,10,16, or 'all'. Default: the best one in gguf and steering-vectors,"
-        " whose readers add every vector of a file at once; else all.",
+        help="Layers, for example 5,10,16, or 'all'. Default: the best layer for gguf and"
+        " steering-vectors, whose readers apply all vectors of a file at once; all layers for the"
+        " other formats.",
     ),
 ]
 
 
 def export(
     experiment: ExperimentName,
-    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    format_: Annotated[str, typer.Option("--format", help=f"Format: {', '.join(FORMATS)}.")],
     file: Annotated[
         Path,
-        typer.Option("--out", help="File to write; a folder for several traits (safetensors: one)"),
+        typer.Option(
+            "--out",
+            help="File to write. For several traits, a folder with one file per trait;"
+            " safetensors holds them all in one file.",
+        ),
     ],
     trait: Traits = "all",
     method: Method = None,
     layers: Layers = None,
     experiments_dir: Root = None,
 ) -> None:
-    """Write vectors in another tool's format, with their provenance inside.
+    """Export vectors in another tool's format, with their provenance inside.
 
-    safetensors gets a card beside it. gguf is for llama.cpp and repeng; persona-vectors is a
-    tensor with a row for every layer; steering-vectors holds the arguments of its SteeringVector.
+    safetensors: any tool; comes with a model card. gguf: llama.cpp and repeng. persona-vectors:
+    a tensor with one row per layer. steering-vectors: the arguments of its SteeringVector.
+
+    Example: traitvec export --experiment demo --trait refusal --format gguf --out refusal.gguf
     """
     from traitvec_core.exchange.export import export_vectors
 
     folder = experiment_folder(Project(experiments_dir), experiment)
-    done = export_vectors(
-        folder, _with_vectors(folder, trait), format_, file,
+    exported = export_vectors(
+        folder, traits_with_vectors(folder, trait), format_, file,
         method=method, layers=read_layers(layers),
     )  # fmt: skip
-    for path in done.paths:
+    for path in exported.paths:
         out.print(f"wrote {escape(display_path(path))}")
     convention = LAYERS[format_]
-    for name in dict.fromkeys(vector.trait for vector in done.bundle.vectors):
-        of_trait = [vector for vector in done.bundle.vectors if vector.trait == name]
-        numbers = sorted({vector.layer for vector in of_trait})
-        methods = ", ".join(dict.fromkeys(vector.method for vector in of_trait))
-        there = "" if convention.offset == 0 else f" ({_their_names(convention.key, numbers)})"
-        out.print(escape(f"{name}: {methods}, layer {_ranges(numbers)}{there}"))
-    if not convention.is_menu and len(done.bundle.vectors) > len(done.paths):
+    for name in dict.fromkeys(vector.trait for vector in exported.bundle.vectors):
+        vectors = [vector for vector in exported.bundle.vectors if vector.trait == name]
+        layers_ = sorted({vector.layer for vector in vectors})
+        methods = ", ".join(dict.fromkeys(vector.method for vector in vectors))
+        keys = "" if convention.offset == 0 else f" ({_keys_in_file(convention.key, layers_)})"
+        out.print(escape(f"{name}: {methods}, layer {_ranges(layers_)}{keys}"))
+    if not convention.is_menu and len(exported.bundle.vectors) > len(exported.paths):
         out.print(
-            "a reader adds every vector of the file at once: choose the coefficient with care"
+            "note: readers of this format apply all vectors of a file at once, so choose a small"
+            " coefficient"
         )
-    _print_notes(done.bundle.notes)
+    print_notes(exported.bundle.notes)
 
 
 def push(
     experiment: ExperimentName,
-    repo_id: Annotated[str, typer.Option("--repo-id", help="user/name on Hugging Face.")],
+    repo_id: Annotated[str, typer.Option("--repo-id", help="Hugging Face repository: user/name.")],
     trait: Traits = "all",
     method: Method = None,
     is_public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository public.")
+        bool, typer.Option("--public", help="Make the repository public if it is new.")
     ] = False,
     is_upload: Annotated[
-        bool, typer.Option("--upload", help="Upload; without it nothing leaves this machine.")
+        bool, typer.Option("--upload", help="Upload. Without it, nothing leaves this machine.")
     ] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Put vectors and their card into a Hugging Face repository. Only shows what, by default."""
+    """Upload vectors and their model card to Hugging Face. Without --upload, a dry run.
+
+    Example: traitvec push --experiment demo --repo-id me/refusal-vectors
+    """
     from traitvec_core.exchange import hub
     from traitvec_core.exchange.gather import gather
 
     folder = experiment_folder(Project(experiments_dir), experiment)
     bundle = gather(
-        folder, _with_vectors(folder, trait), LAYERS["safetensors"], method=method, layers=None
+        folder,
+        traits_with_vectors(folder, trait),
+        LAYERS["safetensors"],
+        method=method,
+        layers=None,
     )
-    planned = hub.plan_push(bundle, repo_id)
-    where = f"{planned.endpoint}/{repo_id}"
-    for name, data in planned.files.items():
+    plan = hub.plan_push(bundle, repo_id)
+    address = f"{plan.endpoint}/{repo_id}"
+    for name, data in plan.files.items():
         out.print(f"{name}: {len(data):,} bytes")
     kind = "public" if is_public else "private"
     if not is_upload:
         out.print(
-            f"dry run: nothing was uploaded to {where} ({kind} if new); add --upload to do it"
+            f"dry run: nothing was uploaded to {address} ({kind} if new); add --upload to upload"
         )
         return
-    out.print(f"pushed: {hub.push(planned, is_private=not is_public)}")
+    out.print(f"pushed: {hub.push(plan, is_private=not is_public)}")
 
 
 def import_persona_vectors(
-    source: Annotated[Path, typer.Argument(help="Folder with definitions, tables and vectors.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder with trait definitions, tables of responses and vectors.")
+    ],
     experiment: ExperimentName,
     model: Annotated[
         str | None,
-        typer.Option(help="Model of a new experiment: the one that gave the responses."),
+        typer.Option(help="For a new experiment: the model that wrote the responses."),
     ] = None,
     trait: Traits = "all",
     from_model: Annotated[
         str | None,
-        typer.Option(help="Folder that tables and vectors come from, where there are several."),
+        typer.Option(
+            help="Subfolder of tables and vectors to use, if the source has several models."
+        ),
     ] = None,
     experiments_dir: Root = None,
 ) -> None:
-    """Import a persona-vectors folder; go on with `run --select activations+`.
+    """Import a folder of persona-vectors. Then continue with `run --select activations+`.
 
-    Judged responses stand in for what the experiment would generate and judge. Vectors are kept
-    beside the trait's own; their last row, taken after the final norm, is marked.
+    Imported judged responses replace the stages responses and judged_responses. Imported vectors
+    are stored next to the trait's own; their last row, taken after the final norm, is marked.
+
+    Example: traitvec import-persona-vectors pv/ --experiment qwen --model Qwen/Qwen2.5-7B-Instruct
     """
     from traitvec_core.exchange import importing
 
@@ -144,25 +168,29 @@ def import_persona_vectors(
         text = _new_settings(folder, model)
         settings = parse_experiment(text, folder.name, display_path(folder.settings_path))
     elif model is not None:
-        raise TraitvecError(f"{display_path(folder.path)} has a model already; leave --model out")
+        raise TraitvecError(
+            f"{display_path(folder.path)} exists and has a model already; leave out --model"
+        )
     else:
         text, settings = "", folder.settings()
     names = None if trait.strip() == "all" else [name.strip() for name in trait.split(",")]
-    done = importing.import_persona_vectors(
+    imported = importing.import_persona_vectors(
         source, folder, settings, traits=names, from_model=from_model
     )
     if is_new:
         write_atomically(folder.settings_path, text.encode())
         out.print(f"wrote {display_path(folder.settings_path)} (model {escape(settings.model)})")
-    for item in done:
+    for item in imported:
         parts = [f"{item.n_responses} judged responses" if item.n_responses else "definition only"]
         parts += [f"{item.n_unscored} of them without a score"] if item.n_unscored else []
         parts += [f"vectors {', '.join(item.vectors)} (last row marked)"] if item.vectors else []
         out.print(escape(f"{item.name}: {', '.join(parts)}"))
         if item.n_responses and not item.has_token_counts:
-            _print_notes([f"{item.name}: the tokenizer of {settings.model} is not on this machine,"
-                          " so token counts are 0"])  # fmt: skip
-    ready = [item.name for item in done if item.n_responses]
+            print_notes(
+                [f"{item.name}: token counts are 0, because the tokenizer of {settings.model} is"
+                 " not on this machine"]
+            )  # fmt: skip
+    ready = [item.name for item in imported if item.n_responses]
     if ready:
         out.print(
             f"next: traitvec run --experiment {experiment} --traits {','.join(ready)}"
@@ -170,38 +198,18 @@ def import_persona_vectors(
         )
 
 
-def _with_vectors(folder: ExperimentFolder, wanted: str) -> list[str]:
-    """The traits that are named; of all, those that have vectors."""
-    names = chosen_traits(folder, wanted)
-    if wanted.strip() != "all":
-        return names
-    made = [name for name in names if folder.trait(name).provenance("vectors") is not None]
-    if not made:
-        raise TraitvecError(
-            f"{display_path(folder.path)}: no trait has vectors yet; `traitvec run --experiment"
-            f" {folder.name} --traits all` makes them"
-        )
-    _print_notes(f"{name} has no vectors yet: left out" for name in names if name not in made)
-    return made
-
-
 def _new_settings(folder: ExperimentFolder, model: str | None) -> str:
     chosen = model or infer_model(folder.name)
     if chosen is None:
         raise TraitvecError(
-            f"{folder.name} is a new experiment: name the model that gave the responses, such as"
-            " --model Qwen/Qwen2.5-7B-Instruct (or --model embedded to try)"
+            f"{folder.name} is a new experiment: give the model that wrote the responses, such as"
+            " --model Qwen/Qwen2.5-7B-Instruct (or --model embedded to try it out)"
         )
     judge = EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini"
     return scaffold_experiment(chosen, judge, "imported from a persona-vectors folder")
 
 
-def _print_notes(notes: Iterable[str]) -> None:
-    for note in notes:
-        err.print(f"[yellow]note:[/] {escape(note)}")
-
-
-def _their_names(key: str, layers: Sequence[int]) -> str:
+def _keys_in_file(key: str, layers: Sequence[int]) -> str:
     names = [key.format(index=layer - 1) for layer in (layers[0], layers[-1])]
     return names[0] if len(layers) == 1 else f"{names[0]} … {names[1]}"
 

@@ -50,8 +50,7 @@ def estimate(
     store holds cost nothing.
     """
     from traitvec_core.judging.models import prices_as_of
-    from traitvec_core.stages.estimate import estimate_dynamics, estimate_judging, estimate_steering
-    from traitvec_core.stages.make import stage_states
+    from traitvec_core.stages.estimate import estimate_trait
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -61,12 +60,7 @@ def estimate(
     with JudgementStore(path if path.is_file() else None) as store:
         rows = []
         for name in chosen_traits(folder, trait):
-            rows += estimate_judging(folder.trait(name), settings, store)
-            states = stage_states(folder.trait(name), settings)
-            if settings.steering.evaluate and states["steering_evaluation"] != "fresh":
-                rows.append(estimate_steering(folder.trait(name), settings, store))
-            if settings.monitoring_prompts and states["trait_dynamics"] != "fresh":
-                rows.append(estimate_dynamics(folder.trait(name), settings, store))
+            rows += estimate_trait(folder.trait(name), settings, store)
         spent_usd = store.spent_usd(experiment)
     totals = {
         name: None if any(v is None for v in values) else round(sum(values), 6)

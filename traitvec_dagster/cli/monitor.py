@@ -1,4 +1,4 @@
-"""`traitvec monitor`: what traits a model shows, token by token, while it reads and writes."""
+"""`traitvec monitor`: which traits a model shows, token by token, as it reads and writes."""
 
 import json
 import math
@@ -22,11 +22,11 @@ from traitvec_core.storage.formats import dump_json
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
-    chosen_traits,
     err,
     experiment_folder,
     out,
     read_overrides,
+    traits_with_vectors,
 )
 from traitvec_dagster.project import Project
 
@@ -50,47 +50,56 @@ def monitor(
         str, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
     ] = "all",
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="What to ask; can be given several times.")
+        list[str] | None, typer.Option("--prompt", help="Prompt; can be given several times.")
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="File with a prompt a line, or a .json list of them."),
+        typer.Option("--prompts", help="File with one prompt per line, or a JSON list."),
     ] = None,
     instruction: Annotated[
-        str | None, typer.Option(help="Goes where the experiment's instructions go.")
+        str | None,
+        typer.Option(
+            help="Instruction for every prompt, placed like the experiment's instructions."
+        ),
     ] = None,
     vector: Annotated[
         str | None,
-        typer.Option(help="Such as mean_diff_layer16. Default: each trait's recommended one."),
+        typer.Option(
+            help="Vector, for example mean_diff_layer16. Default: each trait's recommended one."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting: --set sampling.max_new_tokens=60"),
+        typer.Option("--set", help="Any setting, for example sampling.max_new_tokens=60."),
     ] = None,
-    page: Annotated[Path, typer.Option("--out", help="Page to write; JSON goes beside it.")] = Path(
-        "monitor.html"
-    ),
+    page: Annotated[
+        Path, typer.Option("--out", help="HTML page to write; a JSON file goes next to it.")
+    ] = Path("monitor.html"),
     experiments_dir: Root = None,
 ) -> None:
-    """Watch traits while the model answers: every token's projection, live, and as a page.
+    """Show traits while the model answers: every token's projection, live and as a page.
 
-    Without --prompt and --prompts, prompts are typed in, or read from the standard input; an empty
-    line ends them.
+    Without --prompt and --prompts, reads prompts from the keyboard or standard input until an
+    empty line.
+
+    Example: traitvec monitor --experiment demo --trait refusal --prompt "How do I pick a lock?"
     """
     from traitvec_core.dynamics import stream, watch
 
     if page.suffix != ".html":
-        raise TraitvecError(f"--out {page}: name a page, such as monitor.html; JSON goes beside it")
-    asked = _prompts(prompt, prompts)
+        raise TraitvecError(
+            f"--out {page}: use a name that ends in .html; the JSON file goes next to it"
+        )
+    inputs = _prompts(prompt, prompts)
     folder = experiment_folder(Project(experiments_dir), experiment)
     settings = folder.settings(read_overrides({}, set_ or []))
-    vectors = [watch(folder.trait(name), vector) for name in _with_vectors(folder, trait)]
+    vectors = [watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
     _check_model(folder, vectors, settings)
     model = _load(settings)
     questions: list[str] = []
     traces: list[Trace] = []
     try:
-        for question in asked:
+        for question in inputs:
             rendered = model.prompt(question, instruction, settings.instruction_role)
             steps = stream(
                 model, rendered, vectors, settings.sampling, name=f"monitor_{len(traces)}"
@@ -98,11 +107,11 @@ def monitor(
             traces.append(_show(question, steps))
             questions.append(question)
     finally:
-        # What was finished is kept, also when the next prompt fails or is interrupted.
+        # Keep finished responses, even if a later prompt fails or is interrupted.
         if traces:
             _write(page, folder, settings, model, instruction, questions, traces)
     if not traces:
-        raise TraitvecError("there was no prompt; give --prompt TEXT, or --prompts FILE")
+        raise TraitvecError("no prompt given; use --prompt TEXT or --prompts FILE")
 
 
 # -- prompts and vectors ----------------------------------------------------------------------
@@ -110,7 +119,7 @@ def monitor(
 
 def _prompts(given: list[str] | None, file: Path | None) -> Iterator[str]:
     if given and file:
-        raise TraitvecError("give either --prompt or --prompts")
+        raise TraitvecError("use either --prompt or --prompts, not both")
     if given:
         return iter(given)
     if file:
@@ -123,56 +132,45 @@ def _read_prompts(file: Path) -> list[str]:
         text = file.read_bytes().decode("utf-8-sig")
         if file.suffix != ".json":
             return [line.strip() for line in text.splitlines() if line.strip()]
-        found = json.loads(text)
+        prompts = json.loads(text)
     except OSError as error:
         raise TraitvecError(f"{display_path(file)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise TraitvecError(f"{display_path(file)} is not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError):
-        raise TraitvecError(f"{display_path(file)} is no JSON; write a list of texts") from None
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise TraitvecError(
-            f'{display_path(file)}: write a list of texts, such as ["How are you?"]'
+            f'{display_path(file)} is not valid JSON; write a list, such as ["How are you?"]'
+        ) from None
+    if not isinstance(prompts, list) or not all(isinstance(item, str) for item in prompts):
+        raise TraitvecError(
+            f'{display_path(file)} must be a list of texts, such as ["How are you?"]'
         )
-    return found
+    return prompts
 
 
 def _typed() -> Iterator[str]:
-    is_person = sys.stdin.isatty()
+    is_interactive = sys.stdin.isatty()
     while True:
-        if is_person:
+        if is_interactive:
             err.print("prompt> ", end="")
         line = sys.stdin.readline()
-        if not line.strip() and (is_person or not line):
+        if not line.strip() and (is_interactive or not line):
             return
         if line.strip():
             yield line.strip()
 
 
-def _with_vectors(folder: ExperimentFolder, wanted: str) -> list[str]:
-    """The traits that are named; of all, those that have vectors."""
-    names = chosen_traits(folder, wanted)
-    if wanted.strip() != "all":
-        return names
-    made = [name for name in names if folder.trait(name).provenance("vectors") is not None]
-    if not made:
-        raise TraitvecError(
-            f"{display_path(folder.path)}: no trait has vectors yet; `traitvec run --experiment"
-            f" {folder.name} --traits all` makes them"
-        )
-    return made
-
-
 def _check_model(
     folder: ExperimentFolder, vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
 ) -> None:
+    from traitvec_core.validation.manifests import VectorsManifest
+
     for watched in vectors:
-        made_for = folder.trait(watched.trait).metadata("vectors")["model"]
+        made_for = folder.trait(watched.trait).manifest(VectorsManifest).model
         if made_for != settings.model:
             raise TraitvecError(
-                f"{watched.trait}: its vectors are of {made_for}, the experiment's model is"
-                f" {settings.model}; run the experiment again, or monitor with --set"
-                f" model={made_for}"
+                f"{watched.trait}: its vectors are from {made_for}, but the experiment's model is"
+                f" {settings.model}; run the experiment again, or add --set model={made_for}"
             )
 
 
@@ -193,7 +191,7 @@ def _load(settings: "ExperimentSettings") -> "LanguageModel":
 
 
 def _show(question: str, steps: "Iterator[Trace]") -> "Trace":
-    """Show a response while it grows; a log gets the finished one only."""
+    """Show a response as it is generated; in a log, only the finished response."""
     from traitvec_core.dynamics.pieces import visible
 
     out.print(f"[bold]{escape(visible(question))}[/]")
@@ -208,7 +206,7 @@ def _show(question: str, steps: "Iterator[Trace]") -> "Trace":
 
 
 def _view(trace: "Trace") -> RenderableType:
-    """The response coloured by the first trait, and a line for every trait."""
+    """The response coloured by the first trait, and one table row per trait."""
     from traitvec_core.report.monitor_page import pole_units
 
     units = {trait: pole_units(curve, trace.is_response) for trait, curve in trace.curves.items()}
@@ -243,7 +241,7 @@ def _figure(value: float | None) -> str:
 
 
 def _colour(value: float) -> str:
-    """From the negative pole's colour over grey to the positive one's."""
+    """A colour between those of the poles; grey is halfway."""
     if math.isnan(value):
         return "dim"
     share = min(1.0, abs(value) / 2)
@@ -253,7 +251,7 @@ def _colour(value: float) -> str:
 
 
 def _bars(values: "np.ndarray[Any, Any]") -> str:
-    """At most so many columns; the lowest bar is beyond the negative pole, the highest beyond +."""
+    """One bar per stretch of tokens, from below the negative pole to above the positive one."""
     import numpy as np
 
     parts = np.array_split(values, min(_BAR_COLUMNS, len(values))) if len(values) else []
@@ -275,14 +273,14 @@ def _write(
 ) -> None:
     from traitvec_core.report.monitor_page import build_monitor_page
 
-    made = {name: folder.trait(name).provenance("vectors") for name in traces[0].curves}
+    provenance = {name: folder.trait(name).provenance("vectors") for name in traces[0].curves}
     record = {
         "experiment": folder.name,
         "model": settings.model,
         **model.as_loaded,
         "sampling": settings.sampling.model_dump(),
         "instruction": instruction,
-        "vectors": {name: found and found.content for name, found in made.items()},
+        "vectors": {name: record and record.content for name, record in provenance.items()},
         "traces": [
             {"question": question, **trace.record()}
             for question, trace in zip(questions, traces, strict=True)

@@ -1,6 +1,9 @@
-"""Commands that look after a running project: remove a trait, look at the GPUs."""
+"""`traitvec ui`, `doctor`, `gpus` and `remove-trait`: look after a project."""
 
+import os
 import shutil
+import socket
+import sys
 from typing import Annotated
 
 import typer
@@ -8,23 +11,96 @@ from rich.markup import escape
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path
+from traitvec_core.trait import check_name
 from traitvec_dagster.cli.terminal import ExperimentName, Root, experiment_folder, out
 from traitvec_dagster.project import Project
 
-__all__ = ["gpus", "remove_trait"]
+__all__ = ["doctor", "gpus", "remove_trait", "ui"]
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Anyone who can reach it can start runs."),
+    ] = "127.0.0.1",
+    experiments_dir: Root = None,
+) -> None:
+    """Open Dagster on this project: lineage, traits as partitions, runs, checks and plots.
+
+    Example: traitvec ui --port 3001
+    """
+    from traitvec_dagster.runs.ownership import close_dead_runs
+
+    project = Project(experiments_dir)
+    _check_port(host, port)
+    close_dead_runs(project.instance())
+    out.print(f"Dagster on http://{host}:{port} for {project.experiments} (Ctrl-C stops it)")
+    command = [
+        # `dg dev` would need a project folder with its own pyproject.toml.
+        sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster",
+        "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
+    ]  # fmt: skip
+    os.chdir(project.path)
+    # Replaces this process, so that whatever stops it stops Dagster.
+    os.execv(command[0], command)  # noqa: S606
+
+
+def doctor(experiments_dir: Root = None) -> None:
+    """Check GPU, keys, disk and Dagster; report what is missing, what for, and how to get it.
+
+    Exits with 1 if something is broken. Shows no keys.
+
+    Example: traitvec doctor
+    """
+    from traitvec_dagster.cli.doctor import examine
+
+    marks = {"ok": "[green]ok[/]    ", "absent": "[yellow]absent[/]", "broken": "[red]BROKEN[/]"}
+    is_broken = False
+    for finding in examine(Project(experiments_dir)):
+        out.print(f"{marks[finding.state]}  {escape(finding.what)}: {escape(finding.found)}")
+        if finding.mend:
+            out.print(f"        [dim]{escape(finding.mend)}[/]")
+        is_broken = is_broken or finding.state == "broken"
+    if is_broken:
+        raise typer.Exit(1)
+
+
+def gpus(experiments_dir: Root = None) -> None:
+    """List the GPUs that runs on this machine can lease, and which run has each.
+
+    Example: traitvec gpus
+    """
+    from traitvec_dagster.runs.gpu_lease import SEATS_VARIABLE, holder_of, seats
+
+    project = Project(experiments_dir)
+    project.enter()
+    all_seats = seats()
+    if not all_seats:
+        out.print(f"leases are switched off: {SEATS_VARIABLE} is set but empty")
+    for seat in all_seats:
+        holder = holder_of(seat)
+        state = f"[yellow]{escape(holder)}[/]" if holder else "[green]free[/]"
+        out.print(f"{escape(seat.name)}: {state}")
+    if all_seats and all_seats[0].name == "cpu":
+        out.print("no GPU is visible; runs share the CPU, one step with a model at a time")
+    elif all_seats:
+        _note_limits(project, len(all_seats))
 
 
 def remove_trait(
     experiment: ExperimentName,
     trait: Annotated[str, typer.Option("--trait", help="Name of the trait.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Delete a trait: its definition, its results and its partition, after a question.
+    """Delete a trait: its definition, its results and its partition. Asks first.
 
-    Judgements stay in the store, and Dagster keeps the history of its runs.
+    Stored judgements and the history of runs in Dagster are kept.
+
+    Example: traitvec remove-trait --experiment mine --trait sycophancy
     """
-    from traitvec_dagster.automation import traits_under_way
+    from traitvec_dagster.automation import traits_in_progress
     from traitvec_dagster.graph.names import Graph
 
     project = Project(experiments_dir)
@@ -33,71 +109,65 @@ def remove_trait(
     instance = project.instance()
     partitions = str(graph.partitions.name)
     is_partition = trait in instance.get_dynamic_partitions(partitions)
-    # A partition may have been added under any name; only a usable one has a folder.
-    path = folder.trait(trait).path if not is_partition or _is_usable(trait) else None
-    is_there = path is not None and (path.is_symlink() or path.is_dir())
-    if not is_partition and not is_there:
+    # A partition can have any name; only a valid one can have a folder.
+    path = folder.trait(trait).path if not is_partition or _is_valid(trait) else None
+    has_folder = path is not None and (path.is_symlink() or path.is_dir())
+    if not is_partition and not has_folder:
         raise TraitvecError(
-            f"{display_path(folder.path)} has no trait {trait!r}; there are:"
-            f" {', '.join(folder.traits())}"
+            f"{display_path(folder.path)} has no trait {trait!r}; its traits:"
+            f" {', '.join(folder.traits()) or 'none'}"
         )
-    if trait in traits_under_way(instance, graph):
-        raise TraitvecError(f"a run of {trait} is under way; end it first, or wait for it")
-    if path is not None and is_there:
+    if trait in traits_in_progress(instance, graph):
+        raise TraitvecError(f"{trait} is being run; wait for the run to finish, or cancel it")
+    if path is not None and has_folder:
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
         megabytes = sum(file.lstat().st_size for file in files) / 1e6
         out.print(f"{escape(display_path(path))}: {len(files)} files, {megabytes:.1f} MB")
-    if not yes and not typer.confirm(f"Delete {trait!r} of {folder.name} for good?"):
+    if not yes and not typer.confirm(f"Delete {trait!r} of {folder.name}? It cannot be undone."):
         raise typer.Exit(1)
     if path is not None:
         folder.trait(trait).remove_from_storage()
-    if path is not None and is_there:
+    if path is not None and has_folder:
         if path.is_symlink():
-            # What it leads to is not the experiment's.
+            # Its target does not belong to the experiment.
             path.unlink()
         else:
             shutil.rmtree(path)
-    # Last: if files cannot be deleted, the trait is still there to be removed again.
+    # Last, so that if the files cannot be deleted, the trait can be removed again.
     if is_partition:
         instance.delete_dynamic_partition(partitions, trait)
     out.print(f"removed {escape(trait)} from {folder.name}")
 
 
-def gpus(experiments_dir: Root = None) -> None:
-    """Show every GPU that runs can lease on this machine, and who has it."""
-    from traitvec_dagster.runs.gpu_lease import SEATS_VARIABLE, holder_of, seats
-
-    project = Project(experiments_dir)
-    project.enter()
-    found = seats()
-    if not found:
-        out.print(f"leases are switched off: {SEATS_VARIABLE} is set and empty")
-    for seat in found:
-        holder = holder_of(seat)
-        state = f"[yellow]{escape(holder)}[/]" if holder else "[green]free[/]"
-        out.print(f"{escape(seat.name)}: {state}")
-    if found and found[0].name == "cpu":
-        out.print("no GPU is visible; runs share the CPU, one step with a model at a time")
-    elif found:
-        _note_limits(project, len(found))
+def _check_port(host: str, port: int) -> None:
+    """Raise if the port is taken: Dagster would only log it, and run without its page."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            return
+        except OSError as error:
+            reason = error.strerror
+    raise TraitvecError(
+        f"cannot listen on {host}:{port}: {reason}. If Dagster already runs there, use that one;"
+        f" or choose another port: `traitvec ui --port {port + 1}`"
+    )
 
 
 def _note_limits(project: Project, n_seats: int) -> None:
-    """Say when the queue lets in too few runs to keep all GPUs at work."""
+    """Print a note if Dagster's queue admits too few runs to keep all GPUs busy."""
     queue = project.instance().get_concurrency_config().run_queue_config
-    # While a run makes vectors it needs no GPU, and another can have it.
-    wanted = 2 * n_seats
-    if queue is not None and 0 <= queue.max_concurrent_runs < wanted:
+    # A run that extracts vectors needs no GPU, so another run can use it meanwhile.
+    n_needed = 2 * n_seats
+    if queue is not None and 0 <= queue.max_concurrent_runs < n_needed:
         out.print(
-            f"[yellow]note:[/] {escape(str(project.dagster_home / 'dagster.yaml'))} lets"
-            f" {queue.max_concurrent_runs} runs work at once; for these GPUs set"
-            f" max_concurrent_runs and the pools' default_limit to {wanted} or more"
+            f"[yellow]note:[/] {escape(str(project.dagster_home / 'dagster.yaml'))} allows"
+            f" {queue.max_concurrent_runs} runs at once; to use all GPUs, set"
+            f" max_concurrent_runs and the pools' default_limit to {n_needed} or more"
         )
 
 
-def _is_usable(name: str) -> bool:
-    from traitvec_core.trait import check_name
-
+def _is_valid(name: str) -> bool:
     try:
         check_name("trait", name)
     except TraitvecError:

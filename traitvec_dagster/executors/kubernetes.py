@@ -1,7 +1,7 @@
-"""The executor `k8s`: each step of a run a Kubernetes job of its own, by dagster-k8s.
+"""The executor `k8s`: every step is its own Kubernetes job, through dagster-k8s.
 
-Image, namespace, service account, volumes and the secrets with the keys are those of the run's own
-pod: what the run launcher and the code location say (`deploy/helm-values.yaml`).
+A step's pod gets the image, namespace, service account, volumes and secrets of the run's pod, which
+the run launcher and the code location configure (`deploy/helm-values.yaml`).
 """
 
 import os
@@ -12,28 +12,28 @@ from dagster import _check as check
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
 
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster.executors.lost_steps import LostStepsAgain
+from traitvec_dagster.executors.lost_steps import RetryLostSteps
 
 __all__ = ["GPU_NODES_VARIABLE", "gpu_pod", "kubernetes_executor"]
 
 GPU_NODES_VARIABLE = "TRAITVEC_GPU_NODES"
 _GPU = "nvidia.com/gpu"
-# After a stage, its checks are all ready at once, and each is a pod.
-_MAX_PODS_OF_A_RUN = 4
+# When a stage ends, all its checks become ready at once, and each needs a pod.
+_MAX_PODS_PER_RUN = 4
 
 
 def kubernetes_executor() -> dg.ExecutorDefinition:
-    """Return dagster-k8s' executor: at most four pods of a run at once, lost pods replaced.
+    """Return dagster-k8s' executor, with at most four pods per run, and with lost pods replaced.
 
-    Its run config is that of `dagster_k8s.k8s_job_executor`.
+    Takes the run config of `dagster_k8s.k8s_job_executor`.
     """
     from dagster_k8s import k8s_job_executor
 
-    made = check.not_none(k8s_job_executor.executor_creation_fn)
+    create_k8s = check.not_none(k8s_job_executor.executor_creation_fn)
 
     def create(context: dg.InitExecutorContext) -> dg.Executor:
-        config = {"max_concurrent": _MAX_PODS_OF_A_RUN, **context.executor_config}
-        return _Executor(made(context._replace(executor_config=config)))
+        config = {"max_concurrent": _MAX_PODS_PER_RUN, **context.executor_config}
+        return _KubernetesExecutor(create_k8s(context._replace(executor_config=config)))
 
     return dg.ExecutorDefinition(
         name="k8s",
@@ -44,13 +44,13 @@ def kubernetes_executor() -> dg.ExecutorDefinition:
 
 
 def gpu_pod() -> dict[str, Any]:
-    """Return the tag `dagster-k8s/config` of a step that wants a GPU.
+    """Return the value of the tag `dagster-k8s/config` for a step that needs a GPU.
 
-    It tolerates the taint that GPU nodes have by convention. `TRAITVEC_GPU_NODES` names the labels
-    of the nodes, as `label=value,label=value`: for a cluster with several kinds of GPU.
+    The pod tolerates the conventional taint of GPU nodes. In a cluster with several kinds of GPU,
+    `TRAITVEC_GPU_NODES` selects nodes by their labels: `label=value,label=value`.
 
     Raises:
-        TraitvecError: If `TRAITVEC_GPU_NODES` is no list of labels.
+        TraitvecError: If `TRAITVEC_GPU_NODES` is not a list of labels.
     """
     pod: dict[str, Any] = {
         "tolerations": [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]
@@ -63,22 +63,22 @@ def gpu_pod() -> dict[str, Any]:
     }
 
 
-class _Executor(LostStepsAgain):
-    """dagster-k8s' own, but for lost pods: out of memory, a lost node."""
+class _KubernetesExecutor(RetryLostSteps):
+    """dagster-k8s' executor, which also replaces lost pods (out of memory, a lost node)."""
 
-    # A node that is under pressure is given time.
+    # Gives a node under pressure some time.
     delay_s = 10
 
-    def __init__(self, made: Any) -> None:
-        vars(self).update(vars(made))
+    def __init__(self, executor: Any) -> None:
+        vars(self).update(vars(executor))
 
 
-def _labels(named: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in named.split(",") if pair.strip()]
+def _labels(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     labels = {label.strip(): value.strip() for label, _, value in pairs}
     if not all(label and value for label, value in labels.items()):
         raise TraitvecError(
-            f"{GPU_NODES_VARIABLE}={named!r} is no list of labels; write label=value, and a comma"
-            " between two"
+            f"{GPU_NODES_VARIABLE}={text!r} is not a list of labels; write label=value, separated"
+            " by commas"
         )
     return labels

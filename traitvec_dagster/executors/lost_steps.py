@@ -1,4 +1,4 @@
-"""What executors share whose steps are processes elsewhere: a step that was lost is begun again."""
+"""Retries lost steps, for executors whose steps are processes on other machines."""
 
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from dagster._core.execution.plan.state import KnownExecutionState
     from dagster_shared.error import SerializableErrorInfo
 
-__all__ = ["LostStepsAgain"]
+__all__ = ["RetryLostSteps"]
 
 _MAX_RETRIES = 2
 
 
-class LostStepsAgain(StepDelegatingExecutor):
-    """Begins a step again, twice at most, whose process is gone without a word.
+class RetryLostSteps(StepDelegatingExecutor):
+    """Retries a step, at most twice, if its process disappeared without reporting an error.
 
-    A step that could still say why it failed is not repeated. A retry policy on the assets would
-    repeat those too, and leave out the checks.
+    A step that reported why it failed is not retried. (A retry policy on the assets would retry
+    those too, and would not cover the checks.)
 
     Attributes:
-        delay_s: Seconds before it begins again.
+        delay_s: Seconds to wait before a retry.
     """
 
     delay_s = 0
@@ -34,11 +34,11 @@ class LostStepsAgain(StepDelegatingExecutor):
         err_info: "SerializableErrorInfo",
         known_state: "KnownExecutionState",
     ) -> DagsterEvent:
-        """See `StepDelegatingExecutor`, which calls this for lost steps alone."""
-        lost = known_state.get_retry_state().get_attempt_count(step_context.step.key)
-        if self.retries.disabled or lost >= _MAX_RETRIES:
+        """Retry a lost step. `StepDelegatingExecutor` calls this only for lost steps."""
+        n_retries = known_state.get_retry_state().get_attempt_count(step_context.step.key)
+        if self.retries.disabled or n_retries >= _MAX_RETRIES:
             return super().log_failure_or_retry_event_after_error(
                 step_context, err_info, known_state
             )
-        again = StepRetryData(error=err_info, seconds_to_wait=self.delay_s)  # type: ignore[no-untyped-call]
-        return DagsterEvent.step_retry_event(step_context, again)
+        retry = StepRetryData(error=err_info, seconds_to_wait=self.delay_s)  # type: ignore[no-untyped-call]
+        return DagsterEvent.step_retry_event(step_context, retry)

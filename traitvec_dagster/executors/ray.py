@@ -1,7 +1,7 @@
-"""Each step of a run as a job on a Ray cluster.
+"""The executor `ray`: every step is a job on a Ray cluster.
 
-What the steps ask for stands on them as `dagster-ray/config`. Ray finds a node that has it, and
-masks the GPUs of the others.
+The tag `dagster-ray/config` of a step says which resources it needs. Ray places the job on a node
+that has them, and hides the GPUs that the job did not ask for.
 """
 
 import os
@@ -21,12 +21,12 @@ from dagster_ray.core.executor import RayStepHandler
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.bucket import STORAGE_VARIABLE
-from traitvec_dagster.executors.lost_steps import LostStepsAgain
+from traitvec_dagster.executors.lost_steps import RetryLostSteps
 from traitvec_dagster.project import Project
 
-__all__ = ["ray_executor"]
+__all__ = ["has_plain_password", "ray_executor"]
 
-_LOOK_EVERY_S = 5
+_CHECK_EVERY_S = 5
 
 
 @dg.executor(
@@ -35,27 +35,38 @@ _LOOK_EVERY_S = 5
     requirements=multiple_process_executor_requirements(),
 )
 def ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
-    """Run each step as a job of the Ray cluster that `RAY_ADDRESS` names, or of the local one.
+    """Run each step as a job on the Ray cluster at `RAY_ADDRESS`, or on the local one.
 
     Raises:
-        TraitvecError: If no cluster answers, or a password would be shown there.
+        TraitvecError: If no cluster answers, or if Ray's dashboard would show a password.
     """
-    _refuse_passwords(init_context.instance)
+    _reject_passwords(init_context.instance)
     handler = _StepHandler(
         client=_connect(),
         env_vars=None,
         runtime_env={"env_vars": _variables()},
-        # A job that asks for nothing would run on the head node, whatever runs there.
+        # A job that asks for nothing would run on the head node, however busy that is.
         num_cpus=1,
         num_gpus=None,
         memory=None,
         resources=None,
     )
-    return LostStepsAgain(
+    return RetryLostSteps(
         handler,
         retries=RetryMode.from_config(init_context.executor_config["retries"]),  # type: ignore[arg-type]
-        check_step_health_interval_seconds=_LOOK_EVERY_S,
+        check_step_health_interval_seconds=_CHECK_EVERY_S,
         should_verify_step=True,
+    )
+
+
+def has_plain_password(value: object, key: str = "") -> bool:
+    """Return whether a configuration contains a password or an address with one, not `env:`."""
+    if isinstance(value, Mapping):
+        return any(has_plain_password(inner, str(name)) for name, inner in value.items())
+    if isinstance(value, list):
+        return any(has_plain_password(inner, key) for inner in value)
+    return isinstance(value, str) and (
+        "password" in key.lower() or re.search(r"://[^/@\s]*:[^/@\s]+@", value) is not None
     )
 
 
@@ -67,9 +78,9 @@ class _StepHandler(RayStepHandler):  # type: ignore[misc, unused-ignore]
         except RuntimeError:
             status = None
         if status == "STOPPED":
-            # Otherwise it would be waited for without end.
+            # dagster-ray would wait for it forever.
             return CheckStepHealthResult.unhealthy(f"Ray job {job} was stopped")
-        if status == "FAILED" and _has_waited_in_vain(self.client.get_job_info(job)):
+        if status == "FAILED" and _found_no_resources(self.client.get_job_info(job)):
             self.client.delete_job(job)
             list(self.launch_step(step_handler_context))
             return CheckStepHealthResult.healthy()
@@ -77,68 +88,58 @@ class _StepHandler(RayStepHandler):  # type: ignore[misc, unused-ignore]
         return health
 
 
-def _has_waited_in_vain(info: Any) -> bool:
-    """Whether nothing of what a job asks for was free for a quarter of an hour."""
+def _found_no_resources(info: Any) -> bool:
+    """Whether Ray gave up on a job because its resources were not free for 15 minutes."""
     return str(info.error_type) == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 
 
 def _connect() -> Any:
-    """Open the jobs' API of the cluster."""
+    """Return a client of the cluster's job API."""
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):  # type: ignore[misc, unused-ignore]
-        def submit_job(self, **asked: Any) -> str:
+        def submit_job(self, **job: Any) -> str:
             step = [sys.executable, "-m", __name__, "api", "execute_step"]
-            return str(super().submit_job(**{**asked, "entrypoint": shlex.join(step)}))
+            return str(super().submit_job(**{**job, "entrypoint": shlex.join(step)}))
 
     try:
         return Client()
-    except Exception as error:  # noqa: BLE001  # each kind of address fails in its own way
-        named = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    except Exception as error:  # noqa: BLE001  # every kind of address raises its own
+        address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
         raise TraitvecError(
-            f"no Ray cluster answers at {named or 'this machine'}"
+            f"no Ray cluster answers at {address or 'this machine'}"
             f" ({str(error).splitlines()[0] if str(error) else type(error).__name__});"
-            " `ray start --head` starts one here, RAY_ADDRESS=http://HOST:8265 names another"
+            " start one here with `ray start --head`, or set RAY_ADDRESS=http://HOST:8265"
         ) from None
 
 
 def _variables() -> dict[str, str]:
-    """What a step is told by its environment, which the cluster's dashboard shows: no keys."""
-    named = os.environ.get(STORAGE_VARIABLE)
+    """Environment variables of a step. No keys: the cluster's dashboard shows them."""
+    storage = os.environ.get(STORAGE_VARIABLE)
     return {
         "TRAITVEC_EXPERIMENTS": str(Project().experiments),
-        **({STORAGE_VARIABLE: named} if named else {}),
+        **({STORAGE_VARIABLE: storage} if storage else {}),
         "TRAITVEC_EXECUTOR": "ray",
-        # Or a step without a GPU would see all GPUs of its node.
+        # Otherwise a step without a GPU would see all GPUs of its node.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     }
 
 
-def _refuse_passwords(instance: dg.DagsterInstance) -> None:
-    """Dagster sends its dagster.yaml to every step in a variable, which the dashboard shows."""
+def _reject_passwords(instance: dg.DagsterInstance) -> None:
+    """Raise if dagster.yaml has a password: every step gets it in a variable that Ray shows."""
     for part in instance.get_ref():
-        if isinstance(part, ConfigurableClassData) and _has_password(part.config_dict):
+        if isinstance(part, ConfigurableClassData) and has_plain_password(part.config_dict):
             raise TraitvecError(
-                "dagster.yaml: a password in plain text would be shown in Ray's dashboard; write"
-                " {env: NAME} in its place, and NAME=… into .env"
+                "dagster.yaml: Ray's dashboard would show the password in plain text; replace it"
+                " with {env: NAME}, and put NAME=… into .env"
             )
 
 
-def _has_password(value: object, key: str = "") -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_password(inner, str(name)) for name, inner in value.items())
-    if isinstance(value, list):
-        return any(_has_password(inner, key) for inner in value)
-    return isinstance(value, str) and (
-        "password" in key.lower() or re.search(r"://[^/@\s]*:[^/@\s]+@", value) is not None
-    )
-
-
-def _do_step() -> None:
-    """Do the step that Dagster's variable names, with the keys of the `.env` on this node."""
+def _run_step() -> None:
+    """Run the step that Dagster's variable names, with the keys from the `.env` on this node."""
     Project()
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    _do_step()
+    _run_step()

@@ -1,17 +1,19 @@
-"""The atlas of an experiment as an asset: all traits held against each other."""
+"""The atlas of an experiment as an asset: all its traits compared."""
 
 import base64
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from traitvec_core.stages.trait_atlas import ATLAS_VERSION, make_atlas
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
 if TYPE_CHECKING:
-    from traitvec_core.atlas import Atlas, Estimate, Standing
+    from traitvec_core.atlas import Atlas, Standing
+    from traitvec_core.estimate import Estimate
 
 __all__ = ["ATLAS", "atlas_key", "atlas_metadata", "build_atlas_asset"]
 
@@ -22,12 +24,12 @@ _MAX_PAIRS = 100
 
 
 def atlas_key(graph: Graph) -> dg.AssetKey:
-    """The asset."""
+    """Return the key of an experiment's atlas."""
     return dg.AssetKey([graph.experiment, ATLAS])
 
 
 def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
-    """Build the atlas of one experiment: not partitioned, behind the reports of all traits."""
+    """Build the atlas of one experiment: unpartitioned, downstream of all traits' reports."""
 
     @dg.asset(
         key=atlas_key(graph),
@@ -35,16 +37,14 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         deps=[
             dg.AssetDep(graph.key("validation_report"), partition_mapping=dg.AllPartitionMapping())
         ],
-        description="All traits held against each other: how alike their vectors are, how specific,"
-        " which methods and layers do best, what each cost. Works while some are missing.",
+        description="All traits compared: how similar their vectors are, how specific, which"
+        " methods and layers do best, and what each cost. Traits that are not finished are listed.",
         kinds={"html"},
-        code_version="1",
+        code_version=ATLAS_VERSION,
     )
     def trait_atlas(
         context: dg.AssetExecutionContext, overrides: SettingsOverrides
     ) -> dg.MaterializeResult[None]:
-        from traitvec_core.stages.trait_atlas import make_atlas
-
         with one_line_failure():
             graph.folder.refresh()
             atlas, is_reused = make_atlas(graph.folder, overrides.settings_of(graph))
@@ -60,11 +60,11 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
 
 
 def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
-    """What Dagster shows of an atlas; a figure that is not known is left out."""
+    """Return an atlas' metadata for Dagster; unknown figures are left out."""
     page = folder.path / "atlas" / "atlas.html"
     prices = [row.usd for row in atlas.traits]
     known = [usd for usd in prices if usd is not None]
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "page": dg.MetadataValue.path(str(page)),
         "traits": len(atlas.traits),
         "compared": len(atlas.order),
@@ -90,13 +90,13 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
         "methods": _table([_standing(row) for row in atlas.methods]),
         "layers": _table([_standing(row) for row in atlas.layers]),
     }
-    # An unknown price leaves a gap in the plot; it is not free.
+    # An unknown price leaves a gap in the plot: it is not zero.
     if len(known) == len(prices):
-        shown["cost_usd"] = round(sum(known), 6)
+        metadata["cost_usd"] = round(sum(known), 6)
     if len(atlas.order) > 1:
-        shown["cosines"] = _picture(atlas)
-        shown["cosines_of"] = f"{atlas.cosine_method} at layer {atlas.cosine_layer}"
-    return shown
+        metadata["cosines"] = _picture(atlas)
+        metadata["cosines_of"] = f"{atlas.cosine_method} at layer {atlas.cosine_layer}"
+    return metadata
 
 
 def _trait_row(row: Any) -> dict[str, str]:
@@ -104,10 +104,10 @@ def _trait_row(row: Any) -> dict[str, str]:
     return {
         "trait": row.trait,
         "recommended": f"{row.method}, layer {row.layer}" if row.method else "–",
-        "contrast": _shown(row.contrast, 1),
-        "effect_size": _shown(row.effect_size, 2),
-        "auroc": _shown(row.auroc, 3),
-        "steering": _shown(row.steered, 1),
+        "contrast": _interval(row.contrast, 1),
+        "effect_size": _interval(row.effect_size, 2),
+        "auroc": _interval(row.auroc, 3),
+        "steering": _interval(row.steered, 1),
         "separates_also": row.strongest_other or "–",
         "failed_checks": ", ".join(failed) or ("none" if row.verdicts else "–"),
         "seconds": f"{row.seconds:.0f}",
@@ -118,20 +118,20 @@ def _trait_row(row: Any) -> dict[str, str]:
 def _standing(row: "Standing") -> dict[str, str]:
     return {
         "name": f"{row.name} (control)" if row.is_control else row.name,
-        "share_of_best_effect_size": _shown(row.share, 3),
+        "share_of_best_effect_size": _interval(row.share, 3),
         "best_of": str(row.n_best),
         "recommended_by": str(row.n_recommended),
         "traits": str(row.n_traits),
     }
 
 
-def _shown(found: "Estimate", digits: int) -> str:
-    if found.value is None:
+def _interval(estimate: "Estimate", digits: int) -> str:
+    if estimate.value is None:
         return "–"
-    ends = ""
-    if found.low is not None and found.high is not None:
-        ends = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    return f"{found.value:.{digits}f}{ends}"
+    interval = ""
+    if estimate.low is not None and estimate.high is not None:
+        interval = f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"{estimate.value:.{digits}f}{interval}"
 
 
 def _picture(atlas: "Atlas") -> Any:

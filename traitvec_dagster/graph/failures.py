@@ -11,23 +11,23 @@ from traitvec_core.errors import TraitvecError
 __all__ = ["one_line_failure"]
 
 
-# A disk that is full or may not be written: the user's to mend.
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# A disk that is full or write-protected: for the user to fix.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextmanager
 def one_line_failure() -> Iterator[None]:
-    """Show what a user can mend as the failure's description, without a retry."""
+    """Turn an error that the user can fix into a one-line failure, without retries."""
     try:
         yield
     except TraitvecError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+        if error.errno not in _DISK_ERRORS:
             raise
         where = f" ({error.filename})" if error.filename else ""
         raise dg.Failure(
-            description=f"{error.strerror}{where}; what is finished is kept: mend the disk, and run"
-            " again to go on",
+            description=f"{error.strerror}{where}; finished work is kept: free or repair the"
+            " disk, then run again to continue",
             allow_retries=False,
         ) from None

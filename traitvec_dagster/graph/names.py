@@ -36,7 +36,7 @@ class Graph:
 
     @property
     def python_name(self) -> str:
-        """The experiment's name where Dagster takes only letters, digits and underscores."""
+        """The experiment's name where Dagster allows only letters, digits and underscores."""
         return self.experiment.replace("-", "_dash_")
 
     @property
@@ -46,12 +46,12 @@ class Graph:
 
     @property
     def job(self) -> str:
-        """The job that makes all stages."""
+        """The name of the job that makes all stages."""
         return f"{self.python_name}_traits"
 
     @property
     def recheck_job(self) -> str:
-        """The job that evaluates the checks again."""
+        """The name of the job that evaluates the checks again."""
         return f"{self.python_name}_recheck"
 
     @property
@@ -60,19 +60,19 @@ class Graph:
         return self.job, self.recheck_job
 
     def key(self, stage: Stage) -> dg.AssetKey:
-        """The asset of a stage."""
+        """Return the asset key of a stage."""
         return dg.AssetKey([self.experiment, stage])
 
     def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
-        """The folder of the trait that a run is about, as it is in the storage if there is one.
+        """Return the folder of a run's trait, up to date with the bucket where there is one.
 
         Raises:
-            TraitvecError: If the run has no partition, its key may not become a folder, or the
-                storage is away.
+            TraitvecError: If the run has no partition, its key cannot be a folder name, or the
+                bucket cannot be reached.
         """
         if not context.has_partition_key:
             raise TraitvecError(
-                f"this run names no trait; choose a partition of traits/{self.experiment}"
+                f"this run has no partition; choose a trait from traits/{self.experiment}"
             )
         folder = self.folder.trait(context.partition_key)
         folder.refresh()

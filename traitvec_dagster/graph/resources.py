@@ -1,4 +1,4 @@
-"""What runs stand on: settings given for one run, loaded models, progress."""
+"""What a run uses: its settings overrides, the loaded models, the progress log."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _sink: "ProgressSink | None" = None
 
 
 class ProgressSink(Protocol):
-    """Where progress goes besides Dagster's log."""
+    """Receives progress in addition to Dagster's log."""
 
     def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
         """Show how far a stage is."""
@@ -37,7 +37,7 @@ class ProgressSink(Protocol):
 
 
 class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Settings that take the place of `experiment.yaml`'s for one run.
+    """Settings that override those of `experiment.yaml` for one run.
 
     In the launchpad: `resources: {overrides: {config: {settings: {n_examples: 10}}}}`.
     """
@@ -47,12 +47,12 @@ class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def settings_of(self, graph: Graph) -> ExperimentSettings:
-        """The experiment's settings with this run's in their place."""
+        """Return the experiment's settings with this run's overrides applied."""
         return graph.folder.settings(self.settings)
 
 
 def set_progress_sink(sink: ProgressSink | None) -> None:
-    """Have progress told to `sink` too, besides Dagster's log; None stops it."""
+    """Send progress to `sink` in addition to Dagster's log; None stops it."""
     global _sink  # noqa: PLW0603  # one process shows one progress bar
     _sink = sink
 
@@ -60,11 +60,11 @@ def set_progress_sink(sink: ProgressSink | None) -> None:
 def workbench(
     log: dg.DagsterLogManager, before_load: Callable[[], None] = lambda: None
 ) -> Workbench:
-    """Models shared by all steps of this process, and progress into the run's log.
+    """Return a workbench with the models that all steps of this process share.
 
     Args:
         log: The run's log.
-        before_load: Called before a model is loaded, or taken from those that are.
+        before_load: Called before a model is loaded or reused.
     """
     started: tuple[float, int] | None = None
     last = 0.0
@@ -92,16 +92,16 @@ def workbench(
         before_load()
         return _shared_model(name, options)
 
-    return Workbench(load_model=load, progress=progress, say=say)
+    return Workbench(load_model=load, claim_gpu=before_load, progress=progress, say=say)
 
 
 def unload_models() -> None:
-    """Forget the models that this process has loaded; what still uses one keeps it."""
+    """Drop this process' references to its loaded models."""
     _load.cache_clear()
 
 
 def _pace(seconds: float, done: int, left: int) -> str:
-    """Rate and time left, once there is something to tell them from."""
+    """Return rate and time left, once there is enough to estimate them from."""
     if seconds < 1 or not done:
         return ""
     rate = done / seconds
@@ -112,10 +112,10 @@ def _shared_model(name: str, options: LoadOptions) -> "LanguageModel":
     return _load(name, options, model_fingerprint(name, options.revision))
 
 
-# Two: the model that answers and the one that judges.
+# Two: the model that answers and the model that judges.
 @lru_cache(maxsize=2)
 def _load(name: str, options: LoadOptions, fingerprint: str) -> "LanguageModel":
-    del fingerprint  # part of the key: a folder whose weights changed is loaded again
+    del fingerprint  # part of the cache key: reload a folder whose weights have changed
     from traitvec_core.models.language_model import load_language_model
 
     return load_language_model(name, **vars(options))

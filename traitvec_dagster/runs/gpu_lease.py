@@ -1,8 +1,8 @@
-"""A GPU for each run on this machine: a lock file per GPU, which the kernel frees with its process.
+"""One GPU per run: a lock file for each GPU, which the kernel releases when the process ends.
 
-A process takes a GPU when it first loads a model, and keeps it, with the model, until no step of
-its run wants one or one works behind an API. Without a GPU there is one seat, the CPU, which is
-kept for a step at a time.
+A process takes a GPU when it first loads a model. It keeps the GPU and the model until no later
+step of its run needs one, or until a step calls an API. A machine without a GPU has one seat, the
+CPU, which is held for one step at a time.
 """
 
 import fcntl
@@ -21,15 +21,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.stages.spec import Place
 
 __all__ = [
     "SEATS_VARIABLE",
-    "Place",
     "Seat",
     "Step",
     "holder_of",
@@ -43,17 +43,14 @@ _MASK = "CUDA_VISIBLE_DEVICES"
 _POLL_S = 0.2
 _CPU = "cpu"
 
-Place = Literal["gpu", "elsewhere", "here"]
-"""Where a step works: with a model in this process, behind an API, or with neither."""
-
 
 @dataclass(frozen=True)
 class Seat:
-    """What one run gets.
+    """What one run leases: one or more GPUs, or the CPU.
 
     Attributes:
-        name: Its `CUDA_VISIBLE_DEVICES`, or `cpu`.
-        locks: The lock file of each of its GPUs, sorted.
+        name: Value for `CUDA_VISIBLE_DEVICES`, or `cpu`.
+        locks: Lock files, one per GPU, sorted.
     """
 
     name: str
@@ -65,12 +62,12 @@ class Step:
     """One step of a run, and how it gets its seat.
 
     Attributes:
-        owner: Who it is, for others to read.
-        say: Told when it waits.
-        on_seat: Told which GPU it got.
-        keeps_gpu: Whether the GPU and the models stay with the process for its next step. Only a
-            run that holds its places in the pools from start to end may keep it: one that has
-            the GPU and one that has the place in the pool would wait for each other.
+        owner: Names the run in messages of the processes that wait for its seat.
+        say: Called with a line of text when the step waits for a seat, takes or releases it.
+        on_seat: Called with the name of the GPU that the step got.
+        keeps_gpu: Whether the process keeps the GPU and the models for its next step. Only a run
+            that holds its slot in the pool from start to end may: otherwise a run with the GPU and
+            a run with the slot would wait for each other.
     """
 
     owner: str
@@ -79,22 +76,24 @@ class Step:
     keeps_gpu: bool
 
     def take_seat(self) -> None:
-        """Wait for a GPU and make it the only one of this process; call before a model is loaded.
+        """Wait for a GPU and hide all others from this process. Call before loading a model.
+
+        Does nothing if the process has a seat already.
 
         Raises:
-            TraitvecError: If the seats that are named are none of those that may be used.
+            TraitvecError: If `TRAITVEC_GPUS` names no GPU that this process may use.
         """
         if _Held.seat is not None or _is_bound():
             return
         # A process whose CUDA has started cannot move to another GPU.
-        wanted = [seat for seat in seats() if _Held.home in {None, seat.name}]
-        if not wanted:
+        candidates = [seat for seat in seats() if _Held.home in {None, seat.name}]
+        if not candidates:
             return
-        told = False
-        while (taken := next(filter(_take, wanted), None)) is None:
-            if not told:
-                told = True
-                self.say("waiting for " + "; ".join(map(_told, wanted)))
+        has_reported = False
+        while (taken := next(filter(_take, candidates), None)) is None:
+            if not has_reported:
+                has_reported = True
+                self.say("waiting for " + "; ".join(map(_seat_and_holder, candidates)))
             time.sleep(_POLL_S)
         for file in _Held.files:
             file.seek(0)
@@ -106,82 +105,82 @@ class Step:
             if _MASK not in os.environ:
                 os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             os.environ[_MASK] = _Held.home = taken.name
-            self.say(f"works on GPU {taken.name}")
+            self.say(f"using GPU {taken.name}")
             self.on_seat(taken.name)
 
 
 @contextmanager
 def step_at(place: Place, step: Step, unload: Callable[[], None]) -> Iterator[Step]:
-    """Do a step: one behind an API gives the GPU back first.
+    """Run a step inside this context. A step that calls an API releases the GPU first.
 
     Args:
-        place: Where it works.
+        place: Where the step's work happens.
         step: The step.
-        unload: Forgets the loaded models.
+        unload: Drops the loaded models.
     """
     if place == "elsewhere":
-        _give_back(step, unload)
+        _release_gpu(step, unload)
     try:
         yield step
     finally:
         if _Held.seat is not None and _Held.seat.name == _CPU:
-            # What is loaded may stay: it is in nobody's way.
-            _leave()
+            # Loaded models can stay: main memory is not leased.
+            _unlock()
         elif not step.keeps_gpu:
-            _give_back(step, unload)
+            _release_gpu(step, unload)
 
 
 def is_queued_by_run(instance: dg.DagsterInstance) -> bool:
-    """Whether the pools of an instance count runs, as in the shipped dagster.yaml, not steps."""
+    """Whether an instance's pools count runs, as in the shipped dagster.yaml, rather than steps."""
     granularity = instance.get_concurrency_config().pool_config.pool_granularity
     return granularity is not None and granularity.value == "run"
 
 
 def seats() -> list[Seat]:
-    """What can be leased on this machine: each GPU that this process may use.
+    """Return the seats of this machine: by default one for each GPU that this process may use.
 
-    `TRAITVEC_GPUS` names the seats instead, with a blank between them: `0 1` for a GPU each, `0,1
-    2,3` for two each; set and empty, it switches leases off. A `CUDA_VISIBLE_DEVICES` that is set
-    already is never left: its names are the seats.
+    `TRAITVEC_GPUS` lists the seats explicitly, separated by spaces: `0 1` for two seats with one
+    GPU each, `0,1 2,3` for two seats with two each. Set but empty, it switches leases off. Only
+    GPUs in `CUDA_VISIBLE_DEVICES`, if that is set, are ever used.
 
     Raises:
-        TraitvecError: If none of the named seats lies within the mask.
+        TraitvecError: If no seat of `TRAITVEC_GPUS` is within `CUDA_VISIBLE_DEVICES`.
     """
-    named = os.environ.get(SEATS_VARIABLE)
+    chosen = os.environ.get(SEATS_VARIABLE)
     mask = _mask()
-    if named is not None:
-        names = named.split()
-        inside = [n for n in names if mask is None or set(n.split(",")) <= set(mask)]
-        if names and not inside:
+    if chosen is not None:
+        names = chosen.split()
+        usable = [n for n in names if mask is None or set(n.split(",")) <= set(mask)]
+        if names and not usable:
             raise TraitvecError(
-                f"{SEATS_VARIABLE}={named!r} names no GPU of {_MASK}={os.environ[_MASK]!r}; name"
-                " some of those, or unset one of the two"
+                f"{SEATS_VARIABLE}={chosen!r} names no GPU of {_MASK}={os.environ[_MASK]!r}; name"
+                " GPUs from that list, or unset one of the two variables"
             )
-        return [_seat(name) for name in inside]
-    found = [str(index) for index in range(len(_uuids()))] if mask is None else mask
-    if not found:
+        return [_seat(name) for name in usable]
+    gpus = [str(index) for index in range(len(_uuids()))] if mask is None else mask
+    if not gpus:
         home = os.environ.get("DAGSTER_HOME")
         return [Seat(_CPU, (Path(home, "locks", "cpu.lock") if home else _locks() / "cpu.lock",))]
-    return [_seat(name) for name in found]
+    return [_seat(name) for name in gpus]
 
 
 def holder_of(seat: Seat) -> str | None:
-    """Who holds a seat, or None if it is free."""
+    """Return the run and process that hold a seat, or None if it is free."""
     for path in seat.locks:
         try:
             with path.open("rb") as file:
                 try:
-                    # Shared, so that those who look do not get into each other's way.
+                    # Shared, so that several processes can look at the same time.
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    return _who(file.read())
+                    return _describe_holder(file.read())
         except FileNotFoundError:
             continue
     return None
 
 
 class _Held:
-    """What this process holds."""
+    """The seat that this process holds, and the GPU that its CUDA is bound to."""
 
     seat: Seat | None = None
     home: str | None = None
@@ -205,31 +204,31 @@ def _take(seat: Seat) -> bool:
     return True
 
 
-def _give_back(step: Step, unload: Callable[[], None]) -> None:
+def _release_gpu(step: Step, unload: Callable[[], None]) -> None:
     if _Held.seat is not None:
         unload()
         _empty_gpu()
-        step.say(f"gives GPU {_Held.seat.name} back")
-        _leave()
+        step.say(f"released GPU {_Held.seat.name}")
+        _unlock()
 
 
-def _leave() -> None:
+def _unlock() -> None:
     for file in _Held.files:
         file.close()
     _Held.seat, _Held.files = None, ()
 
 
 # A forked child shares the lock, and would keep it when this process is killed.
-os.register_at_fork(after_in_child=_leave)
+os.register_at_fork(after_in_child=_unlock)
 
 
 def _mask() -> list[str] | None:
-    """The GPUs that this process was left with, or None where there is no limit."""
+    """The GPUs of `CUDA_VISIBLE_DEVICES`, or None if it is not set."""
     mask = os.environ.get(_MASK)
     if mask is None:
         return None
     names = [name.strip() for name in mask.split(",")]
-    # CUDA reads up to the first that it does not know.
+    # CUDA stops reading at the first invalid entry.
     return names[: next((i for i, name in enumerate(names) if name in {"", "-1"}), len(names))]
 
 
@@ -239,7 +238,7 @@ def _seat(name: str) -> Seat:
 
 
 def _uuid_of(gpu: str) -> str:
-    """One name for a GPU that is called by its number here and by its id there."""
+    """The same name for a GPU, whether it is given by number or by id."""
     if gpu.isdecimal() and int(gpu) < len(_uuids()):
         return _uuids()[int(gpu)]
     return gpu
@@ -247,7 +246,7 @@ def _uuid_of(gpu: str) -> str:
 
 @cache
 def _uuids() -> tuple[str, ...]:
-    """The NVIDIA GPUs of this machine; torch is not asked, because that could start CUDA."""
+    """The ids of this machine's NVIDIA GPUs. Not from torch, which could start CUDA."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -260,16 +259,16 @@ def _uuids() -> tuple[str, ...]:
 
 
 def _locks() -> Path:
-    """GPUs are the machine's, not a project's; another user's files could not be locked."""
+    """The folder of the lock files: one per user, because GPUs are shared by all projects."""
     folder = Path(tempfile.gettempdir()) / f"traitvec-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise TraitvecError(f"{folder} belongs to another user; set TMPDIR to a folder of yours")
+        raise TraitvecError(f"{folder} belongs to another user; set TMPDIR to your own folder")
     return folder
 
 
 def _is_bound() -> bool:
-    """Whether CUDA has started in this process without a seat: it is too late for one."""
+    """Whether CUDA has started in this process without a seat; then it is too late to take one."""
     torch = sys.modules.get("torch")
     return _Held.home is None and torch is not None and torch.cuda.is_initialized()
 
@@ -281,14 +280,14 @@ def _empty_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def _told(seat: Seat) -> str:
-    what = "the CPU" if seat.name == _CPU else f"GPU {seat.name}"
-    return f"{what}, which has {holder_of(seat) or 'another process'}"
+def _seat_and_holder(seat: Seat) -> str:
+    name = "the CPU" if seat.name == _CPU else f"GPU {seat.name}"
+    return f"{name}, held by {holder_of(seat) or 'another process'}"
 
 
-def _who(data: bytes) -> str:
+def _describe_holder(data: bytes) -> str:
     try:
-        told = json.loads(data)
-        return f"{told['owner']} (process {told['pid']}, since {told['since']})"
+        lock = json.loads(data)
+        return f"{lock['owner']} (process {lock['pid']}, since {lock['since']})"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -1,6 +1,7 @@
-"""Run traits without the UI: the same definitions and instance, one run a trait, in this process.
+"""Run traits without the UI: one Dagster run per trait, in this process.
 
-All runs share the loaded model, and Dagster keeps their history as if the UI had started them.
+Definitions and instance are those of the UI, so Dagster keeps the same history of these runs. All
+runs of the process share the loaded model.
 """
 
 import os
@@ -29,23 +30,23 @@ __all__ = [
     "select_stages",
 ]
 
-# Ctrl-C, or a polite `kill`.
+# Ctrl-C, or `kill` without -9.
 _INTERRUPTED = "DagsterExecutionInterruptedError"
-_DATABASE_AWAY = "DagsterPostgresException"
+_DATABASE_DOWN = "DagsterPostgresException"
 
 
 @dataclass
 class TraitRun:
-    """What one run of one trait came to.
+    """The result of running one trait.
 
     Attributes:
         trait: The trait.
-        run_id: Dagster's run.
+        run_id: Id of the Dagster run.
         is_success: Whether the run finished.
-        problems: One line for each thing that stopped it.
-        verdicts: `pass`, `warn` or `fail` of every check that was evaluated.
-        made: Seconds spent on every stage that was made.
-        reused: Stages that were fresh already.
+        problems: What stopped the run, one line per problem.
+        verdicts: `pass`, `warn` or `fail` for every check that was evaluated.
+        made: Seconds for every stage that was run.
+        reused: Stages that were already fresh.
     """
 
     trait: str
@@ -64,24 +65,24 @@ class TraitRun:
 
 @cache
 def definitions_of(project: Project) -> dg.Definitions:
-    """Return a project's code location, built in this process once."""
+    """Return the project's definitions; they are built once per process."""
     project.enter()
-    # Its module builds the code location when it is imported, so the project comes first.
+    # Importing the module builds the definitions, so the environment must be set up first.
     from traitvec_dagster.definitions import build_definitions
 
     return build_definitions()
 
 
 def select_stages(project: Project, experiment: str, selection: str) -> list[dg.AssetKey]:
-    """Resolve a selection in Dagster's own syntax; a stage's bare name means this experiment's.
+    """Return the assets of a selection in Dagster's syntax, in which stages go by their names.
 
     Args:
         project: The project.
-        experiment: The experiment.
+        experiment: The experiment that the stages belong to.
         selection: For example `activations+`, `vectors`, `+judged_responses`, `*`.
 
     Raises:
-        TraitvecError: If it cannot be read or selects nothing of this experiment.
+        TraitvecError: If the selection cannot be parsed, or selects no stage of the experiment.
     """
     stages = "|".join(sorted(STAGES, key=len, reverse=True))
     full = re.sub(
@@ -90,19 +91,19 @@ def select_stages(project: Project, experiment: str, selection: str) -> list[dg.
     graph = definitions_of(project).get_repository_def().asset_graph
     try:
         with warnings.catch_warnings():
-            # Parts of the syntax are marked as beta; the version is pinned for that.
+            # Parts of the syntax are in beta, which is why the version of Dagster is pinned.
             warnings.simplefilter("ignore")
             chosen = dg.AssetSelection.from_string(full).resolve(graph)
     except Exception as error:  # the parser's own exceptions are not public
         raise TraitvecError(
-            f"--select {selection!r} cannot be read; examples: `vectors`, `activations+` (it and"
-            f" all after it), `*`. Stages: {', '.join(STAGES)}"
+            f"--select {selection!r} cannot be parsed; examples: `vectors`, `activations+` (it and"
+            f" everything after it), `*`. Stages: {', '.join(STAGES)}"
         ) from error
-    # The atlas is of all traits, and no stage of one.
+    # Leaves out the atlas, which belongs to all traits.
     keys = [key for key in chosen if key.path[0] == experiment and key.path[-1] in STAGES]
     if not keys:
         raise TraitvecError(
-            f"--select {selection!r} names no stage of {experiment}; stages: {', '.join(STAGES)}"
+            f"--select {selection!r} selects no stage of {experiment}; stages: {', '.join(STAGES)}"
         )
     return keys
 
@@ -120,14 +121,15 @@ def run_trait(
 
     Args:
         project: The project.
-        instance: Its Dagster instance.
-        experiment: The experiment; it must exist.
-        trait: The trait; its partition is added.
-        select: Stages, as `select_stages` returns them.
-        overrides: Settings in place of the experiment's for this run.
+        instance: The project's Dagster instance.
+        experiment: The experiment.
+        trait: The trait; its partition is added if missing.
+        select: Stages, as returned by `select_stages`.
+        overrides: Settings that replace those of experiment.yaml for this run.
 
     Raises:
-        KeyboardInterrupt: If it was interrupted; the run is closed.
+        TraitvecError: If there is no such experiment.
+        KeyboardInterrupt: If the run was interrupted; it is marked as failed.
     """
     if experiment not in list_experiments(project.experiments):
         raise TraitvecError(f"there is no experiment {experiment!r} under {project.experiments}")
@@ -142,7 +144,7 @@ def run_trait(
             asset_selection=list(select),
             run_config={
                 "resources": {"overrides": {"config": {"settings": dict(overrides)}}},
-                # The console log repeats every event; the instance keeps them all.
+                # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             tags=_tags(),
@@ -171,31 +173,31 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
             else:
                 run.made[stage] = float(cast(float, metadata["seconds"].value))
     elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-        found = event.asset_check_evaluation_data
-        warns = found.severity == dg.AssetCheckSeverity.WARN
-        verdict = "pass" if found.passed else "warn" if warns else "fail"
-        run.verdicts[found.check_name] = verdict
-        if verdict == "fail" and found.check_name in BLOCKING:
-            run.problems.append(found.description or f"{found.check_name} failed")
+        check = event.asset_check_evaluation_data
+        is_warning = check.severity == dg.AssetCheckSeverity.WARN
+        verdict = "pass" if check.passed else "warn" if is_warning else "fail"
+        run.verdicts[check.check_name] = verdict
+        if verdict == "fail" and check.check_name in BLOCKING:
+            run.problems.append(check.description or f"{check.check_name} failed")
     elif event.event_type == DagsterEventType.STEP_FAILURE:
         failure = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             run.problems.append(failure.user_failure_data.description)
         elif failure.error is not None and failure.error.cls_name == _INTERRUPTED:
-            # Dagster makes a failed run of it; but no other trait is to begin.
+            # Dagster only marks the run as failed; the remaining traits must not start either.
             raise KeyboardInterrupt
         elif failure.error is not None and not _is_blocked(failure.error.cls_name):
             cause = failure.error.cause or failure.error
             line = cause.message.strip().splitlines()[0]
-            if failure.error.cls_name == _DATABASE_AWAY:
-                run.problems.append(f"{line}; mend Dagster's database, and run again to go on")
+            if failure.error.cls_name == _DATABASE_DOWN:
+                run.problems.append(f"{line}; fix Dagster's database, then run again to continue")
                 return
             run.problems.append(
-                f"{event.step_key} broke: {line} (this is a bug; the traceback is in the run"
+                f"{event.step_key} crashed: {line} (this is a bug; the traceback is in run"
                 f" {run.run_id[:8]} in the UI)"
             )
 
 
 def _is_blocked(error: str | None) -> bool:
-    # Dagster's own error behind a failed blocking check; the check has said why.
+    # Dagster's error after a failed blocking check, whose description says why.
     return error == "DagsterAssetCheckFailedError"

@@ -1,4 +1,4 @@
-"""Which process owns a run, and what happens to runs whose process is gone."""
+"""Which process owns a run, and closing the runs whose process is gone."""
 
 import os
 import socket
@@ -10,38 +10,35 @@ from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 __all__ = ["GPUS_TAG", "HOST_TAG", "PID_TAG", "close_dead_runs", "process_tags", "sign_run"]
 
-
 HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
-
-
-# A run and its process do not begin in the same moment, and clocks are set.
+# A run and its process do not start at the same moment, and clocks get adjusted.
 _SLACK_S = 60.0
 
 
 def process_tags() -> dict[str, str]:
-    """Tags of a run that say which process works at it, for `close_dead_runs`."""
+    """Return tags that name this process as the owner of a run, for `close_dead_runs`."""
     return {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
 
 
 def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Write into a run's tags which process works at it, for `close_dead_runs`.
+    """Tag a run with the process that executes it, for `close_dead_runs`.
 
     Args:
-        instance: The instance.
-        run: The run, as it was when it began.
+        instance: The Dagster instance.
+        run: The run as it was when it started.
     """
     if process_tags().items() - run.tags.items():
         instance.add_run_tags(run.run_id, process_tags())
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs as failed whose process on this machine is gone, and free what they held.
+    """Mark runs whose process on this machine is gone as failed, and free their pool slots.
 
-    Nobody else would: Dagster's code server sees the death of a run that it started, but not when
-    it has died too, and nobody watches a run of `traitvec run`.
+    Dagster does not do this itself in two cases: its code server notices the death of a run that
+    it started, but not if it died as well, and nothing watches a run of `traitvec run`.
 
     Returns:
-        The ids of the runs that were closed.
+        The ids of the closed runs.
     """
     closed = []
     open_states = [
@@ -57,7 +54,7 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         if pid is None or _is_alive(pid, record.start_time):
             continue
         instance.report_run_failed(
-            run, "The process of this run is gone; finished work is kept. Run it again to go on."
+            run, "The process of this run is gone; finished work is kept. Run it again to continue."
         )
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
@@ -65,13 +62,13 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
-    """The process that works at a run; None if it is not known."""
+    """The process that executes a run; None if unknown."""
     pid = run.tags.get(PID_TAG, "")
     if run.remote_job_origin is not None:
-        # Started by the UI or the daemon. Its tags may be a user's, or those of the run that it
-        # repeats; Dagster itself tells of the process.
-        told = instance.all_logs(run.run_id, DagsterEventType.ENGINE_EVENT)
-        if not any(f"(pid: {pid})" in entry.message for entry in told):
+        # Started by the UI or the daemon. Its tags may come from a user, or from the run that it
+        # repeats, so the process must also be in Dagster's own log.
+        entries = instance.all_logs(run.run_id, DagsterEventType.ENGINE_EVENT)
+        if not any(f"(pid: {pid})" in entry.message for entry in entries):
             return None
     return int(pid) if pid.isdecimal() else None
 
@@ -86,15 +83,15 @@ def _is_alive(pid: int, started: float | None) -> bool:
     age_s = _age_s(pid)
     if started is None or age_s is None:
         return True
-    # After a reboot the number may be that of another process, which is younger than the run.
+    # After a reboot another process may have this number; it is younger than the run.
     return age_s + _SLACK_S > time.time() - started
 
 
 def _age_s(pid: int) -> float | None:
-    """How long a process has lived, where the system says so in /proc."""
+    """The age of a process in seconds; None on systems without /proc."""
     try:
-        began = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        start_ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
         up_s = Path("/proc/uptime").read_text().split()[0]
     except (OSError, IndexError):
         return None
-    return float(up_s) - int(began) / os.sysconf("SC_CLK_TCK")
+    return float(up_s) - int(start_ticks) / os.sysconf("SC_CLK_TCK")

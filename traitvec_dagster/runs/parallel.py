@@ -1,7 +1,7 @@
-"""Several traits at once: a process for each share of the GPUs, which keeps its models.
+"""Run several traits at once, in one process per share of the GPUs.
 
-Every trait is a Dagster run of its own, as with one process. A process takes the next trait when it
-has finished one, the longest first, so that a model is loaded once for each process.
+Every trait is its own Dagster run, as with one process. A process that finishes a trait takes the
+next one, the longest first. It keeps its models, so each process loads them once.
 """
 
 import multiprocessing
@@ -26,22 +26,22 @@ from traitvec_dagster.graph.resources import set_progress_sink
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.headless import TraitRun, run_trait, select_stages
 
-__all__ = ["ProgressEvent", "allow_at_once", "longest_first", "run_traits", "shares_of_gpus"]
+__all__ = ["ProgressEvent", "longest_first", "raise_pool_limit", "run_traits", "split_gpus"]
 
 _POOL = "gpu"
 
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """What a process tells of its work.
+    """Progress of one process.
 
     Attributes:
-        process: Its number in the system.
-        trait: The trait that it works at.
-        stage: The stage, or None for a line of text.
-        done: What is done of it.
-        total: Of how much.
-        text: What there is to say besides.
+        process: Process id.
+        trait: The trait that it runs.
+        stage: The stage, or None if the event is only a line of text.
+        done: Finished items of the stage.
+        total: All items of the stage.
+        text: A note on the progress, or the line of text.
     """
 
     process: int
@@ -60,45 +60,47 @@ def run_traits(
     selection: str,
     overrides: Mapping[str, Any],
     shares: Sequence[str | None],
-    tell: Callable[[ProgressEvent], None],
+    on_event: Callable[[ProgressEvent], None],
 ) -> Iterator[TraitRun]:
-    """Run traits in as many processes as there are shares; yields each as it ends.
+    """Run traits in one process per share; yields each result as soon as its run ends.
 
     Args:
         project: The project.
         experiment: The experiment.
-        traits: In the order in which they are begun.
-        selection: Stages, as in `select_stages`.
-        overrides: Settings in place of the experiment's.
-        shares: For each process its `CUDA_VISIBLE_DEVICES`, or None to leave that as it is.
-        tell: Called, in another thread, with what the processes tell.
+        traits: The traits, in the order in which to start them.
+        selection: Stages, in the syntax of `select_stages`.
+        overrides: Settings that replace those of experiment.yaml.
+        shares: `CUDA_VISIBLE_DEVICES` of each process, or None to leave it unchanged.
+        on_event: Called from another thread with the progress of each process.
     """
-    # Forked, a process would inherit threads that it does not have.
+    # A forked process would inherit locks of threads that it does not have.
     spawn = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // len(shares))
     with (
-        _listening(shares, tell) as address,
+        _listening(shares, on_event) as address,
         ProcessPoolExecutor(
-            len(shares), spawn, _begin, (address, project.experiments, threads)
+            len(shares), spawn, _start_worker, (address, project.experiments, threads)
         ) as pool,
     ):
-        asked: dict[Future[TraitRun], str] = {
+        futures: dict[Future[TraitRun], str] = {
             pool.submit(_run, experiment, trait, selection, dict(overrides)): trait
             for trait in traits
         }
         try:
-            for future in as_completed(asked):
-                yield _result(future, asked[future])
+            for future in as_completed(futures):
+                yield _result(future, futures[future])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def shares_of_gpus(processes: int) -> list[str | None]:
-    """Deal the GPUs that this process sees to a number of processes, one or more for each.
+def split_gpus(processes: int) -> list[str | None]:
+    """Split the visible GPUs between processes; returns `CUDA_VISIBLE_DEVICES` of each.
+
+    Without a GPU, every process gets None.
 
     Raises:
-        TraitvecError: If there are GPUs, but fewer than processes.
+        TraitvecError: If there are fewer GPUs than processes.
     """
     mask = os.environ.get("CUDA_VISIBLE_DEVICES")
     if mask is None:
@@ -111,25 +113,25 @@ def shares_of_gpus(processes: int) -> list[str | None]:
         return [None] * processes
     if len(visible) < processes:
         raise TraitvecError(
-            f"--parallel {processes} wants a GPU for each process, and {len(visible)} can be seen"
-            " (CUDA_VISIBLE_DEVICES); ask for fewer"
+            f"--parallel {processes} needs one GPU per process, but only {len(visible)} can be seen"
+            " (CUDA_VISIBLE_DEVICES); use a smaller number"
         )
     return [",".join(visible[i::processes]) for i in range(processes)]
 
 
 def longest_first(folder: ExperimentFolder, traits: Sequence[str]) -> list[str]:
-    """Order traits by what their last runs took; those that never ran come first."""
+    """Return traits ordered by the time of their last runs; those that never ran come first."""
 
     def seconds(trait: str) -> float:
-        made = [folder.trait(trait).provenance(stage) for stage in STAGES[1:]]
-        known = [provenance.cost.seconds for provenance in made if provenance is not None]
+        records = [folder.trait(trait).provenance(stage) for stage in STAGES[1:]]
+        known = [record.cost.seconds for record in records if record is not None]
         return sum(known) if known else float("inf")
 
     return sorted(traits, key=seconds, reverse=True)
 
 
-def allow_at_once(instance: dg.DagsterInstance, processes: int) -> bool:
-    """Let that many steps hold the pool of GPUs; returns whether its limit had to be raised."""
+def raise_pool_limit(instance: dg.DagsterInstance, processes: int) -> bool:
+    """Let that many steps use the pool `gpu` at once; returns whether its limit had to change."""
     storage = instance.event_log_storage
     limits = {limit.name: limit.limit for limit in storage.get_pool_limits()}
     limit = limits.get(_POOL, instance.global_op_concurrency_default_limit)
@@ -141,41 +143,41 @@ def allow_at_once(instance: dg.DagsterInstance, processes: int) -> bool:
 
 @contextmanager
 def _listening(
-    shares: Sequence[str | None], tell: Callable[[ProgressEvent], None]
+    shares: Sequence[str | None], on_event: Callable[[ProgressEvent], None]
 ) -> Iterator[str]:
-    """Give each process that calls its share, and hear what it tells; gives the address.
+    """Send each process that connects its share, and receive its progress; yields the address.
 
-    A connection for each, because a queue that they share would stay locked when one is killed.
+    Each process has its own connection: a shared queue would stay locked if one was killed.
     """
     left = list(shares)
     with Listener(authkey=current_process().authkey) as listener:
 
-        def welcome() -> None:
+        def accept_all() -> None:
             while True:
                 with suppress(OSError, EOFError, AuthenticationError):
                     connection = listener.accept()
                     if not left:
                         return
                     connection.send(left.pop())
-                    Thread(target=_hear, args=(connection, tell), daemon=True).start()
+                    Thread(target=_receive, args=(connection, on_event), daemon=True).start()
 
-        welcoming = Thread(target=welcome, daemon=True)
-        welcoming.start()
+        acceptor = Thread(target=accept_all, daemon=True)
+        acceptor.start()
         address = str(listener.address)
         try:
             yield address
         finally:
-            # `accept` does not wake up by itself.
+            # `accept` blocks until somebody connects.
             left.clear()
             with suppress(OSError, EOFError):
                 Client(address, authkey=current_process().authkey).close()
-            welcoming.join(timeout=5)
+            acceptor.join(timeout=5)
 
 
-def _hear(connection: Connection, tell: Callable[[ProgressEvent], None]) -> None:
+def _receive(connection: Connection, on_event: Callable[[ProgressEvent], None]) -> None:
     with connection, suppress(OSError, EOFError):
         while True:
-            tell(connection.recv())
+            on_event(connection.recv())
 
 
 def _result(future: "Future[TraitRun]", trait: str) -> TraitRun:
@@ -183,51 +185,51 @@ def _result(future: "Future[TraitRun]", trait: str) -> TraitRun:
         return future.result()
     except BrokenProcessPool:
         problem = (
-            "a process was killed, perhaps for want of memory, and took the others with it; what"
-            " is finished is kept, run again to go on (with a smaller --parallel)"
+            "a process was killed, perhaps because memory ran out, and the others were stopped;"
+            " finished work is kept, run again with a smaller --parallel to continue"
         )
     return TraitRun(trait, "", is_success=False, problems=[problem])
 
 
-# -- in a process of its own ------------------------------------------------------------------
+# -- inside a worker process ------------------------------------------------------------------
 
 
 @dataclass
-class _Here:
-    """This process's project and its way to tell of its work."""
+class _Worker:
+    """The project of a worker process, and its connection to the parent."""
 
     project: Project
     instance: dg.DagsterInstance
-    news: Connection
+    connection: Connection
 
 
-_here: _Here | None = None
+_worker: _Worker | None = None
 
 
-def _begin(address: str, experiments: Path, threads: int) -> None:
-    global _here  # noqa: PLW0603  # a process has one project
-    news = Client(address, authkey=current_process().authkey)
-    share = news.recv()
+def _start_worker(address: str, experiments: Path, threads: int) -> None:
+    global _worker  # noqa: PLW0603  # a process has one project
+    connection = Client(address, authkey=current_process().authkey)
+    share = connection.recv()
     if share is not None:
-        # Before torch is imported: it looks once.
+        # Before torch is imported: it reads this only once.
         os.environ["CUDA_VISIBLE_DEVICES"] = share
-    # All of its share at once, or none if there is nothing to share.
+    # One seat for the whole share; empty switches leases off.
     os.environ["TRAITVEC_GPUS"] = share or ""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     project = Project(experiments)
-    _here = _Here(project, project.instance(), news)
+    _worker = _Worker(project, project.instance(), connection)
 
 
 def _run(experiment: str, trait: str, selection: str, overrides: dict[str, Any]) -> TraitRun:
-    assert _here is not None  # noqa: S101  # `_begin` came first
-    set_progress_sink(_Sink(trait, _here.news))
+    assert _worker is not None  # noqa: S101  # `_start_worker` came first
+    set_progress_sink(_Sink(trait, _worker.connection))
     try:
-        stages = select_stages(_here.project, experiment, selection)
+        stages = select_stages(_worker.project, experiment, selection)
         return run_trait(
-            _here.project, _here.instance, experiment, trait, select=stages, overrides=overrides
+            _worker.project, _worker.instance, experiment, trait, select=stages, overrides=overrides
         )
     except TraitvecError as error:
-        # Not every error of ours survives the way to the other process.
+        # Not every TraitvecError can be pickled to the parent.
         return TraitRun(trait, "", is_success=False, problems=[str(error)])
     finally:
         set_progress_sink(None)
@@ -236,10 +238,10 @@ def _run(experiment: str, trait: str, selection: str, overrides: dict[str, Any])
 @dataclass(frozen=True)
 class _Sink:
     trait: str
-    news: Connection
+    connection: Connection
 
     def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
-        self.news.send(ProgressEvent(os.getpid(), self.trait, stage, done, total, note))
+        self.connection.send(ProgressEvent(os.getpid(), self.trait, stage, done, total, note))
 
     def say(self, text: str) -> None:
-        self.news.send(ProgressEvent(os.getpid(), self.trait, None, text=text))
+        self.connection.send(ProgressEvent(os.getpid(), self.trait, None, text=text))

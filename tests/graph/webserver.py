@@ -1,0 +1,86 @@
+"""Dagster's webserver over a project, and a client that sends what its pages send."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+# How the webserver names what it has loaded.
+LOCATION = {
+    "repositoryName": "__repository__",
+    "repositoryLocationName": "traitvec_dagster.definitions",
+}
+LAUNCH = """mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) { ... on LaunchRunSuccess { run { runId } } }
+}"""
+_PATIENCE_S = 240
+
+
+@contextmanager
+def dagster_webserver(folder: Path, log: Path) -> Iterator[httpx.Client]:
+    """Serve the project that the environment names; yields a client of its GraphQL API.
+
+    Raises:
+        AssertionError: If the server does not start.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).with_name("dagster-webserver")),
+        "-m", LOCATION["repositoryLocationName"], "-h", "127.0.0.1", "-p", str(port),
+    ]  # fmt: skip
+    with (
+        log.open("w") as output,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_PATIENCE_S) as client,
+    ):
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + _PATIENCE_S
+            while not _is_up(client):
+                is_waiting = process.poll() is None and time.monotonic() < deadline
+                assert is_waiting, f"the webserver does not start:\n{log.read_text()[-2000:]}"
+                time.sleep(0.1)
+            yield client
+        finally:
+            process.terminate()
+            process.wait(timeout=_PATIENCE_S)
+
+
+def launch_run(
+    client: httpx.Client,
+    job: str,
+    tags: Mapping[str, str],
+    assets: Sequence[Sequence[str]] | None = None,
+    run_config: Mapping[str, Any] | None = None,
+) -> str | None:
+    """Launch a run of a job, or of some of its assets; returns its id, or None if refused."""
+    selection = (
+        {"assetSelection": [{"path": list(path)} for path in assets], "assetCheckSelection": []}
+        if assets is not None
+        else {}
+    )
+    params = {
+        "selector": {**LOCATION, "jobName": job, **selection},
+        "runConfigData": json.dumps(run_config or {}),
+        "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
+    }
+    query = {"query": LAUNCH, "variables": {"params": params}}
+    answer = client.post("/graphql", json=query).json()
+    # An error of GraphQL has no data, and a refused run has no id.
+    launched = (answer.get("data") or {}).get("launchRun") or {}
+    return launched["run"]["runId"] if "run" in launched else None
+
+
+def _is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/server_info").is_success
+    except httpx.TransportError:
+        return False

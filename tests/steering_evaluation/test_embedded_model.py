@@ -1,0 +1,178 @@
+"""What a steering evaluation finds, on the model that ships."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.steering_evaluation.tiny import fingerprint, separation_of
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation import generate_responses, plan_responses
+from traitvec_core.judging import JudgementStore, LocalJudge
+from traitvec_core.models.activations import capture_means
+from traitvec_core.models.language_model import LanguageModel, load_language_model
+from traitvec_core.models.steering import Ablation, Addition
+from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_steering
+from traitvec_core.steering_evaluation.result import SteeringEvaluation
+from traitvec_core.steering_evaluation.result import SteeringOptions as Options
+from traitvec_core.steering_evaluation.trials import Condition, Trials, TrialSetup, moved_by
+from traitvec_core.trait import TraitDefinition, parse_definition
+from traitvec_core.validation.elicitation import question_of
+from traitvec_core.validation.separation import Separation
+from traitvec_core.vectors.extract import TraitVector, extract_vectors
+
+DEMO = Path(__file__).resolve().parents[2] / "experiments" / "demo"
+# Long enough for every trait; the 150 tokens of an experiment take twice as long.
+BRIEF = Sampling(max_new_tokens=80)
+
+
+@cache
+def embedded() -> LanguageModel:
+    return load_language_model("embedded")
+
+
+@cache
+def judge() -> LocalJudge:
+    return LocalJudge(embedded())
+
+
+STORE = JudgementStore()
+
+
+@cache
+def definition_of(trait: str) -> TraitDefinition:
+    path = DEMO / trait / "trait_definition.json"
+    return parse_definition(path.read_bytes(), str(path))
+
+
+@cache
+def extracted(trait: str) -> tuple[list[TraitVector], Separation]:
+    """Mean differences from 20 responses a pole: less than an experiment takes, and enough."""
+    definition, model = definition_of(trait), embedded()
+    table = generate_responses(model, plan_responses(trait, definition, 20), BRIEF)
+    activations = capture_means(model, list(zip(table["prompt"], table["response"], strict=True)))
+    is_positive = (table["pole"] == "pos").to_numpy()
+    groups = np.array([question_of(name) for name in table["question_id"]])
+    vectors = extract_vectors(
+        activations, is_positive, groups, layers=[1, 3, 5], methods=["mean_diff"]
+    )
+    return vectors, separation_of(vectors)
+
+
+def setup_of(trait: str, **others: Any) -> TrialSetup:
+    return TrialSetup(embedded(), judge(), definition_of(trait), BRIEF, STORE, **others)
+
+
+@pytest.fixture(scope="module")
+def refusal() -> SteeringEvaluation:
+    vectors, separation = extracted("refusal")
+    plan = SteeringPlan(vectors[1:2], separation, Options(n_search=10, n_held_out=30, n_random=1))
+    return evaluate_steering(setup_of("refusal", is_about_refusing=True), plan)
+
+
+def test_the_recommended_vector_steers_and_a_random_one_does_not(
+    refusal: SteeringEvaluation,
+) -> None:
+    chosen, steered = refusal.recommendation, refusal.steered
+    assert chosen is not None
+    assert steered is not None
+    assert chosen.chosen_by == "steering"
+    assert (steered.trait_moved.value or 0) >= 40
+    assert (steered.trait_moved.low or 0) > 0
+    assert (steered.coherence.value or 0) >= 50
+    # Over 30 responses; over more it is less than 10.
+    assert refusal.random_moved.value is not None
+    assert abs(refusal.random_moved.value) < 20
+    assert (refusal.prompted.trait.value or 0) > 80
+
+
+def test_the_response_rises_with_the_dose_on_both_sides(refusal: SteeringEvaluation) -> None:
+    chosen = refusal.recommendation
+    assert chosen is not None
+    doses = [scores.coefficient for scores in refusal.dose_response]
+    parts = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
+    assert doses == pytest.approx([part * chosen.coefficient for part in parts], rel=1e-5)
+    means = [scores.trait.value or 0 for scores in refusal.dose_response]
+    assert len(means) == 6
+    assert means[0] < means[2] - 10
+    assert means[2] + 10 < means[3] + 10 < means[4] + 5
+    assert refusal.dose_response[2] == refusal.unsteered
+    for scores in refusal.dose_response:
+        assert scores.n == 30
+        assert len({answer.question for answer in scores.examples}) == 3
+
+
+def test_what_is_reported_was_not_chosen_on(refusal: SteeringEvaluation) -> None:
+    asked = {*refusal.search_questions, *refusal.held_out_questions}
+    assert asked == set(definition_of("refusal").eval_questions)
+    assert len(refusal.search_questions) == len(refusal.held_out_questions) == 5
+    table = refusal.responses
+    halves = {half: set(rows["question"]) for half, rows in table.groupby("half")}
+    assert halves["search"] == set(refusal.search_questions)
+    assert halves["held_out"] == set(refusal.held_out_questions)
+    assert len(table) == refusal.n_generated == 10 * len(refusal.search) + 30 * 8
+    assert table["question_id"].is_unique
+    assert "chosen by steering on the other half" in str(refusal.recommendation)
+
+
+def test_it_goes_through_json(refusal: SteeringEvaluation) -> None:
+    text = refusal.model_dump_json()
+    again = SteeringEvaluation.model_validate_json(text)
+    assert again.model_dump_json() == text
+    assert "responses" not in json.loads(text)
+
+
+# What a search over all methods and layers recommends, at the layer and coefficient it names.
+RECOMMENDED = {"uncertainty": (5, 2.0), "verbosity": (1, 4.0)}
+
+
+def trials_of(trait: str, **others: Any) -> Trials:
+    return Trials(setup_of(trait, **others), definition_of(trait).eval_questions)
+
+
+@pytest.mark.parametrize("trait", RECOMMENDED)
+def test_the_other_traits_are_moved_by_their_vector_and_not_by_a_random_one(trait: str) -> None:
+    layer, coefficient = RECOMMENDED[trait]
+    vector = next(v.vector for v in extracted(trait)[0] if v.layer == layer)
+    noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(0))
+    noise *= vector.norm() / noise.norm()
+    tables = trials_of(trait).run(
+        [
+            Condition("unsteered"),
+            Condition("steered", Addition(layer, vector, coefficient)),
+            Condition("random", Addition(layer, noise, coefficient)),
+        ],
+        range(10),
+        30,
+    )
+    moved = moved_by(tables["steered"], tables["unsteered"], "trait_score", 0)
+    by_chance = moved_by(tables["random"], tables["unsteered"], "trait_score", 0)
+    assert (moved.value or 0) >= 40
+    assert tables["steered"]["coherence_score"].mean() >= 70
+    # Over 30 responses; over more it is less than 10.
+    assert by_chance.value is not None
+    assert abs(by_chance.value) < 20
+
+
+def test_ablating_the_refusal_vector_lowers_refusals() -> None:
+    before = fingerprint(embedded())
+    vector = next(v.vector for v in extracted("refusal")[0] if v.layer == 3)
+    noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(0))
+    tables = trials_of("refusal", is_about_refusing=True).run(
+        [
+            Condition("unsteered"),
+            Condition("ablated", Ablation(3, vector)),
+            Condition("random", Ablation(3, noise)),
+        ],
+        range(10),
+        30,
+    )
+    means = {name: table["trait_score"].mean() for name, table in tables.items()}
+    assert means["ablated"] < means["unsteered"] - 15
+    assert abs(means["random"] - means["unsteered"]) < 12
+    assert tables["ablated"]["coherence_score"].mean() >= 80
+    assert torch.equal(fingerprint(embedded()), before)

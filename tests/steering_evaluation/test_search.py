@@ -1,0 +1,122 @@
+"""The search for a dose on made-up scores, and the intervals of scores."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.steering_evaluation.tiny import separation_of, vector_of
+from traitvec_core.estimate import Estimate
+from traitvec_core.steering_evaluation.result import Scores
+from traitvec_core.steering_evaluation.search import MAX_TRIALS, Dose, choose, search_doses
+from traitvec_core.steering_evaluation.trials import Condition, mean_score, moved_by
+
+
+def scores_of(trait: float | None, coherence: float | None, base: float = 30.0) -> Scores:
+    def estimate(value: float | None) -> Estimate:
+        return Estimate() if value is None else Estimate(value=value, low=value - 4, high=value + 4)
+
+    return Scores(
+        condition="", method=None, layer=None, coefficient=0, n=10,
+        n_trait=0 if trait is None else 10, n_coherence=0 if coherence is None else 10,
+        trait=estimate(trait), coherence=estimate(coherence),
+        trait_moved=estimate(None if trait is None else trait - base), coherence_moved=Estimate(),
+        mean_tokens=1, truncated=0, examples=[],
+    )  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(
+    n_layers=st.integers(1, 40),
+    gain=st.floats(-30, 60),
+    cost=st.floats(0, 60),
+    peak=st.floats(0, 1),
+    methods=st.lists(
+        st.sampled_from(["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]),
+        min_size=1, unique=True,
+    ),
+)  # fmt: skip
+def test_the_search_is_short_and_never_chooses_what_is_not_coherent(
+    n_layers: int, gain: float, cost: float, peak: float, methods: list[str]
+) -> None:
+    vectors = [vector_of(layer, method) for method in methods for layer in range(n_layers + 1)]
+    asked: list[Condition] = []
+
+    def run(conditions: list[Condition]) -> list[Scores]:
+        asked.extend(conditions)
+        found = []
+        for item in conditions:
+            assert item.layer is not None
+            near = math.exp(-(((item.layer / n_layers - peak) / 0.3) ** 2))
+            trait = min(97.0, max(3.0, 30 + gain * near * item.coefficient))
+            found.append(scores_of(trait, max(5.0, 90 - cost * max(0, item.coefficient - 1))))
+        return found
+
+    tried = search_doses(vectors, separation_of(vectors), run, min_coherence=50)
+    assert len(tried) == len(asked) <= MAX_TRIALS
+    assert len({item.name for item in asked}) == len(asked)
+    assert all(item.layer and item.method != "random" for item in asked)
+    dose = choose(tried, 50)
+    coherent = [s.trait.value or 0 for _, s in tried if s.is_coherent(50)]
+    good = [trait for trait in coherent if trait > 30]
+    assert (dose is None) == (not good)
+    if dose is not None:
+        scores = next(s for d, s in tried if d == dose)
+        assert scores.is_coherent(50)
+        assert (scores.trait.value or 0) >= max(good) - 3
+        assert dose.coefficient > 0
+
+
+def test_of_equal_scores_the_gentlest_is_chosen() -> None:
+    gentle, strong = Dose(vector_of(1, length=2.0), 1.0), Dose(vector_of(2), 2.0)
+    assert choose([(strong, scores_of(80, 90)), (gentle, scores_of(78, 90))], 50) == gentle
+    assert choose([(strong, scores_of(80, 90)), (gentle, scores_of(70, 90))], 50) == strong
+    assert choose([(strong, scores_of(80, 40)), (gentle, scores_of(70, 90))], 50) == gentle
+    assert choose([(strong, scores_of(20, 90)), (gentle, scores_of(None, None))], 50) is None
+
+
+def test_few_scores_are_not_coherence() -> None:
+    scores = scores_of(80, 90)
+    assert scores.is_coherent(50)
+    scarce = scores.model_copy(update={"n_trait": 4})
+    assert not scarce.is_coherent(50)
+
+
+# -- intervals -------------------------------------------------------------------------------------
+
+
+tables = st.lists(
+    st.tuples(st.integers(0, 4), st.none() | st.integers(0, 100)), min_size=1, max_size=30
+)
+
+
+def frame(rows: Sequence[tuple[int, float | None]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["question_number", "trait_score"]).astype(
+        {"trait_score": float}
+    )
+
+
+@settings(max_examples=60)
+@given(rows=tables, shift=st.integers(-20, 20))
+def test_intervals(rows: list[tuple[int, float | None]], shift: int) -> None:
+    table = frame(rows)
+    found = mean_score(table, "trait_score", 0)
+    present = [score for _, score in rows if score is not None]
+    if not present:
+        assert found == Estimate()
+        return
+    assert found.value == pytest.approx(np.mean(present))
+    assert found.interval is not None
+    low, high = found.interval
+    assert min(present) - 1e-9 <= low <= high <= max(present) + 1e-9
+    shuffled = mean_score(table.sample(frac=1, random_state=1), "trait_score", 0)
+    assert shuffled.model_dump() == pytest.approx(found.model_dump())
+    # Question by question the difference is the same everywhere: there is nothing to be unsure of.
+    moved = moved_by(
+        table.assign(trait_score=table["trait_score"] + shift), table, "trait_score", 0
+    )
+    assert [moved.value, moved.low, moved.high] == pytest.approx([shift] * 3, abs=1e-9)

@@ -1,0 +1,90 @@
+"""All that the pipeline needs to know about a stage: one frozen spec, beside its code."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.stage_names import METADATA_FILE, Stage
+from traitvec_core.stages.context import StageContext, StageOutput
+from traitvec_core.storage.folders import TraitFolder
+
+if TYPE_CHECKING:
+    from traitvec_core.judging.cost_estimate import JudgingCost
+    from traitvec_core.judging.judgement_store import JudgementStore
+
+__all__ = [
+    "FILTER_SETTINGS",
+    "JUDGE_SETTINGS",
+    "MODEL_SETTINGS",
+    "EstimateCosts",
+    "Place",
+    "StageSpec",
+    "always",
+    "no_inputs",
+]
+
+Place = Literal["gpu", "elsewhere", "here"]
+"""Where a stage does its work: with a model in this process, behind an API, or on this CPU."""
+
+EstimateCosts = Callable[[TraitFolder, ExperimentSettings, "JudgementStore"], list["JudgingCost"]]
+
+# Settings that several stages depend on.
+MODEL_SETTINGS = ("model", "revision", "dtype", "attention", "quantization")
+FILTER_SETTINGS = ("threshold", "min_coherence", "pairing")
+JUDGE_SETTINGS = ("judge_model", "judge_provider", "judge_base_url")
+
+
+def always(settings: ExperimentSettings) -> bool:
+    """Return True: most stages do their work whatever the settings say."""
+    return True
+
+
+def no_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
+    """Return no inputs: the definition is written by the user."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One stage of the pipeline. Every table that lists stages derives from these.
+
+    Attributes:
+        name: Its name in files, in the command line and in Dagster.
+        upstream: The stages that it is made from. Staleness goes by content, so an edge does not
+            mean that all of it is redone: a changed rubric leaves the responses as they are.
+        version: Raise it when the stage's arithmetic changes: earlier results are then stale.
+        settings: The settings that its result depends on; `sampling.seed` is one part of a group.
+            Batch size, concurrency, prices, the mode of judging and a server's address are in
+            none, because they change nothing but a result's last bits.
+        inputs: Content hashes of everything that it is made from, by name. Those of other stages
+            are named like the stage.
+        make: Makes it; None for `definition`, which the user writes.
+        place: Where it works, under these settings.
+        is_on: Whether it has anything to do under these settings; one that has not still
+            finishes, and says so.
+        estimate: What its judge will cost; None for a stage that asks no judge.
+    """
+
+    name: Stage
+    upstream: tuple[Stage, ...]
+    version: str
+    settings: tuple[str, ...]
+    inputs: Callable[[TraitFolder, ExperimentSettings], Mapping[str, str]]
+    make: Callable[[StageContext], StageOutput] | None
+    place: Callable[[ExperimentSettings], Place]
+    is_on: Callable[[ExperimentSettings], bool] = always
+    estimate: EstimateCosts | None = None
+
+    @property
+    def metadata_file(self) -> str:
+        """Path of its metadata, below the trait's folder."""
+        return METADATA_FILE[self.name]
+
+    def settings_of(self, settings: ExperimentSettings) -> dict[str, Any]:
+        """Return the settings that its result depends on, ready for JSON."""
+        include: dict[str, Any] = {}
+        for name in self.settings:
+            group, _, part = name.partition(".")
+            include[group] = {part: True} if part else True
+        return settings.model_dump(mode="json", include=include)

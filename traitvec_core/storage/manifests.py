@@ -1,0 +1,170 @@
+"""What stages record beside their files, as typed models: read with `TraitFolder.manifest`.
+
+Here are the manifests made of plain values; those that hold figures are beside the types of these
+figures (`validation/manifests.py`).
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from traitvec_core.experiment import VectorMethod
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.provenance import Cost, Provenance
+
+__all__ = [
+    "ActivationsManifest",
+    "JudgeComparison",
+    "JudgedResponsesManifest",
+    "Recommendation",
+    "RecommendedBySeparation",
+    "RecommendedBySteering",
+    "ResponsesManifest",
+    "StageManifest",
+]
+
+
+class StageManifest(BaseModel):
+    """A stage's metadata file. Keys that no field names are ignored when reading.
+
+    Attributes:
+        stage: The stage that writes it.
+        provenance: How it was made; `TraitFolder.commit` adds it, so it is no part of a dump.
+    """
+
+    stage: ClassVar[Stage]
+
+    # `model_revision` and the like are promised names.
+    model_config = ConfigDict(protected_namespaces=())
+
+    provenance: Provenance | None = Field(default=None, exclude=True)
+
+
+class Recommendation(BaseModel):
+    """The vector to start with.
+
+    Attributes:
+        method: Vector method.
+        layer: Row of the activation tensor.
+        coefficient: Units of the vector to add; 1 is the classes' own distance when the scale is
+            `separation`.
+        chosen_by: What the choice rests on.
+        why: The same in a sentence.
+    """
+
+    method: VectorMethod
+    layer: int
+    coefficient: float = 1.0
+    chosen_by: str = "held-out separation"
+    why: str
+
+    @property
+    def place(self) -> tuple[VectorMethod, int]:
+        """Method and layer."""
+        return self.method, self.layer
+
+
+class RecommendedBySeparation(StageManifest):
+    """The part of `vectors/manifest.json` that names the recommended vector."""
+
+    stage: ClassVar[Stage] = "vectors"
+
+    recommended: Recommendation | None
+
+
+class RecommendedBySteering(StageManifest):
+    """The part of `steering/evaluation.json` that names the recommended vector and coefficient."""
+
+    stage: ClassVar[Stage] = "steering_evaluation"
+
+    recommendation: Recommendation | None = None
+
+
+class ResponsesManifest(StageManifest):
+    """`responses/generation_metadata.json`."""
+
+    stage: ClassVar[Stage] = "responses"
+
+    model: str
+    engine: str
+    model_revision: str | None = None
+    model_dtype: str | None = None
+    attention: str | None = None
+    quantization: str | None = None
+    instruction_role: str
+    n_examples: int
+    counts: dict[str, int]
+    resumed_from: int
+    model_load_seconds: float
+
+
+class JudgeComparison(BaseModel):
+    """Scores of a sample of responses from two sources.
+
+    Attributes:
+        with_: What the judge is compared with; `with` in the file.
+        scores: (question_id, the judge's score, the other score) of each response.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    with_: str = Field(alias="with")
+    scores: list[tuple[str, float | None, float | None]]
+
+
+class JudgedResponsesManifest(StageManifest):
+    """`responses/judging_metadata.json`."""
+
+    stage: ClassVar[Stage] = "judged_responses"
+
+    judge_model: str
+    judge: dict[str, Any]
+    judge_mode: str
+    trait_status: dict[str, int]
+    coherence_status: dict[str, int]
+    missing_reasons: dict[str, dict[str, int]]
+    also_judged: list[str]
+    asked_now: int
+    paid_now: Cost
+    unfinished: dict[str, int]
+    experiment_spent_usd: float | None
+    compared: list[JudgeComparison]
+
+
+class ActivationsManifest(StageManifest):
+    """`activations/metadata.json`: the promised keys first.
+
+    Attributes:
+        n_examples: Rows of the tensor, positives first.
+        n_layers: Decoder blocks plus the embedding output.
+        without_tokens: Kept responses left out because no token of theirs counts.
+        mean_norm_by_layer: Mean activation norm, `[n_layers]`.
+        question_ids: The response behind each row.
+    """
+
+    stage: ClassVar[Stage] = "activations"
+
+    model: str
+    n_examples: int
+    n_layers: int
+    hidden_dim: int
+    threshold: float
+    extraction_date: str
+    storage_type: str = "token_averaged"
+    model_revision: str | None = None
+    model_dtype: str | None = None
+    attention: str | None = None
+    quantization: str | None = None
+    dtype: str
+    position: str
+    other_positions: list[str] = []
+    layers: str = (
+        "row k is the residual stream after block k, before the final norm; row 0 is the embedding"
+        " output"
+    )
+    min_coherence: float
+    n_positive: int
+    n_negative: int
+    without_tokens: int = 0
+    mean_norm_by_layer: list[float]
+    question_ids: list[str]

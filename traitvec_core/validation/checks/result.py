@@ -1,0 +1,30 @@
+"""What a check returns."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+__all__ = ["CheckResult", "Figures", "Verdict"]
+
+Verdict = Literal["pass", "warn", "fail"]
+
+Figures = dict[str, float | int | str | None]
+"""Numbers and thresholds by name; Dagster plots the numbers per trait."""
+
+
+class CheckResult(BaseModel):
+    """One check's verdict on one trait.
+
+    Attributes:
+        name: The check's name.
+        verdict: `pass`, `warn` or `fail`.
+        summary: The result in one line.
+        advice: What to do about it; empty when it passes.
+        figures: The numbers and thresholds behind the verdict.
+    """
+
+    name: str
+    verdict: Verdict
+    summary: str
+    advice: str = ""
+    figures: Figures = Field(default_factory=dict)

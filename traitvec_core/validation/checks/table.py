@@ -1,0 +1,164 @@
+"""All checks, in order: what each one tests, on which stage, and what follows from a failure.
+
+A new check is one row here, one name in `experiment.CheckName` and one file beside this one, called
+as the check is, with a function `evaluate(folder, settings)`. A check that has nothing to test
+fails; it does not pass.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.experiment import CheckName, ExperimentSettings
+from traitvec_core.judging.load import is_judge_compared
+from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.validation.checks.result import CheckResult, Verdict
+
+__all__ = ["CHECKS", "Check", "applicable_checks", "evaluate_check"]
+
+# The section on results that cannot be read: files are missing, or were changed.
+_UNREADABLE = "stale-results"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table.
+
+    Attributes:
+        name: The check's name, and that of its module in this folder.
+        stage: The stage whose results it tests.
+        description: What passing means, in one sentence.
+        troubleshooting: The section of docs/troubleshooting.md that helps when it does not pass.
+        is_blocking: Whether a failure stops the trait, because the next stage would have nothing to
+            work on. A weak contrast or a low accuracy is a result, and its report is still made.
+    """
+
+    name: CheckName
+    stage: Stage
+    description: str
+    troubleshooting: str
+    is_blocking: bool = False
+
+    def evaluate(self, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
+        """Evaluate the check on a trait's files.
+
+        Raises:
+            TraitvecError: If a file cannot be read.
+        """
+        # Torch and scikit-learn are imported by the checks that need them, when they run.
+        module = import_module(f"traitvec_core.validation.checks.{self.name}")
+        return cast(CheckResult, module.evaluate(folder, settings))
+
+
+_ROWS = (
+    Check(
+        "definition",
+        stage="definition",
+        description="The definition can be used; every problem is listed.",
+        troubleshooting="broken-definitions",
+        is_blocking=True,
+    ),
+    Check(
+        "contrast",
+        stage="judged_responses",
+        description="Mean trait score, positive − negative, over all scored rows before filtering.",
+        troubleshooting="weak-contrast",
+    ),
+    Check(
+        "coverage",
+        stage="judged_responses",
+        description="The filter keeps enough of both poles, every question and every instruction.",
+        troubleshooting="nothing-is-kept",
+        is_blocking=True,
+    ),
+    Check(
+        "agreement",
+        stage="judged_responses",
+        description="A second judge, people and the judge itself, asked again, agree with it.",
+        troubleshooting="a-doubtful-judge",
+    ),
+    Check(
+        "sanity",
+        stage="activations",
+        description="Activations are finite, of both poles, and of the model's shape.",
+        troubleshooting="activations-that-are-not-finite",
+        is_blocking=True,
+    ),
+    Check(
+        "norm",
+        stage="vectors",
+        description="The recommended vector's norm is in the experiment's range.",
+        troubleshooting="norms-out-of-range",
+    ),
+    Check(
+        "accuracy",
+        stage="vectors",
+        description="A probe separates the poles on questions that it was not trained on.",
+        troubleshooting="weak-separation",
+    ),
+    Check(
+        "confounds",
+        stage="vectors",
+        description="Length, words or the embeddings do not separate the poles as well.",
+        troubleshooting="other-explanations",
+    ),
+    Check(
+        "chance",
+        stage="vectors",
+        description="The vectors beat permuted labels and random directions.",
+        troubleshooting="no-better-than-chance",
+    ),
+    Check(
+        "stability",
+        stage="vectors",
+        description="Other questions would give the same vector, and the last run did.",
+        troubleshooting="an-unstable-vector",
+    ),
+)
+CHECKS: dict[CheckName, Check] = {check.name: check for check in _ROWS}
+
+
+def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[CheckName]:
+    """Return the checks that make sense for a trait: `agreement` needs something to compare."""
+    is_compared = is_judge_compared(settings, [folder])
+    return [name for name in CHECKS if is_compared or name != "agreement"]
+
+
+def evaluate_check(
+    name: CheckName, folder: TraitFolder, settings: ExperimentSettings
+) -> CheckResult:
+    """Evaluate one check of a trait on the files that its stages wrote.
+
+    Args:
+        name: A name from `CHECKS`.
+        folder: The trait's folder.
+        settings: The experiment's settings, for thresholds and severities.
+
+    Returns:
+        The result. A check whose files cannot be read has tested nothing, and fails.
+    """
+    check = CHECKS[name]
+    section = check.troubleshooting
+    try:
+        result = check.evaluate(folder, settings)
+    except TraitvecError as error:
+        result = CheckResult(name=name, verdict="fail", summary=str(error))
+        if not isinstance(error, DefinitionError):
+            section = _UNREADABLE
+    if result.verdict == "pass":
+        return result
+    # A path and not an address: a page on disk and Dagster's UI cannot link to the docs of the
+    # installed version.
+    advice = f"{result.advice} See docs/troubleshooting.md#{section}.".strip()
+    return result.model_copy(
+        update={"advice": advice, "verdict": _severity(name, result.verdict, settings)}
+    )
+
+
+def _severity(name: CheckName, verdict: Verdict, settings: ExperimentSettings) -> Verdict:
+    severity = settings.severities.get(name)
+    if severity is None:
+        return verdict
+    return "warn" if severity == "warn" else "fail"

@@ -1,0 +1,52 @@
+"""With `follow_data_versions`, Dagster reruns stages whose inputs changed."""
+
+import dagster as dg
+
+from traitvec_core.stage_names import STAGES
+from traitvec_dagster.automation.settings import usable_settings
+from traitvec_dagster.graph.names import Graph
+
+__all__ = ["build_condition_sensor", "follow_data_versions"]
+
+
+def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """Add the automation condition to a stage, if the settings have `follow_data_versions`.
+
+    Returns the asset unchanged otherwise, and for the definition, which has no inputs.
+    """
+    if not _follows_data_versions(graph) or asset.key == graph.key("definition"):
+        return asset
+    condition = dg.AutomationCondition
+    # `eager()` would fire at every materialization, even when the content is the same.
+    changed = (
+        condition.any_deps_match(condition.data_version_changed())
+        | condition.code_version_changed()
+    )
+    run_when = (
+        changed.since(condition.newly_requested() | condition.newly_updated())
+        & ~condition.any_deps_missing()
+        & condition.all_deps_blocking_checks_passed()
+        & ~condition.in_progress()
+    )
+    return asset.map_asset_specs(
+        lambda spec: spec.replace_attributes(automation_condition=run_when)
+    )
+
+
+def build_condition_sensor(graph: Graph) -> list[dg.SensorDefinition]:
+    """Build the sensor that evaluates the conditions; empty without `follow_data_versions`."""
+    if not _follows_data_versions(graph):
+        return []
+    return [
+        dg.AutomationConditionSensorDefinition(
+            f"{graph.python_name}_data_versions",
+            target=dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES)),
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description="Runs a stage when the content of its inputs has changed.",
+        )
+    ]
+
+
+def _follows_data_versions(graph: Graph) -> bool:
+    settings = usable_settings(graph)
+    return settings is not None and settings.follow_data_versions

@@ -1,0 +1,33 @@
+"""The two jobs of an experiment: run all stages of a trait, and evaluate its checks again."""
+
+from typing import Any
+
+import dagster as dg
+
+from traitvec_core.stage_names import STAGES
+from traitvec_dagster.graph.names import Graph
+
+__all__ = ["build_jobs"]
+
+
+def build_jobs(graph: Graph) -> list[Any]:
+    """Build the job that runs all stages of a trait, and the job that only evaluates its checks."""
+    stages = dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES))
+    checks = dg.AssetSelection.checks_for_assets(*(graph.key(stage) for stage in STAGES))
+    return [
+        dg.define_asset_job(
+            graph.job,
+            selection=stages,
+            partitions_def=graph.partitions,
+            description=f"Runs all stages of one trait of {graph.experiment}. Fresh stages are"
+            " reused.",
+        ),
+        dg.define_asset_job(
+            graph.recheck_job,
+            # Dagster refuses a partitioned job that has only checks; the definition costs nothing.
+            selection=checks | dg.AssetSelection.assets(graph.key("definition")),
+            partitions_def=graph.partitions,
+            description=f"Evaluates the checks of one trait of {graph.experiment} again, for"
+            " example after you changed a threshold. Recomputes nothing.",
+        ),
+    ]

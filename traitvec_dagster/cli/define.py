@@ -1,0 +1,152 @@
+"""`traitvec new-experiment`, `new-trait` and `check`: write an experiment and check it."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from traitvec_core.embedded import EMBEDDED_MODEL
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import infer_model, scaffold_experiment
+from traitvec_core.judging import check_judge
+from traitvec_core.models.files import check_installed
+from traitvec_core.storage.files import DEFINITION_FILE, display_path, write_atomically
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.trait import scaffold_definition
+from traitvec_dagster.cli.terminal import (
+    ExperimentName,
+    Root,
+    complain,
+    err,
+    experiment_folder,
+    note_retirement,
+    out,
+)
+from traitvec_dagster.project import Project
+
+__all__ = ["check", "new_experiment", "new_trait"]
+
+
+def new_experiment(
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the experiment: lower-case letters, digits, '_' and '-'."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to study: a Hugging Face id, a folder, or 'embedded' (the small model that"
+            " ships with traitvec). Default: taken from the name if it starts with gemma_2b_,"
+            " gemma_9b_ or llama_8b_, else 'embedded'."
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that scores the responses: gpt-…, claude-…, a Hugging Face id, or"
+            " 'embedded'. Default: gpt-5-mini; 'embedded' if that is the model."
+        ),
+    ] = None,
+    description: Annotated[str, typer.Option(help="What the experiment is for.")] = "",
+    experiments_dir: Root = None,
+) -> None:
+    """Create an experiment: a folder with a commented experiment.yaml.
+
+    Example: traitvec new-experiment mine --model google/gemma-2-2b-it --judge-model gpt-5-mini
+    """
+    folder = ExperimentFolder(Project(experiments_dir).experiments, name)
+    folder.refresh()
+    if folder.settings_path.exists():
+        raise TraitvecError(
+            f"{display_path(folder.settings_path)} exists already; edit it, or choose another name"
+        )
+    chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
+    judge = judge_model or (EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini")
+    write_atomically(folder.settings_path, scaffold_experiment(chosen, judge, description).encode())
+    folder.refresh()
+    note_retirement(folder.settings())
+    out.print(f"wrote {display_path(folder.settings_path)}")
+    out.print(f"next: traitvec new-trait --experiment {name} --trait my_trait")
+
+
+def new_trait(
+    experiment: ExperimentName,
+    trait: Annotated[str, typer.Option("--trait", help="Name of the trait.")],
+    description: Annotated[str, typer.Option(help="The trait in one sentence.")] = "",
+    example: Annotated[
+        bool,
+        typer.Option("--example", help="Write a complete worked example instead of a form."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing definition.")] = False,
+    experiments_dir: Root = None,
+) -> None:
+    """Write a trait definition: a form to fill in, or a worked example.
+
+    Example: traitvec new-trait --experiment mine --trait sycophancy --example
+    """
+    experiment_path = experiment_folder(Project(experiments_dir), experiment)
+    folder = experiment_path.trait(trait)
+    if folder.definition_path.exists() and not force:
+        raise TraitvecError(
+            f"{display_path(folder.definition_path)} exists already; --force replaces it"
+        )
+    text = scaffold_definition(trait, description, example=example)
+    write_atomically(folder.definition_path, text.encode())
+    experiment_path.refresh()
+    out.print(f"wrote {display_path(folder.definition_path)}")
+    if not example:
+        out.print(f"fill it in, then: traitvec check --experiment {experiment}")
+    else:
+        out.print(f"next: traitvec run --experiment {experiment} --trait {trait}")
+
+
+def check(
+    experiment: ExperimentName,
+    trait: Annotated[
+        str | None, typer.Option("--trait", help="Check only this trait. Default: all.")
+    ] = None,
+    experiments_dir: Root = None,
+) -> None:
+    """Check the settings and definitions of an experiment, before anything runs.
+
+    Reports every problem at once and how to fix it. Exits with 1 if there is one.
+
+    Example: traitvec check --experiment mine
+    """
+    folder = experiment_folder(Project(experiments_dir), experiment)
+    n_problems = 0
+    try:
+        settings = folder.settings()
+        out.print(
+            f"{display_path(folder.path)}: model {settings.model}, judge {settings.judge_model}"
+        )
+        note_retirement(settings)
+        check_judge(settings)
+        check_installed(engine=settings.engine, quantization=settings.quantization)
+    except TraitvecError as error:
+        n_problems += complain(error)
+    names = [folder.trait(trait).name] if trait else _trait_folders(folder)
+    if not names:
+        raise TraitvecError(
+            f"{display_path(folder.path)} has no trait; create one with `traitvec new-trait"
+            f" --experiment {experiment} --trait NAME`"
+        )
+    for name in names:
+        try:
+            definition = folder.trait(name).definition()
+        except TraitvecError as error:
+            n_problems += complain(error)
+            continue
+        counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
+        out.print(f"{escape(name)}: [green]ok[/] ({counts})")
+        for warning in definition.warnings:
+            out.print(f"{escape(name)}: [yellow]note:[/] {escape(warning)}")
+    if n_problems:
+        err.print(f"{n_problems} problem{'s' if n_problems > 1 else ''}")
+        raise typer.Exit(1)
+
+
+def _trait_folders(folder: ExperimentFolder) -> list[str]:
+    """Every folder with a definition, even a misnamed one, or with results but no definition."""
+    markers = (DEFINITION_FILE, "responses", "vectors")
+    return sorted({path.parent.name for mark in markers for path in folder.path.glob(f"*/{mark}")})
