@@ -144,7 +144,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be parsed"),
         (("--trait", "all", "--select", ""), "--select ''"),
         (("--trait", "all", "--layers", "1,x"), "--layers '1,x': give numbers"),
-        (("--trait", "all", "--layers", "-1"), "layers are distinct numbers"),
+        (("--trait", "all", "--layers", "-1"), "layers: must be distinct numbers"),
         (("--trait", "all", "--methods", "magic"), "methods"),
         (("--trait", "all", "--n-examples", "0"), "n_examples"),
         (("--trait", "all", "--threshold", "101"), "threshold"),
