@@ -33,10 +33,10 @@ ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not services'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services'
 
-# One after the other: each has a server, and some two, that want the machine's cores. Ray is large,
-# and only they need it.
+# One after the other: each starts servers, which need the machine's cores. Ray is large, and only
+# these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m services

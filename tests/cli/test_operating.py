@@ -159,6 +159,6 @@ def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
     )
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "default_int_handler"

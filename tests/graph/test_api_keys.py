@@ -96,7 +96,7 @@ def test_a_key_that_a_server_shows_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     reply: Callable[[Call], Reply],
 ) -> None:
-    monkeypatch.setattr("traitvec_core.judging.calls._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("traitvec_core.judging.calls.FIRST_WAIT_S", 0.001)
     serve(reply)
     done = generated.run("refusal", JUDGE)
     assert "bug" not in "".join(done.problems)
@@ -123,17 +123,20 @@ def test_a_bug_in_the_judge_does_not_write_the_key(
 ) -> None:
     serve()
 
-    async def broken(self: Any, *arguments: Any) -> Any:
+    def broken() -> None:
         headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
         try:
             raise KeyError(f"in {headers if shows else 'the judge'}")
         except KeyError as error:
             raise RuntimeError(f"broken by {headers if shows else 'design'}") from error
 
+    async def broken_call(self: OpenAIModel, *arguments: Any) -> None:
+        broken()
+
     if where == "judge":
-        monkeypatch.setattr(ApiJudge, "_ask_and_read", broken)
+        monkeypatch.setattr(ApiJudge, "score", lambda self, *arguments, **options: broken())
     else:
-        monkeypatch.setattr(OpenAIModel, "post", broken)
+        monkeypatch.setattr(OpenAIModel, "post", broken_call)
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems
@@ -155,7 +158,10 @@ def _traitvec(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def test_the_command_shows_progress_and_cost(generated: SmallProject, serve: Serve) -> None:
     serve(partial(gpt_5_mini, score_of=scores_that_separate(generated)))
-    done = _traitvec(generated.folder, "run", "--experiment", "demo", "--trait", "refusal")
+    done = _traitvec(
+        generated.folder, "run", "--experiment", "demo", "--trait", "refusal",
+        "--select", "judged_responses",
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if "refusal: judged_responses" in line]
     assert any("32/32 $0.00" in line for line in lines), done.stderr[:3000]

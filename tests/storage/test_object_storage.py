@@ -98,7 +98,7 @@ def test_a_machine_killed_between_files_and_metadata_leaves_the_former_stage(
 ) -> None:
     refresh(one)
     former = commit(trait(one), FILES, "former")
-    died = subprocess.run([sys.executable, "-c", _DIES, str(one)], timeout=120, check=False)
+    died = subprocess.run([sys.executable, "-c", _DIES, str(one)], timeout=300, check=False)
     assert died.returncode == -signal.SIGKILL
     assert len([name for name in bucket.names() if name.endswith(".zip")]) == 2, "it had put files"
 
@@ -384,7 +384,7 @@ def test_without_a_storage_nothing_of_it_is_imported(tmp_path: Path) -> None:
         env=bare,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert found.stdout.strip() == "[]"

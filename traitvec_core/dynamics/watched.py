@@ -97,8 +97,8 @@ def _poles(folder: TraitFolder, layer: int, vector: torch.Tensor) -> tuple[float
         return None
     with suppress(TraitvecError):
         n_positive = folder.manifest(ActivationsManifest).n_positive
-        projections = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
-        return float(projections[n_positive:].mean()), float(projections[:n_positive].mean())
+        projected = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
+        return float(projected[n_positive:].mean()), float(projected[:n_positive].mean())
     return None
 
 

@@ -181,7 +181,7 @@ class TraitFolder:
             ) from None
 
     def recommended(self) -> Recommendation | None:
-        """Return the recommended vector and the coefficient to steer with, or None.
+        """Return the recommended vector and coefficient, and why; None if there is none.
 
         It is based on the steering evaluation of these vectors if there is one, else on their
         separation.
