@@ -265,7 +265,7 @@ def test_metadata_cannot_name_a_file_elsewhere(bucket: Bucket, one: Path, two: P
     trait(two).refresh()
     copy = working_copy(two, bucket.storage)
     zipped = next(name for name in bucket.names() if name.endswith(".zip"))
-    from traitvec_core.storage.archives import archive_name
+    from traitvec_core.storage.syncing.archives import archive_name
 
     bucket.put(archive_name(trait(two), hostile), bucket.get(zipped))
     with pytest.raises(TraitvecError, match="differs from the metadata"):
