@@ -24,6 +24,7 @@ def test_a_stage_has_a_presentation_in_dagster(stage: Stage) -> None:
     assert PRESENTATION[stage].description
     settings = ExperimentSettings(model="embedded", judge_model="embedded")
     assert PRESENTATION[stage].kinds(settings)
+    assert stage == "definition" or PRESENTATION[stage].metadata, f"{stage} shows nothing"
 
 
 def test_there_are_no_rows_of_stages_that_do_not_exist() -> None:

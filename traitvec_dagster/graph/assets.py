@@ -10,14 +10,14 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages import SPECS
-from traitvec_core.stages.make import make
+from traitvec_core.stages.make import StageResult, make
 from traitvec_core.stages.spec import StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_dagster.executors.kubernetes import gpu_pod
-from traitvec_dagster.graph.drift import drift_metadata
 from traitvec_dagster.graph.failures import one_line_failure
-from traitvec_dagster.graph.metadata import definition_metadata, stage_metadata
+from traitvec_dagster.graph.metadata_of_responses import definition_metadata
+from traitvec_dagster.graph.metadata_values import Metadata, known
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
@@ -79,17 +79,37 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
             with step_at(spec.place(loaded), step, unload_models) as held:
                 bench = workbench(context.log, before_load=held.take_seat)
                 result = make(spec.name, folder, settings, bench)
-            drift: dict[str, Any] = {}
             if result.is_reused:
                 context.log.info(f"{spec.name} is fresh: its inputs and settings are unchanged")
-            elif spec.name == "vectors":
-                drift = drift_metadata(folder, settings)
             return dg.MaterializeResult(
-                metadata=stage_metadata(spec.name, folder, settings, result) | drift,
+                metadata=_metadata(spec.name, folder, settings, result),
                 data_version=dg.DataVersion(result.provenance.content),
             )
 
     return stage
+
+
+def _metadata(
+    stage: Stage, folder: TraitFolder, settings: ExperimentSettings, result: StageResult
+) -> Metadata:
+    presentation, cost = PRESENTATION[stage], result.provenance.cost
+    shows = [presentation.metadata]
+    if not result.is_reused:
+        shows.append(presentation.metadata_when_made)
+    metadata: Metadata = {}
+    for show in shows:
+        if show is not None:
+            metadata |= show(folder, settings)
+    return {
+        **metadata,
+        "reused": result.is_reused,
+        "seconds": cost.seconds,
+        "tokens_in": cost.tokens_in,
+        "tokens_out": cost.tokens_out,
+        "made_at": result.provenance.created_at,
+        "key": result.provenance.key,
+        **known(cost_usd=cost.usd),
+    }
 
 
 def _decorated(

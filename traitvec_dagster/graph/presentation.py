@@ -6,10 +6,27 @@ from dataclasses import dataclass
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.load import JudgeChoice
 from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_dagster.graph.drift import drift_metadata
+from traitvec_dagster.graph.metadata_of_responses import (
+    activations_metadata,
+    judged_responses_metadata,
+    responses_metadata,
+)
+from traitvec_dagster.graph.metadata_of_vectors import (
+    steering_evaluation_metadata,
+    trait_dynamics_metadata,
+    validation_report_metadata,
+    vectors_metadata,
+)
+from traitvec_dagster.graph.metadata_values import Metadata
 
 __all__ = ["PRESENTATION", "StagePresentation"]
 
 _KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
+
+
+ShowMetadata = Callable[[TraitFolder, ExperimentSettings], Metadata]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +36,17 @@ class StagePresentation:
     Attributes:
         description: What the asset's page says.
         kinds: Icons of the asset; a function of the settings when the code location is loaded.
+        metadata: Figures from what the stage has on disk, the same whether it was made or reused;
+            None for the definition, whose file may be broken.
+        metadata_when_made: More, for a stage that was not reused.
         api_pool: The pool that limits it while it works behind an API; None for no limit.
         is_last: Whether it waits for everything else that could run.
     """
 
     description: str
     kinds: Callable[[ExperimentSettings], set[str]]
+    metadata: ShowMetadata | None = None
+    metadata_when_made: ShowMetadata | None = None
     api_pool: str | None = None
     is_last: bool = False
 
@@ -37,21 +59,26 @@ PRESENTATION: dict[Stage, StagePresentation] = {
     "responses": StagePresentation(
         description="The model's responses under the positive and the negative instructions.",
         kinds=lambda settings: {"huggingface", "csv"},
+        metadata=responses_metadata,
     ),
     "judged_responses": StagePresentation(
         description="The same responses with a trait score and a coherence score, or the reason"
         " why a score is missing.",
         kinds=lambda settings: {"csv", _KIND_OF_JUDGE[JudgeChoice(settings).provider]},
+        metadata=judged_responses_metadata,
         api_pool="judge_api",
     ),
     "activations": StagePresentation(
         description="The mean residual stream over the tokens of every kept response, at every"
         " layer.",
         kinds=lambda settings: {"pytorch"},
+        metadata=activations_metadata,
     ),
     "vectors": StagePresentation(
         description="One direction per method and layer, with held-out figures.",
         kinds=lambda settings: {"pytorch", "scikitlearn"},
+        metadata=vectors_metadata,
+        metadata_when_made=drift_metadata,
     ),
     # The next two take longer than all else: verdicts on the vectors should not wait for steering,
     # nor the report for the monitoring of single texts.
@@ -59,17 +86,20 @@ PRESENTATION: dict[Stage, StagePresentation] = {
         description="What the vectors do when they are added to the model: layer, method and"
         " coefficient are chosen on half of the questions and reported on the others.",
         kinds=lambda settings: {"huggingface", "csv"},
+        metadata=steering_evaluation_metadata,
         is_last=True,
     ),
     "validation_report": StagePresentation(
         description="What was elicited, how well it separates, what to trust: a page and its JSON.",
         kinds=lambda settings: {"html"},
+        metadata=validation_report_metadata,
     ),
     "trait_dynamics": StagePresentation(
         description="The recommended vector, token by token, in answers to the monitoring prompts"
         " with and without instructions: where they settle, and whether the prompt's last token"
         " predicts the score.",
         kinds=lambda settings: {"huggingface", "html"},
+        metadata=trait_dynamics_metadata,
         is_last=True,
     ),
 }

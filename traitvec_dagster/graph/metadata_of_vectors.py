@@ -1,0 +1,186 @@
+"""What Dagster shows of the vectors and of what is made from them."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import (
+    ActivationsManifest,
+)
+from traitvec_dagster.graph.metadata_values import (
+    Metadata,
+    clip,
+    numbers,
+    picture,
+    rounded,
+    table,
+)
+
+if TYPE_CHECKING:
+    from traitvec_core.steering_evaluation.result import Scores
+
+__all__ = [
+    "steering_evaluation_metadata",
+    "trait_dynamics_metadata",
+    "validation_report_metadata",
+    "vectors_metadata",
+]
+
+_MAX_TEXTS = 30
+_OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
+
+
+def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
+    """The recommended vector's figures, plots over layers, and a row per vector."""
+    from traitvec_core.report import plots
+    from traitvec_core.validation.manifests import VectorsManifest
+
+    manifest = folder.manifest(VectorsManifest)
+    separation = manifest.separation
+    metadata: Metadata = {
+        "n_vectors": len(manifest.vectors),
+        **numbers(held_out_accuracy=separation.probe_accuracy.value),
+        "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
+    }
+    recommended, best = manifest.recommended, manifest.recommended_row
+    if recommended is not None and best is not None:
+        metadata |= {
+            "recommended": recommended.why,
+            "recommended_layer": best.layer,
+            "recommended_method": best.method,
+            **numbers(
+                vector_norm=best.vector_norm,
+                relative_norm=best.relative_norm,
+                held_out_auroc=best.held_out_auroc,
+                held_out_effect_size=best.held_out_effect_size,
+            ),
+        }
+    if separation.scores:
+        metadata["separation"] = picture(plots.separation_by_layer(separation), "Held-out AUROC")
+    norms = folder.manifest(ActivationsManifest).mean_norm_by_layer
+    metadata["norms"] = picture(plots.norms_by_layer(manifest.vectors, norms), "Norms")
+    columns = ("method", "layer", "vector_norm", "relative_norm", "train_accuracy",
+               "held_out_accuracy", "held_out_auroc", "held_out_effect_size")  # fmt: skip
+    metadata["figures"] = table(
+        [{name: rounded(getattr(row, name)) for name in columns} for row in manifest.vectors]
+    )
+    return metadata
+
+
+def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
+    """The chosen dose, what it does, and the controls."""
+    from traitvec_core.steering_evaluation.result import read_steering
+
+    evaluation = read_steering(folder)
+    if evaluation is None:
+        return {"evaluated": "no: steering.evaluate is off in experiment.yaml"}
+    steered, best = evaluation.steered, evaluation.recommendation
+    controls = (evaluation.prompted, *evaluation.random)
+    metadata: Metadata = {
+        "questions_from": evaluation.questions_from,
+        "n_generated": evaluation.n_generated,
+        "notes": "; ".join(evaluation.notes) or "none",
+        "unfinished": sum(evaluation.unfinished.values()),
+        "folder": dg.MetadataValue.path(str(folder.path / "steering")),
+        "dose_response": table([_dose(scores) for scores in evaluation.dose_response]),
+        "controls": table([_dose(scores) for scores in controls]),
+    }
+    if best is not None:
+        metadata |= {
+            "recommended": best.why, "method": best.method, "layer": best.layer,
+            "coefficient": best.coefficient,
+        }  # fmt: skip
+    if steered is not None:
+        moved = steered.trait_moved
+        metadata |= numbers(moved=moved.value, moved_low=moved.low, moved_high=moved.high)
+        metadata |= numbers(coherence=steered.coherence.value)
+    metadata |= numbers(random_moved=evaluation.random_moved.value)
+    if evaluation.side_effects:
+        metadata["side_effects"] = table(
+            [
+                {"trait": effect.trait, "moved": effect.moved.format(".1f")}
+                for effect in evaluation.side_effects
+            ]
+        )
+    return metadata
+
+
+def _dose(scores: "Scores") -> dict[str, str]:
+    return {
+        "condition": clip(scores.condition),
+        "coefficient": f"{scores.coefficient:g}",
+        "trait_score": scores.trait.format(".1f"),
+        "moved": scores.trait_moved.format(".1f"),
+        "coherence": scores.coherence.format(".1f"),
+        "responses": str(scores.n),
+    }
+
+
+def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
+    """The recommendation, the checks, and where the page is."""
+    from traitvec_core.validation.report_manifest import ReportManifest
+
+    report = folder.manifest(ReportManifest)
+    page = folder.path / "validation/report.html"
+    verdicts = [check.verdict for check in report.checks]
+    return {
+        "report": dg.MetadataValue.path(str(page)),
+        "recommended": report.recommended.why
+        if report.recommended
+        else "nothing: no held-out figures",
+        "checks_passed": verdicts.count("pass"),
+        "checks_warned": verdicts.count("warn"),
+        "checks_failed": verdicts.count("fail"),
+        "checks": table(
+            [
+                check.model_dump(include={"name", "verdict", "summary", "advice"})
+                for check in report.checks
+            ]
+        ),
+    }
+
+
+def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
+    """Where projections settle and whether they predict the score, by condition and text."""
+    record = folder.metadata("trait_dynamics")
+    if not record["is_traced"]:
+        return {"traced": f"no: {record['why']}"}
+    page = folder.path / "dynamics/dynamics.html"
+    whole, prediction = record["whole"], record["prediction"]
+    return {
+        "n_texts": whole["n_texts"],
+        "missing_scores": whole["n_texts"] - whole["n_scored"],
+        "unfinished": sum(record["unfinished"].values()),
+        **numbers(
+            settled_share=whole["settled_share"],
+            median_commitment=whole["median_commitment"],
+            **{
+                f"mean_projection_{name}": figures["mean_projection"]
+                for name, figures in record["by_condition"].items()
+            },
+            **{f"r_{name}": prediction[name]["r"] for name in ("overall", "across", "inside")},
+        ),
+        "vector": record["vector"],
+        "layer": record["layer"],
+        "judge_model": record["judge_model"],
+        "page": dg.MetadataValue.path(str(page)),
+        "by_condition": table(
+            [
+                {"condition": name}
+                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures.items()}
+                for name, figures in record["by_condition"].items()
+            ]
+        ),
+        "texts": table([_text(text) for text in record["texts"][:_MAX_TEXTS]]),
+    }
+
+
+def _text(text: dict[str, Any]) -> dict[str, str]:
+    summary = text["summary"]
+    figures = (text["trait_score"], *(summary[name] for name in _OF_TEXT))
+    return {"question": clip(text["question"]), "condition": text["condition"]} | {
+        name: "–" if value is None else f"{value:.4g}"
+        for name, value in zip(("trait_score", *_OF_TEXT), figures, strict=True)
+    }

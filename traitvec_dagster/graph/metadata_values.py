@@ -1,0 +1,81 @@
+"""Metadata values for Dagster: rounded numbers, tables, small pictures. Missing stays missing."""
+
+import base64
+import math
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Metadata", "cell", "clip", "known", "numbers", "picture", "rounded", "sample", "table"]
+
+# A picture goes into the event log with every materialization.
+_MAX_PICTURE_BYTES = 50_000
+_MAX_SHOWN_CHARS = 300
+
+Metadata = dict[str, Any]
+
+
+def known(**usd: float | None) -> Metadata:
+    """Dollars that are known: an unknown price leaves a gap in the plot; it is not free."""
+    return {name: round(value, 6) for name, value in usd.items() if value is not None}
+
+
+def numbers(**values: float | None) -> Metadata:
+    """Floats that exist: a missing figure leaves a gap in the plot, not a zero."""
+    return {name: round(float(value), 4) for name, value in values.items() if value is not None}
+
+
+def picture(png: bytes, title: str) -> Any:
+    """Return a PNG as inline markdown, or a sentence if it is too large for the event log."""
+    if len(png) > _MAX_PICTURE_BYTES:
+        return dg.MetadataValue.text(f"{title}: picture too large to show here; see the report")
+    data = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
+
+
+def sample(frame: "pd.DataFrame", columns: list[str], per_pole: int = 3) -> Any:
+    """Return a table of a few responses of each pole, evenly spaced over the rows."""
+    rows = []
+    for pole in ("pos", "neg"):
+        of_pole = frame[frame["pole"] == pole]
+        step = max(1, len(of_pole) // per_pole)
+        for row in of_pole.iloc[::step].head(per_pole)[columns].to_dict("records"):
+            rows.append({str(name): cell(value) for name, value in row.items()})
+    return table(rows)
+
+
+def table(rows: list[dict[str, Any]]) -> Any:
+    """Return rows as a table; all have the keys of the first."""
+    if not rows:
+        return dg.MetadataValue.text("(none)")
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, "float" if isinstance(rows[0][name], float) else "string")
+            for name in rows[0]
+        ]
+    )
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
+
+
+def cell(value: Any) -> Any:
+    """Return a value for a table: texts clipped, numbers rounded."""
+    return clip(value) if isinstance(value, str) else rounded(value)
+
+
+def clip(text: str) -> str:
+    """Model text on one line, not endless.
+
+    It only ever goes into tables, whose cells Dagster shows as plain text; never into markdown.
+    """
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
+
+
+def rounded(value: Any) -> Any:
+    """Return floats with four decimals, NaN as None, and anything else unchanged."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 4)
+    return value
