@@ -22,9 +22,8 @@ from traitvec_core.generation import close_thinking, generate_texts
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages.context import Workbench
-from traitvec_core.stages.inputs import stage_inputs
 from traitvec_core.stages.make import make
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import stage_inputs, stage_key, stage_settings
 from traitvec_core.storage.provenance import content_hash
 from traitvec_dagster.runs.headless import definitions_of
 
