@@ -43,7 +43,7 @@ _PASSING = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Open Debian's Chromium, without a window and without requests of its own."""
+    """Open Debian's Chromium, without a window and without background requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (

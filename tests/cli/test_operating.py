@@ -151,7 +151,7 @@ class _locked:
         self.file.close()
 
 
-def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
+def test_ctrl_c_works_when_a_script_starts_it_in_the_background() -> None:
     code = (
         "import signal; from traitvec_dagster.cli.terminal import restore_interrupts;"
         " restore_interrupts();"

@@ -61,7 +61,7 @@ def test_what_is_fresh_is_kept_and_said(traitvec: Command, finished: SmallProjec
         assert f"{trait}: everything is fresh, nothing was recomputed" in done.out
     assert "2 of 2 traits" in done.out
     assert snapshot(finished.project.experiments) == before
-    # Dagster keeps each as a run of its own, with its partition.
+    # Dagster keeps each as a separate run, with its partition.
     runs = finished.instance.get_runs()
     assert [run.tags["dagster/partition"] for run in runs[:2]] == ["uncertainty", "refusal"]
 

@@ -191,7 +191,7 @@ def test_the_definition_gets_the_other_questions(
 
 
 @pytest.mark.services
-def test_a_whole_run_through_dagster_makes_nothing_anew(
+def test_a_whole_run_through_dagster_recreates_nothing(
     command: Command, source: Path, tmp_path: Path, new_instance: Path, one_picture: None
 ) -> None:
     shutil.copytree(new_instance, tmp_path / ".dagster")

@@ -1,4 +1,4 @@
-"""The judge's server goes away in the middle, for a moment or for longer than anyone waits."""
+"""The judge's server disappears during a run, for a moment or longer than calls are retried."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ _N = 32
 
 
 class Door:
-    """Stands before a server and can be shut: whoever is inside is thrown out."""
+    """A proxy in front of a server; shutting it drops all connections."""
 
     def __init__(self, port: int) -> None:
         self._server = port

@@ -127,7 +127,7 @@ def test_nothing_is_asked_twice(generated: SmallProject, serve: Serve) -> None:
     assert server.log.total == asked
     assert other["asked_now"] == 0
     assert other["paid_now"]["usd"] == other["experiment_spent_usd"] == 0
-    # What the judgements cost is told all the same.
+    # The cost of the judgements is still reported.
     assert before["provenance"]["cost"]["usd"] > 0
     assert other["provenance"]["cost"]["usd"] == pytest.approx(before["provenance"]["cost"]["usd"])
 
@@ -194,7 +194,7 @@ def test_a_spent_budget_leaves_the_rest_missing_by_reason(
     assert set(generated.states("refusal").values()) == {"fresh"}
 
 
-def test_a_storm_leaves_reasons_and_the_next_run_mends_them(
+def test_failed_judgements_have_reasons_and_the_next_run_asks_again(
     generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.002)

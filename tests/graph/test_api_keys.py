@@ -90,7 +90,7 @@ def test_a_wrong_key_stops_the_run_and_is_not_written(
     ],
     ids=["400", "403", "404", "page", "no json"],
 )
-def test_a_key_that_a_server_shows_is_not_written(
+def test_a_key_in_a_reply_is_not_written(
     generated: SmallProject,
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,8 +174,8 @@ def test_the_command_says_once_why_it_stopped(generated: SmallProject, serve: Se
     serve(lambda call: openai_wrong_key(_echo(call), is_whole=True))
     done = _traitvec(generated.folder, "run", "--experiment", "demo", "--trait", "refusal")
     assert done.returncode == 1
-    told = [line for line in (done.stdout + done.stderr).splitlines() if "OPENAI_API_KEY" in line]
-    assert len(told) == 1, done.stdout + done.stderr
-    assert told[0].startswith("refusal failed:")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "OPENAI_API_KEY" in line]
+    assert len(lines) == 1, done.stdout + done.stderr
+    assert lines[0].startswith("refusal failed:")
     assert "Traceback" not in done.stdout + done.stderr
     assert _places_of_the_key(generated.folder, done.stdout, done.stderr) == []

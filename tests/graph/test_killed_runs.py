@@ -1,4 +1,4 @@
-"""kill -9 in the middle of any stage, then again: nothing half is read, nothing done twice."""
+"""`kill -9` in the middle of any stage, then a rerun: no half file is read, no work repeated."""
 
 import json
 import os

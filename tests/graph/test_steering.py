@@ -1,4 +1,4 @@
-"""The stage that steers: what it leaves, what it goes on with, what the report makes of it."""
+"""The steering stage: its files, resuming it, and how the report uses it."""
 
 import json
 from pathlib import Path

@@ -100,7 +100,7 @@ def test_a_tokenizer_that_closes_every_text_does_not_close_the_prompt() -> None:
     )
 
 
-# Control tokens never stand in a response: generation leaves them out of the text.
+# Control tokens are never in a response: generation leaves them out of the text.
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(
     lambda text: not any(token in text for token in (BOS, EOS, PAD, START, END))
 )
@@ -429,7 +429,7 @@ def hub(saved: Path) -> Iterator[str]:
 def test_the_hub_is_asked_for_a_commit_and_its_refusals_are_one_line(
     hub: str, tmp_path: Path
 ) -> None:
-    # The hub's address is read once, at import: this needs a process of its own.
+    # The hub's address is read once, at import: this needs a separate process.
     program = """
 import json, os
 from traitvec_core.errors import TraitvecError

@@ -133,7 +133,7 @@ folder.commit("responses", files, {}, made)
 """
 
 
-def test_the_first_of_two_machines_stands_and_the_second_is_told(
+def test_the_first_of_two_machines_wins_and_the_second_gets_an_error(
     bucket: Bucket, one: Path, two: Path
 ) -> None:
     refresh(one)

@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def project(cluster: Cluster, tmp_path: Path, own_environment: None) -> Iterator[SmallProject]:
-    """A project whose dagster.yaml names the cluster; its experiment has a name of its own."""
+    """A project whose dagster.yaml names the cluster; its experiment has a unique name."""
     os.environ["TRAITVEC_POSTGRES_URL"] = cluster.url
     write_experiment(tmp_path, "demo", ["refusal", "uncertainty"], {**FEW_VECTORS, "n_examples": 6})
     home = tmp_path / ".dagster"
