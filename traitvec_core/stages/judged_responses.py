@@ -23,7 +23,7 @@ __all__ = ["SPEC", "is_about_refusing", "make_judged_responses"]
 
 
 def make_judged_responses(context: StageContext) -> StageOutput:
-    """Score every response, and a sample of them once more."""
+    """Score every response, and score a sample again to measure agreement."""
     from traitvec_core.judging.judge import judge_responses
     from traitvec_core.judging.judgement_store import Origin
 
@@ -69,14 +69,14 @@ def make_judged_responses(context: StageContext) -> StageOutput:
 
 
 def is_about_refusing(name: str, definition: TraitDefinition) -> bool:
-    """Whether a judge that answers REFUSAL speaks of the trait itself."""
+    """Whether the judge's answer REFUSAL describes the trait itself."""
     return any("refus" in text.lower() for text in (name, definition.name))
 
 
 def _compared(
     context: StageContext, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
 ) -> list[dict[str, Any]]:
-    """The judge's scores of a sample beside a second judge's, people's and its own."""
+    """Return the judge's scores of a sample, paired with a second judge's, its own and people's."""
     from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
     from traitvec_core.judging.judge import score_prompts
     from traitvec_core.judging.reading import ANSWERED_REFUSAL
@@ -91,9 +91,9 @@ def _compared(
         prompt: ("trait", name) for prompt, name in zip(prompts, sample["question_id"], strict=True)
     }
 
-    def again(model: str | None, repeat: int) -> list[list[Any]]:
+    def judge_again(model: str | None, repeat: int) -> list[list[Any]]:
         judge = context.load_judge(store, name=model)
-        found, paid, n_asked = score_prompts(
+        judgements, paid, n_asked = score_prompts(
             judge, sources, store=store, origin=origin, repeat=repeat,
             on_progress=lambda done, total, paid: context.bench.progress(
                 "judged_responses", done, total, f"sample by {judge.name}"
@@ -101,7 +101,7 @@ def _compared(
         )  # fmt: skip
         judged.paid = judged.paid + paid
         judged.n_asked += n_asked
-        for judgement in found.values():
+        for judgement in judgements.values():
             judged.cost = judged.cost + Cost(
                 tokens_in=judgement.tokens_in, tokens_out=judgement.tokens_out, usd=judgement.usd
             )
@@ -109,9 +109,9 @@ def _compared(
                 judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
         is_refusing = is_about_refusing(context.folder.name, context.folder.definition())
         second = [
-            # As in the table: for a trait that is about refusing, the word is the highest score.
+            # As in the table: for a trait about refusing, REFUSAL is the highest score.
             100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
-            for judgement in (found[prompt] for prompt in prompts)
+            for judgement in (judgements[prompt] for prompt in prompts)
         ]
         return [
             list(row)
@@ -120,9 +120,11 @@ def _compared(
 
     compared = []
     if settings.second_judge is not None:
-        compared.append({"with": settings.second_judge, "scores": again(settings.second_judge, 0)})
+        compared.append(
+            {"with": settings.second_judge, "scores": judge_again(settings.second_judge, 0)}
+        )
     if settings.judge_repeats:
-        repeats = [row for k in range(settings.judge_repeats) for row in again(None, k + 1)]
+        repeats = [row for k in range(settings.judge_repeats) for row in judge_again(None, k + 1)]
         compared.append({"with": "itself, asked again", "scores": repeats})
     human = context.folder.human_scores()
     if human is not None:
