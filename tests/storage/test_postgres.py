@@ -102,7 +102,7 @@ def test_a_run_whose_process_was_killed_is_closed(project: SmallProject) -> None
 _DIES = """
 import sys
 from pathlib import Path
-from tests.graph.kill_driver import run
+from tests.runs.kill_driver import run
 run(Path(sys.argv[1]), "responses", {"stage": "responses", "done": 6})
 """
 

@@ -43,7 +43,7 @@ class Driver:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.graph.kill_driver"],
+            [sys.executable, "-W", "ignore", "-m", "tests.runs.kill_driver"],
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

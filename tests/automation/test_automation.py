@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.graph.hook import listening
+from tests.automation.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
 from traitvec_core.validation.report_manifest import ReportManifest

@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.graph.hook import listening
+from tests.automation.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE
 
