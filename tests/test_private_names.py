@@ -21,11 +21,6 @@ EXCEPTIONS = {
     "judging/test_judgement_store.py": {
         "traitvec_core.judging.judgement_store._LOCKED_TIMEOUT_S",
     },
-    "models/architectures.py": {"_model_class"},
-    "models/test_activations.py": {"_sums"},
-    "scaling/test_ray.py": {"_has_password"},
-    "validation/test_chance.py": {"_count_labelings"},
-    "validation/test_resampling.py": {"_permuted", "_resampled"},
 }
 
 

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.models.loading import _model_class
+from traitvec_core.models.loading import model_class
 
 Template = Literal["system", "raises", "drops", "none"]
 Numbers = Literal["single", "digits"]
@@ -163,7 +163,7 @@ def make_model(
         },
     )
     torch.manual_seed(seed)
-    model = _model_class(seen).from_config(seen, dtype=torch.float32)
+    model = model_class(seen).from_config(seen, dtype=torch.float32)
     # Norm weights as trained models have them: not all one, so that a norm too many is seen.
     with torch.no_grad():
         for name, parameter in model.named_parameters():

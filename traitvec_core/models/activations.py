@@ -16,7 +16,15 @@ from traitvec_core.models.language_model import Encoded, LanguageModel
 from traitvec_core.models.memory import is_out_of_memory, release_memory
 from traitvec_core.models.positions import check_position, first_tokens
 
-__all__ = ["DEFAULT_POSITION", "capture_means", "pack", "residual_stream_hooks"]
+__all__ = [
+    "DEFAULT_POSITION",
+    "BatchLimit",
+    "capture_means",
+    "next_batch",
+    "pack",
+    "residual_stream_hooks",
+    "sum_counted",
+]
 
 DEFAULT_POSITION = "response_mean"
 
@@ -95,10 +103,10 @@ def capture_means(
     result = torch.full((len(names), len(texts), model.n_layers, model.hidden_dim), torch.nan)
     # Longest first: if they fit into memory, the others do.
     waiting = sorted(usable, key=lambda i: (-len(encoded[i].ids), i))
-    limit = _Limit.of(model, batch_size)
+    limit = BatchLimit.of(model, batch_size)
     finished = 0
     while waiting:
-        batch = _next_batch(waiting, encoded, limit)
+        batch = next_batch(waiting, encoded, limit)
         means = _attempt(model, [encoded[i] for i in batch], [chosen[i] for i in batch])
         if means is None:
             release_memory()
@@ -190,7 +198,7 @@ def _response(item: Encoded) -> _Tokens:
 # -- batches ----------------------------------------------------------------------------------
 
 
-class _Limit(NamedTuple):
+class BatchLimit(NamedTuple):
     """Size limits of one forward pass; tokens include padding."""
 
     rows: float
@@ -198,7 +206,7 @@ class _Limit(NamedTuple):
     enough_tokens: float
 
     @classmethod
-    def of(cls, model: LanguageModel, batch_size: int | None) -> "_Limit":
+    def of(cls, model: LanguageModel, batch_size: int | None) -> "BatchLimit":
         if batch_size is not None:
             return cls(batch_size, float("inf"), float("inf"))
         # A few hundred tokens keep a CPU busy; larger batches are no faster per token.
@@ -206,7 +214,7 @@ class _Limit(NamedTuple):
             return cls(float("inf"), 2_048, 256)
         return cls(float("inf"), 16_384, 8_192)
 
-    def halved(self, model: LanguageModel, n_rows: int, width: int) -> "_Limit":
+    def halved(self, model: LanguageModel, n_rows: int, width: int) -> "BatchLimit":
         if n_rows == 1:
             raise TraitvecError(
                 f"{model.name}: a single text of {width:,} tokens does not fit into the memory of"
@@ -216,7 +224,8 @@ class _Limit(NamedTuple):
         return self._replace(tokens=n_rows // 2 * width)
 
 
-def _next_batch(waiting: list[int], encoded: list[Encoded], limit: _Limit) -> list[int]:
+def next_batch(waiting: list[int], encoded: list[Encoded], limit: BatchLimit) -> list[int]:
+    """Return the texts, of those that wait with the longest first, that fit into the next batch."""
     width = len(encoded[waiting[0]].ids)
     count = 1
     for i in waiting[1:]:
@@ -285,7 +294,7 @@ def _forward_means(
         if hidden.device not in marks:
             marks[hidden.device] = is_counted[:, :, first:end].to(hidden.device)
         # Summed inside the forward pass, so that memory does not grow with the sequence.
-        sums_by_layer[layer] = _sums(marks[hidden.device], hidden[:, first:end])
+        sums_by_layer[layer] = sum_counted(marks[hidden.device], hidden[:, first:end])
 
     with torch.inference_mode(), residual_stream_hooks(model, reduce):
         cast(Any, model.decoder)(input_ids=ids.to(model.device), use_cache=False)
@@ -302,8 +311,16 @@ def _forward_means(
     return (sums / is_counted.sum(2)[..., None, None]).transpose(0, 1)
 
 
-def _sums(is_counted: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Return float32 `[batch, n_positions, hidden_dim]` without a float32 copy of all `hidden`."""
+def sum_counted(is_counted: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the sums of the hidden states that count, without a float32 copy of all of them.
+
+    Args:
+        is_counted: Which tokens count, by position, `[batch, n_positions, n_tokens]`.
+        hidden: `[batch, n_tokens, hidden_dim]`.
+
+    Returns:
+        float32 `[batch, n_positions, hidden_dim]`.
+    """
     batch, n_positions, width = is_counted.shape
     total = torch.zeros(batch, n_positions, hidden.shape[-1], device=hidden.device)
     for start in range(0, width, _TOKENS_AT_ONCE):

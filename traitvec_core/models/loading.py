@@ -41,7 +41,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
 from traitvec_core.models.memory import is_out_of_memory
 
-__all__ = ["choose_dtype", "device_arguments", "load_pretrained", "weight_arguments"]
+__all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
 
 _MAX_REASON_CHARS = 300
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -74,7 +74,7 @@ def load_pretrained(
         config = AutoConfig.from_pretrained(where, **source)
         tokenizer = AutoTokenizer.from_pretrained(where, **source)
         if has_weights:
-            model = _model_class(config).from_pretrained(
+            model = model_class(config).from_pretrained(
                 where, **source, **device_arguments(options), **weight_arguments(options, config)
             )
         else:
@@ -118,7 +118,7 @@ def _commit(where: str, revision: str | None) -> str | None:
 
 def _without_weights(where: str, config: PreTrainedConfig, source: dict[str, Any]) -> Any:
     with torch.device("meta"):
-        model = _model_class(config).from_config(
+        model = model_class(config).from_config(
             config, trust_remote_code=source["trust_remote_code"]
         )
     # Not every model has a generation_config.json; the default of `from_config` stays then.
@@ -129,8 +129,8 @@ def _without_weights(where: str, config: PreTrainedConfig, source: dict[str, Any
     return model
 
 
-def _model_class(config: PreTrainedConfig) -> Any:
-    """Return the auto class. Multimodal models are loaded completely; only their decoder runs."""
+def model_class(config: PreTrainedConfig) -> Any:
+    """Return the auto class of a model; multimodal ones are loaded completely, decoder and all."""
     has_text_only = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     if not has_text_only and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
