@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-services lint docs bench bench-gpu clean-demo
+.PHONY: help install demo ui test test-services lint docs docs-serve bench bench-gpu clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
@@ -12,7 +12,8 @@ help:
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make lint       only lint, types and the order of imports"
-	@echo "make docs       write docs/api.md from the docstrings"
+	@echo "make docs       build the documentation site into build/site; warnings are errors"
+	@echo "make docs-serve serve it on 127.0.0.1:8000"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
@@ -47,8 +48,15 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-docs: install
-	$(BIN)/python docs/make_api.py
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 bench: install
 	$(BIN)/python benchmarks/bench.py

@@ -17,7 +17,11 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.validation.checks.table import CHECKS, evaluate_check
 from traitvec_dagster.cli.main import app
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # Fences may be indented, inside a list.
 FENCE = re.compile(r"^ *(```+)[^\n]*\n(.*?)^ *\1", re.M | re.S)
@@ -60,7 +64,7 @@ def test_every_page_is_linked_from_the_readme() -> None:
     # The pages that one page of the readme's leads to count as well.
     for name in tuple(linked):
         linked |= set(re.findall(r"\]\((\w+\.md)", prose(REPOSITORY / "docs" / name)))
-    assert not {page.name for page in PAGES[1:]} - linked
+    assert not {page.name for page in PAGES if page.parent.name == "docs"} - linked
 
 
 # -- commands ---------------------------------------------------------------------------------
@@ -149,11 +153,34 @@ def test_the_comparison_quotes_figures_and_names_tests() -> None:
     assert len(set(re.findall(r"tests/[\w/]+\.py::\w+", text))) > 20
 
 
-def test_the_readme_has_a_line_for_every_dependency() -> None:
+def test_every_dependency_has_a_line() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[<>=]", name)[0] for name in project["dependencies"]}
-    section = (REPOSITORY / "README.md").read_text().partition("## Dependencies")[2]
-    assert set(re.findall(r"^\| `([^`]+)` \|", section, re.M)) == wanted
+    page = (REPOSITORY / "docs" / "dependencies.md").read_text().partition("## Extras")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.M)) == wanted
+
+
+def house_rows(page: Path) -> list[str]:
+    """The rows of a page's table from a wish to the file to open."""
+    table = page.read_text().partition("| your wish | open |\n| --- | --- |\n")[2]
+    return table.partition("\n\n")[0].splitlines()
+
+
+def test_every_path_of_the_house_exists() -> None:
+    rows = house_rows(REPOSITORY / "docs" / "architecture.md")
+    paths = [path for row in rows for path in re.findall(r"`([\w.]+/[\w./]*)`", row)]
+    assert len(paths) > 60
+    assert not [path for path in paths if not (REPOSITORY / path).exists()]
+    # A bare file name would escape the check above.
+    bare = set(re.findall(r"`([\w]+\.py)`", "\n".join(rows)))
+    assert not bare, "write the whole path"
+
+
+def test_contributing_repeats_rows_of_the_architecture_page() -> None:
+    rows = house_rows(REPOSITORY / "CONTRIBUTING.md")
+    known = house_rows(REPOSITORY / "docs" / "architecture.md")
+    assert len(rows) > 8
+    assert {row.replace("](docs/", "](") for row in rows} <= set(known)
 
 
 # -- from the code to the docs ------------------------------------------------------------------

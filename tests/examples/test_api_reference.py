@@ -1,25 +1,14 @@
-"""`docs/api.md` is what the docstrings say today."""
+"""`docs/api.md` lists every public name; the site shows its docstring."""
 
 import re
-import runpy
 
 import traitvec_core
 from tests.projects import REPOSITORY
 
 
-def test_the_reference_is_up_to_date_whole_and_links_to_what_is_there() -> None:
+def test_the_reference_lists_every_public_name_once() -> None:
     page = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
-    rendered = runpy.run_path(str(REPOSITORY / "docs" / "make_api.py"))["render"]()
-    assert page == rendered, "docs/api.md is not of today's docstrings; run `make docs`"
-    headings = re.findall(r"^#+ (.+)$", page, re.M)
-    assert set(traitvec_core.__all__) <= set(headings)
-    # As GitHub names them: in lower case, numbered from the second on.
-    seen: dict[str, int] = {}
-    anchors = set()
-    for heading in headings:
-        plain = re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
-        count = seen[plain] = seen.get(plain, -1) + 1
-        anchors.add(f"{plain}-{count}" if count else plain)
-    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
-    assert str(REPOSITORY) not in page
-    assert not re.search(r"`/(work|home|tmp|Users)/", page)
+    names = [
+        path.rpartition(".")[2] for path in re.findall(r"^::: (traitvec_core\S+)$", page, re.M)
+    ]
+    assert sorted(names) == sorted(traitvec_core.__all__)

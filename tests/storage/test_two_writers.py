@@ -86,7 +86,7 @@ def at_once(*jobs: Callable[[], str]) -> list[str]:
 
 
 def assert_consistent(folder: TraitFolder) -> None:
-    """Every stage's metadata tells of the files that are there, and of what they were made from."""
+    """Every stage's metadata names the files that are there, and what they were made from."""
     for stage in MADE:
         found = folder.provenance(stage)
         if found is None:

@@ -3,7 +3,7 @@
 In the bucket, user-written files and each stage's metadata have the same names as in the tree. A
 stage's other files are in one archive beside its metadata, named by their hash. The archive is put
 first and never changes; the metadata is put last, and only if no one else has put it in the
-meantime. So whoever reads the metadata can also read the files that it lists.
+meantime. So a reader of the metadata can also read the files that it lists.
 """
 
 import os
