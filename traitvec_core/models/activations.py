@@ -207,6 +207,7 @@ class BatchLimit(NamedTuple):
 
     @classmethod
     def of(cls, model: LanguageModel, batch_size: int | None) -> "BatchLimit":
+        """Return the limits for a model; with None they follow from its size and device."""
         if batch_size is not None:
             return cls(batch_size, float("inf"), float("inf"))
         # A few hundred tokens keep a CPU busy; larger batches are no faster per token.
@@ -215,6 +216,11 @@ class BatchLimit(NamedTuple):
         return cls(float("inf"), 16_384, 8_192)
 
     def halved(self, model: LanguageModel, n_rows: int, width: int) -> "BatchLimit":
+        """Return the limits after `n_rows` of `width` tokens ran out of memory.
+
+        Raises:
+            TraitvecError: If a single row does.
+        """
         if n_rows == 1:
             raise TraitvecError(
                 f"{model.name}: a single text of {width:,} tokens does not fit into the memory of"
