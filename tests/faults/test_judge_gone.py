@@ -12,7 +12,7 @@ from tests.graph.conftest import Serve, generated, generated_folder, serve  # no
 from tests.projects import SmallProject
 from tests.providers.models import by_model
 from tests.providers.replies import Call, Reply
-from traitvec_core.judging import calls
+from traitvec_core.remote import calls
 
 # Two judgements of each of 16 responses.
 _N = 32

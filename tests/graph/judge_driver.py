@@ -63,7 +63,7 @@ def main() -> None:
     import scipy.stats  # noqa: F401
     import torch  # noqa: F401
 
-    import traitvec_core.judging.openai_model
+    import traitvec_core.judging.providers.openai
     import traitvec_core.stages.make
     import traitvec_core.validation.checks.agreement  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401

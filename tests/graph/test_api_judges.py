@@ -21,7 +21,8 @@ from tests.providers.replies import (
     openai_answer,
     openai_server_error,
 )
-from traitvec_core.judging import COHERENCE_RUBRIC, calls
+from traitvec_core.judging import COHERENCE_RUBRIC
+from traitvec_core.remote import calls
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric

@@ -22,7 +22,7 @@ from tests.providers.replies import (
     openai_wrong_key,
 )
 from traitvec_core.judging.api import ApiJudge
-from traitvec_core.judging.openai_model import OpenAIModel
+from traitvec_core.judging.providers.openai import OpenAIModel
 
 JUDGE = "judged_responses"
 # As the server masks it: the head and the last four, which are still too much.
@@ -96,7 +96,7 @@ def test_a_key_that_a_server_shows_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     reply: Callable[[Call], Reply],
 ) -> None:
-    monkeypatch.setattr("traitvec_core.judging.calls._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("traitvec_core.remote.calls._FIRST_WAIT_S", 0.001)
     serve(reply)
     done = generated.run("refusal", JUDGE)
     assert "bug" not in "".join(done.problems)

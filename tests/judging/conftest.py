@@ -10,13 +10,13 @@ import pytest
 
 from tests.providers.server import FakeProvider
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging import calls
 from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.batch import Batches
 from traitvec_core.judging.judge import score_prompts
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
 from traitvec_core.judging.reading import Judgement
+from traitvec_core.remote import calls
 from traitvec_core.storage.provenance import Cost
 
 OPENAI_KEY = "sk-proj-0123456789abcdefSECRET"

@@ -16,9 +16,9 @@ from tests.providers.models import stable_score
 from tests.providers.replies import Call, Reply
 from tests.providers.server import FakeProvider
 from traitvec_core.judging import batch
-from traitvec_core.judging.calls import StopError
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import price_of
+from traitvec_core.judging.prices import price_of
+from traitvec_core.remote.calls import StopError
 
 MakeAsker = Callable[..., Asker]
 both = pytest.mark.parametrize("name", ["gpt-5-mini", "claude-haiku-4-5"])

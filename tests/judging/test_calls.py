@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traitvec_core.judging import calls
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote import calls
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
 
 # ---------------------------------------------------------------------------- AdaptiveLimit
 

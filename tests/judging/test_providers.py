@@ -342,7 +342,7 @@ def test_an_unknown_claude_finds_its_way_to_the_tool(asker: MakeAsker) -> None:
 
 
 def test_a_server_that_refuses_everything_ends_in_one_line(asker: MakeAsker) -> None:
-    from traitvec_core.judging.calls import StopError
+    from traitvec_core.remote.calls import StopError
 
     with (
         FakeProvider(lambda call: replies.openai_error(400, "no such thing")) as server,

@@ -12,11 +12,13 @@ from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import split_thinking
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
-from traitvec_core.judging.failures import key_from_environment, translate_sdk_errors
-from traitvec_core.judging.run_async import run_async
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.keys import key_from_environment
+from traitvec_core.remote.run_async import run_async
+from traitvec_core.remote.sdk_errors import translate_sdk_errors
 
 __all__ = ["KEY_NAME", "ServerEngine"]
 
@@ -76,9 +78,9 @@ class ServerEngine:
             check_address(url, KEY_NAME)
         except ValueError as error:
             raise TraitvecError(f"engine_url {error}") from None
-        self._key = key_from_environment(KEY_NAME) or "none"
+        key = key_from_environment(KEY_NAME)
         self.language_model = load_language_model(model, **vars(loading), has_weights=False)
-        self._server = _Server(model, url.rstrip("/"))
+        self._server = _Server(model, key, KEY_NAME, url.rstrip("/"))
         self._calls_at_once = batch_size or _CALLS_AT_ONCE
         self._timeout_s = timeout_s
 
@@ -105,7 +107,7 @@ class ServerEngine:
         on_finished: Callable[[list[Generated]], None],
     ) -> None:
         calls = Calls(AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name)
-        await self._server.open(self._key, self._timeout_s)
+        await self._server.open(self._timeout_s)
         try:
             form = await self._find_form(calls, requests[0], sampling)
 
@@ -213,37 +215,20 @@ class ServerEngine:
         )
 
 
-class _Server:
-    """A client of one server, whose failures say what they mean for the next call."""
+class _Server(Connection):
+    """A client of an OpenAI-compatible server."""
 
-    key_name = KEY_NAME
+    provider_name = "the server"
+    default_address = ""
+    sdk_error = ("openai", "OpenAIError")
+    role = "model"
+    settings = "model and engine_url"
 
-    def __init__(self, name: str, address: str) -> None:
-        self.name = name
-        self._address = address
-        self._client: Any = None
-
-    @property
-    def server_name(self) -> str:
-        """The server, as messages name it."""
-        return self._address
-
-    async def open(self, key: str, timeout_s: float) -> None:
+    async def open(self, timeout_s: float) -> None:
         """Connect."""
         import openai
 
-        self._client = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=self._address,
-            # Retries are ours: they must leave the place of the call to others while they wait.
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=openai.DefaultAioHttpClient(),
-        )
-
-    async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
+        self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
 
     @translate_sdk_errors
     async def complete(self, body: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.judging.load import check_judge, load_judge
-    from traitvec_core.judging.local import LocalJudge
+    from traitvec_core.judging.providers.local import LocalJudge
     from traitvec_core.judging.reading import Judgement
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
@@ -22,7 +22,7 @@ _HOME = {
     "JudgedResponses": "judge",
     "Judgement": "reading",
     "JudgementStore": "judgement_store",
-    "LocalJudge": "local",
+    "LocalJudge": "providers.local",
     "check_judge": "load",
     "judge_responses": "judge",
     "load_judge": "load",

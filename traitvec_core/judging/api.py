@@ -11,16 +11,16 @@ from typing import Any, Protocol
 from traitvec_core.experiment import JudgePrice
 from traitvec_core.judging.asking import ApiModel, Learned, RefusedError, Score, Spent
 from traitvec_core.judging.budget import Budget
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, for_each
-from traitvec_core.judging.failures import TOO_LONG
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import Capabilities, known_capabilities
+from traitvec_core.judging.providers.table import known_capabilities
 from traitvec_core.judging.reading import (
     ANSWERED_REFUSAL,
     Judgement,
     UnusableAnswerError,
 )
-from traitvec_core.judging.run_async import run_async
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, for_each
+from traitvec_core.remote.run_async import run_async
 
 __all__ = ["ApiJudge"]
 
@@ -167,7 +167,7 @@ class ApiJudge:
             except RefusedError as error:
                 return spent.judgement(None, "refusal", str(error))
             except CallError as error:
-                if room and error.reason == TOO_LONG:
+                if room and error.is_too_long:
                     # Not the prompt, but the room for the answer that was asked for besides.
                     break
                 return spent.judgement(None, "error", error.reason, error.kind == "final")

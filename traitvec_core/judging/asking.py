@@ -5,18 +5,25 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from traitvec_core.experiment import JudgePrice
-from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.reading import (
     Judgement,
     Status,
 )
 
-__all__ = ["ApiModel", "Ask", "Learned", "RefusedError", "Score", "Spent", "Usage"]
-
+__all__ = [
+    "ApiModel",
+    "Ask",
+    "BatchResult",
+    "BatchState",
+    "Learned",
+    "RefusedError",
+    "Score",
+    "Spent",
+    "Usage",
+]
 
 Score = float | Literal["REFUSAL"]
-
-
 Ask = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -44,7 +51,7 @@ class Learned(Exception):  # noqa: N818  # no error: the next request is a bette
 class ApiModel(Protocol):
     """One provider's way of asking and answering."""
 
-    provider: ApiProvider
+    provider: str
     name: str
     address: str
     key_name: str
@@ -113,6 +120,38 @@ class ApiModel(Protocol):
     async def close(self) -> None:
         """Disconnect."""
         ...
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """How far a batch is.
+
+    Attributes:
+        done: Requests that were answered, successfully or not.
+        is_ended: Whether there is nothing more to wait for.
+        failure: Why the provider rejected or stopped it; empty otherwise.
+        is_gone: Whether the provider has no such batch (any more), or not for this key.
+    """
+
+    done: int
+    is_ended: bool
+    failure: str = ""
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The result of one request of a batch.
+
+    Attributes:
+        key: The judgement's key.
+        data: The answer's body; None when there is none.
+        is_expired: Whether the batch ended before the provider processed the request.
+    """
+
+    key: str
+    data: Any | None
+    is_expired: bool = False
 
 
 class Spent:

@@ -17,11 +17,10 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from traitvec_core.judging.api import ApiJudge
-from traitvec_core.judging.asking import Learned, RefusedError, Spent
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError
+from traitvec_core.judging.asking import BatchResult, BatchState, Learned, RefusedError, Spent
 from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError
 
 __all__ = ["BatchModel", "Batches"]
 
@@ -58,7 +57,7 @@ class BatchModel(Protocol):
         """How far a batch is."""
         ...
 
-    async def results(self, id_: str) -> list[Result]:
+    async def results(self, id_: str) -> list[BatchResult]:
         """The results of a batch that has ended."""
         ...
 
@@ -273,7 +272,7 @@ class _Work:
             if self.judge.budget is not None and reserved is not None:
                 await self.judge.budget.settle(reserved, 0.0)
 
-    async def _keep(self, result: Result, prompt: str | None, is_kept: bool) -> None:
+    async def _keep(self, result: BatchResult, prompt: str | None, is_kept: bool) -> None:
         judgement = await self._read(result, prompt or "")
         self._write(result, prompt, judgement, is_kept)
         await self._release([result.key])
@@ -281,7 +280,7 @@ class _Work:
             self.judge.budget.kept(judgement.usd or 0.0)
 
     def _write(
-        self, result: Result, prompt: str | None, judgement: Judgement, is_kept: bool
+        self, result: BatchResult, prompt: str | None, judgement: Judgement, is_kept: bool
     ) -> None:
         if result.is_expired or (prompt is not None and self._is_known(prompt)):
             return
@@ -295,7 +294,7 @@ class _Work:
         # Paid for: an answer without a score, or a judgement that an earlier run wanted.
         self.judge.store.keep([(result.key, "", "", judgement)], self.judge.identity, self._origin)
 
-    async def _read(self, result: Result, prompt: str) -> Judgement:
+    async def _read(self, result: BatchResult, prompt: str) -> Judgement:
         price = self.judge.price
         spent = Spent(price, price.batch if price else 1.0)
         if result.data is None:

@@ -8,7 +8,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import agreement_sample
 from traitvec_core.judging.judgement_store import JudgementStore, judgement_key
 from traitvec_core.judging.load import JudgeChoice, api_judge
-from traitvec_core.judging.models import price_of
+from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
@@ -163,7 +163,7 @@ def _estimate(
     *,
     is_planned: bool,
 ) -> JudgingCost:
-    if choice.provider == "local":
+    if choice.provider.is_in_process:
         tokens = sum(_tokens(prompt) for prompt, _ in asked)
         return JudgingCost(
             trait, choice.name, purpose, len(asked), 0, tokens, 0, 0.0, 0.0, is_planned

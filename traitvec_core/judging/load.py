@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, check_address
-from traitvec_core.judging.failures import key_from_environment
-from traitvec_core.judging.models import Provider, price_of, provider_of
+from traitvec_core.judging.prices import price_of
+from traitvec_core.judging.providers.table import PROVIDERS, provider_of
 from traitvec_core.models.files import model_fingerprint
+from traitvec_core.remote.keys import key_from_environment
 
 if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
-    from traitvec_core.judging.asking import ApiModel
     from traitvec_core.judging.judge import Judge
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
@@ -27,8 +27,8 @@ __all__ = [
     "load_judge",
 ]
 
-_ADDRESS_NAMES = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
-_KEY_NAMES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+# The key of the user's own server, at `judge_base_url`.
+_OWN_SERVER_KEY = "JUDGE_API_KEY"
 
 
 class JudgeChoice:
@@ -49,33 +49,30 @@ class JudgeChoice:
         self.name = name or settings.judge_model
         own_server = settings.judge_base_url
         if name is None or name == settings.judge_model:
-            self.provider: Provider = provider_of(name or settings.judge_model,
-                                                  settings.judge_provider, own_server)  # fmt: skip
+            self.provider = provider_of(self.name, settings.judge_provider, own_server)
         else:
-            # A second judge by a provider's name is the provider's; others are with the first.
+            # A second judge with the name of a provider's model is asked there; any other is on
+            # the server of the first judge.
             self.provider = provider_of(name)
-            if self.provider == "local" and settings.judge_provider != "local" and own_server:
-                self.provider = provider_of(name, settings.judge_provider, own_server)
-            elif self.provider != "local":
+            if not self.provider.is_in_process:
                 own_server = None
+            elif own_server and settings.judge_provider != "local":
+                self.provider = provider_of(name, settings.judge_provider, own_server)
         self.address = ""
         self.key_name = ""
-        if self.provider == "local":
-            return
-        # An address in a file that others share must not draw the key of the user's account.
-        self.key_name = "JUDGE_API_KEY" if own_server else _KEY_NAMES[self.provider]
-        named = own_server or os.environ.get(_ADDRESS_NAMES[self.provider], "").strip()
-        self.address = named.rstrip("/")
-        if self.provider == "anthropic":
-            # Its SDK adds the version by itself.
-            self.address = self.address.removesuffix("/v1")
+        api = self.provider.api
+        if api is not None:
+            # Not the user's account key: a shared experiment.yaml could send it to any address.
+            self.key_name = _OWN_SERVER_KEY if own_server else api.key_name
+            address = own_server or os.environ.get(api.address_name, "").strip()
+            self.address = api.normalized(address)
 
     @property
     def fingerprint(self) -> str:
         """What of the judge determines its judgements, known without asking it."""
-        if self.provider == "local":
+        if self.provider.is_in_process:
             return model_fingerprint(self.name)
-        return f"{self.provider}:{self.name}"
+        return f"{self.provider.name}:{self.name}"
 
 
 def judge_fingerprint(settings: ExperimentSettings, name: str | None = None) -> str:
@@ -98,11 +95,11 @@ def check_judge(settings: ExperimentSettings) -> None:
     if settings.second_judge is not None:
         choices.append(JudgeChoice(settings, settings.second_judge))
     for choice in choices:
-        if choice.provider == "local":
+        if choice.provider.is_in_process:
             continue
         _check_environment(choice)
         key = key_from_environment(choice.key_name)
-        if key is None and choice.key_name != "JUDGE_API_KEY":
+        if key is None and choice.key_name != _OWN_SERVER_KEY:
             raise TraitvecError(
                 f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
                 " .env (`judge_model: embedded`, a Hugging Face id, or a server of your own at"
@@ -117,20 +114,22 @@ def check_judge(settings: ExperimentSettings) -> None:
                 f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
                 " million tokens; 0 for a server of your own) to experiment.yaml"
             )
-    if choices[0].provider == "local" and settings.judge_mode == "batch":
+    if settings.judge_mode == "batch" and not choices[0].provider.takes_batches:
+        titles = [row.api.title for row in PROVIDERS.values() if row.api and row.takes_batches]
         raise TraitvecError(
-            f"judge_mode: batch needs a provider that takes batches (OpenAI or Anthropic), and"
-            f" {choices[0].name!r} runs here; set judge_mode: live"
+            f"judge_mode: batch needs a provider that accepts batches ({' or '.join(titles)}), and"
+            f" {choices[0].name!r} does not; set judge_mode: live"
         )
 
 
 def _check_environment(choice: JudgeChoice) -> None:
     # An address in the settings was checked when they were read.
+    api = choice.provider.api
     try:
-        if choice.address:
+        if api is not None and choice.address:
             check_address(choice.address, choice.key_name)
     except ValueError as error:
-        raise TraitvecError(f"{_ADDRESS_NAMES[choice.provider]} {error}") from None
+        raise TraitvecError(f"{api.address_name if api else ''} {error}") from None
 
 
 def is_judge_compared(settings: ExperimentSettings, folders: "Iterable[TraitFolder]") -> bool:
@@ -166,8 +165,8 @@ def load_judge(
     """
     check_judge(settings)
     choice = JudgeChoice(settings, name)
-    if choice.provider == "local":
-        from traitvec_core.judging.local import LocalJudge
+    if choice.provider.is_in_process:
+        from traitvec_core.judging.providers.local import LocalJudge
 
         return LocalJudge(load_model(choice.name))
     return api_judge(choice, settings, store, experiment, say)
@@ -185,9 +184,13 @@ def api_judge(
     from traitvec_core.judging.batch import Batches
     from traitvec_core.judging.budget import Budget
 
+    api = choice.provider.api
+    if api is None:
+        raise TraitvecError(f"judge {choice.name!r} runs in this process, not behind an API")
     limit = settings.max_judge_usd
+    key = key_from_environment(choice.key_name)
     return ApiJudge(
-        _api_model(choice),
+        api.model(choice.name, key, choice.key_name, choice.address),
         store,
         max_concurrent=settings.max_concurrent_judges,
         timeout_s=settings.judge_timeout_s,
@@ -196,11 +199,3 @@ def api_judge(
         experiment=experiment,
         batches=Batches(say) if settings.judge_mode == "batch" else None,
     )
-
-
-def _api_model(choice: JudgeChoice) -> "ApiModel":
-    from traitvec_core.judging.anthropic_model import AnthropicModel
-    from traitvec_core.judging.openai_model import OpenAIModel
-
-    kind = AnthropicModel if choice.provider == "anthropic" else OpenAIModel
-    return kind(choice.name, key_from_environment(choice.key_name), choice.key_name, choice.address)

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from traitvec_core.remote.sdk_errors import clipped
+
 __all__ = [
     "ANSWERED_REFUSAL",
     "MIN_NUMBER_MASS",
     "Judgement",
     "Status",
     "UnusableAnswerError",
-    "clipped",
     "is_nearly",
     "is_number",
     "number_mass",
@@ -33,7 +34,6 @@ MIN_NUMBER_MASS = 0.25
 # Rubrics of persona vectors let the judge answer with this word when the response refused.
 ANSWERED_REFUSAL = "the judge answered REFUSAL"
 _REFUSAL = "REFUSAL"
-_MAX_SHOWN_CHARS = 80
 # A beginning of a number that is less likely moves the mean by a point at most.
 _MIN_BEGINNING_MASS = 0.01
 
@@ -178,12 +178,6 @@ def is_number(text: str) -> bool:
 def can_go_on(beginning: str) -> bool:
     """Whether another digit could make a number of this beginning: "8" yes, "0" and "85" no."""
     return is_number(beginning + "0") and beginning != "0"
-
-
-def clipped(text: str) -> str:
-    """Model or server text on one short line, without what a terminal or a reader acts on."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
 
 
 def _after_thinking(text: str) -> str:

@@ -97,29 +97,22 @@ def _key(name: str, allows: str, how: str) -> Finding:
 
 def _judges() -> Iterator[Finding]:
     """Whether the providers of judges answer, and whether they know the keys; nothing is spent."""
-    from traitvec_core.judging.failures import key_from_environment
+    from traitvec_core.judging.providers.table import PROVIDERS
+    from traitvec_core.remote.keys import key_from_environment
 
-    for variable, provider, address, path in (
-        ("OPENAI_API_KEY", "OpenAI", "https://api.openai.com/v1", "/models"),
-        ("ANTHROPIC_API_KEY", "Anthropic", "https://api.anthropic.com", "/v1/models"),
-    ):
-        allows = f"judging with {provider}'s models"
+    for api in (row.api for row in PROVIDERS.values() if row.api is not None):
+        allows = f"judging with {api.title}'s models"
         try:
-            key = key_from_environment(variable)
+            key = key_from_environment(api.key_name)
         except TraitvecError as error:
-            yield Finding("broken", variable, "cannot be a key", str(error))
+            yield Finding("broken", api.key_name, "cannot be a key", str(error))
             continue
         if key is None:
-            yield _key(variable, allows, f"create one with {provider}")
+            yield _key(api.key_name, allows, f"create one with {api.title}")
             continue
-        named = variable.replace("API_KEY", "BASE_URL")
-        base = os.environ.get(named, "").strip().rstrip("/") or address
-        if provider == "Anthropic":
-            base = base.removesuffix("/v1")
-            headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-        else:
-            headers = {"authorization": f"Bearer {key}"}
-        yield _key_state(variable, provider, allows, base + path, headers)
+        address = os.environ.get(api.address_name, "").strip() or api.model.default_address
+        page = api.normalized(address) + api.models_path
+        yield _key_state(api.key_name, api.title, allows, page, api.key_headers(key))
 
 
 def _key_state(

@@ -49,7 +49,7 @@ def estimate(
     Responses that exist are counted; for others the longest ones are assumed. Judgements that the
     store holds cost nothing.
     """
-    from traitvec_core.judging.models import prices_as_of
+    from traitvec_core.judging.prices import prices_as_of
     from traitvec_core.stages.estimate import estimate_trait
 
     project = Project(experiments_dir)
@@ -73,7 +73,7 @@ def estimate(
             "total": totals,
             "spent_usd": spent_usd,
             "max_judge_usd": settings.max_judge_usd,
-            "prices_as_of": str(prices_as_of()),
+            "prices_as_of": prices_as_of(),
         }
         print(json.dumps(found, indent=2))  # noqa: T201  # for machines, not for the terminal
         return
@@ -105,7 +105,7 @@ def estimate(
         )
     out.print(f"spent so far by {experiment}: ${spent_usd:.2f}" + _budget(settings.max_judge_usd))
     out.print(
-        f"Token counts are about right (four characters each). List prices of {prices_as_of()};"
+        f"Token counts are about right (four characters each). List prices from {prices_as_of()};"
         " judge_prices in experiment.yaml overrides them."
     )
 

@@ -9,15 +9,18 @@ from dataclasses import replace
 from math import exp, isnan
 from typing import Any
 
-from traitvec_core.judging.asking import Ask, Learned, RefusedError, Score, Usage
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import CallError
-from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import redacted, translate_sdk_errors
-from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.asking import (
+    Ask,
+    BatchResult,
+    BatchState,
+    Learned,
+    RefusedError,
+    Score,
+    Usage,
+)
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
-    clipped,
     is_nearly,
     is_number,
     number_mass,
@@ -25,6 +28,10 @@ from traitvec_core.judging.reading import (
     read_text_score,
     weighted_score,
 )
+from traitvec_core.remote.calls import CallError
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.keys import redacted
+from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
 
 __all__ = ["OpenAIModel", "score_schema", "tokens"]
 
@@ -43,9 +50,12 @@ _BATCH_LIFE_S = 2 * 86_400
 class OpenAIModel(Connection):
     """A model behind `/chat/completions`, of OpenAI's or of a server that speaks its language."""
 
-    provider: ApiProvider = "openai"
+    provider = "openai"
     provider_name = "OpenAI"
-    own_address = "https://api.openai.com/v1"
+    default_address = "https://api.openai.com/v1"
+    sdk_error = ("openai", "OpenAIError")
+    role = "judge"
+    settings = "judge_model and judge_base_url"
     # Whether the server goes on with an answer's beginning; None until that is known.
     _goes_on: bool | None = None
     _checking: asyncio.Lock
@@ -263,7 +273,7 @@ class OpenAIModel(Connection):
         return BatchState(done, ended, failure)
 
     @translate_sdk_errors
-    async def results(self, id_: str) -> list[Result]:
+    async def results(self, id_: str) -> list[BatchResult]:
         """The results of a batch that has ended."""
         found = []
         batch = await self._client.batches.retrieve(id_)
@@ -278,7 +288,7 @@ class OpenAIModel(Connection):
             is_good = answer.get("status_code") == 200
             code = (line.get("error") or {}).get("code")
             results.append(
-                Result(
+                BatchResult(
                     str(line.get("custom_id")),
                     answer.get("body") if is_good else None,
                     is_expired=code == "batch_expired",

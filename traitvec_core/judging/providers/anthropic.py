@@ -5,19 +5,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from traitvec_core.judging.asking import Ask, RefusedError, Score, Usage
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import CallError
-from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import translate_sdk_errors
-from traitvec_core.judging.models import ApiProvider, Capabilities
-from traitvec_core.judging.openai_model import score_schema, tokens
+from traitvec_core.judging.asking import (
+    Ask,
+    BatchResult,
+    BatchState,
+    RefusedError,
+    Score,
+    Usage,
+)
+from traitvec_core.judging.capabilities import Capabilities
+from traitvec_core.judging.providers.openai import score_schema, tokens
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
     read_json_score,
     read_text_score,
     score_of,
 )
+from traitvec_core.remote.calls import CallError
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.sdk_errors import translate_sdk_errors
 
 __all__ = ["AnthropicModel"]
 
@@ -30,9 +36,12 @@ _TOOL = "give_score"
 class AnthropicModel(Connection):
     """A model behind `/v1/messages`."""
 
-    provider: ApiProvider = "anthropic"
+    provider = "anthropic"
     provider_name = "Anthropic"
-    own_address = "https://api.anthropic.com"
+    default_address = "https://api.anthropic.com"
+    sdk_error = ("anthropic", "AnthropicError")
+    role = "judge"
+    settings = "judge_model and judge_base_url"
 
     async def open(self, timeout_s: float) -> None:
         """Connect."""
@@ -138,13 +147,13 @@ class AnthropicModel(Connection):
         )
 
     @translate_sdk_errors
-    async def results(self, id_: str) -> list[Result]:
+    async def results(self, id_: str) -> list[BatchResult]:
         """The results of a batch that has ended."""
         results = []
         async for line in await self._client.messages.batches.results(id_):
             result = line.result
             data = result.message.model_dump() if result.type == "succeeded" else None
-            results.append(Result(line.custom_id, data, is_expired=result.type == "expired"))
+            results.append(BatchResult(line.custom_id, data, is_expired=result.type == "expired"))
         return results
 
     def without(

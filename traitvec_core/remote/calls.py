@@ -44,7 +44,8 @@ class CallError(Exception):
         kind: What it means for the next one.
         reason: What happened, in a few words, without keys.
         retry_after_s: When the server wants to be asked again.
-        complaint: What a server said that refused the request itself.
+        complaint: The server's message when it refused the request itself.
+        is_too_long: Whether the prompt, with room for the answer, exceeds the model's context.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class CallError(Exception):
         *,
         retry_after_s: float | None = None,
         complaint: str = "",
+        is_too_long: bool = False,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.complaint = complaint
+        self.is_too_long = is_too_long
 
 
 class AdaptiveLimit:
