@@ -103,7 +103,7 @@ def test_without_the_judge_what_was_judged_is_kept_and_the_rest_is_asked_later(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.002)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.002)
     generated.set(max_concurrent_judges=4)
     done = generated.run("refusal", "judged_responses")
     (problem,) = done.problems

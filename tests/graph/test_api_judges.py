@@ -198,7 +198,7 @@ def test_a_spent_budget_leaves_the_rest_missing_by_reason(
 def test_a_storm_leaves_reasons_and_the_next_run_mends_them(
     generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.002)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.002)
     monkeypatch.setattr(calls, "MAX_ATTEMPTS", 3)
     score_of = scores_that_separate(generated)
     prompts = _prompts(generated)

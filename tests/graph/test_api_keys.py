@@ -21,8 +21,8 @@ from tests.providers.replies import (
     openai_error,
     openai_wrong_key,
 )
-from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.providers.openai import OpenAIModel
+from traitvec_core.remote import calls
 
 JUDGE = "judged_responses"
 # As the server masks it: the head and the last four, which are still too much.
@@ -96,7 +96,7 @@ def test_a_key_that_a_server_shows_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     reply: Callable[[Call], Reply],
 ) -> None:
-    monkeypatch.setattr("traitvec_core.remote.calls._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.001)
     serve(reply)
     done = generated.run("refusal", JUDGE)
     assert "bug" not in "".join(done.problems)
@@ -112,7 +112,7 @@ def test_a_key_is_not_written_by_a_run_that_goes_well(
     assert _places_of_the_key(generated.folder) == []
 
 
-@pytest.mark.parametrize("where", ["judge", "call"])
+@pytest.mark.parametrize("where", ["open", "post"])
 @pytest.mark.parametrize("shows", [False, True], ids=["plain", "shows the key"])
 def test_a_bug_in_the_judge_does_not_write_the_key(
     generated: SmallProject,
@@ -130,10 +130,7 @@ def test_a_bug_in_the_judge_does_not_write_the_key(
         except KeyError as error:
             raise RuntimeError(f"broken by {headers if shows else 'design'}") from error
 
-    if where == "judge":
-        monkeypatch.setattr(ApiJudge, "_ask_and_read", broken)
-    else:
-        monkeypatch.setattr(OpenAIModel, "post", broken)
+    monkeypatch.setattr(OpenAIModel, where, broken)
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems

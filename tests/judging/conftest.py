@@ -31,8 +31,8 @@ def _keys_and_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     # Whole storms in seconds: what the waits are is tested where they are computed.
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.1)
 
 
 @dataclass
@@ -64,7 +64,8 @@ class Asker:
             judge_model=self.name,
             **{
                 "judge_provider": "anthropic" if is_anthropic else "openai",
-                "judge_timeout_s": 5.0,
+                # Long: on a busy machine no call may time out, and be made twice.
+                "judge_timeout_s": 120.0,
                 **self.settings,
             },
         )
@@ -76,8 +77,8 @@ class Asker:
             say=self.said.append,
         )
         assert isinstance(judge, ApiJudge)
-        if judge._batches is not None:
-            judge._batches = Batches(self.said.append, poll_s=self.poll_s)
+        if judge.batches is not None:
+            judge.batches = Batches(self.said.append, poll_s=self.poll_s)
         return judge
 
     def ask(

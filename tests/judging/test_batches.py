@@ -158,7 +158,7 @@ def stop_when_submitted(asker: Asker, prompts: list[str]) -> None:
         raise _StoppedError(text)
 
     judge = asker.judge()
-    judge._batches = batch.Batches(stop)
+    judge.batches = batch.Batches(stop)
     with pytest.raises(_StoppedError):
         asker.ask(prompts, judge)
 
@@ -340,7 +340,7 @@ def test_a_failure_that_passes_does_not_end_the_run(
 def test_more_requests_than_a_batch_takes_are_several_batches(
     asker: MakeAsker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_MOST_REQUESTS", 7)
+    monkeypatch.setattr(batch, "MOST_REQUESTS", 7)
     with FakeProvider() as server:
         assert in_batches(asker, server, name).scores(rated(20)) == right(rated(20))
         assert submits(server) == 3
@@ -351,7 +351,7 @@ def test_more_requests_than_a_batch_takes_are_several_batches(
 def test_more_bytes_than_a_batch_takes_are_several_batches(
     asker: MakeAsker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(batch, "MOST_BYTES", 20_000)
     # Six bytes each as they are sent.
     prompts = [prompt + "é" * 1500 for prompt in rated(5)]
     with FakeProvider() as server:

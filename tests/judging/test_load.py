@@ -294,10 +294,10 @@ def test_a_judge_behind_an_api_is_as_the_settings_say() -> None:
     assert isinstance(judge, ApiJudge)
     assert isinstance(judge.model, OpenAIModel)
     assert (judge.name, judge.model._key) == ("gpt-5-mini", "sk-OPENAI_API_KEY")
-    assert (judge._max_concurrent, judge._timeout_s) == (7, 3.5)
+    assert (judge.max_concurrent, judge.timeout_s) == (7, 3.5)
     assert judge.price is not None
     assert judge.price.input == 9
-    assert judge._batches is None
+    assert judge.batches is None
     assert load(experiment(judge_mode="batch"))._batches is not None
     second = load(settings, name="claude-haiku-4-5")
     assert isinstance(second.model, AnthropicModel)

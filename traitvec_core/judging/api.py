@@ -89,9 +89,9 @@ class ApiJudge:
         self.price = price
         self.store = store
         self.budget = budget
-        self._batches = batches
-        self._max_concurrent = max_concurrent
-        self._timeout_s = timeout_s
+        self.batches = batches
+        self.max_concurrent = max_concurrent
+        self.timeout_s = timeout_s
         learned = store.learned(model.address, model.name)
         known = known_capabilities(model.provider, model.name)
         self._is_known = learned is not None or known is not None
@@ -125,7 +125,7 @@ class ApiJudge:
         is_known: Callable[[str], bool],
         repeat: int,
     ) -> None:
-        calls = Calls(AdaptiveLimit(self._max_concurrent), self._timeout_s, self.model.server_name)
+        calls = Calls(AdaptiveLimit(self.max_concurrent), self.timeout_s, self.model.server_name)
 
         async def judge(prompt: str) -> None:
             # Another run may have judged it in the meantime.
@@ -137,20 +137,20 @@ class ApiJudge:
 
         if self.budget is not None:
             self.budget.begin()
-        await self.model.open(self._timeout_s)
+        await self.model.open(self.timeout_s)
         try:
             for prompt in prompts[:_MOST_PROBES]:
                 if self._is_known:
                     break
                 # One call finds out what the model takes; fifty at once would all be refused.
                 await judge(prompt)
-            if self._batches is not None:
-                await self._batches.score(self, prompts, on_batch, is_known, repeat)
+            if self.batches is not None:
+                await self.batches.score(self, prompts, on_batch, is_known, repeat)
             left = [prompt for prompt in prompts if not is_known(prompt)]
             # In no particular order: two runs over the same prompts, side by side, would else ask
             # for each at the same moment, and neither would find what the other has finished.
             random.shuffle(left)
-            await for_each(left, judge, self._max_concurrent)
+            await for_each(left, judge, self.max_concurrent)
         finally:
             await self.model.close()
 

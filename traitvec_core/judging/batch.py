@@ -26,8 +26,8 @@ __all__ = ["BatchModel", "Batches"]
 
 _T = TypeVar("_T")
 # What both providers take in one batch, with room to spare.
-_MOST_REQUESTS = 50_000
-_MOST_BYTES = 150_000_000
+MOST_REQUESTS = 50_000
+MOST_BYTES = 150_000_000
 # Expired requests are submitted again this often, then asked one by one.
 _ROUNDS = 3
 # Uploading takes longer than a call does.
@@ -165,7 +165,7 @@ class _Work:
             self._reserved_usd[key] = usd
             # As it is sent: what is not ASCII takes six bytes.
             length = len(json.dumps(prompt)) + 1000
-            if len(parts[-1]) >= _MOST_REQUESTS or size + length > _MOST_BYTES:
+            if len(parts[-1]) >= MOST_REQUESTS or size + length > MOST_BYTES:
                 parts.append({})
                 size = 0
             parts[-1][key] = prompt

@@ -22,7 +22,7 @@ __all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_ke
 # In the folder of all experiments; the dot keeps it from being taken for one.
 JUDGEMENTS_FILE = ".judgements.sqlite"
 # How long to wait for another run's write, which takes milliseconds.
-_LOCKED_TIMEOUT_S = 60.0
+LOCKED_TIMEOUT_S = 60.0
 _OPEN_AGAIN_S = 0.02
 # Nothing is older.
 _MOST_DAYS = 365_000.0
@@ -277,13 +277,13 @@ class JudgementStore:
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
-    until = time.monotonic() + _LOCKED_TIMEOUT_S
+    until = time.monotonic() + LOCKED_TIMEOUT_S
     while True:
         # Autocommit: each judgement is a transaction of its own, safe against the death of the
         # process; a power cut may take the last few.
         db = sqlite3.connect(
             path or ":memory:",
-            timeout=_LOCKED_TIMEOUT_S,
+            timeout=LOCKED_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )

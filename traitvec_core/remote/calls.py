@@ -20,8 +20,8 @@ Kind = Literal["busy", "again", "unreachable", "changed", "refused", "final", "s
 
 # With the waits between them, about a minute: a server that restarts is waited for.
 MAX_ATTEMPTS = 9
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
 # A server that says to come back later than this is out of order, and its word is not kept.
 _LONGEST_RETRY_AFTER_S = 300.0
 # This many failed judgements in a row, and no more are tried.
@@ -161,7 +161,7 @@ class Calls:
             except CallError as error:
                 attempt += 1
                 self._give_up_if_hopeless(error, attempt)
-                await asyncio.sleep(_wait_s(error, attempt))
+                await asyncio.sleep(wait_before_retry_s(error, attempt))
             else:
                 self._n_succeeded += 1
                 self._failed_in_a_row = 0
@@ -236,10 +236,10 @@ def _patience_s(error: CallError) -> float | None:
     return asked if asked is not None and 0 <= asked <= _LONGEST_RETRY_AFTER_S else None
 
 
-def _wait_s(error: CallError, attempt: int) -> float:
+def wait_before_retry_s(error: CallError, attempt: int) -> float:
     asked = _patience_s(error)
     if asked is not None:
         # Not all at the same moment.
         return asked + random.uniform(0, 0.25)  # noqa: S311
-    longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
+    longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
     return random.uniform(longest / 2, longest)  # noqa: S311
