@@ -290,7 +290,7 @@ def test_a_batch_that_somebody_cancelled_is_one_line_and_what_it_answered_is_kep
         return reply
 
     with FakeProvider(intercept=intercept) as server:
-        with pytest.raises(StopError, match=r"was not carried out: .*cancelled") as raised:
+        with pytest.raises(StopError, match=r"failed: .*cancelled") as raised:
             in_batches(asker, server, name).ask(rated(6))
         assert "\n" not in str(raised.value)
         assert in_batches(asker, server, name).scores(rated(6)) == right(rated(6))

@@ -261,8 +261,8 @@ def test_twenty_failures_in_a_row_stop_the_run(
     _, stopped = attempts_of(error, calls_)
     assert isinstance(stopped, StopError)
     assert str(stopped) == (
-        "20 calls to example.org failed one after the other, the last with: refused (400: odd)."
-        " What is finished is kept; run again to go on"
+        "20 calls to example.org failed in a row, the last with: refused (400: odd)."
+        " Finished work is kept; run again to continue"
     )
 
 

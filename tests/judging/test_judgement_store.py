@@ -349,7 +349,7 @@ def test_a_store_that_another_run_is_making_is_opened_a_moment_later(
         assert store.find("k") == SCORED
     monkeypatch.setattr(_BusyAtFirst, "n_refused", -(10**9))
     monkeypatch.setattr(judgement_store, "LOCKED_TIMEOUT_S", 0.05)
-    assert "another program holds it" in _said(path)
+    assert "another program locks it" in _said(path)
 
 
 def test_what_a_killed_process_has_written_is_there(path: Path) -> None:
@@ -431,7 +431,7 @@ def _said(path: Path) -> str:
         use()
     said = str(caught.value)
     assert len(said.splitlines()) == 1
-    assert said.startswith(f"{path}: cannot be used as the store of judgements")
+    assert said.startswith(f"{path}: cannot be used as the judgement store")
     return said
 
 
@@ -480,7 +480,7 @@ def test_a_store_that_another_program_holds_is_told_in_a_line(
     with JudgementStore(path) as store, closing(sqlite3.connect(path)) as other:
         keep(store, "k", SCORED)
         other.execute("begin immediate")
-        with pytest.raises(TraitvecError, match="another program holds it"):
+        with pytest.raises(TraitvecError, match="another program locks it"):
             keep(store, "l", SCORED)
         assert store.find("k") == SCORED
         other.rollback()

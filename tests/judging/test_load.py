@@ -298,7 +298,7 @@ def test_a_judge_behind_an_api_is_as_the_settings_say() -> None:
     assert judge.price is not None
     assert judge.price.input == 9
     assert judge.batches is None
-    assert load(experiment(judge_mode="batch"))._batches is not None
+    assert load(experiment(judge_mode="batch")).batches is not None
     second = load(settings, name="claude-haiku-4-5")
     assert isinstance(second.model, AnthropicModel)
     assert second.model._key == "sk-ANTHROPIC_API_KEY"

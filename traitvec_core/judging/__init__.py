@@ -1,6 +1,6 @@
-"""Stage 1b: two scores a response, or the reason why there is none.
+"""Stage 1b: two scores per response, or the reason why there is none.
 
-Names are loaded when they are first used: what is known of judges by their names needs no torch.
+Names are imported on first use, so that `judging.load` does not import torch.
 """
 
 from importlib import import_module

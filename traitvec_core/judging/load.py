@@ -1,4 +1,4 @@
-"""From an experiment's settings to its judge."""
+"""Loads the judge that an experiment's settings name."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -32,17 +32,17 @@ _OWN_SERVER_KEY = "JUDGE_API_KEY"
 
 
 class JudgeChoice:
-    """Which model judges, who serves it, and where.
+    """The model that judges, its provider and its server.
 
     Args:
         settings: The experiment's settings.
-        name: The model; the experiment's judge when not given.
+        name: The model; by default the experiment's judge.
 
     Attributes:
         name: The model.
-        provider: Who serves it.
-        address: The server, when it is not the provider's own.
-        key_name: The variable that holds its key.
+        provider: Its provider.
+        address: The server; empty for the provider's own.
+        key_name: The environment variable of the key; empty when it runs in this process.
     """
 
     def __init__(self, settings: ExperimentSettings, name: str | None = None) -> None:
@@ -69,27 +69,27 @@ class JudgeChoice:
 
     @property
     def fingerprint(self) -> str:
-        """What of the judge determines its judgements, known without asking it."""
+        """What determines its judgements, as far as the settings say."""
         if self.provider.is_in_process:
             return model_fingerprint(self.name)
         return f"{self.provider.name}:{self.name}"
 
 
 def judge_fingerprint(settings: ExperimentSettings, name: str | None = None) -> str:
-    """Return what of a judge determines its judgements."""
+    """Return what determines a judge's judgements, as far as the settings say."""
     return JudgeChoice(settings, name).fingerprint
 
 
 def check_judge(settings: ExperimentSettings) -> None:
-    """Raise if a judge of an experiment cannot work here, before anything is spent.
+    """Check before any cost that the judges of an experiment can work here.
 
     Raises:
-        TraitvecError: If a key is missing, or a setting that needs a provider has none.
+        TraitvecError: If a key or a price is missing, or a setting does not fit the judge.
     """
     if settings.second_judge == settings.judge_model:
         raise TraitvecError(
             f"second_judge is the judge itself ({settings.judge_model!r}): name another model, or"
-            " set judge_repeats to see the judge's own noise"
+            " set judge_repeats to measure the judge's own noise"
         )
     choices = [JudgeChoice(settings)]
     if settings.second_judge is not None:
@@ -102,17 +102,17 @@ def check_judge(settings: ExperimentSettings) -> None:
         if key is None and choice.key_name != _OWN_SERVER_KEY:
             raise TraitvecError(
                 f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
-                " .env (`judge_model: embedded`, a Hugging Face id, or a server of your own at"
-                " judge_base_url needs none)"
+                " .env (no key is needed for `judge_model: embedded`, a Hugging Face id, or your"
+                " own server at judge_base_url)"
             )
         if (
             settings.max_judge_usd is not None
             and price_of(choice.name, settings.judge_prices) is None
         ):
             raise TraitvecError(
-                f"max_judge_usd cannot be kept: the price of {choice.name!r} is not known; add"
+                f"max_judge_usd needs the price of {choice.name!r}, which is unknown; add"
                 f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
-                " million tokens; 0 for a server of your own) to experiment.yaml"
+                " million tokens; 0 for your own server) to experiment.yaml"
             )
     if settings.judge_mode == "batch" and not choices[0].provider.takes_batches:
         titles = [row.api.title for row in PROVIDERS.values() if row.api and row.takes_batches]
@@ -133,7 +133,7 @@ def _check_environment(choice: JudgeChoice) -> None:
 
 
 def is_judge_compared(settings: ExperimentSettings, folders: "Iterable[TraitFolder]") -> bool:
-    """Whether there is something to compare the judge with: another, itself, or people."""
+    """Whether the judge is compared with another judge, with itself, or with people."""
     return (
         settings.second_judge is not None
         or settings.judge_repeats > 0
@@ -154,11 +154,11 @@ def load_judge(
 
     Args:
         settings: The experiment's settings.
-        store: Where judgements, and what is learned of models, are kept.
-        name: Another model than the experiment's judge.
-        load_model: Loads a model in process, by name.
-        experiment: Whose budget it is.
-        say: Told what takes long.
+        store: Keeps judgements, and what models accept.
+        name: The model; by default the experiment's judge.
+        load_model: Loads a model into this process, by name.
+        experiment: The experiment whose budget pays.
+        say: Called with a line about the progress of batches.
 
     Raises:
         TraitvecError: If the judge cannot work here.
@@ -179,7 +179,7 @@ def api_judge(
     experiment: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> "ApiJudge":
-    """Return a judge behind an API, whether or not there is a key for it."""
+    """Return a judge behind an API, with or without a key: an estimate needs none."""
     from traitvec_core.judging.api import ApiJudge
     from traitvec_core.judging.batch import Batches
     from traitvec_core.judging.budget import Budget
