@@ -250,7 +250,7 @@ def test_an_address_in_the_environment_with_a_password_is_told_and_not_shown(
 def test_a_budget_needs_a_price(given: dict[str, Any], unknown: str) -> None:
     check_judge(experiment(**given))
     message = said(experiment(**given, max_judge_usd=1.0))
-    assert f"the price of {unknown!r} is not known" in message
+    assert f"max_judge_usd needs the price of {unknown!r}" in message
     # The line that it offers is one that works.
     line = message.partition("`")[2].partition("`")[0]
     text = f"model: embedded\nmax_judge_usd: 1\n{line}\n"
