@@ -59,6 +59,7 @@ def read_until(reader: int, n_bytes: int | None) -> None:
 
 def main() -> None:
     import anthropic  # noqa: F401
+    import genai_prices.data_snapshot  # noqa: F401
     import openai  # noqa: F401
     import scipy.stats  # noqa: F401
     import torch  # noqa: F401

@@ -106,7 +106,7 @@ def provider_of(name: str, provider: str = "auto", base_url: str | None = None) 
     matches = [
         row for row in PROVIDERS.values() if row.names and re.match(rf"(?!.*/)({row.names})", name)
     ]
-    # A server of the user's own speaks OpenAI's language, unless the name says otherwise.
+    # The user's own server has OpenAI's API, unless the name is another provider's.
     others = PROVIDERS["openai" if base_url else "local"]
     return matches[0] if matches else others
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from traitvec_core.remote import calls
 from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
 
-# ---------------------------------------------------------------------------- AdaptiveLimit
+# -- AdaptiveLimit --------------------------------------------------------------------------------
 
 
 @settings(max_examples=150)
