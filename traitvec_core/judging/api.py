@@ -146,11 +146,11 @@ class ApiJudge:
                 await judge(prompt)
             if self.batches is not None:
                 await self.batches.score(self, prompts, on_batch, is_known, repeat)
-            left = [prompt for prompt in prompts if not is_known(prompt)]
+            remaining = [prompt for prompt in prompts if not is_known(prompt)]
             # In random order: two concurrent runs over the same prompts would otherwise ask for
             # each at the same moment, and pay for it twice.
-            random.shuffle(left)
-            await for_each(left, judge, self.max_concurrent)
+            random.shuffle(remaining)
+            await for_each(remaining, judge, self.max_concurrent)
         finally:
             await self.model.close()
 
@@ -188,7 +188,7 @@ class ApiJudge:
                     try:
                         return await self.model.post(body)
                     except CallError as error:
-                        raise self._without_what_it_refused(error, body, can) from None
+                        raise self._without_refused_option(error, body, can) from None
 
                 async with self._paid_for(body, prompt, can, spent):
                     data = await calls.call(once)
@@ -227,15 +227,15 @@ class ApiJudge:
         finally:
             await self.budget.settle(reserved, (spent.usd or 0.0) - before)
 
-    def _without_what_it_refused(
+    def _without_refused_option(
         self, error: CallError, body: dict[str, Any], can: Capabilities
     ) -> CallError:
         if not error.complaint:
             return error
-        less = self.model.without(error.complaint, body, can)
-        if less is None:
+        reduced = self.model.without(error.complaint, body, can)
+        if reduced is None:
             return error
-        self._change(can, less)
+        self._change(can, reduced)
         return CallError("changed", error.reason)
 
     def _change(self, assumed: Capabilities, better: Capabilities) -> None:

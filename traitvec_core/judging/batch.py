@@ -86,15 +86,19 @@ class Batches:
         work = _Work(judge, on_batch, is_known, repeat, self._say, self._poll_s)
         for _ in range(_ROUNDS):
             # The judgements of batches that were lost are submitted again.
-            wanted = {work.key(p): p for p in prompts if not is_known(p) and p not in work.left}
-            if not wanted:
+            missing = {
+                work.key(p): p
+                for p in prompts
+                if not is_known(p) and p not in work.for_single_requests
+            }
+            if not missing:
                 return
-            batches = await work.taken_up(wanted)
-            for part in await work.parts(_without(wanted, batches)):
+            batches = await work.submitted_elsewhere(missing)
+            for part in await work.parts(_uncovered(missing, batches)):
                 batches += await work.submit(part)
             if not batches:
                 break
-            await asyncio.gather(*(work.fetch(batch, wanted) for batch in batches))
+            await asyncio.gather(*(work.fetch(batch, missing) for batch in batches))
         # What exceeds the budget at half the price must not be sent at the full price.
         if judge.budget is not None:
             spent = Judgement(None, "error", judge.budget.reason, is_final=False)
@@ -114,7 +118,7 @@ class _Work:
         self.judge = judge
         self.model: Any = judge.model
         # Answered without a score: left for single requests.
-        self.left: set[str] = set()
+        self.for_single_requests: set[str] = set()
         # Did not fit the budget in the last round.
         self.unpaid: list[str] = []
         self._reserved_usd: dict[str, float] = {}
@@ -129,10 +133,10 @@ class _Work:
     def key(self, prompt: str) -> str:
         return judgement_key(self.judge.identity, prompt, self._repeat)
 
-    async def taken_up(self, wanted: Mapping[str, str]) -> list[Batch]:
+    async def submitted_elsewhere(self, missing: Mapping[str, str]) -> list[Batch]:
         """Return the batches that another run has submitted for the same judgements."""
         batches = []
-        for batch in await self._submitted(wanted):
+        for batch in await self._submitted(missing):
             id_ = batch.id or await self._call(partial(self.model.find, batch.intent))
             if id_ is None:
                 # The process died between recording and submitting it.
@@ -143,21 +147,21 @@ class _Work:
             self._say(f"batch {id_}: submitted earlier, {len(batch.keys)} judgements")
         return batches
 
-    async def _submitted(self, wanted: Mapping[str, str]) -> list[Batch]:
+    async def _submitted(self, missing: Mapping[str, str]) -> list[Batch]:
         while True:
             open_ = self.judge.store.open_batches(self.judge.identity)
-            batches = [batch for batch in open_ if batch.keys & wanted.keys()]
-            if not any(batch.id is None and _is_under_way(batch.intent) for batch in batches):
+            batches = [batch for batch in open_ if batch.keys & missing.keys()]
+            if not any(batch.id is None and _is_being_submitted(batch.intent) for batch in batches):
                 return batches
             await asyncio.sleep(_SUBMITTING_POLL_S)
 
-    async def parts(self, wanted: Mapping[str, str]) -> list[dict[str, str]]:
+    async def parts(self, missing: Mapping[str, str]) -> list[dict[str, str]]:
         """Return prompts by key, in parts within the provider's limits and the budget."""
         parts: list[dict[str, str]] = [{}]
         self.unpaid = []
         size = 0
         budget, price = self.judge.budget, self.judge.price
-        for key, prompt in wanted.items():
+        for key, prompt in missing.items():
             usd = self.judge.most_usd(prompt) * (price.batch if price else 1.0)
             if budget is not None and not await budget.reserve(usd, waits=False):
                 self.unpaid.append(prompt)
@@ -193,8 +197,8 @@ class _Work:
                 # Another run has recorded a batch too: both withdraw, and the first to return wins.
                 self.judge.store.close_batch(intent)
                 await asyncio.sleep(random.uniform(0, _SUBMITTING_POLL_S))  # noqa: S311
-                batches += await self.taken_up(dict(part))
-                part = _without(part, batches)
+                batches += await self.submitted_elsewhere(dict(part))
+                part = _uncovered(part, batches)
                 if not part:
                     return batches
         finally:
@@ -220,7 +224,7 @@ class _Work:
                   " stopped run continues with it when started again")  # fmt: skip
         return Batch(intent, id_, frozenset(part))
 
-    async def fetch(self, batch: Batch, wanted: Mapping[str, str]) -> None:
+    async def fetch(self, batch: Batch, missing: Mapping[str, str]) -> None:
         id_ = str(batch.id)
         pause_s = self._poll_s
         state = await self._call(lambda: self.model.poll(id_))
@@ -254,7 +258,7 @@ class _Work:
         is_kept = all(other.intent != batch.intent for other in open_)
         for result in results:
             if result.key in batch.keys:
-                await self._keep(result, wanted.get(result.key), is_kept)
+                await self._keep(result, missing.get(result.key), is_kept)
         self.judge.store.close_batch(batch.intent)
         await self._release(batch.keys)
         if state.failure:
@@ -286,7 +290,7 @@ class _Work:
             self._on_batch({prompt: judgement})
             return
         if prompt is not None:
-            self.left.add(prompt)
+            self.for_single_requests.add(prompt)
         if is_kept or self.judge.store.find(result.key) is not None:
             return
         # Record the cost of an answer without a score, or of a judgement for an earlier run.
@@ -315,7 +319,7 @@ class _Work:
             raise StopError(f"{self.judge.model.server_name}: {error.reason}") from None
 
 
-def _without(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str]:
+def _uncovered(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str]:
     covered = {key for batch in batches for key in batch.keys}
     return {key: prompt for key, prompt in part.items() if key not in covered}
 
@@ -325,7 +329,7 @@ def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
 
 
-def _is_under_way(intent: str) -> bool:
+def _is_being_submitted(intent: str) -> bool:
     """Whether a running process is about to submit the batch of this intent."""
     host, _, rest = intent.rpartition(".")[0].rpartition(".")
     if host != _host() or not rest.isdigit():

@@ -90,9 +90,9 @@ def estimate_judging(
             if row["response"].strip()
         ]
 
-    def estimate(judge: str, purpose: str, asked: Iterable[tuple[str, int]]) -> JudgingCost:
+    def estimate(judge: str, purpose: str, requests: Iterable[tuple[str, int]]) -> JudgingCost:
         return _estimate(
-            trait, JudgeChoice(settings, judge), settings, store, purpose, list(asked),
+            trait, JudgeChoice(settings, judge), settings, store, purpose, list(requests),
             is_planned=is_planned,
         )  # fmt: skip
 
@@ -159,19 +159,19 @@ def _estimate(
     settings: ExperimentSettings,
     store: JudgementStore,
     purpose: str,
-    asked: list[tuple[str, int]],
+    requests: list[tuple[str, int]],
     *,
     is_planned: bool,
 ) -> JudgingCost:
     if choice.provider.is_in_process:
-        tokens = sum(_tokens(prompt) for prompt, _ in asked)
+        tokens = sum(_tokens(prompt) for prompt, _ in requests)
         return JudgingCost(
-            trait, choice.name, purpose, len(asked), 0, tokens, 0, 0.0, 0.0, is_planned
+            trait, choice.name, purpose, len(requests), 0, tokens, 0, 0.0, 0.0, is_planned
         )
     judge = api_judge(choice, settings, store)
     new = [
         prompt
-        for prompt, repeat in asked
+        for prompt, repeat in requests
         if store.find(judgement_key(judge.identity, prompt, repeat)) is None
     ]
     observed = store.tokens_per_judgement(choice.name)
@@ -186,8 +186,8 @@ def _estimate(
         trait=trait,
         judge=choice.name,
         purpose=purpose,
-        judgements=len(asked),
-        known=len(asked) - len(new),
+        judgements=len(requests),
+        known=len(requests) - len(new),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         usd=usd,

@@ -103,7 +103,7 @@ def judge_responses(
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
     rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
     records = responses.to_dict("records")
-    asked: dict[str, list[str | None]] = {
+    prompts_by_rubric: dict[str, list[str | None]] = {
         name: [
             fill_rubric(rubric, row["question"], row["response"])
             if row["response"].strip()
@@ -114,7 +114,7 @@ def judge_responses(
     }
     # Equal prompts (identical responses to one question) are judged once.
     sources: dict[str, tuple[str, str]] = {}
-    for name, prompts in asked.items():
+    for name, prompts in prompts_by_rubric.items():
         for row, prompt in zip(records, prompts, strict=True):
             if prompt is not None:
                 sources.setdefault(prompt, (name, row["question_id"]))
@@ -123,7 +123,7 @@ def judge_responses(
     )
     judged = responses.copy()
     columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
-    for name, prompts in asked.items():
+    for name, prompts in prompts_by_rubric.items():
         results = [_EMPTY if prompt is None else judgements[prompt] for prompt in prompts]
         if name == "trait" and is_about_refusing:
             results = [_refusal_as_score(result) for result in results]
@@ -167,7 +167,7 @@ def score_prompts(
         Prompt → judgement, the cost of this call, and its number of new judgements.
     """
     judgements: dict[str, Judgement] = {}
-    made: set[str] = set()
+    new: set[str] = set()
     paid = Cost()
 
     def is_known(prompt: str) -> bool:
@@ -192,17 +192,17 @@ def score_prompts(
             # If another run was first, its score counts, in this table too.
             key = judgement_key(judge.identity, prompt, repeat)
             judgements[prompt] = store.find(key) or judgement
-        made.update(batch)
+        new.update(batch)
         paid = paid + _cost(batch.values())
         on_progress(len(judgements), len(sources), paid)
 
     judge.score(list(sources), keep, is_known, repeat)
     for prompt in sources:
-        if prompt not in made:
+        if prompt not in new:
             is_known(prompt)
-    if not made:
+    if not new:
         on_progress(len(judgements), len(sources), paid)
-    return judgements, paid, len(made)
+    return judgements, paid, len(new)
 
 
 def _refusal_as_score(judgement: Judgement) -> Judgement:
