@@ -12,7 +12,7 @@ from tests.graph.conftest import Serve, generated, generated_folder, serve  # no
 from tests.projects import SmallProject
 from tests.providers.models import by_model
 from tests.providers.replies import Call, Reply
-from traitvec_core.judging import calls
+from traitvec_core.remote import calls
 
 # Two judgements of each of 16 responses.
 _N = 32
@@ -108,7 +108,7 @@ def test_without_the_judge_what_was_judged_is_kept_and_the_rest_is_asked_later(
     done = generated.run("refusal", "judged_responses")
     (problem,) = done.problems
     assert "calls to http://127.0.0.1" in problem
-    assert "What is finished is kept; run again to go on" in problem
+    assert "Finished work is kept; run again to continue" in problem
     assert generated.states("refusal")["judged_responses"] == "missing"
     judge.door.open()
     before = judge.server.log.total

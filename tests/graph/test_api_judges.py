@@ -21,7 +21,8 @@ from tests.providers.replies import (
     openai_answer,
     openai_server_error,
 )
-from traitvec_core.judging import COHERENCE_RUBRIC, calls
+from traitvec_core.judging import COHERENCE_RUBRIC
+from traitvec_core.remote import calls
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric
@@ -350,11 +351,11 @@ def test_the_judge_beside_another_people_and_itself(
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (b"id,score\na,1\n", "human_scores.csv: has no column question_id, trait_score"),
+        (b"id,score\na,1\n", "human_scores.csv: missing column question_id, trait_score"),
         (b"question_id,trait_score\nrefusal_0_pos_0_0,often\n", "line 2: 'often' is no score"),
         (b"question_id,trait_score\nrefusal_0_pos_0_0,101\n", "line 2: '101' is no score"),
         (b"question_id,trait_score\nnosuch,5\n", "line 2: no response has the question_id"),
-        (b"\xff\xfe\x00", "human_scores.csv: is no UTF-8 CSV table"),
+        (b"\xff\xfe\x00", "human_scores.csv: not a UTF-8 CSV table"),
     ],
     ids=["columns", "word", "range", "id", "bytes"],
 )

@@ -21,8 +21,8 @@ from tests.providers.replies import (
     openai_error,
     openai_wrong_key,
 )
-from traitvec_core.judging.api import ApiJudge
-from traitvec_core.judging.openai_model import OpenAIModel
+from traitvec_core.judging.providers.openai import OpenAIModel
+from traitvec_core.remote import calls
 
 JUDGE = "judged_responses"
 # As the server masks it: the head and the last four, which are still too much.
@@ -96,7 +96,7 @@ def test_a_key_in_a_reply_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     reply: Callable[[Call], Reply],
 ) -> None:
-    monkeypatch.setattr("traitvec_core.judging.calls.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.001)
     serve(reply)
     done = generated.run("refusal", JUDGE)
     assert "bug" not in "".join(done.problems)
@@ -112,7 +112,7 @@ def test_a_key_is_not_written_by_a_run_that_goes_well(
     assert _places_of_the_key(generated.folder) == []
 
 
-@pytest.mark.parametrize("where", ["judge", "call"])
+@pytest.mark.parametrize("where", ["open", "post"])
 @pytest.mark.parametrize("shows", [False, True], ids=["plain", "shows the key"])
 def test_a_bug_in_the_judge_does_not_write_the_key(
     generated: SmallProject,
@@ -123,20 +123,14 @@ def test_a_bug_in_the_judge_does_not_write_the_key(
 ) -> None:
     serve()
 
-    def broken() -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
         headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
         try:
             raise KeyError(f"in {headers if shows else 'the judge'}")
         except KeyError as error:
             raise RuntimeError(f"broken by {headers if shows else 'design'}") from error
 
-    async def broken_call(self: OpenAIModel, *arguments: Any) -> None:
-        broken()
-
-    if where == "judge":
-        monkeypatch.setattr(ApiJudge, "score", lambda self, *arguments, **options: broken())
-    else:
-        monkeypatch.setattr(OpenAIModel, "post", broken_call)
+    monkeypatch.setattr(OpenAIModel, where, broken)
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems

@@ -65,7 +65,7 @@ def test_a_trait_goes_through_all_stages(project: SmallProject) -> None:
     assert not list(project.folder.rglob("*.db"))
     found = {finding.what: finding for finding in examine(project.project)}
     assert found["Dagster"].state == "ok"
-    assert found["Dagster"].found.startswith("2 runs")
+    assert found["Dagster"].result.startswith("2 runs")
     assert PASSWORD not in repr(found)
 
 

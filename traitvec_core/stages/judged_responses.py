@@ -161,7 +161,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 def _place(settings: ExperimentSettings) -> Place:
     from traitvec_core.judging.load import JudgeChoice
 
-    return "gpu" if JudgeChoice(settings).provider == "local" else "elsewhere"
+    return "gpu" if JudgeChoice(settings).provider.is_in_process else "elsewhere"
 
 
 def _estimate(

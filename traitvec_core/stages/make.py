@@ -3,7 +3,6 @@
 Dagster's assets call `make`; a notebook can call it to run a trait without Dagster.
 """
 
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging.failures import KEY_NAMES, redacted
+from traitvec_core.remote.keys import redacted, secrets_in_environment
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
@@ -162,8 +161,7 @@ def _redact_tracebacks() -> Iterator[None]:
         raise
     except Exception as error:
         text = "".join(traceback.format_exception(error))
-        keys = [os.environ.get(name, "").strip() for name in KEY_NAMES]
-        if not any(key and key in text for key in keys):
+        if not any(secret in text for secret in secrets_in_environment()):
             raise
         message = f"{type(error).__name__}: {redacted(str(error))}"
         # The original may hold the key in its context, so it is left out.
