@@ -176,13 +176,6 @@ def test_every_path_of_the_house_exists() -> None:
     assert not bare, "write the whole path"
 
 
-def test_contributing_repeats_rows_of_the_architecture_page() -> None:
-    rows = house_rows(REPOSITORY / "CONTRIBUTING.md")
-    known = house_rows(REPOSITORY / "docs" / "architecture.md")
-    assert len(rows) > 8
-    assert {row.replace("](docs/", "](") for row in rows} <= set(known)
-
-
 # -- from the code to the docs ------------------------------------------------------------------
 
 
