@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-services lint docs bench bench-gpu clean-demo
+.PHONY: help install demo ui test test-services lint docs docs-serve bench bench-gpu clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
@@ -12,7 +12,8 @@ help:
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make lint       only lint, types and the order of imports"
-	@echo "make docs       write docs/api.md from the docstrings"
+	@echo "make docs       build the documentation site into build/site; a warning is an error"
+	@echo "make docs-serve serve it on 127.0.0.1:8000, rebuilt at each change"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
@@ -23,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "traitvec needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 demo: install
@@ -47,8 +48,12 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The variable silences an advertisement, which `--strict` would not fail on anyway.
 docs: install
-	$(BIN)/python docs/make_api.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+
+docs-serve: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 bench: install
 	$(BIN)/python benchmarks/bench.py

@@ -17,7 +17,8 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.validation.checks.table import CHECKS, evaluate_check
 from traitvec_dagster.cli.main import app
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *DOCS]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # Fences may be indented, inside a list.
 FENCE = re.compile(r"^ *(```+)[^\n]*\n(.*?)^ *\1", re.M | re.S)
@@ -60,7 +61,7 @@ def test_every_page_is_linked_from_the_readme() -> None:
     # The pages that one page of the readme's leads to count as well.
     for name in tuple(linked):
         linked |= set(re.findall(r"\]\((\w+\.md)", prose(REPOSITORY / "docs" / name)))
-    assert not {page.name for page in PAGES[1:]} - linked
+    assert not {page.name for page in DOCS} - linked - {"index.md"}
 
 
 # -- commands ---------------------------------------------------------------------------------
@@ -149,11 +150,49 @@ def test_the_comparison_quotes_figures_and_names_tests() -> None:
     assert len(set(re.findall(r"tests/[\w/]+\.py::\w+", text))) > 20
 
 
-def test_the_readme_has_a_line_for_every_dependency() -> None:
+def test_every_dependency_has_its_line() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = {re.split(r"[<>=]", name)[0] for name in project["dependencies"]}
-    section = (REPOSITORY / "README.md").read_text().partition("## Dependencies")[2]
-    assert set(re.findall(r"^\| `([^`]+)` \|", section, re.M)) == wanted
+    required = {re.split(r"[<>=]", name)[0] for name in project["dependencies"]}
+    page = (REPOSITORY / "docs" / "dependencies.md").read_text()
+    required_table, _, extras_table = page.partition("## Extras")
+    assert set(re.findall(r"^\| `([^`]+)` \|", required_table, re.M)) == required
+    first_cells = " ".join(re.findall(r"^\| (`[^|]+)", extras_table, re.M))
+    extras = set(re.findall(r"`([\w-]+)`", first_cells))
+    assert extras == set(project["optional-dependencies"])
+
+
+def test_every_path_in_the_table_of_wishes_exists() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    section = text.partition("## Your wish → which file")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", section, re.M)[2:]
+    assert len(rows) > 40
+    for wish, places in rows:
+        named = [path for path in CODE.findall(places) if "/" in path]
+        assert named or "](" in places, wish
+        for path in named:
+            place = REPOSITORY / path
+            assert place.is_dir() if path.endswith("/") else place.is_file(), f"{wish}: {path}"
+
+
+@pytest.mark.parametrize(
+    ("wish", "path"),
+    [
+        ("the norm check is too strict", "traitvec_core/validation/checks/norm.py"),
+        ("I want a fifth method", "traitvec_core/vectors/methods.py"),
+        ("I want another judge provider", "traitvec_core/judging/"),
+        ("I want a new stage", "traitvec_core/stages/"),
+    ],
+)
+def test_a_newcomers_wish_leads_to_its_file(wish: str, path: str) -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    [row] = re.findall(rf"^\| [^|]*{re.escape(wish)}[^|]* \| (.+) \|$", text, re.M)
+    assert f"`{path}" in row
+
+
+def test_the_site_lists_every_page() -> None:
+    config = (REPOSITORY / "mkdocs.yml").read_text()
+    listed = re.findall(r": (\w+\.md)$", config, re.M)
+    assert sorted(listed) == [page.name for page in DOCS]
 
 
 # -- from the code to the docs ------------------------------------------------------------------
