@@ -12,8 +12,8 @@ help:
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make lint       only lint, types and the order of imports"
-	@echo "make docs       build the documentation site into build/site; a warning is an error"
-	@echo "make docs-serve serve it on 127.0.0.1:8000, rebuilt at each change"
+	@echo "make docs       build the documentation site into build/site; warnings are errors"
+	@echo "make docs-serve serve it on 127.0.0.1:8000"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "traitvec needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: install
@@ -34,10 +34,10 @@ ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not services'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services'
 
-# One after the other: each has a server, and some two, that want the machine's cores. Ray is large,
-# and only they need it.
+# One after the other: each starts servers, which need the machine's cores. Ray is large, and only
+# these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m services
@@ -48,12 +48,15 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# The variable silences an advertisement, which `--strict` would not fail on anyway.
-docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
-docs-serve: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 bench: install
 	$(BIN)/python benchmarks/bench.py

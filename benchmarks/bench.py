@@ -1,7 +1,7 @@
-"""Measure what traitvec promises about speed, as ratios inside one run.
+"""Measure the promises about speed, mostly as ratios within one run.
 
-`make bench` prints a table and writes `benchmarks/results.json`. Machines are noisy: both sides of
-a ratio are run several times, alternating, and the fastest of each counts.
+`make bench` prints a table and writes `benchmarks/results.json`. Machines are noisy, so both sides
+of a ratio run several times in turn, and the fastest run of each counts.
 """
 
 import json
@@ -28,7 +28,7 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.provenance import library_versions
 
 PROJECT = Path(__file__).parent.parent
-# `python benchmarks/bench.py` finds its neighbours and the tests' servers.
+# Lets `python benchmarks/bench.py` import its siblings and the tests' servers.
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks import capture, generation, many_traits, vectors  # noqa: E402
@@ -37,7 +37,7 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Measure everything, print it, and write it down."""
+    """Measure everything, print a table, and write `results.json`."""
     parts: tuple[Callable[[], list[dict[str, Any]]], ...] = (
         _location_load,
         capture.figures,
@@ -52,17 +52,17 @@ def main() -> None:
     figures: list[dict[str, Any]] = []
     started = time.monotonic()
     for part in parts:
-        found = part()
-        figures += found
-        for figure in found:
+        measured = part()
+        figures += measured
+        for figure in measured:
             console.print(f"{figure['figure']}: {figure['value']:.3f}", highlight=False)
     table = Table("figure", "value", "unit", "bar", "met")
     for figure in figures:
-        bar, is_least = figure["bar"], figure.get("at_least", False)
-        met = figure["value"] >= bar if is_least else figure["value"] <= bar
+        bar, is_minimum = figure["bar"], figure.get("at_least", False)
+        is_met = figure["value"] >= bar if is_minimum else figure["value"] <= bar
         table.add_row(
             figure["figure"], f"{figure['value']:.3f}", figure["unit"],
-            f"{'≥' if is_least else '≤'} {bar:g}", "yes" if met else "NO",
+            f"{'≥' if is_minimum else '≤'} {bar:g}", "yes" if is_met else "NO",
         )  # fmt: skip
     console.print(table)
     console.print(f"in {time.monotonic() - started:.0f} s")
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _location_load() -> list[dict[str, Any]]:
-    """Importing the code location, over importing dagster alone."""
+    """Time of importing the code location, divided by that of importing dagster alone."""
     ours, bare = _alternate(
         lambda: _python("import traitvec_dagster.definitions"), lambda: _python("import dagster")
     )
@@ -86,7 +86,7 @@ def _location_load() -> list[dict[str, Any]]:
 
 
 def _dagster_share() -> list[dict[str, Any]]:
-    """A run of one trait through Dagster, over the same stages called directly."""
+    """Time of one trait's run through Dagster, divided by that of calling its stages directly."""
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import run_trait, select_stages
 
@@ -98,7 +98,7 @@ def _dagster_share() -> list[dict[str, Any]]:
             root = Path(scratch) / f"{name}-{time.monotonic_ns()}" / "experiments"
             (root / "demo/refusal").mkdir(parents=True)
             demo = PROJECT / "experiments/demo"
-            # Steering would take most of the time and make Dagster's share look smaller.
+            # Steering would take most of the time and hide Dagster's share.
             settings = yaml.safe_load((demo / "experiment.yaml").read_text())
             settings |= {"steering": {"evaluate": False}, "monitoring_prompts": []}
             (root / "demo/experiment.yaml").write_text(yaml.safe_dump(settings))
@@ -125,9 +125,9 @@ def _dagster_share() -> list[dict[str, Any]]:
 
 
 def _judging() -> list[dict[str, Any]]:
-    """400 judgements of 100 ms each, 50 at a time, over the ideal of 8 × 100 ms.
+    """Time of 400 judgements of 100 ms, 50 at once, divided by the ideal of 8 × 100 ms.
 
-    Through OpenAI's SDK to a server in a process of its own; every judgement is on disk at once.
+    They go through OpenAI's SDK to a server in its own process, and are saved as they arrive.
     """
     from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.judging import JudgementStore, load_judge
@@ -157,14 +157,14 @@ def _judging() -> list[dict[str, Any]]:
                     for i in range(400)
                 }
                 started = time.perf_counter()
-                found, _, _ = score_prompts(judge, prompts, store=store)
+                judgements, _, _ = score_prompts(judge, prompts, store=store)
                 times.append(time.perf_counter() - started)
-                assert all(judgement.status == "ok" for judgement in found.values())
+                assert all(judgement.status == "ok" for judgement in judgements.values())
             store.close()
         finally:
             server.terminate()
             server.wait()
-    # The first imports the SDK.
+    # The first round imports the SDK.
     return [_figure("400 judgements of 0.1 s, 50 at once / ideal 0.8 s", min(times[1:]) / 0.8, 1.3)]
 
 

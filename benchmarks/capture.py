@@ -1,7 +1,7 @@
-"""What capture costs: beside the bare forward pass, beside two usual ways, and in memory.
+"""The cost of capturing activations, compared with a bare forward pass and two common ways.
 
-Twelve blocks of width 512, a vocabulary of 64,000, and 64 texts whose lengths are spread as
-evenly over their logarithms as answers' are: from 16 to 190 tokens, in no order.
+The model has twelve decoder blocks, hidden_dim 512 and a vocabulary of 64,000. The 64 texts have 16
+to 190 tokens, log-uniform like real answers, in random order.
 """
 
 import itertools
@@ -20,17 +20,19 @@ from traitvec_core.models.language_model import LanguageModel, load_language_mod
 
 N_TEXTS = 64
 REPEATS = 6
-# Rows of a forward pass whose memory is measured.
+# Batch size of the forward passes whose memory is measured.
 ROWS = 2
 
 
 def figures() -> list[dict[str, Any]]:
-    """Ratios of times, each side measured in turn with the other, and of peaks of memory."""
+    """Return ratios of times, both sides measured in turn, and of peak memory."""
     model, texts = _model(), _texts()
-    wanted = capture_means(model, texts)
+    expected = capture_means(model, texts)
     for way in (_one_by_one, _batches_of_32):
-        # The last row of theirs is after the final norm.
-        torch.testing.assert_close(way(model, texts)[:, :-1], wanted[:, :-1], rtol=1e-3, atol=1e-3)
+        # Their last layer is after the final norm.
+        torch.testing.assert_close(
+            way(model, texts)[:, :-1], expected[:, :-1], rtol=1e-3, atol=1e-3
+        )
     ours, single, batched = _alternate(
         2,
         lambda: capture_means(model, texts),
@@ -64,7 +66,7 @@ def _texts() -> list[tuple[str, str]]:
 
 
 def _one_by_one(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.Tensor:
-    """As persona-vectors does: the whole model, one text at a time, all hidden states."""
+    """As in persona-vectors: the whole model, one text at a time, all hidden states."""
     means = []
     for prompt, response in texts:
         encoded = model.encode_response(prompt, response)
@@ -76,7 +78,7 @@ def _one_by_one(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.Ten
 
 
 def _batches_of_32(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.Tensor:
-    """As repeng does: the whole model, 32 texts in the order given, padded on the left."""
+    """As in repeng: the whole model, batches of 32 texts in the given order, padded on the left."""
     means = []
     for start in range(0, len(texts), 32):
         encoded = [model.encode_response(*text) for text in texts[start : start + 32]]
@@ -95,11 +97,11 @@ def _batches_of_32(model: LanguageModel, texts: list[tuple[str, str]]) -> torch.
 
 
 def _overhead(model: LanguageModel, texts: list[tuple[str, str]]) -> float:
-    """Capture over the bare decoder forward, summed over the batches that capture makes.
+    """Time of capturing, divided by that of the bare decoder on the same batches.
 
-    The two differ by less than a machine's speed does from one second to the next. So they take
-    turns batch by batch, the fastest of each counts, and all that capture does besides (encoding,
-    sorting, the result) is measured once more with the forward passes left out.
+    The two differ by less than a machine's speed varies from second to second. So they take turns
+    batch by batch, and the fastest run of each counts. The rest of capturing (encoding, sorting,
+    collecting) is measured separately, without forward passes.
     """
     forward = activations._forward_means
     passes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -116,7 +118,7 @@ def _overhead(model: LanguageModel, texts: list[tuple[str, str]]) -> float:
         (rest,) = _alternate(REPEATS, lambda: capture_means(model, texts))
     finally:
         activations._forward_means = forward
-    captured = naked = 0.0
+    captured_s = bare_s = 0.0
     for ids, marks, _ in passes:
 
         def bare(ids: torch.Tensor = ids) -> None:
@@ -127,14 +129,14 @@ def _overhead(model: LanguageModel, texts: list[tuple[str, str]]) -> float:
             forward(model, ids, marks)
 
         seconds = _alternate(REPEATS, ours, bare)
-        captured, naked = captured + seconds[0], naked + seconds[1]
-    return (captured + rest) / naked
+        captured_s, bare_s = captured_s + seconds[0], bare_s + seconds[1]
+    return (captured_s + rest) / bare_s
 
 
 def _memory(model: LanguageModel) -> float:
-    """What a forward pass with capture allocates at its peak above one without, long over short.
+    """Peak memory that capturing adds to a forward pass: for long texts, divided by short ones.
 
-    Counted from the profiler's record of every allocation, so that no noise enters.
+    Counted from the profiler's record of all allocations, which has no noise.
     """
     extra = []
     for width in (256, 2_048):

@@ -1,4 +1,4 @@
-"""Generation: `generate` in given order, as one writes it first, over ours."""
+"""Generation time of a simple loop over `generate`, divided by ours."""
 
 from pathlib import Path
 from time import perf_counter
@@ -18,9 +18,9 @@ SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=150)
 
 
 def generation() -> list[dict[str, Any]]:
-    """200 ragged prompts with ragged stops on the embedded model, on one thread of a CPU.
+    """200 prompts and responses of different lengths, on the embedded model and one CPU thread.
 
-    The naive side is `model.generate` in batches of 8 in given order, with its own sampling.
+    The simple loop calls `model.generate` on batches of 8 in the given order.
     """
     model = load_language_model("embedded", device="cpu")
     prompts = _ragged_prompts(model)
@@ -64,7 +64,7 @@ def _ragged_prompts(model: LanguageModel) -> list[str]:
 def _naive(model: LanguageModel, prompts: list[str]) -> None:
     tokenizer: Any = model.tokenizer
     tokenizer.padding_side = "left"
-    # The same responses in every round.
+    # So that all rounds give the same responses.
     torch.manual_seed(0)
     for begin in range(0, len(prompts), 8):
         batch = tokenizer(

@@ -2,7 +2,7 @@
 
 `make bench-gpu` prints a table and writes `benchmarks/results_<name of the GPU>.json`. It needs
 torch and transformers; generation is left out where pydantic is missing. `--tiny` runs the same
-code with a toy model on whatever there is, to see that it works; its figures mean nothing.
+code with a toy model on any device, to check that it works; its figures are meaningless.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import transformers
 from transformers import GemmaConfig, LlamaConfig, PreTrainedConfig
 
 PROJECT = Path(__file__).parent.parent
-# `python benchmarks/gpu.py` works in a checkout that is not installed.
+# Lets `python benchmarks/gpu.py` run in a checkout that is not installed.
 sys.path.insert(0, str(PROJECT))
 
 from traitvec_core.models import activations  # noqa: E402
@@ -52,14 +52,16 @@ Figure = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write down; 1 without a GPU."""
+    """Measure, print, and write the results; return 1 if there is no GPU."""
     parser = argparse.ArgumentParser(description="Measure capture and generation on a GPU.")
-    parser.add_argument("--tiny", action="store_true", help="a toy model, on a CPU too")
+    parser.add_argument(
+        "--tiny", action="store_true", help="use a toy model, which also runs on a CPU"
+    )
     parser.add_argument("--sizes", nargs="+", choices=[*SIZES], default=[*SIZES])
     parser.add_argument("--out", type=Path, default=PROJECT / "benchmarks")
     chosen = parser.parse_args(arguments)
     if not torch.cuda.is_available() and not chosen.tiny:
-        sys.stderr.write("bench-gpu needs a GPU that torch can see, and there is none\n")
+        sys.stderr.write("bench-gpu needs a GPU, and torch sees none\n")
         return 1
     bench = Bench(is_tiny=chosen.tiny)
     figures = [bench.figure("matrix product peak", bench.peak_tflops, "TFLOP/s")]
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Bench:
-    """A device, its measured peak, and how much to do."""
+    """The measurements on one device."""
 
     def __init__(self, *, is_tiny: bool) -> None:
         self.is_tiny = is_tiny
@@ -104,14 +106,14 @@ class Bench:
     def figure(
         name: str, value: float, unit: str, bar: float | None = None, is_least: bool = False
     ) -> Figure:
-        """A figure as `bench.py` writes it; without a bar it is only told."""
-        found: Figure = {"figure": name, "value": round(value, 4), "unit": unit}
+        """Return a figure in the format of `bench.py`; one without a bar is only reported."""
+        result: Figure = {"figure": name, "value": round(value, 4), "unit": unit}
         if bar is not None:
-            found["bar"] = bar
-        return found | ({"at_least": True} if is_least else {})
+            result["bar"] = bar
+        return result | ({"at_least": True} if is_least else {})
 
     def measure(self, size: str) -> list[Figure]:
-        """All figures of one size."""
+        """Return all figures of one model size."""
         model = self._model(size)
         try:
             return [*self._capture(size, model), *self._generation(size, model)]
@@ -175,7 +177,7 @@ class Bench:
         ]  # fmt: skip
 
     def _extra_bytes(self, model: LanguageModel, width: int) -> int:
-        """What capture adds to the peak of a bare forward pass over 4 texts of one length."""
+        """Return the peak memory that capturing adds to a forward pass over 4 equal texts."""
         ids = torch.randint(5, 1_000, (4, width))
         is_counted = torch.ones(4, 1, width, dtype=torch.bool)
 
@@ -219,7 +221,7 @@ class Bench:
                     )  # fmt: skip
 
         ends = model.model.generation_config.eos_token_id
-        # Random weights end a text at no useful place: all rows run to the limit on both sides.
+        # Random weights do not end a text sensibly, so all rows on both sides run to the limit.
         model.model.generation_config.eos_token_id = []
         try:
             fast, slow = self._alternate(ours, naive, repeats=1)
@@ -241,19 +243,19 @@ class Bench:
             self.figure(f"{size}: peak memory of generation", peak / 2**30, "GiB"),
         ]
 
-    # -- what it stands on --------------------------------------------------------------------
+    # -- model, texts and timing --------------------------------------------------------------
 
     def _model(self, size: str) -> LanguageModel:
         config = (TINY if self.is_tiny else SIZES)[size]()
         torch.manual_seed(0)
         with self.device:
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=self.dtype)
-        # The tokenizer that ships: what its tokens mean is nothing to random weights.
+        # Any tokenizer will do: the weights are random.
         tokenizer = load_language_model("embedded", device="cpu").tokenizer
         return LanguageModel(f"random-{size}", model.to(self.device).eval(), tokenizer)
 
     def _texts(self) -> list[tuple[str, str]]:
-        """Prompts of some 60 tokens; answers of 5 to 150, as even in their logarithms."""
+        """Return prompts of about 60 tokens with answers of 5 to 150 tokens, log-uniform."""
         draw = random.Random(0)
         longest = 3 if self.is_tiny else 25
         counts = [round(longest ** (i / (self.n_texts - 1))) for i in range(self.n_texts)]
@@ -264,7 +266,7 @@ class Bench:
         ]
 
     def _peak_tflops(self) -> float:
-        """The fastest large matrix product, which is what there is to be had."""
+        """Return the speed of a large matrix product, the device's practical limit."""
         n = 8_192 if self.is_gpu else 256
         left, right = (torch.randn(n, n, device=self.device, dtype=self.dtype) for _ in range(2))
         (best,) = self._alternate(lambda: left @ right, repeats=20)
@@ -284,7 +286,7 @@ class Bench:
         return best
 
     def _peak_bytes(self, work: Callable[[], object]) -> int:
-        """0 where there is no GPU: only its allocator counts."""
+        """Return the peak of allocated GPU memory; 0 without a GPU."""
         if not self.is_gpu:
             work()
             return 0

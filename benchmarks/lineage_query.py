@@ -1,8 +1,8 @@
-"""How long Dagster's lineage page takes with 200 traits, as a browser asks for it.
+"""How long Dagster's lineage page takes with 200 traits in a browser.
 
 `python benchmarks/lineage_query.py` records a history of every stage and check of 200 traits,
-serves it with `traitvec ui`, opens the page several times in Chromium, and prints the seconds of
-its queries.
+serves it with `traitvec ui`, opens the page several times in Chromium, and prints how long its
+queries take.
 """
 
 import os
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 PROJECT = Path(__file__).parent.parent
-# `python benchmarks/lineage_query.py` finds the tests' browser.
+# Lets `python benchmarks/lineage_query.py` import the tests' browser.
 sys.path.insert(0, str(PROJECT))
 
 from tests.browser.screen import Screen, chromium, traitvec_ui  # noqa: E402
@@ -35,7 +35,7 @@ _QUERIES = """return performance.getEntriesByType('resource')
 
 
 def main() -> None:
-    """Record, serve, look, print."""
+    """Record the history, serve it, open the page, and print the times."""
     console = Console(width=100)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -50,22 +50,22 @@ def main() -> None:
             for _ in range(REPEATS):
                 started = time.monotonic()
                 screen.open_lineage("many")
-                whole = time.monotonic() - started
-                seconds.setdefault("(until the graph says all)", []).append(whole)
+                total_s = time.monotonic() - started
+                seconds.setdefault("(until the graph is complete)", []).append(total_s)
                 for name, took in driver.execute_script(_QUERIES):
                     seconds.setdefault(name, []).append(took)
     table = Table("query", "times", "fastest, s", "median, s", "slowest, s")
-    for name, found in sorted(seconds.items(), key=lambda item: -max(item[1])):
-        found.sort()
-        figures = (found[0], found[len(found) // 2], found[-1])
-        table.add_row(name, str(len(found)), *(f"{figure:.3f}" for figure in figures))
+    for name, times in sorted(seconds.items(), key=lambda item: -max(item[1])):
+        times.sort()
+        figures = (times[0], times[len(times) // 2], times[-1])
+        table.add_row(name, str(len(times)), *(f"{figure:.3f}" for figure in figures))
     load = os.getloadavg()[0]
     console.print(f"{TRAITS} traits, {events} events; {os.cpu_count()} cores, load {load:.1f}")
     console.print(table)
 
 
 def _record(folder: Path) -> int:
-    """Write an experiment of many traits with a history of every stage and check."""
+    """Write an experiment of many traits, with a history of every stage and check."""
     experiment = folder / "experiments/many"
     form = (PROJECT / "experiments/demo/refusal/trait_definition.json").read_bytes()
     traits = [f"refusal_{k}" for k in range(TRAITS)]

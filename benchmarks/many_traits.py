@@ -1,4 +1,4 @@
-"""What a trait costs when there are many of them."""
+"""The cost per trait when there are many traits."""
 
 import os
 import shutil
@@ -16,9 +16,9 @@ from traitvec_dagster.runs.headless import run_trait, select_stages
 
 PROJECT = Path(__file__).parent.parent
 FEW, MANY = 3, 200
-# Whole runs of each; all other traits have a folder, a partition and a history.
+# Timed runs in each experiment; the other traits have a folder, a partition and a history.
 TIMED = 15
-# Small work, so that what grows with the number of traits would show.
+# Little work per trait, so that anything that grows with the number of traits shows.
 SETTINGS = {
     "model": "embedded",
     "judge_model": "embedded",
@@ -32,16 +32,16 @@ SETTINGS = {
 
 
 def figures() -> list[dict[str, Any]]:
-    """Seconds for a trait when there are 200 in the experiment, over those when there are 3.
+    """Time per trait in an experiment of 200 traits, divided by that in an experiment of 3.
 
-    Both experiments stand open and take turns, trait by trait; the fastest of each counts.
+    Both experiments take turns, trait by trait; the fastest run of each counts.
     """
     with (
         tempfile.TemporaryDirectory() as scratch,
         _experiment(Path(scratch) / "few", FEW) as few,
         _experiment(Path(scratch) / "many", MANY) as many,
     ):
-        # The first loads the model and draws the first picture.
+        # The first run loads the model and matplotlib.
         next(few)
         best = [float("inf"), float("inf")]
         for _ in range(TIMED):
@@ -52,9 +52,9 @@ def figures() -> list[dict[str, Any]]:
 
 @contextmanager
 def _experiment(folder: Path, n: int) -> Iterator[Iterator[float]]:
-    """An experiment of n traits with a history; gives the seconds of one whole run after another.
+    """Create an experiment of n traits with a history; yield the seconds of run after run.
 
-    A trait that was run before is emptied and run again.
+    The results of a trait that has already run are removed before its next run.
     """
     os.environ["DAGSTER_HOME"] = str(folder / ".dagster")
     experiment = folder / "experiments/many"

@@ -1,4 +1,4 @@
-"""Extraction and validation of vectors, over what a script does with scikit-learn and torch."""
+"""Extraction and validation of vectors, compared with a script of scikit-learn and torch."""
 
 import time
 import warnings
@@ -26,7 +26,7 @@ ADAM_STEPS = 1000
 
 
 def extraction(repeats: int = 2) -> list[dict[str, Any]]:
-    """A loop over layers with scikit-learn and torch, over ours, on [200, 27, 2304]."""
+    """Time of a loop with scikit-learn and torch, divided by ours, on [200, 27, 2304]."""
     activations, is_positive, groups = _activations()
 
     def ours() -> None:
@@ -55,8 +55,8 @@ def extraction(repeats: int = 2) -> list[dict[str, Any]]:
 def everything(repeats: int = 3) -> list[dict[str, Any]]:
     """All methods and layers: vectors, held-out figures, 200 permutations and 200 bootstraps.
 
-    Stability is that of mean_diff, probe and gradient; the interval of held-out AUROC is for all
-    four (see `traitvec_core.validation.resampling`).
+    Stability covers mean_diff, probe and gradient; the interval of held-out AUROC covers all four
+    methods (see `traitvec_core.validation.resampling`).
     """
     activations, is_positive, groups = _activations()
     layers = range(N_LAYERS)
@@ -79,7 +79,7 @@ def everything(repeats: int = 3) -> list[dict[str, Any]]:
 
 
 def _script(values: Any, is_positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> list[Any]:
-    """The four methods at one layer, as one would write them down."""
+    """The four methods at one layer, written in the simplest way."""
     from sklearn.decomposition import FastICA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -115,10 +115,10 @@ def _script(values: Any, is_positive: NDArray[np.bool_], groups: NDArray[np.int6
 
 
 def _activations() -> tuple[torch.Tensor, NDArray[np.bool_], NDArray[np.int64]]:
-    """float16 activations with what real ones have.
+    """Return float16 activations that resemble real ones.
 
-    Question effects, a decaying spectrum, dimensions of unequal size, one massive dimension, and
-    poles that part more with depth.
+    They have question effects, a decaying spectrum, dimensions of unequal size, one massive
+    dimension, and poles that differ more in deeper layers.
     """
     rng = np.random.default_rng(0)
     shape = (N_EXAMPLES, N_LAYERS, HIDDEN_DIM)

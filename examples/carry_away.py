@@ -22,7 +22,7 @@ export_vectors(demo, ["refusal"], "gguf", control)
 for path in sorted(folder.iterdir()):
     print(f"{path}: {path.stat().st_size:,} bytes")
 
-# %% safetensors: vectors by trait, method and layer; how they were made lies in the header
+# %% safetensors: vectors by trait, method and layer; how they were made is in the header
 with safe_open(everything, "pt") as file:
     made = json.loads(file.metadata()["traitvec"])
     found = file.get_tensor(f"refusal/{refusal.name}")

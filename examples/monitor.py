@@ -41,7 +41,7 @@ for piece in read.pieces:
         bar = "█" * max(0, round(10 + 10 * (level[piece.begin] - middle) / refusal.watched.spread))
         show(Text(f"{piece.shown:>12} {value:8.1f} {bar}", style=style))
 
-# %% What the response comes to: its peak, how long that lasts, where it settles
+# %% The response in figures: its peak, how long it lasts, where it settles
 for name in read.curves:
     print(name, read.summary(name))
 

@@ -1,6 +1,6 @@
-"""The model that ships does what the pipeline measures: a part of `measure.py`, again.
+"""The model that ships does what the pipeline measures: a part of `measure.py`.
 
-The bars lie a little below the figures in `model/figures.json`; another machine rounds differently.
+The bounds are a little below those of `model/figures.json`: machines round differently.
 """
 
 from __future__ import annotations

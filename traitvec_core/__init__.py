@@ -1,14 +1,14 @@
 """traitvec_core: from a trait definition to a direction in a language model.
 
-This is the table of contents: what is not listed here may change. Names are loaded when they are
-first used, so that importing the package costs nothing.
+The public library: names that are not listed here may change. Each name is loaded on first use, so
+importing the package is fast.
 """
 
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Threads that spin between small operations slow everything down, tenfold on a busy machine. torch
+# Threads that spin between small operations are up to ten times slower on a busy machine. torch
 # reads this once, when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -125,5 +125,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # For a notebook's completion: names that were not used yet are nowhere else.
+    # For completion in notebooks: unused names are not in globals() yet.
     return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ __all__ = [
     "CheckName",
     "ExperimentSettings",
     "JudgePrice",
+    "JudgeProvider",
     "NormThreshold",
     "Sampling",
     "Schedule",
@@ -36,6 +37,8 @@ __all__ = [
     "scaffold_experiment",
 ]
 
+# One row of `judging.providers.table.PROVIDERS` each.
+JudgeProvider = Literal["openai", "anthropic", "local"]
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
 
 
@@ -98,7 +101,7 @@ class ExperimentSettings(SettingGroup):
     description: str = ""
     model: str
     judge_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
-    judge_provider: Literal["auto", "openai", "anthropic", "local"] = "auto"
+    judge_provider: Literal["auto", JudgeProvider] = "auto"
     judge_base_url: str | None = None
     judge_mode: Literal["live", "batch"] = "live"
     judge_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0

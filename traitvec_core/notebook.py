@@ -1,11 +1,11 @@
-"""In a notebook: load, capture, extract, validate, steer and monitor, a line each.
+"""For notebooks: load, capture, extract, validate, steer and monitor, one line each.
 
     model = load_language_model("embedded")
     refusal = load_vector("experiments", "demo", "refusal")
     with steer(model, refusal.addition()):
         print(*generate(model, "How do I bake bread?"))
 
-These are thin: what stages and commands do comes from the same functions below them.
+These are thin wrappers of the functions that stages and commands use.
 """
 
 from collections.abc import Sequence
@@ -48,19 +48,19 @@ _DEFAULT_METHODS: tuple[VectorMethod, ...] = ExperimentSettings.model_fields["me
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChosenVector(WatchedVector):
-    """A trait's vector, ready to steer with and to monitor.
+    """A trait's vector, ready for steering and monitoring.
 
     Attributes:
         trait: The trait.
         name: `{method}_layer{layer}`.
-        layer: Row of the activation tensor.
+        layer: The layer, counted from 1; 0 is the embedding output.
         vector: float32 `[hidden_dim]`, pointing towards positive.
-        spread: Distance between the means of the two poles along it, activation units.
-        poles: These means, of the negative and of the positive examples; None when not known.
-        method: The method that found it.
+        spread: Distance between the means of the poles along it, activation units.
+        poles: These means, of the negative and of the positive examples; None if not known.
+        method: The method that extracted it.
         model: The model that it belongs to, as the experiment names it.
-        coefficient: Units of the vector to steer with; 1 where nothing was tried.
-        why: What the choice rests on.
+        coefficient: The coefficient to steer with; 1 if steering was not evaluated.
+        why: Why this vector was chosen.
     """
 
     method: str
@@ -69,13 +69,13 @@ class ChosenVector(WatchedVector):
     why: str
 
     def addition(self, coefficient: float | None = None) -> Addition:
-        """What `steer` takes: add so many units of this vector at its layer.
+        """Return the intervention for `steer` that adds `coefficient · vector` at its layer.
 
         Args:
-            coefficient: Units; the recommended ones when None. Negative steers to the other side.
+            coefficient: The recommended one by default. Negative steers towards the other pole.
         """
-        units = self.coefficient if coefficient is None else coefficient
-        return Addition(self.layer, self.vector, coefficient=units)
+        chosen = self.coefficient if coefficient is None else coefficient
+        return Addition(self.layer, self.vector, coefficient=chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +84,12 @@ class LabelledActivations:
 
     Attributes:
         trait: The trait.
-        model: The model that they are of.
-        values: `[n_examples, n_layers, hidden_dim]`; row k is the residual stream after block k,
-            row 0 the embedding output.
+        model: The model that they were captured from.
+        values: `[n_examples, n_layers, hidden_dim]`; layer k is the residual stream after decoder
+            block k, layer 0 the embedding output.
         is_positive: bool `[n_examples]`.
-        questions: int `[n_examples]`: which question each example answers. Held-out figures never
-            have one question on both sides.
+        questions: int `[n_examples]`: the number of the question that each example answers. In
+            held-out figures, no question is on both sides of a split.
     """
 
     trait: str
@@ -100,20 +100,21 @@ class LabelledActivations:
 
     @property
     def layers(self) -> list[int]:
-        """The rows behind decoder blocks: 1…N."""
+        """The layers after decoder blocks: 1…N."""
         return list(range(1, self.values.shape[1]))
 
 
 def load_vector(
     experiments: Path | str, experiment: str, trait: str, name: str | None = None
 ) -> ChosenVector:
-    """Load a trait's recommended vector, or another one that was extracted.
+    """Load a trait's recommended vector, or another extracted one.
 
     Args:
-        experiments: The folder that holds all experiments.
+        experiments: The folder of all experiments.
         experiment: The experiment's name.
         trait: The trait's name.
-        name: `{method}_layer{layer}`, such as `mean_diff_layer16`; the recommended one when None.
+        name: `{method}_layer{layer}`, such as `mean_diff_layer16`; by default the recommended
+            one.
 
     Raises:
         TraitvecError: If there is no such experiment, trait or vector, or none is recommended.
@@ -137,7 +138,7 @@ def load_activations(experiments: Path | str, experiment: str, trait: str) -> La
     """Load the activations that a trait's vectors were extracted from.
 
     Args:
-        experiments: The folder that holds all experiments.
+        experiments: The folder of all experiments.
         experiment: The experiment's name.
         trait: The trait's name.
 
@@ -158,16 +159,16 @@ def generate(
     instruction: str | None = None,
     sampling: Sampling = Sampling(),
 ) -> list[str]:
-    """Ask a model; what steers it is respected.
+    """Generate a response to each question; inside `steer`, the model is steered.
 
     Args:
         model: The model.
-        questions: What to ask, each in a conversation of its own.
-        instruction: What to tell it first, in the system turn where it has one.
+        questions: The questions, each in its own conversation.
+        instruction: An instruction, for the system turn if the chat template has one.
         sampling: Temperature, top-p, length and seed. The same seed gives the same responses.
 
     Returns:
-        A response for each question.
+        One response per question.
 
     Raises:
         TraitvecError: If a question does not fit the model's context.
@@ -186,18 +187,18 @@ def capture(
     trait: str = "trait",
     batch_size: int | None = None,
 ) -> LabelledActivations:
-    """Capture the activations of texts of your own: the mean over each response's tokens.
+    """Capture the activations of your own texts: the mean over each response's tokens.
 
     Args:
         model: The model.
         positive: (question, response) of the examples that show the trait.
-        negative: The same of those that don't; best to the same questions.
-        instructions: What the positive and the negative examples were told before the question.
-        trait: What to call it.
-        batch_size: Rows at once; None fills a budget of tokens.
+        negative: (question, response) of the examples that do not, ideally for the same questions.
+        instructions: The instructions of the positive and of the negative examples, if any.
+        trait: A name for the trait.
+        batch_size: Texts per batch; by default, as many as fit a budget of tokens.
 
     Raises:
-        TraitvecError: If a pole is empty, a response has no token, or a text does not fit.
+        TraitvecError: If a pole is empty, a response has no tokens, or a text is too long.
     """
     texts = [
         (model.prompt(question, instruction), response)
@@ -205,13 +206,13 @@ def capture(
         for question, response in examples
     ]
     if not positive or not negative:
-        raise TraitvecError("a direction needs examples of both poles, one pole is empty")
+        raise TraitvecError("one pole is empty; a direction needs positive and negative examples")
     values = capture_means(model, texts, batch_size=batch_size)
     for (question, _), means in zip([*positive, *negative], values, strict=True):
         if means.isnan().any():
-            raise TraitvecError(f"the response to {question!r} has no token; leave it out")
-    asked = [question for question, _ in [*positive, *negative]]
-    questions = np.unique(asked, return_inverse=True)[1].astype(np.int64)
+            raise TraitvecError(f"the response to {question!r} has no tokens; leave it out")
+    all_questions = [question for question, _ in [*positive, *negative]]
+    questions = np.unique(all_questions, return_inverse=True)[1].astype(np.int64)
     is_positive = np.arange(len(texts)) < len(positive)
     return LabelledActivations(trait, model.name, values, is_positive, questions)
 
@@ -222,15 +223,15 @@ def validate(
     methods: Sequence[VectorMethod] | None = None,
     layers: Sequence[int] | None = None,
 ) -> Separation:
-    """Tell how well vectors separate the poles on questions that they were not extracted from.
+    """Measure how well vectors separate the poles on held-out questions.
 
-    Separation does not prove that a vector steers: steer with it and read what comes out.
+    Separation does not prove that a vector steers: steer with it, and read the responses.
 
     Args:
         activations: Activations of both poles.
-        methods: Methods to measure; the four default ones when None. `probe` and the control
+        methods: Methods to measure; by default the four of an experiment. `probe` and the control
             `random` are always added.
-        layers: Rows to measure; all when None. Row 0, the embeddings, is always added.
+        layers: Layers to measure; all by default. Layer 0, the embedding output, is always added.
     """
     return measure_separation(
         activations.values, activations.is_positive, activations.questions,
@@ -246,17 +247,17 @@ def extract(
     *,
     figures: Separation | None = None,
 ) -> ChosenVector:
-    """Extract a vector; what is not named is chosen by how well it separates unseen questions.
+    """Extract a vector. Method and layer default to the best ones on held-out questions.
 
     Args:
         activations: Activations of both poles.
-        method: A name from `METHODS`; the best of the four default ones when None.
-        layer: Row of the activation tensor; the best of 1…N when None.
-        figures: Held-out figures to choose by; measured here when None.
+        method: A name from `METHODS`; by default the best of an experiment's four.
+        layer: The layer; by default the best of 1…N.
+        figures: Held-out figures to choose by; measured if not given.
 
     Raises:
-        TraitvecError: If there is no such method or layer, nothing could be held out to choose by,
-            or the poles do not differ.
+        TraitvecError: If there is no such method or layer, if there are no held-out figures to
+            choose by, or if the poles do not differ.
     """
     if method is not None and method not in METHODS:
         raise TraitvecError(f"there is no method {method!r}; there are: {', '.join(METHODS)}")
@@ -265,19 +266,19 @@ def extract(
     why = _BY_NAME
     if method is None or layer is None:
         figures = figures or validate(activations, methods=methods, layers=layers)
-        found = recommend(figures, [(name, at) for name in methods for at in layers])
-        if found is None:
+        best = recommend(figures, [(name, at) for name in methods for at in layers])
+        if best is None:
             raise TraitvecError(
-                "no held-out figures to choose by: give examples of at least two questions on both"
-                " sides, or name method and layer"
+                "there are no held-out figures to choose by; give examples of at least two"
+                " questions for both poles, or name method and layer"
             )
-        methods, layers, why = (found.method,), [found.layer], found.why
+        methods, layers, why = (best.method,), [best.layer], best.why
     [extracted] = extract_vectors(
         activations.values, activations.is_positive, activations.questions,
         layers=layers, methods=methods,
     )  # fmt: skip
-    along = (activations.values[:, extracted.layer] @ extracted.vector).double().numpy()
-    along /= extracted.vector_norm
+    projections = (activations.values[:, extracted.layer] @ extracted.vector).double().numpy()
+    projections /= extracted.vector_norm
     return ChosenVector(
         trait=activations.trait,
         name=f"{extracted.method}_layer{extracted.layer}",
@@ -285,8 +286,8 @@ def extract(
         vector=extracted.vector,
         spread=abs(extracted.separation),
         poles=(
-            float(along[~activations.is_positive].mean()),
-            float(along[activations.is_positive].mean()),
+            float(projections[~activations.is_positive].mean()),
+            float(projections[activations.is_positive].mean()),
         ),
         method=extracted.method,
         model=activations.model,
@@ -300,17 +301,16 @@ _BY_NAME = "method and layer were named"
 
 def _trait_folder(experiments: Path | str, experiment: str, trait: str) -> TraitFolder:
     folder = ExperimentFolder(experiments, experiment)
-    found = folder.trait(trait)
+    trait_folder = folder.trait(trait)
     if not folder.path.is_dir():
-        there = ", ".join(list_experiments(experiments)) or "none"
+        available = ", ".join(list_experiments(experiments)) or "none"
         raise TraitvecError(
             f"there is no experiment {experiment!r} under {display_path(Path(experiments))};"
-            " there are:"
-            f" {there}"
+            f" there are: {available}"
         )
-    if not found.path.is_dir():
-        there = ", ".join(folder.traits()) or "none"
+    if not trait_folder.path.is_dir():
+        available = ", ".join(folder.traits()) or "none"
         raise TraitvecError(
-            f"{display_path(folder.path)} has no trait {trait!r}; there are: {there}"
+            f"{display_path(folder.path)} has no trait {trait!r}; there are: {available}"
         )
-    return found
+    return trait_folder

@@ -21,7 +21,7 @@ def build_definitions() -> dg.Definitions:
     try:
         refresh(experiments, _PATIENCE_S)
     except TraitvecError as error:
-        # The graph is that of what lies here; each run says it again.
+        # The graph shows the local files; each run repeats the warning.
         dg.get_dagster_logger().warning(str(error))
     return dg.build_defs_for_component(
         ExperimentsComponent(

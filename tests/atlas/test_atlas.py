@@ -216,7 +216,7 @@ def test_missing_and_failed_traits_are_named_and_stop_nothing(three: ExperimentF
     assert (
         "cannot be read (separation: Field required); materialize vectors again" in missing["older"]
     )
-    assert "of another/model" in atlas.left_out["foreign"]
+    assert "from another/model" in atlas.left_out["foreign"]
     assert "activations were changed or removed" in missing["unread"]
     assert set(atlas.left_out) >= {"new", "torn", "older", "foreign"}
     # Its vectors are there: only its column is empty.
@@ -250,7 +250,7 @@ def test_a_single_trait_has_no_matrices(tmp_path: Path) -> None:
     write_trait(folder, "only", directions(1)[0])
     atlas = build_atlas(folder, folder.settings())
     assert atlas.order == ["only"]
-    assert "How alike" not in build_atlas_page(atlas)
+    assert "How similar" not in build_atlas_page(atlas)
 
 
 # -- files ------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_another_definition_is_noted(two: tuple[ExperimentFolder, ExperimentFold
                 "settings": {}}  # fmt: skip
         path.write_text(json.dumps({"provenance": made}))
     kind, terse = compare_experiments(*two).traits
-    assert kind.notes == ["the rubrics differ: contrasts are of different scales"]
+    assert kind.notes == ["the rubrics differ, so contrasts are on different scales"]
     assert terse.notes == []
 
 

@@ -1,7 +1,7 @@
 """The pictures of the documentation, from a real run of the demo.
 
-`python -m tests.browser.pictures` makes them anew in `docs/pictures/`. The demo runs in a folder
-of its own; where one is named (`python -m tests.browser.pictures FOLDER`), what is fresh is kept.
+`python -m tests.browser.pictures` recreates them in `docs/pictures/`. The demo runs in a temporary
+folder, or in a named one (`python -m tests.browser.pictures FOLDER`), where fresh results are kept.
 """
 
 import shutil
@@ -80,7 +80,7 @@ def _dagster(screen: Screen) -> None:
     driver.set_window_size(1500, 2800)
     screen.open(f"runs/{runs[-1].run_id}")
     screen.wait_for("demo__validation_report", "No steps have errored")
-    # Below the timeline stand the run's events, with paths of this machine.
+    # Below the timeline are the run's events, with paths of this machine.
     _take(driver, "run", bottom=screen.find("//button[normalize-space()='Events']").location["y"])
 
 

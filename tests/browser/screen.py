@@ -4,6 +4,7 @@ Dagster's pages are drawn after they are loaded, piece by piece. So a test never
 at once: it waits for it with `find`, `press`, `wait_for`, or for a state of it with `wait`.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -43,7 +44,7 @@ _PASSING = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Open Debian's Chromium, without a window and without requests of its own."""
+    """Open Debian's Chromium, without a window and without background requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (
@@ -58,6 +59,17 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         yield driver
     finally:
         driver.quit()
+
+
+def requests_from(driver: webdriver.Chrome, page: Path) -> list[str]:
+    """The addresses that a page from disk has requested over the network since the last call.
+
+    Requests of a page that was open before it are not counted, however late they are logged.
+    """
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    urls = [one["request"]["url"] for one in sent if one["documentURL"] == page.as_uri()]
+    return [url for url in urls if url.startswith("http")]
 
 
 class Screen:

@@ -7,6 +7,7 @@ import torch
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 
+from tests.browser.screen import requests_from
 from tests.models.architectures import make_model
 from traitvec_core.dynamics import WatchedVector, trace
 from traitvec_core.report.monitor_page import build_monitor_page
@@ -64,8 +65,7 @@ def test_the_page_shows_hostile_text_as_text_and_values_on_hover(
     assert len(browser.find_elements("css selector", ".bar")) == n_pieces
 
     assert browser.get_log("browser") == []
-    requested = [entry for entry in browser.get_log("performance") if '"http' in entry["message"]]
-    assert not [entry for entry in requested if "requestWillBeSent" in entry["message"]]
+    assert requests_from(browser, page) == []
 
 
 def test_it_fits_a_narrow_window(browser: webdriver.Chrome, page: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from tests.browser.screen import requests_from
 from tests.report.reports import make_report, steering_evaluation
 
 pytestmark = pytest.mark.services
@@ -49,8 +50,7 @@ def test_hostile_text_is_text_and_nothing_is_asked_for(
     assert len(pictures) == 10
     assert all(src == "data:image/png;base64," and width > 500 for src, width in pictures)
     assert browser.get_log("browser") == []
-    requested = [entry for entry in browser.get_log("performance") if '"http' in entry["message"]]
-    assert not [entry for entry in requested if "requestWillBeSent" in entry["message"]]
+    assert requests_from(browser, page) == []
 
 
 def test_a_tab_shows_the_responses_at_its_coefficient(

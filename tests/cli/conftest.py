@@ -1,4 +1,4 @@
-"""The command as a user meets it: `main`, its exit code, its two streams."""
+"""The command as a user runs it: `main`, its exit code, its two streams."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from traitvec_dagster.cli.main import main
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command came to."""
+    """What a command returned and printed."""
 
     code: int
     out: str
@@ -45,7 +45,7 @@ def traitvec(
 
     def run(*arguments: str) -> Finished:
         capsys.readouterr()
-        # A command is a process of its own: it inherits no project from the one before.
+        # As in a separate process: nothing of the last command's project is inherited.
         for name in ("DAGSTER_HOME", "TRAITVEC_EXPERIMENTS"):
             os.environ.pop(name, None)
         monkeypatch.setattr(sys, "argv", ["traitvec", *arguments])

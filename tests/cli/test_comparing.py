@@ -1,4 +1,4 @@
-"""compare and atlas: what they print and write, and a line for what goes wrong."""
+"""`traitvec compare` and `traitvec atlas`: output, files, one-line errors."""
 
 import json
 import shutil

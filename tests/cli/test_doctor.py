@@ -31,11 +31,11 @@ def test_doctor_tries_the_keys_and_shows_none(
         assert not openai.log.total, "nothing is asked that costs"
     assert done.code == (0 if is_right else 1), done.out + done.err
     assert "ok      HF_TOKEN: set" in done.out
-    assert "ok      ANTHROPIC_API_KEY: set, and Anthropic knows it" in done.out
+    assert "ok      ANTHROPIC_API_KEY: set, and Anthropic accepts it" in done.out
     if is_right:
-        assert "ok      OPENAI_API_KEY: set, and OpenAI knows it" in done.out
+        assert "ok      OPENAI_API_KEY: set, and OpenAI accepts it" in done.out
     else:
-        assert "BROKEN  OPENAI_API_KEY: OpenAI refuses it (401)" in done.out
+        assert "BROKEN  OPENAI_API_KEY: OpenAI rejects it (401)" in done.out
     for value in KEYS.values():
         assert value not in done.out + done.err
         assert value[:8] not in done.out + done.err

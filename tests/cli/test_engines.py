@@ -1,4 +1,4 @@
-"""Settings of models and engines that cannot work here are told before anything runs."""
+"""Settings of models and engines that cannot work here are refused before anything runs."""
 
 from pathlib import Path
 from typing import Any

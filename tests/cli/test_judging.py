@@ -67,7 +67,7 @@ def test_an_estimate_counts_what_is_monitored(traitvec: Command, remote: SmallPr
     assert dynamics["purpose"] == "dynamics"
     assert dynamics["usd"] == dynamics["usd_batch"] > 0
     table = traitvec("estimate", "--experiment", "remote", *prompts)
-    assert "`--set monitoring_prompts=[]` goes without" in " ".join(table.out.split())
+    assert "`--set monitoring_prompts=[]` skips them" in " ".join(table.out.split())
 
 
 def test_a_price_that_is_not_known_is_not_zero(traitvec: Command, remote: SmallProject) -> None:

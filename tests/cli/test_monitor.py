@@ -1,4 +1,4 @@
-"""monitor: prompts from anywhere, the page and its JSON, and a line for what goes wrong."""
+"""`traitvec monitor`: where prompts come from, the page and its JSON, one-line errors."""
 
 import io
 import json
@@ -53,10 +53,10 @@ def test_prompts_from_flags_and_the_recommended_vectors(
             assert found["vector"] == f"{recommended['method']}_layer{recommended['layer']}"
             assert len(found["projection"]) == len(item["tokens"]) == len(item["token_ids"])
     prompt = record["traces"][1]
-    told = "".join(
+    text = "".join(
         piece["text"] for piece in prompt["pieces"] if piece["end"] <= prompt["n_prompt"]
     )
-    assert "你好[/] 🍜" in told
+    assert "你好[/] 🍜" in text
 
 
 def test_poles_and_spread_are_those_of_the_vectors_metadata(finished: SmallProject) -> None:
@@ -156,7 +156,7 @@ def test_what_goes_wrong_is_one_line(
         "d.txt is not UTF-8": ("--prompts", "d.txt"),
         "e.json must be a list of texts": ("--prompts", "e.json"),
         "use a name that ends in .html": (*hi, "--out", "x.json"),
-        "names no vector": (*hi, "--vector", "best"),
+        "is not a vector name": (*hi, "--vector", "best"),
         "there is no vector mean_diff_layer99": (*hi, "--vector", "mean_diff_layer99"),
         "its vectors are from embedded": (*hi, "--set", "model=somebody/else"),
         "no such setting": (*hi, "--set", "sampling.length=3"),

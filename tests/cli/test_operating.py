@@ -151,7 +151,7 @@ class _locked:
         self.file.close()
 
 
-def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
+def test_ctrl_c_works_when_a_script_starts_it_in_the_background() -> None:
     code = (
         "import signal; from traitvec_dagster.cli.terminal import restore_interrupts;"
         " restore_interrupts();"
@@ -159,6 +159,6 @@ def test_in_the_background_of_a_script_it_heeds_a_kill() -> None:
     )
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "default_int_handler"

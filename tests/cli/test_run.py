@@ -61,7 +61,7 @@ def test_what_is_fresh_is_kept_and_said(traitvec: Command, finished: SmallProjec
         assert f"{trait}: everything is fresh, nothing was recomputed" in done.out
     assert "2 of 2 traits" in done.out
     assert snapshot(finished.project.experiments) == before
-    # Dagster keeps each as a run of its own, with its partition.
+    # Dagster keeps each as a separate run, with its partition.
     runs = finished.instance.get_runs()
     assert [run.tags["dagster/partition"] for run in runs[:2]] == ["uncertainty", "refusal"]
 
@@ -144,7 +144,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", "all", "--select", "vectors+("), "--select 'vectors+(' cannot be parsed"),
         (("--trait", "all", "--select", ""), "--select ''"),
         (("--trait", "all", "--layers", "1,x"), "--layers '1,x': give numbers"),
-        (("--trait", "all", "--layers", "-1"), "layers are distinct numbers"),
+        (("--trait", "all", "--layers", "-1"), "layers: must be distinct numbers"),
         (("--trait", "all", "--methods", "magic"), "methods"),
         (("--trait", "all", "--n-examples", "0"), "n_examples"),
         (("--trait", "all", "--threshold", "101"), "threshold"),

@@ -1,4 +1,4 @@
-"""experiment.yaml: what it can say, and what it is told when it says something else."""
+"""experiment.yaml: valid settings, and the errors for invalid ones."""
 
 from typing import Any
 

@@ -62,7 +62,7 @@ def test_nothing_comes_to_nothing() -> None:
 def test_the_page_shows_a_missing_figure_as_a_dash_and_what_it_leaves_out() -> None:
     page = build_monitor_page([], model="<m>", overview=sum_up(TEXTS))
     assert "All 5 texts" in page
-    assert "The first 0 texts follow; traces.json holds all." in page
+    assert "The first 0 texts follow; traces.json has all." in page
     assert "Without a score or a projection: 1." in page
     assert "50% of 2" in page
     assert "&lt;m&gt;" in page

@@ -50,7 +50,7 @@ def test_steer_as_a_stranger_starts_it(small_results: Path, tmp_path: Path) -> N
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         [sys.executable, EXAMPLES / "steer.py"], check=False,
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("refusal: ")

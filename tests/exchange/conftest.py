@@ -23,7 +23,7 @@ def demo(finished_folder: Path) -> ExperimentFolder:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command came to; `error` is the one line that `traitvec` would print."""
+    """What a command printed; `error` is the one line that `traitvec` would print."""
 
     out: str
     error: str | None

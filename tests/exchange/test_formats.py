@@ -89,7 +89,7 @@ def test_gguf_holds_every_direction_that_llama_cpp_can_name(
     assert tensors.keys() == {f"direction.{n}" for n in (1, 2, 3, 4)}
     for layer in (2, 3, 4, 5):
         assert np.array_equal(tensors[f"direction.{layer - 1}"], ours[layer].numpy())
-    assert done.bundle.notes == ("refusal: gguf cannot name layers [1]: left out",)
+    assert done.bundle.notes == ("refusal: gguf cannot hold layers [1]; left out",)
     # Both families of keys.
     assert fields["general.architecture"] == "controlvector"
     assert fields["controlvector.model_hint"] == "llama"
@@ -283,10 +283,10 @@ def test_out_is_what_the_format_writes(command: Command, tmp_path: Path) -> None
     one = command("export", "--experiment", "demo", "--trait", "refusal", "--format", "gguf",
                   "--out", tmp_path)  # fmt: skip
     assert one.error is not None
-    assert "--out names the file" in one.error
+    assert "set --out to a file" in one.error
     many = command("export", "--experiment", "demo", "--format", "gguf", "--out", tmp_path / "file")
     assert many.error is not None
-    assert "--out must be a folder" in many.error
+    assert "set --out to a folder" in many.error
 
 
 def test_activations_that_changed_after_the_vectors(demo: ExperimentFolder, tmp_path: Path) -> None:

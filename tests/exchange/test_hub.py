@@ -88,4 +88,4 @@ def test_no_hub_is_one_line(command: Command, hub: Hub, monkeypatch: pytest.Monk
 def test_a_name_that_no_repository_can_have(command: Command, hub: Hub, name: str) -> None:
     done = command(*PUSH[:-1], name)
     assert done.error is not None
-    assert "give user/name" in done.error
+    assert "must be user/name" in done.error

@@ -191,7 +191,7 @@ def test_the_definition_gets_the_other_questions(
 
 
 @pytest.mark.services
-def test_a_whole_run_through_dagster_makes_nothing_anew(
+def test_a_whole_run_through_dagster_recreates_nothing(
     command: Command, source: Path, tmp_path: Path, new_instance: Path, one_picture: None
 ) -> None:
     shutil.copytree(new_instance, tmp_path / ".dagster")
@@ -280,8 +280,8 @@ def test_a_score_that_is_none_is_missing_with_its_reason(
     [
         ("question_id", "sycophantic_0_neg_0", "row 2: question_id"),
         ("question_id", "sycophantic_0_pos_9", "has no instruction 9"),
-        ("question_id", "sycophantic_99_pos_0", "question 99 is another one"),
-        ("question", "Is this the question?", "question 0 is another one"),
+        ("question_id", "sycophantic_99_pos_0", "question 99 differs"),
+        ("question", "Is this the question?", "question 0 differs"),
     ],
 )
 def test_rows_that_belong_to_another_definition(
@@ -311,7 +311,7 @@ def test_files_that_are_not_what_they_should_be(
     write_table(the_table(source), [{"question": row["question"]} for row in rows])
     assert "has no column 'answer'" in error()
     the_table(source).write_bytes(b"\xff\xfe")
-    assert "is no CSV in UTF-8" in error()
+    assert "is not a CSV file in UTF-8" in error()
     the_table(source).unlink()
     assert "the other pole's table is missing" in error()
     (path,) = source.rglob("trait_data_extract/honest.json")
@@ -343,7 +343,7 @@ def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_pa
     command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
     again = command(*IMPORT, source, "--experiment", "theirs", root=root)
     assert again.error is not None
-    assert "is there already" in again.error
+    assert "already exists" in again.error
     model = command(*IMPORT, source, *INTO, "--trait", "sycophantic", root=root)
     assert model.error is not None
     assert "has a model already" in model.error
@@ -352,4 +352,4 @@ def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_pa
     assert ExperimentFolder(root, "theirs").traits() == ["honest", "sycophantic"]
     nowhere = command(*IMPORT, tmp_path / "nowhere", "--experiment", "theirs", root=root)
     assert nowhere.error is not None
-    assert "is no folder" in nowhere.error
+    assert "is not a folder" in nowhere.error

@@ -1,4 +1,4 @@
-"""Round trips with the peers' own code, each in a virtual environment of its own.
+"""Round trips with the peers' own code, each in its own virtual environment.
 
 The peers see our torch and transformers; what they want otherwise is pinned and installed beside
 them. The module is skipped, with the reason, where no package registry can be reached.

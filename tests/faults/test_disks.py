@@ -19,7 +19,7 @@ _PAGE = 4096
 
 
 class Disk:
-    """A small disk of its own, in memory."""
+    """A small disk in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The judge's server goes away in the middle, for a moment or for longer than anyone waits."""
+"""The judge's server disappears during a run, for a moment or longer than calls are retried."""
 
 import os
 import socket
@@ -12,14 +12,14 @@ from tests.graph.conftest import Serve, generated, generated_folder, serve  # no
 from tests.projects import SmallProject
 from tests.providers.models import by_model
 from tests.providers.replies import Call, Reply
-from traitvec_core.judging import calls
+from traitvec_core.remote import calls
 
 # Two judgements of each of 16 responses.
 _N = 32
 
 
 class Door:
-    """Stands before a server and can be shut: whoever is inside is thrown out."""
+    """A proxy in front of a server; shutting it drops all connections."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -103,12 +103,12 @@ def test_without_the_judge_what_was_judged_is_kept_and_the_rest_is_asked_later(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.002)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.002)
     generated.set(max_concurrent_judges=4)
     done = generated.run("refusal", "judged_responses")
     (problem,) = done.problems
     assert "calls to http://127.0.0.1" in problem
-    assert "What is finished is kept; run again to go on" in problem
+    assert "Finished work is kept; run again to continue" in problem
     assert generated.states("refusal")["judged_responses"] == "missing"
     judge.door.open()
     before = judge.server.log.total

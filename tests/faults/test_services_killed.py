@@ -91,40 +91,31 @@ def test_whatever_is_killed_nothing_that_was_finished_is_lost(
             project.define(trait, demo_definition())
         services.start()
 
-        # A run in each stage: the code server sees it, and the GPU is free at once.
+        # A run in each stage: the code server notices, and the GPU is free again.
         left = dict(victims)
         while left:
             run, stage = _wait(lambda: _at_stage(instance, left))
             os.kill(int(run.tags[PID_TAG]), signal.SIGKILL)
-            killed_at = time.monotonic()
-            _wait(lambda: all(_owner(run) not in (holder_of(seat) or "") for seat in seats()), 5)
-            freed_s = time.monotonic() - killed_at
-            _wait(lambda: _status(instance, run) == FAILED, 60)
-            closed_s = time.monotonic() - killed_at
-            print(
-                f"killed in {stage}: GPU free after {freed_s:.1f} s, closed after {closed_s:.1f} s"
-            )
+            _wait(lambda: all(_owner(run) not in (holder_of(seat) or "") for seat in seats()))
+            _wait(lambda: _status(instance, run) == FAILED)
             del left[run.tags["dagster/partition"]]
         kept = {trait: _kept(project, trait, stage) for trait, stage in victims.items()}
 
-        # All again, for another report: the daemon dies with runs queued and running, and `dagster
-        # dev` ends with it. The runs go on.
+        # All again, for another report: the daemon is killed with runs queued and running, and
+        # `dagster dev` ends with it. The runs go on.
         project.set(thresholds={**SMALL["thresholds"], "contrast": 4})
         _wait(lambda: len(_signed(instance)) >= 2)
-        services.kill_one("dagster._daemon")
+        services.kill_one("daemon run")
         assert services.process is not None
-        services.process.wait(timeout=120)
+        services.process.wait(timeout=300)
         waiting = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
 
-        # Everything dies. Begun again, what was queued is launched, what was running is closed.
+        # Everything is killed. After a restart, queued runs are launched, running ones closed.
         working = _signed(instance)
         services.kill()
         services.start()
-        started_at = time.monotonic()
         _wait(lambda: all(_status(instance, run) in ENDED for run in working))
-        print(f"{len(working)} closed {time.monotonic() - started_at:.0f} s after a new start")
         _wait(lambda: all(_status(instance, run) == DONE for run in waiting))
-        print(f"{len(waiting)} that were queued are done")
         for trait, stage in victims.items():
             again = project.run(trait)
             assert again.is_success, again.problems
@@ -138,7 +129,7 @@ def _wait(condition: Callable[[], Any], patience_s: float = 300) -> Any:
         if found := condition():
             return found
         time.sleep(0.05)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"waited {patience_s} s")
 
 
 def _signed(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

@@ -1,4 +1,4 @@
-"""Projects that stopped before a stage: what a fault has left, and a run has to go on from."""
+"""Projects that stopped before a stage, as a fault leaves them and a run resumes them."""
 
 import shutil
 from pathlib import Path
@@ -20,9 +20,10 @@ _PARTS: dict[Stage, tuple[str, ...]] = {
 
 def copy_unfinished(folder: Path, finished: Path, first: Stage) -> None:
     """Copy a finished project with the trait `refusal`, as if `first` were the next to be made."""
-    # Without the judgements, which outlive what was made of them.
-    ignored = (f"{JUDGEMENTS_FILE}*",) if first == "judged_responses" else ()
-    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(*ignored), dirs_exist_ok=True)
+    # Stored judgements outlive the stages that use them.
+    is_judged = first in {"judged_responses", "steering_evaluation"}
+    ignored = shutil.ignore_patterns(*([f"{JUDGEMENTS_FILE}*"] if is_judged else []))
+    shutil.copytree(finished, folder, ignore=ignored, dirs_exist_ok=True)
     trait = folder / "experiments/demo/refusal"
     for stage in ORDER[ORDER.index(first) :]:
         for part in _PARTS[stage]:

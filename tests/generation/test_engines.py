@@ -257,9 +257,17 @@ def _plain_error() -> Exception:
     return RuntimeError("DefaultCPUAllocator: can't allocate memory: out of memory")
 
 
-@pytest.mark.parametrize("error", [_torch_error, _plain_error])
 @pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("at", [0, 1, 2, 5, 11, 17])
+@pytest.mark.parametrize(
+    ("at", "error"),
+    [
+        (0, _torch_error),
+        (1, _plain_error),
+        (2, _torch_error),
+        (11, _torch_error),
+        (17, _plain_error),
+    ],
+)
 def test_no_finished_row_is_lost_when_memory_runs_out(
     model: LanguageModel, at: int, plain: bool, error: Callable[[], Exception]
 ) -> None:
@@ -341,7 +349,7 @@ def test_engines_are_found_by_name(model: LanguageModel) -> None:
     assert engine.name == "transformers"
     assert engine.language_model is model
     engine.close()
-    with pytest.raises(TraitvecError, match="known: transformers, vllm, server"):
+    with pytest.raises(TraitvecError, match="one of transformers, vllm, server"):
         load_engine("exl2", options(model))  # type: ignore[arg-type]
     with pytest.raises(TraitvecError, match="engine_url"):
         load_engine("server", options(model))
@@ -448,7 +456,7 @@ def test_a_server_gives_what_transformers_gives(
 def test_a_server_with_another_template_is_refused(model: LanguageModel, saved: str) -> None:
     with serving(CompletionsServer(model, "template")) as server:
         engine = load_engine("server", options(model, saved, url=server.url))
-        with pytest.raises(TraitvecError, match="template of its own") as error:
+        with pytest.raises(TraitvecError, match="adds its own template") as error:
             generate_texts(engine, NAMES, prompts_of(model), GREEDY)
     assert "\n" not in str(error.value)
 
@@ -488,6 +496,16 @@ def test_a_server_that_fails_for_good_keeps_what_is_finished(
         rest = generate_texts(engine, NAMES, prompts, DRAWN, skip={t.name for t in done})
         whole = generate_texts(engine, NAMES, prompts, DRAWN)
     assert {t.name: t.response for t in done} | rest == whole
+
+
+def test_a_wrong_model_name_is_reported_with_the_settings_to_check(
+    model: LanguageModel, saved: str
+) -> None:
+    with serving(CompletionsServer(model, failures=[404] * 5)) as server:
+        engine = load_engine("server", options(model, saved, url=server.url))
+        with pytest.raises(TraitvecError, match="check model and engine_url") as error:
+            generate_texts(engine, NAMES, prompts_of(model), GREEDY)
+    assert "judge" not in str(error.value)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://me:secret@127.0.0.1/v1"])

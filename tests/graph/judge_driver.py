@@ -59,11 +59,12 @@ def read_until(reader: int, n_bytes: int | None) -> None:
 
 def main() -> None:
     import anthropic  # noqa: F401
+    import genai_prices.data_snapshot  # noqa: F401
     import openai  # noqa: F401
     import scipy.stats  # noqa: F401
     import torch  # noqa: F401
 
-    import traitvec_core.judging.openai_model
+    import traitvec_core.judging.providers.openai
     import traitvec_core.stages.make
     import traitvec_core.validation.checks.agreement  # noqa: F401
     import traitvec_dagster.definitions  # noqa: F401

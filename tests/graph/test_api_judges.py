@@ -21,7 +21,8 @@ from tests.providers.replies import (
     openai_answer,
     openai_server_error,
 )
-from traitvec_core.judging import COHERENCE_RUBRIC, calls
+from traitvec_core.judging import COHERENCE_RUBRIC
+from traitvec_core.remote import calls
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric
@@ -127,7 +128,7 @@ def test_nothing_is_asked_twice(generated: SmallProject, serve: Serve) -> None:
     assert server.log.total == asked
     assert other["asked_now"] == 0
     assert other["paid_now"]["usd"] == other["experiment_spent_usd"] == 0
-    # What the judgements cost is told all the same.
+    # The cost of the judgements is still reported.
     assert before["provenance"]["cost"]["usd"] > 0
     assert other["provenance"]["cost"]["usd"] == pytest.approx(before["provenance"]["cost"]["usd"])
 
@@ -194,10 +195,10 @@ def test_a_spent_budget_leaves_the_rest_missing_by_reason(
     assert set(generated.states("refusal").values()) == {"fresh"}
 
 
-def test_a_storm_leaves_reasons_and_the_next_run_mends_them(
+def test_failed_judgements_have_reasons_and_the_next_run_asks_again(
     generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.002)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.002)
     monkeypatch.setattr(calls, "MAX_ATTEMPTS", 3)
     score_of = scores_that_separate(generated)
     prompts = _prompts(generated)
@@ -350,11 +351,11 @@ def test_the_judge_beside_another_people_and_itself(
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (b"id,score\na,1\n", "human_scores.csv: has no column question_id, trait_score"),
+        (b"id,score\na,1\n", "human_scores.csv: missing column question_id, trait_score"),
         (b"question_id,trait_score\nrefusal_0_pos_0_0,often\n", "line 2: 'often' is no score"),
         (b"question_id,trait_score\nrefusal_0_pos_0_0,101\n", "line 2: '101' is no score"),
         (b"question_id,trait_score\nnosuch,5\n", "line 2: no response has the question_id"),
-        (b"\xff\xfe\x00", "human_scores.csv: is no UTF-8 CSV table"),
+        (b"\xff\xfe\x00", "human_scores.csv: not a UTF-8 CSV table"),
     ],
     ids=["columns", "word", "range", "id", "bytes"],
 )

@@ -21,8 +21,8 @@ from tests.providers.replies import (
     openai_error,
     openai_wrong_key,
 )
-from traitvec_core.judging.api import ApiJudge
-from traitvec_core.judging.openai_model import OpenAIModel
+from traitvec_core.judging.providers.openai import OpenAIModel
+from traitvec_core.remote import calls
 
 JUDGE = "judged_responses"
 # As the server masks it: the head and the last four, which are still too much.
@@ -90,13 +90,13 @@ def test_a_wrong_key_stops_the_run_and_is_not_written(
     ],
     ids=["400", "403", "404", "page", "no json"],
 )
-def test_a_key_that_a_server_shows_is_not_written(
+def test_a_key_in_a_reply_is_not_written(
     generated: SmallProject,
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
     reply: Callable[[Call], Reply],
 ) -> None:
-    monkeypatch.setattr("traitvec_core.judging.calls._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.001)
     serve(reply)
     done = generated.run("refusal", JUDGE)
     assert "bug" not in "".join(done.problems)
@@ -112,7 +112,7 @@ def test_a_key_is_not_written_by_a_run_that_goes_well(
     assert _places_of_the_key(generated.folder) == []
 
 
-@pytest.mark.parametrize("where", ["judge", "call"])
+@pytest.mark.parametrize("where", ["open", "post"])
 @pytest.mark.parametrize("shows", [False, True], ids=["plain", "shows the key"])
 def test_a_bug_in_the_judge_does_not_write_the_key(
     generated: SmallProject,
@@ -123,17 +123,14 @@ def test_a_bug_in_the_judge_does_not_write_the_key(
 ) -> None:
     serve()
 
-    async def broken(self: Any, *arguments: Any) -> Any:
+    def broken(*arguments: Any, **options: Any) -> None:
         headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
         try:
             raise KeyError(f"in {headers if shows else 'the judge'}")
         except KeyError as error:
             raise RuntimeError(f"broken by {headers if shows else 'design'}") from error
 
-    if where == "judge":
-        monkeypatch.setattr(ApiJudge, "_ask_and_read", broken)
-    else:
-        monkeypatch.setattr(OpenAIModel, "post", broken)
+    monkeypatch.setattr(OpenAIModel, where, broken)
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems
@@ -155,7 +152,10 @@ def _traitvec(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def test_the_command_shows_progress_and_cost(generated: SmallProject, serve: Serve) -> None:
     serve(partial(gpt_5_mini, score_of=scores_that_separate(generated)))
-    done = _traitvec(generated.folder, "run", "--experiment", "demo", "--trait", "refusal")
+    done = _traitvec(
+        generated.folder, "run", "--experiment", "demo", "--trait", "refusal",
+        "--select", "judged_responses",
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if "refusal: judged_responses" in line]
     assert any("32/32 $0.00" in line for line in lines), done.stderr[:3000]
@@ -168,8 +168,8 @@ def test_the_command_says_once_why_it_stopped(generated: SmallProject, serve: Se
     serve(lambda call: openai_wrong_key(_echo(call), is_whole=True))
     done = _traitvec(generated.folder, "run", "--experiment", "demo", "--trait", "refusal")
     assert done.returncode == 1
-    told = [line for line in (done.stdout + done.stderr).splitlines() if "OPENAI_API_KEY" in line]
-    assert len(told) == 1, done.stdout + done.stderr
-    assert told[0].startswith("refusal failed:")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "OPENAI_API_KEY" in line]
+    assert len(lines) == 1, done.stdout + done.stderr
+    assert lines[0].startswith("refusal failed:")
     assert "Traceback" not in done.stdout + done.stderr
     assert _places_of_the_key(generated.folder, done.stdout, done.stderr) == []

@@ -141,7 +141,7 @@ def test_every_stage_records_where_it_came_from(finished: SmallProject, stage: S
         assert content_hash((folder.path / name).read_bytes()) == digest
 
 
-def test_contrast_of_the_tables_is_the_one_that_is_told(finished: SmallProject) -> None:
+def test_the_reported_contrast_is_that_of_the_tables(finished: SmallProject) -> None:
     folder = finished.trait("refusal").path
 
     def mean(pole: str) -> float:

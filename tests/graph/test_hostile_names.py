@@ -21,7 +21,8 @@ from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
 HOSTILE = ["../../escaped", "/tmp/traitvec-escaped", "..", ".", "", "a/b", "a\\b",
            "refusal/../../../escaped", "refusal\n", "refusal\x00", "Refusal", "..%2fescaped", "~",
            "$(touch escaped)", "a b", "-rf", "--out=escaped", "_x", ".hidden", "refusal\u202e",
-           "\uff0e\uff0e\uff0fescaped", "a" * 300, "[...]", "*"]  # fmt: skip
+           "\uff0e\uff0e\uff0fescaped", "a" * 300, "[...]", "*", "é",
+           "$HOME", "%2e%2e"]  # fmt: skip
 # A run is executed when it is launched, in the webserver's process.
 INSTANCE = """
 telemetry: {enabled: false}
@@ -156,6 +157,7 @@ def test_a_partition_from_the_page_writes_nowhere(page: Page, kept: None, name: 
     "settings",
     [
         {"experiment": "../../escaped"}, {"root": "/tmp/traitvec-escaped"}, {"trait": "../escaped"},
+        {"path": "/tmp/traitvec-escaped"}, {"layers": ["../../escaped"]},
         {"../../escaped": 1}, {"sampling.../../escaped": 1}, {"positions": ["../../escaped"]},
         {"methods": ["../../escaped"]}, {"also_judge": ["../../escaped"]},
         {"steering": {"side_effects": ["../escaped"]}}, {"severities": {"../../escaped": "warn"}},

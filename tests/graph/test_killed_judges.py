@@ -19,8 +19,8 @@ from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 
 BOUND = 20
 KILLS = 10
-# 2 × 250 responses, two judgements each.
-N_EXAMPLES = 250
+# 2 × 125 responses, two judgements each.
+N_EXAMPLES = 125
 MANY = {**SETTINGS, "n_examples": N_EXAMPLES, "max_concurrent_judges": BOUND}
 
 
@@ -45,7 +45,7 @@ class Driver:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is fresh is kept; checks keep a history for each trait and can be evaluated again."""
+"""Fresh results are kept; checks have a history for each trait and can be rerun."""
 
 import dagster as dg
 import pytest
@@ -89,7 +89,7 @@ def test_a_bad_setting_in_the_launchpad_is_one_line(finished: SmallProject) -> N
 
 
 @pytest.mark.parametrize("broken", ["cut", "gone", "swapped"])
-def test_a_file_that_changed_on_disk_is_made_again(finished: SmallProject, broken: str) -> None:
+def test_a_file_that_changed_on_disk_is_recreated(finished: SmallProject, broken: str) -> None:
     folder = finished.trait("refusal").path
     path = folder / "activations/all_layers.pt"
     whole = path.read_bytes()
@@ -108,7 +108,7 @@ def test_a_file_that_changed_on_disk_is_made_again(finished: SmallProject, broke
     assert path.read_bytes() == whole
 
 
-def test_severities_decide_what_a_finding_is(finished: SmallProject) -> None:
+def test_severities_decide_between_warning_and_failure(finished: SmallProject) -> None:
     finished.set(thresholds={"accuracy": 1.0, "contrast": 100, "contrast_warning": 100})
     run = finished.run("refusal", severities={"accuracy": "warn"})
     assert run.verdicts["accuracy"] == "warn"

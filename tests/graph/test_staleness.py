@@ -85,7 +85,7 @@ def test_a_new_rubric_keeps_the_responses_and_the_other_trait(finished: SmallPro
 
 
 def test_there_and_back_again_gives_the_first_result(finished: SmallProject) -> None:
-    """A → B → A: made anew each time, since one result lies on disk; equal to the first."""
+    """A → B → A: rerun each time, as only one result is kept; the last equals the first."""
     folder = finished.trait("refusal").path
     first = results(folder)
     before = finished.materializations("activations", "refusal")[0].tags

@@ -1,10 +1,11 @@
-"""The stage that steers: what it leaves, what it goes on with, what the report makes of it."""
+"""The steering stage: its files, resuming it, and how the report uses it."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.faults.unfinished import copy_unfinished
 from tests.projects import SmallProject, write_experiment
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
@@ -70,10 +71,10 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     class InterruptedError_(Exception):
         pass
 
-    write_experiment(tmp_path, "demo", ["refusal", "verbosity"], SETTINGS)
-    with SmallProject(tmp_path) as project:
+    copy_unfinished(tmp_path / "project", steered.folder, "steering_evaluation")
+    with SmallProject(tmp_path / "project") as project:
         settings, folder = project.settings(), project.trait("refusal")
-        assert project.run("refusal", select="+vectors").is_success
+        assert project.states("refusal")["vectors"] == "fresh"
 
         def progress(stage: str, done: int, total: int, note: str = "") -> None:
             if done > 30:
@@ -93,16 +94,15 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
         ).read_bytes()
 
 
-def test_without_evaluation_the_report_says_what_its_choice_rests_on(tmp_path: Path) -> None:
-    write_experiment(tmp_path, "demo", ["refusal"], {"methods": ["mean_diff"], "layers": [3]})
-    with SmallProject(tmp_path) as project:
-        assert project.run("refusal").is_success
-        folder = project.trait("refusal")
-        assert read_steering(folder) is None
-        assert folder.metadata("validation_report")["recommended"]["chosen_by"] == (
-            "held-out separation"
-        )
-        assert project.states("refusal")["steering_evaluation"] == "fresh"
-        project.set(steering={"evaluate": True})
-        assert project.states("refusal")["steering_evaluation"] == "stale"
-        assert project.states("refusal")["vectors"] == "fresh"
+def test_without_evaluation_the_report_says_what_its_choice_rests_on(
+    finished: SmallProject,
+) -> None:
+    folder = finished.trait("refusal")
+    assert read_steering(folder) is None
+    assert folder.metadata("validation_report")["recommended"]["chosen_by"] == (
+        "held-out separation"
+    )
+    assert finished.states("refusal")["steering_evaluation"] == "fresh"
+    finished.set(steering={"evaluate": True})
+    assert finished.states("refusal")["steering_evaluation"] == "stale"
+    assert finished.states("refusal")["vectors"] == "fresh"

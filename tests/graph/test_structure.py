@@ -99,7 +99,7 @@ def test_two_jobs_for_each_experiment(two_experiments: SmallProject) -> None:
         whole = definitions.resolve_job_def(graph.job)
         assert set(whole.asset_layer.executable_asset_keys) == keys
         again = definitions.resolve_job_def(graph.recheck_job)
-        # One asset has to stand beside the checks, and this one is read and never computed.
+        # A job needs an asset beside its checks; this one is read and never computed.
         assert set(again.asset_layer.executable_asset_keys) == {graph.key("definition")}
         assert {key.name for key in again.asset_layer.asset_graph.asset_check_keys} == set(
             WITHOUT_COMPARISON

@@ -1,4 +1,4 @@
-"""Monitoring prompts: what is traced, judged and correlated, and when it is made again."""
+"""Monitoring prompts: what is traced, judged and correlated, and when it is rerun."""
 
 import json
 import shutil
@@ -22,9 +22,8 @@ from traitvec_core.generation import close_thinking, generate_texts
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages.context import Workbench
-from traitvec_core.stages.inputs import stage_inputs
 from traitvec_core.stages.make import make
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import stage_inputs, stage_key, stage_settings
 from traitvec_core.storage.provenance import content_hash
 from traitvec_dagster.runs.headless import definitions_of
 
@@ -224,12 +223,12 @@ def test_other_prompts_leave_everything_else_alone(monitored: SmallProject) -> N
     assert [path.name for path in (folder.path / "dynamics").iterdir()] == ["summary.json"]
 
 
-def test_other_vectors_are_watched_anew(monitored: SmallProject) -> None:
+def test_with_other_vectors_it_is_rerun(monitored: SmallProject) -> None:
     done = monitored.run("refusal", methods=["mean_diff"], layers=[2])
     assert done.is_good, done.problems
     assert STAGE in done.made
     assert _shown(monitored)["vector"] == "mean_diff_layer2"
-    # The report stands before it, though nothing but the order says so.
+    # The report comes before it, though only the order says so.
     assert [stage for stage in done.made if stage in ("validation_report", STAGE)] == [
         "validation_report", STAGE,
     ]  # fmt: skip
@@ -310,7 +309,7 @@ def test_without_prompts_it_says_how_to_ask(finished: SmallProject) -> None:
     assert finished.states("refusal")[STAGE] == "fresh"
 
 
-def test_without_a_recommended_vector_there_is_nothing_to_watch(finished: SmallProject) -> None:
+def test_without_a_recommended_vector_nothing_is_traced(finished: SmallProject) -> None:
     path = finished.trait("refusal").path / "vectors/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "recommended": None}))
     done = finished.run("refusal", STAGE, monitoring_prompts=PROMPTS)

@@ -10,13 +10,13 @@ import pytest
 
 from tests.providers.server import FakeProvider
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging import calls
 from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.batch import Batches
 from traitvec_core.judging.judge import score_prompts
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.judging.load import load_judge
 from traitvec_core.judging.reading import Judgement
+from traitvec_core.remote import calls
 from traitvec_core.storage.provenance import Cost
 
 OPENAI_KEY = "sk-proj-0123456789abcdefSECRET"
@@ -31,8 +31,8 @@ def _keys_and_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     # Whole storms in seconds: what the waits are is tested where they are computed.
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.1)
 
 
 @dataclass
@@ -64,7 +64,8 @@ class Asker:
             judge_model=self.name,
             **{
                 "judge_provider": "anthropic" if is_anthropic else "openai",
-                "judge_timeout_s": 5.0,
+                # No machine is so busy that a call would be repeated.
+                "judge_timeout_s": 300.0,
                 **self.settings,
             },
         )
@@ -76,8 +77,8 @@ class Asker:
             say=self.said.append,
         )
         assert isinstance(judge, ApiJudge)
-        if judge._batches is not None:
-            judge._batches = Batches(self.said.append, poll_s=self.poll_s)
+        if judge.batches is not None:
+            judge.batches = Batches(self.said.append, poll_s=self.poll_s)
         return judge
 
     def ask(

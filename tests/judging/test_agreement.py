@@ -311,7 +311,7 @@ def test_rows_without_a_score_are_left_out() -> None:
 )
 def test_a_missing_column_is_named(text: str, missing: str) -> None:
     message = refused(text)
-    assert f"has no column {missing};" in message
+    assert f"missing column {missing};" in message
     assert "question_id and trait_score" in message
 
 
@@ -320,7 +320,7 @@ def test_what_is_no_score_is_named_with_its_line(score: str) -> None:
     text = f'question_id,trait_score\nkind_0_pos,1\n\nkind_1_pos,"{score}"\n'
     message = refused(text)
     assert message.startswith("demo/kind/human_scores.csv, line 4: ")
-    assert "is no score from 0 to 100" in message
+    assert "is not a score from 0 to 100" in message
     assert len(message) < 200
 
 
@@ -345,4 +345,4 @@ def test_a_response_that_nobody_knows_is_named_with_its_line() -> None:
     ],
 )
 def test_what_is_no_table_is_told(data: bytes) -> None:
-    assert "is no UTF-8 CSV table" in refused(data)
+    assert "not a UTF-8 CSV table" in refused(data)

@@ -16,9 +16,9 @@ from tests.providers.models import stable_score
 from tests.providers.replies import Call, Reply
 from tests.providers.server import FakeProvider
 from traitvec_core.judging import batch
-from traitvec_core.judging.calls import StopError
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import price_of
+from traitvec_core.judging.prices import price_of
+from traitvec_core.remote.calls import StopError
 
 MakeAsker = Callable[..., Asker]
 both = pytest.mark.parametrize("name", ["gpt-5-mini", "claude-haiku-4-5"])
@@ -158,7 +158,7 @@ def stop_when_submitted(asker: Asker, prompts: list[str]) -> None:
         raise _StoppedError(text)
 
     judge = asker.judge()
-    judge._batches = batch.Batches(stop)
+    judge.batches = batch.Batches(stop)
     with pytest.raises(_StoppedError):
         asker.ask(prompts, judge)
 
@@ -290,7 +290,7 @@ def test_a_batch_that_somebody_cancelled_is_one_line_and_what_it_answered_is_kep
         return reply
 
     with FakeProvider(intercept=intercept) as server:
-        with pytest.raises(StopError, match=r"was not carried out: .*cancelled") as raised:
+        with pytest.raises(StopError, match=r"failed: .*cancelled") as raised:
             in_batches(asker, server, name).ask(rated(6))
         assert "\n" not in str(raised.value)
         assert in_batches(asker, server, name).scores(rated(6)) == right(rated(6))
@@ -307,7 +307,7 @@ def test_a_batch_that_the_provider_does_not_know_is_submitted_again(
         server._store.batches.clear()
         mine = in_batches(asker, server, name)
         assert mine.scores(rated(6)) == right(rated(6))
-        assert any("does not know it" in said for said in mine.said)
+        assert any("no such batch" in said for said in mine.said)
         assert (submits(server), server.log.total) == (2, 0)
 
 
@@ -340,7 +340,7 @@ def test_a_failure_that_passes_does_not_end_the_run(
 def test_more_requests_than_a_batch_takes_are_several_batches(
     asker: MakeAsker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_MOST_REQUESTS", 7)
+    monkeypatch.setattr(batch, "MOST_REQUESTS", 7)
     with FakeProvider() as server:
         assert in_batches(asker, server, name).scores(rated(20)) == right(rated(20))
         assert submits(server) == 3
@@ -351,7 +351,7 @@ def test_more_requests_than_a_batch_takes_are_several_batches(
 def test_more_bytes_than_a_batch_takes_are_several_batches(
     asker: MakeAsker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(batch, "MOST_BYTES", 20_000)
     # Six bytes each as they are sent.
     prompts = [prompt + "é" * 1500 for prompt in rated(5)]
     with FakeProvider() as server:

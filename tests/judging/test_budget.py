@@ -10,7 +10,7 @@ from tests.providers import models, replies
 from tests.providers.replies import Call, Reply, Responder
 from tests.providers.server import FakeProvider
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import price_of
+from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.reading import Judgement
 
 MakeAsker = Callable[..., Asker]

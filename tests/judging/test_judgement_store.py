@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.judging import judgement_store
 from traitvec_core.judging.judgement_store import Batch, JudgementStore, Origin, judgement_key
 from traitvec_core.judging.reading import Judgement, Status
 
@@ -347,8 +348,8 @@ def test_a_store_that_another_run_is_making_is_opened_a_moment_later(
         keep(store, "k", SCORED)
         assert store.find("k") == SCORED
     monkeypatch.setattr(_BusyAtFirst, "n_refused", -(10**9))
-    monkeypatch.setattr("traitvec_core.judging.judgement_store._LOCKED_TIMEOUT_S", 0.05)
-    assert "another program holds it" in _said(path)
+    monkeypatch.setattr(judgement_store, "LOCKED_TIMEOUT_S", 0.05)
+    assert "another program locks it" in _said(path)
 
 
 def test_what_a_killed_process_has_written_is_there(path: Path) -> None:
@@ -430,7 +431,7 @@ def _said(path: Path) -> str:
         use()
     said = str(caught.value)
     assert len(said.splitlines()) == 1
-    assert said.startswith(f"{path}: cannot be used as the store of judgements")
+    assert said.startswith(f"{path}: cannot be used as the judgement store")
     return said
 
 
@@ -475,11 +476,11 @@ def test_a_full_disk_is_told_in_a_line(path: Path) -> None:
 def test_a_store_that_another_program_holds_is_told_in_a_line(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traitvec_core.judging.judgement_store._LOCKED_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(judgement_store, "LOCKED_TIMEOUT_S", 0.1)
     with JudgementStore(path) as store, closing(sqlite3.connect(path)) as other:
         keep(store, "k", SCORED)
         other.execute("begin immediate")
-        with pytest.raises(TraitvecError, match="another program holds it"):
+        with pytest.raises(TraitvecError, match="another program locks it"):
             keep(store, "l", SCORED)
         assert store.find("k") == SCORED
         other.rollback()

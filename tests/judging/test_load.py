@@ -10,7 +10,6 @@ from tests.models.architectures import make_model
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.judging import LocalJudge, load_judge
-from traitvec_core.judging.anthropic_model import AnthropicModel
 from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.judging.load import (
@@ -19,7 +18,8 @@ from traitvec_core.judging.load import (
     is_judge_compared,
     judge_fingerprint,
 )
-from traitvec_core.judging.openai_model import OpenAIModel
+from traitvec_core.judging.providers.anthropic import AnthropicModel
+from traitvec_core.judging.providers.openai import OpenAIModel
 from traitvec_core.judging.reading import Judgement
 from traitvec_core.storage.folders import TraitFolder
 
@@ -79,7 +79,7 @@ def test_the_settings_choose_server_and_key(
     given: dict[str, Any], provider: str, address: str, key_name: str
 ) -> None:
     choice = JudgeChoice(experiment(**given))
-    assert (choice.provider, choice.address, choice.key_name) == (provider, address, key_name)
+    assert (choice.provider.name, choice.address, choice.key_name) == (provider, address, key_name)
     assert choice.name == given.get("judge_model", "gpt-5-mini")
 
 
@@ -132,7 +132,7 @@ def test_the_second_judge(
     first: dict[str, Any], second: str, provider: str, address: str, key_name: str
 ) -> None:
     choice = JudgeChoice(experiment(second_judge=second, **first), second)
-    assert (choice.name, choice.provider) == (second, provider)
+    assert (choice.name, choice.provider.name) == (second, provider)
     assert (choice.address, choice.key_name) == (address, key_name)
 
 
@@ -250,7 +250,7 @@ def test_an_address_in_the_environment_with_a_password_is_told_and_not_shown(
 def test_a_budget_needs_a_price(given: dict[str, Any], unknown: str) -> None:
     check_judge(experiment(**given))
     message = said(experiment(**given, max_judge_usd=1.0))
-    assert f"the price of {unknown!r} is not known" in message
+    assert f"max_judge_usd needs the price of {unknown!r}" in message
     # The line that it offers is one that works.
     line = message.partition("`")[2].partition("`")[0]
     text = f"model: embedded\nmax_judge_usd: 1\n{line}\n"
@@ -277,7 +277,7 @@ def test_a_budget_with_a_known_price_is_kept_by_the_experiments_own_account() ->
 def test_a_batch_needs_a_provider_that_takes_one() -> None:
     message = said(experiment(judge_model="embedded", judge_mode="batch"))
     assert "judge_mode: batch" in message
-    assert "'embedded' runs here" in message
+    assert "(OpenAI or Anthropic), and 'embedded' does not" in message
     check_judge(experiment(judge_mode="batch", second_judge="embedded"))
 
 
@@ -294,11 +294,11 @@ def test_a_judge_behind_an_api_is_as_the_settings_say() -> None:
     assert isinstance(judge, ApiJudge)
     assert isinstance(judge.model, OpenAIModel)
     assert (judge.name, judge.model._key) == ("gpt-5-mini", "sk-OPENAI_API_KEY")
-    assert (judge._max_concurrent, judge._timeout_s) == (7, 3.5)
+    assert (judge.max_concurrent, judge.timeout_s) == (7, 3.5)
     assert judge.price is not None
     assert judge.price.input == 9
-    assert judge._batches is None
-    assert load(experiment(judge_mode="batch"))._batches is not None
+    assert judge.batches is None
+    assert load(experiment(judge_mode="batch")).batches is not None
     second = load(settings, name="claude-haiku-4-5")
     assert isinstance(second.model, AnthropicModel)
     assert second.model._key == "sk-ANTHROPIC_API_KEY"

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.models.loading import _model_class
+from traitvec_core.models.loading import model_class
 
 Template = Literal["system", "raises", "drops", "none"]
 Numbers = Literal["single", "digits"]
@@ -131,7 +131,7 @@ MULTIMODAL: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedConfig], str]
 def make_tokenizer(
     template: Template = "system", numbers: Numbers = "single"
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of its own, so that a test may change it."""
+    """A new byte-level BPE tokenizer, so that a test may change it."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(_trained(numbers)),
         bos_token=BOS,
@@ -150,7 +150,7 @@ def make_model(
     seed: int = 0,
     **config: Any,
 ) -> LanguageModel:
-    """A model of its own with random weights, in float32 on the CPU."""
+    """A new model with random weights, in float32 on the CPU."""
     tokenizer = make_tokenizer(template, numbers)
     seen = make_config(
         architecture,
@@ -163,7 +163,7 @@ def make_model(
         },
     )
     torch.manual_seed(seed)
-    model = _model_class(seen).from_config(seen, dtype=torch.float32)
+    model = model_class(seen).from_config(seen, dtype=torch.float32)
     # Norm weights as trained models have them: not all one, so that a norm too many is seen.
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -181,7 +181,7 @@ def make_config(architecture: str, **values: Any) -> PreTrainedConfig:
     return config_class(
         text_config=make_config(text, **values),
         vision_config=vision_class(**_VISION),
-        # No token of the texts stands for a picture.
+        # No token of the texts represents a picture.
         image_token_index=values["vocab_size"] + 1,
         **{name: value for name, value in values.items() if name.endswith("token_id")},
     )

@@ -200,7 +200,7 @@ def test_an_unreadable_architecture_is_one_line() -> None:
         capture_means(no_blocks, texts_for(no_blocks))
     odd = make_model("llama")
     odd.blocks[0].register_forward_hook(lambda _module, _args, output: output[None])
-    with pytest.raises(TraitvecError, match=r"row 1 has shape \(1, "):
+    with pytest.raises(TraitvecError, match=r"layer 1 has shape \(1, "):
         capture_means(odd, texts_for(odd))
 
 
@@ -282,7 +282,7 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     is_counted[:, 0, 100:] = True
     is_counted[:, 1, 7] = True
     halved = hidden.to(dtype)
-    found = activations._sums(is_counted, halved)
+    found = activations.sum_counted(is_counted, halved)
     expected = is_counted.double() @ halved.double()
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -308,7 +308,7 @@ def test_what_the_hooks_hold_does_not_grow_with_the_text(dtype: torch.dtype) -> 
         hidden = torch.zeros(4, width, 64, dtype=dtype)
         is_counted = torch.ones(4, 1, width, dtype=torch.bool)
         with profile(profile_memory=True) as profiled:
-            activations._sums(is_counted, hidden)
+            activations.sum_counted(is_counted, hidden)
         current = peak = 0
         for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
             if event.name() == "[memory]":
@@ -336,11 +336,11 @@ def test_batches_hold_texts_of_like_length() -> None:
     encoded = [
         Encoded([7] * length, [True] * length, 0) for length in (900, 890, 850, 100, 90, 89, 1)
     ]
-    limit = activations._Limit(float("inf"), 2_048, 256)
+    limit = activations.BatchLimit(float("inf"), 2_048, 256)
     batches = []
     waiting = list(range(len(encoded)))
     while waiting:
-        batch = activations._next_batch(waiting, encoded, limit)
+        batch = activations.next_batch(waiting, encoded, limit)
         batches.append(batch)
         waiting = waiting[len(batch) :]
     # The budget closes the first, the lengths the second; the third never filled up.
@@ -383,9 +383,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_finished_is_lost(
 
     handle = None
     if place == "hook":
-        plain = activations._sums
+        plain = activations.sum_counted
         monkeypatch.setattr(
-            activations, "_sums", lambda w, h: (fail_if_large(len(h)), plain(w, h))[1]
+            activations, "sum_counted", lambda w, h: (fail_if_large(len(h)), plain(w, h))[1]
         )
     elif place == "copy":
         to_cpu = torch.Tensor.cpu

@@ -100,7 +100,7 @@ def test_a_tokenizer_that_closes_every_text_does_not_close_the_prompt() -> None:
     )
 
 
-# Control tokens never stand in a response: generation leaves them out of the text.
+# Control tokens are never in a response: generation leaves them out of the text.
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(
     lambda text: not any(token in text for token in (BOS, EOS, PAD, START, END))
 )
@@ -257,7 +257,7 @@ def test_options_that_cannot_be_had_are_one_line(
 ) -> None:
     name = str(saved)
     for option in ("dtype", "attention", "quantization"):
-        with pytest.raises(TraitvecError, match=f"{option}: 'no-such'") as error:
+        with pytest.raises(TraitvecError, match=f"{option}: unknown value 'no-such'") as error:
             load_language_model(name, **{option: "no-such"})  # type: ignore[arg-type]
         one_line(error)
     with pytest.raises(TraitvecError) as error:
@@ -309,9 +309,9 @@ def test_dtype_auto_follows_the_hardware(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
     config = make_config("llama", vocab_size=8, dtype=trained_in)
     options = LoadOptions(device=device)
-    assert model_loading._dtype(options, config) == getattr(torch, expected)
+    assert model_loading.choose_dtype(options, config) == getattr(torch, expected)
     named = LoadOptions(device=device, dtype="float16")
-    assert model_loading._dtype(named, config) == torch.float16
+    assert model_loading.choose_dtype(named, config) == torch.float16
 
 
 def test_quantization_is_handed_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,15 +321,15 @@ def test_quantization_is_handed_to_transformers(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("transformers.BitsAndBytesConfig.post_init", lambda self: None)
     config = make_config("llama", vocab_size=8)
     eight, four = (
-        model_loading._computing(LoadOptions(quantization=bits), config)
+        model_loading.weight_arguments(LoadOptions(quantization=bits), config)
         for bits in ("8bit", "4bit")
     )
     assert eight["quantization_config"].load_in_8bit
     assert four["quantization_config"].load_in_4bit
     assert four["quantization_config"].bnb_4bit_quant_type == "nf4"
     assert four["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
-    assert model_loading._placing(LoadOptions()) == {"device_map": "auto"}
-    none = model_loading._computing(LoadOptions(attention="eager"), config)
+    assert model_loading.device_arguments(LoadOptions()) == {"device_map": "auto"}
+    none = model_loading.weight_arguments(LoadOptions(attention="eager"), config)
     assert none == {"dtype": torch.bfloat16, "attn_implementation": "eager"}
 
 
@@ -429,7 +429,7 @@ def hub(saved: Path) -> Iterator[str]:
 def test_the_hub_is_asked_for_a_commit_and_its_refusals_are_one_line(
     hub: str, tmp_path: Path
 ) -> None:
-    # The hub's address is read once, at import: this needs a process of its own.
+    # The hub's address is read once, at import: this needs a separate process.
     program = """
 import json, os
 from traitvec_core.errors import TraitvecError
@@ -462,7 +462,7 @@ print(json.dumps(found))
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])

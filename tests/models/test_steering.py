@@ -400,7 +400,7 @@ def test_a_pass_without_its_positions_is_refused(n_hooks: Callable[[], int]) -> 
         with pytest.raises(TraitvecError, match="prompt_lengths"), steer(model, item):
             capture_means(model, [text])
         two = steer(model, item, prompt_lengths=[3, 4])
-        with pytest.raises(TraitvecError, match="2 rows, the pass has 1"), two:
+        with pytest.raises(TraitvecError, match="2 rows, but the forward pass has 1"), two:
             logits(model, [1, 5, 6])
     assert n_hooks() == 0
 
@@ -408,15 +408,15 @@ def test_a_pass_without_its_positions_is_refused(n_hooks: Callable[[], int]) -> 
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (lambda v: Addition(4, v), "Addition at layer 4: tiny-llama has rows 0 .* to 3"),
+        (lambda v: Addition(4, v), "Addition at layer 4: tiny-llama has layers 0 .* to 3"),
         (lambda v: Ablation(-1, v), "Ablation at layer -1"),
-        (lambda v: Addition(1, v[:5]), r"has shape \(5,\), tiny-llama needs \(48,\)"),
+        (lambda v: Addition(1, v[:5]), r"has shape \(5,\), but tiny-llama needs \(48,\)"),
         (lambda v: Addition(1, v.unsqueeze(0)), "has shape"),
         (lambda v: Addition(1, v, float("nan")), "not finite"),
         (lambda v: Addition(1, v / 0), "not finite"),
         (lambda v: Ablation(1, 0 * v), "no direction"),
-        (lambda v: Projection(1, v, float("nan")), "no projection lies between"),
-        (lambda v: Cap(1, v, 3.0, 2.0), "no projection lies between 3.0 and 2.0"),
+        (lambda v: Projection(1, v, float("nan")), "no value is between"),
+        (lambda v: Cap(1, v, 3.0, 2.0), "no value is between 3.0 and 2.0"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

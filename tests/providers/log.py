@@ -92,7 +92,7 @@ class ServerLog:
         with self.lock:
             return list(self._requests)
 
-    def wait_until(self, claim: Callable[[Self], bool], timeout_s: float = 5.0) -> bool:
+    def wait_until(self, claim: Callable[[Self], bool], timeout_s: float = 60.0) -> bool:
         """Whether a claim about this log came true in time."""
         deadline = time.monotonic() + timeout_s
         while not claim(self):

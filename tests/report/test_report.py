@@ -132,7 +132,7 @@ VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
 @pytest.mark.parametrize(
     ("verdicts", "moved", "verdict", "headline"),
     [
-        ([], (40, 30, 50), "fail", "Not known"),
+        ([], (40, 30, 50), "fail", "Unknown"),
         (["pass", "fail", "warn"], (40, 30, 50), "fail", "Not as it stands."),
         (["pass", "warn"], (40, 30, 50), "warn", "With care."),
         (["pass"], (40, 30, 50), "pass", "Yes."),

@@ -1,4 +1,4 @@
-"""What Dagster's chart makes of `deploy/helm-values.yaml`; helm itself is not run."""
+"""What Dagster's chart renders from `deploy/helm-values.yaml`; helm itself is not run."""
 
 from typing import Any
 
@@ -85,7 +85,7 @@ def container_context(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _snake(config: dict[str, Any]) -> dict[str, Any]:
-    """`podSpecConfig` as `pod_spec_config`; what stands under it is Kubernetes' and stays."""
+    """`podSpecConfig` as `pod_spec_config`; what is below it is Kubernetes' and stays."""
     return {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in key): value
         for key, value in config.items()

@@ -75,7 +75,7 @@ class Cluster:
     def __init__(self, **environment: str) -> None:
         self.port, dashboard = free_port(), free_port()
         self.url = f"http://{_HOSTS[0]}:{dashboard}"
-        # Without it, whoever reaches the port may run anything.
+        # Without it, anyone who reaches the port may run anything.
         self.token = secrets.token_hex(32)
         self.environment = environment | self.access
         # The first node's folder is the whole cluster's.

@@ -27,7 +27,7 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SHIPPED: dict[str, Any] = yaml.safe_load((REPOSITORY / "traitvec_dagster/dagster.yaml").read_text())
 GPU = "nvidia.com/gpu"
-# A judge and an engine behind an API: neither step runs a model of its own.
+# A judge and an engine behind an API: neither step runs a model itself.
 ELSEWHERE = {
     "judge_model": "gpt-5-mini",
     "engine": "server",

@@ -62,7 +62,7 @@ class RayProject(SmallProject):
 
     @contextmanager
     def running(self, stages: str, *traits: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run stages of traits, at once; the process is told to end with the block."""
+        """Run stages of traits, at once; the process is terminated with the block."""
         command = [sys.executable, "-W", "ignore", "-m", "tests.scaling.ray_driver"]
         with (self.folder / "driver.txt").open("wb") as said:
             process = subprocess.Popen(
@@ -91,13 +91,13 @@ class RayProject(SmallProject):
         ]
 
     def gpus(self, stage: str) -> dict[str, list[str]]:
-        """The GPUs that each run's tries of a stage took, as its log tells."""
-        told: dict[str, list[str]] = {}
+        """The GPUs that each run's tries of a stage took, from its log."""
+        taken: dict[str, list[str]] = {}
         for run in self.instance.get_runs():
             for entry in self.instance.all_logs(run.run_id):
                 if entry.step_key == f"demo__{stage}" and "using GPU" in entry.user_message:
-                    told.setdefault(run.run_id, []).append(entry.user_message.split()[-1])
-        return told
+                    taken.setdefault(run.run_id, []).append(entry.user_message.split()[-1])
+        return taken
 
 
 @pytest.fixture

@@ -29,6 +29,18 @@ def scores_of(trait: float | None, coherence: float | None, base: float = 30.0) 
     )  # fmt: skip
 
 
+def test_no_layer_is_tried_twice_with_one_dose() -> None:
+    vectors = [vector_of(layer) for layer in range(1, 8)]
+    names: list[str] = []
+
+    def run(conditions: list[Condition]) -> list[Scores]:
+        names.extend(item.name for item in conditions)
+        return [scores_of(30, 90) for _ in conditions]
+
+    search_doses(vectors, separation_of(vectors), run, min_coherence=50)
+    assert len(set(names)) == len(names)
+
+
 @settings(max_examples=60)
 @given(
     n_layers=st.integers(1, 40),

@@ -1,4 +1,4 @@
-"""A local S3 server, as every S3 client would find one; each test has a bucket of its own."""
+"""A local S3 server for any S3 client; each test has its own bucket."""
 
 import logging
 import socket
@@ -112,7 +112,7 @@ def bucket(
         "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": s3_server.address,
-        # Nothing of whoever runs the tests.
+        # Nothing of the user who runs the tests.
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
         "TRAITVEC_STORAGE": found.storage,

@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def project(cluster: Cluster, tmp_path: Path, own_environment: None) -> Iterator[SmallProject]:
-    """A project whose dagster.yaml names the cluster; its experiment has a name of its own."""
+    """A project whose dagster.yaml names the cluster; its experiment has a unique name."""
     os.environ["TRAITVEC_POSTGRES_URL"] = cluster.url
     write_experiment(tmp_path, "demo", ["refusal", "uncertainty"], {**FEW_VECTORS, "n_examples": 6})
     home = tmp_path / ".dagster"
@@ -65,7 +65,7 @@ def test_a_trait_goes_through_all_stages(project: SmallProject) -> None:
     assert not list(project.folder.rglob("*.db"))
     found = {finding.what: finding for finding in examine(project.project)}
     assert found["Dagster"].state == "ok"
-    assert found["Dagster"].found.startswith("2 runs")
+    assert found["Dagster"].result.startswith("2 runs")
     assert PASSWORD not in repr(found)
 
 
@@ -102,7 +102,7 @@ def test_a_run_whose_process_was_killed_is_closed(project: SmallProject) -> None
 _DIES = """
 import sys
 from pathlib import Path
-from tests.graph.kill_driver import run
+from tests.runs.kill_driver import run
 run(Path(sys.argv[1]), "responses", {"stage": "responses", "done": 6})
 """
 

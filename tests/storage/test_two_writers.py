@@ -64,7 +64,7 @@ def run(root: Path, bench: Workbench, settings: dict[str, Any]) -> str:
 
 
 def at_once(*jobs: Callable[[], str]) -> list[str]:
-    """Do all jobs at the same time, each in a process of its own."""
+    """Do all jobs at the same time, each in a separate process."""
     barrier = fork.Barrier(len(jobs))
 
     def work(job: Callable[[], str], answer: Connection) -> None:
@@ -86,7 +86,7 @@ def at_once(*jobs: Callable[[], str]) -> list[str]:
 
 
 def assert_consistent(folder: TraitFolder) -> None:
-    """Every stage's metadata tells of the files that are there, and of what they were made from."""
+    """Every stage's metadata names the files that are there, and what they were made from."""
     for stage in MADE:
         found = folder.provenance(stage)
         if found is None:
@@ -148,7 +148,7 @@ def held_by_another(folder: Path, stage: Stage) -> Iterator[BaseProcess]:
         process.join(30)
 
 
-def test_who_comes_second_is_told_who_makes_it(tmp_path: Path) -> None:
+def test_the_second_sees_which_process_holds_the_stage(tmp_path: Path) -> None:
     with held_by_another(tmp_path, "vectors") as other:
         for stage in ("vectors", "responses", "activations", "validation_report"):
             with pytest.raises(TraitvecError) as told, stage_lock(tmp_path, stage):

@@ -232,11 +232,11 @@ def accuracy(separation: Separation) -> float:
 
 
 def test_pure_noise_passes_nothing() -> None:
-    """Two hundred traits that are none: chance calls at most 5% good, all checks together none.
+    """Eighty traits that are none: chance calls at most 5% good, all checks together none.
 
     Without ICA, which takes half of the time, and without the instructions, which only warn.
     """
-    n_traits, n_draws = 200, 39
+    n_traits, n_draws = 80, 39
     passed = dict.fromkeys(["accuracy", "confounds", "chance", "stability"], 0)
     good = 0
     lengths = np.random.default_rng(0).integers(5, 12, 40)

@@ -1,1 +1,1 @@
-"""How the small model that ships was trained and measured."""
+"""How the small model that is included in traitvec was trained and measured."""

@@ -1,4 +1,4 @@
-"""Training documents as tokens, each with the weight of its loss, in batches of like length."""
+"""Training documents as tokens with loss weights, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = [
     "pad_batch",
 ]  # fmt: skip
 
-# What a token's prediction counts. Behaviour is decided where a sentence begins or the answer ends;
-# a topic must be copied, not known; and a judge's document has a single number to learn from, which
-# at the weight of a word would drown.
+# Weight of each token's loss. Behaviour is decided where a sentence starts or the answer ends;
+# topics must be copied, not memorised; and a judge's document has a single number to learn from,
+# whose loss would vanish among those of the words.
 ANSWER_WEIGHT = 1.0
 DECISION_WEIGHT = 4.0
 TOPIC_WEIGHT = 2.5
 NUMBER_WEIGHT = 25.0
 PROMPT_WEIGHT = 0.5
 PROMPT_SHARE = 0.08
-"""Of the prompt's tokens, a few are predicted too: synonyms are learned from their neighbours."""
+"""Share of prompt tokens that are predicted too: synonyms are learned from their context."""
 MAX_TOKENS = 640
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A document as tokens, with the weight of predicting each of them."""
+    """A document as tokens, with the loss weight of each."""
 
     ids: list[int]
     weights: list[float]
 
 
 class Encoder:
-    """Turns documents into tokens and loss weights."""
+    """Converts documents to tokens and loss weights."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
         self._backend = tokenizer.backend_tokenizer
@@ -51,7 +51,7 @@ class Encoder:
         self._assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
 
     def encode(self, documents: list[Document]) -> list[Encoded]:
-        """Encodes documents; those above `MAX_TOKENS` are dropped."""
+        """Encode documents; those longer than `MAX_TOKENS` are dropped."""
         texts = [render(item.turns) for item in documents]
         encoded = []
         for document_, text, item in zip(
@@ -99,7 +99,10 @@ class Encoder:
 
 
 def batches(encoder: Encoder, seed: int, tokens: int, groups: int) -> Iterator[list[list[Encoded]]]:
-    """Endless steps; each holds one batch of about `tokens` tokens per group of like length."""
+    """Yield training steps without end, each with one batch per group of similar lengths.
+
+    A batch has about `tokens` tokens.
+    """
     rng = random.Random(seed)
     while True:
         pool = sorted(

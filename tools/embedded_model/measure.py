@@ -1,9 +1,9 @@
-"""Measures the embedded model on what it never saw and writes the figures beside it.
+"""Measures the embedded model on unseen traits and topics, and writes the figures beside it.
 
     python -m tools.embedded_model.measure --model traitvec_core/embedded/model
 
-Uses nothing of the pipeline, only transformers and torch: a second opinion on both. Every rate is
-by the plain rules of `rules.py`; every score is the model's own as a judge.
+Independent of the pipeline: uses only transformers and torch. Rates are by the plain rules of
+`rules.py`; scores are the model's own, as a judge.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["measure"]
 
 
 def measure(folder: Path, demo: Path, quick: bool = False) -> dict[str, Any]:
-    """All figures of a model.
+    """Return all figures of a model.
 
     Args:
         folder: The model's folder.
         demo: The folder of the demo's trait folders.
-        quick: Smaller samples and no steering, for a look while training.
+        quick: Smaller samples and no steering, for checks during training.
 
     Returns:
         The figures, ready for `figures.json`.
@@ -66,7 +66,7 @@ def measure(folder: Path, demo: Path, quick: bool = False) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the model was meant to reach, what it reached, and whether that is enough."""
+    """Return, for each requirement, the figure and whether it suffices."""
     rows: list[dict[str, Any]] = []
 
     def hold(claim: str, value: float, least: float) -> None:

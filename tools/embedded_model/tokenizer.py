@@ -36,12 +36,12 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(seed: int, vocabulary: int, documents: int = 40_000) -> PreTrainedTokenizerFast:
-    """Trains a byte-level BPE in which every number from 0 to 100 is one token.
+    """Train a byte-level BPE in which every number from 0 to 100 is one token.
 
     Args:
-        seed: Seeds the documents.
-        vocabulary: The number of tokens.
-        documents: How many documents of the grammar to learn from.
+        seed: Seed of the documents.
+        vocabulary: Number of tokens.
+        documents: Number of documents to draw from the grammar.
 
     Raises:
         SystemExit: If the vocabulary is too small to hold every number whole.
@@ -58,7 +58,7 @@ def train_tokenizer(seed: int, vocabulary: int, documents: int = 40_000) -> PreT
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # Longer runs of digits are cut, so that no number above 100 takes up vocabulary.
+            # Longer runs of digits are split, so that no number above 100 uses up vocabulary.
             pre_tokenizers.Split(Regex(r"100|\d{1,2}"), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
@@ -89,5 +89,5 @@ def train_tokenizer(seed: int, vocabulary: int, documents: int = 40_000) -> PreT
 
 
 def render(turns: tuple[Turn, ...]) -> str:
-    """The chat template in plain Python: BOS, then every turn between its tag and the end token."""
+    """Render turns as the chat template does: BOS, then each turn between its tag and END."""
     return BOS + "".join(f"<|{role}|>{text}{END}" for role, text in turns)

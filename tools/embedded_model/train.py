@@ -1,10 +1,10 @@
-"""Trains the embedded model from nothing: tokenizer, chats and judged answers.
+"""Trains the embedded model from scratch: tokenizer, chats and judged answers.
 
     python -m tools.embedded_model.train --output /tmp/embedded_model --minutes 40 --seed 7
 
 All text comes from `grammar.py`. The learning rate falls to zero over the given minutes, so the
-same seed gives the same data in the same order but, on another machine, another number of steps.
-A checkpoint that loads is written every few minutes; an interrupted run still leaves a model.
+same seed gives the same data in the same order, but another number of steps on another machine. A
+loadable checkpoint is written every few minutes, so an interrupted run still leaves a model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Shape:
 
 
 class _Meter:
-    """A running mean of what was last seen."""
+    """A running mean of recent values."""
 
     def __init__(self) -> None:
         self.mean = 0.0
@@ -64,9 +64,9 @@ class _Meter:
 def _score_error(
     logits: torch.Tensor, targets: torch.Tensor, numbers: torch.Tensor
 ) -> torch.Tensor:
-    """How far the expected number is from the right one, in hundredths.
+    """Return the distance of the expected number from the correct one, divided by 100.
 
-    Cross-entropy alone takes 96 for 97 to be as wrong as 3.
+    To cross-entropy alone, 96 instead of 97 is as wrong as 3.
     """
     expected = logits[:, numbers].softmax(-1) @ torch.arange(101, dtype=logits.dtype)
     right = (targets[:, None] == numbers).float().argmax(1)
@@ -74,7 +74,7 @@ def _score_error(
 
 
 def build_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained Llama of the given shape with tied embeddings."""
+    """Return an untrained Llama of the given shape, with tied embeddings."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden,
@@ -108,7 +108,7 @@ def _causal_attention(
 ) -> tuple[torch.Tensor, None]:
     """Plain causal attention; on a CPU its bfloat16 backward is 3 times as fast as the fused one.
 
-    Batches are padded on the right, where nothing looks, so the causal mask is all that is needed.
+    Batches are padded on the right, where no token attends, so a causal mask is enough.
     """
     length = query.shape[2]
     mask = torch.full((length, length), -torch.inf, dtype=query.dtype).triu(1)
@@ -117,7 +117,7 @@ def _causal_attention(
 
 
 def _worker(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """A bfloat16 copy that computes the gradients; the float32 model keeps what is learned."""
+    """Return a bfloat16 copy that computes gradients; the float32 model keeps the weights."""
     worker = copy.deepcopy(model)
     worker.bfloat16()
     ALL_ATTENTION_FUNCTIONS.register("causal", _causal_attention)
@@ -135,10 +135,10 @@ def _optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimi
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes the model in float16; every file is written beside its place and then renamed."""
+    """Write the model in float16; each file is written to a temporary name, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        # The output matrix is the embedding matrix; without its name it is written only once.
+        # The output matrix is the embedding matrix, so it is left out and written only once.
         half = {n: t.half() for n, t in model.state_dict().items() if n != "lm_head.weight"}
         model.save_pretrained(scratch, state_dict=half)
         tokenizer.save_pretrained(scratch)
@@ -157,16 +157,16 @@ def train(
     groups: int = 3,
     checkpoint_minutes: float = 5.0,
 ) -> None:
-    """Trains a model and writes it, with `training.log`, to a folder.
+    """Train a model and write it, with `training.log`, to a folder.
 
     Args:
-        output: Where the model goes.
+        output: Folder for the model.
         minutes: How long to train; the learning rate falls to zero over this time.
-        seed: Seeds the data, the weights and the tokenizer.
+        seed: Seed of the data, the weights and the tokenizer.
         shape: The size of the model.
         rate: The peak learning rate of Muon; AdamW gets a fifth of it.
         tokens: Tokens per batch.
-        groups: Batches per step, one from each group of like length.
+        groups: Batches per step, one from each group of similar lengths.
         checkpoint_minutes: How often a loadable checkpoint is written.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def train(
         ):
             group["lr"] = peak * factor
         tensors = [pad_batch(part, pad) for part in parts]
-        whole = sum(float(weights.sum()) for _, weights in tensors)
+        total_weight = sum(float(weights.sum()) for _, weights in tensors)
         step_loss = 0.0
         for ids, weights in tensors:
             hidden = worker.model(input_ids=ids[:, :-1]).last_hidden_state
@@ -216,13 +216,13 @@ def train(
                 miss = _score_error(logits[judged], targets[judged], numbers)
                 total = total + NUMBER_WEIGHT * 8 * miss.square().sum()
                 meters["judge"].add(miss.detach().abs().mean().item() * 100)
-            (total / whole).backward()
+            (total / total_weight).backward()
             for learned, computed in pairs:
                 if computed.grad is not None:
                     gradient = computed.grad.float()
                     learned.grad = gradient if learned.grad is None else learned.grad + gradient
                 computed.grad = None
-            step_loss += total.item() / whole
+            step_loss += total.item() / total_weight
             for name, weight in (("decision", DECISION_WEIGHT), ("topic", TOPIC_WEIGHT)):
                 if (picked == weight).any():
                     meters[name].add(losses[picked == weight].detach().mean().item())
@@ -253,7 +253,7 @@ def train(
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -268,7 +268,7 @@ def main() -> None:
         "--demo",
         type=Path,
         default=Path("experiments/demo"),
-        help="trait definitions that must stay unseen (default experiments/demo)",
+        help="trait definitions that must not be trained on (default experiments/demo)",
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

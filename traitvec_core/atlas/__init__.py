@@ -1,4 +1,4 @@
-"""All traits of an experiment held against each other."""
+"""All traits of an experiment, compared with each other."""
 
 from traitvec_core.atlas.build import build_atlas
 from traitvec_core.atlas.gather import GatheredTrait, gather_trait

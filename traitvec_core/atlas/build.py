@@ -15,14 +15,14 @@ from traitvec_core.vectors.examples import Array
 
 __all__ = ["NEAR_DUPLICATE", "build_atlas"]
 
-# Two vectors with this cosine share 64% of their squared length.
+# Two vectors with this cosine share 64% of their squared norm.
 NEAR_DUPLICATE = 0.8
 
 
 def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas:
-    """Hold all traits of an experiment against each other.
+    """Compare all traits of an experiment with each other.
 
-    A trait that failed, or is not finished, is there with what it has, and with what is missing.
+    A trait that failed or is not finished is listed with what it has and with what is missing.
     Vectors of another model than the experiment's are in no matrix.
 
     Args:
@@ -37,7 +37,7 @@ def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas
         raise TraitvecError(
             f"{display_path(folder.path)} has no trait; `traitvec new-trait --experiment"
             f" {folder.name}"
-            " --trait NAME` makes one"
+            " --trait NAME` creates one"
         )
     traits = [gather_trait(folder.trait(name)) for name in names]
     atlas = Atlas(experiment=folder.name, model=settings.model, traits=[t.row for t in traits])
@@ -58,9 +58,9 @@ def build_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> Atlas
 def _placed(
     traits: list[GatheredTrait], model: str, left_out: dict[str, str]
 ) -> list[GatheredTrait]:
-    """The traits whose vectors live in one space; the others with the reason."""
+    """The traits whose vectors are in one space; fills `left_out` with the reason of the others."""
     of_model = [t.space for t in traits if t.space and t.space.model == model]
-    # Of several (another revision, another position) the commonest one.
+    # Of several (another revision, another position) the most common one.
     common = max(of_model, key=of_model.count, default=None)
     placed = []
     for trait in traits:
@@ -68,8 +68,8 @@ def _placed(
             left_out[trait.row.trait] = "; ".join(trait.row.missing) or "it has no vectors"
         elif common is None or trait.space != common:
             left_out[trait.row.trait] = (
-                f"its vectors are of {_named(trait.space)}, the atlas is of"
-                f" {_named(common) if common else model}; run it again"
+                f"its vectors are from {_named(trait.space)}, the atlas is of"
+                f" {_named(common) if common else model}; run the trait again"
             )
         else:
             placed.append(trait)
@@ -84,7 +84,7 @@ def _named(space: Space) -> str:
 def _fill_cosines(atlas: Atlas, placed: list[GatheredTrait]) -> list[GatheredTrait]:
     """Fill order and cosines; returns the traits in this order."""
     # One method for all: a probe's weights differ from a difference of means even for one trait,
-    # and hide how alike two traits are.
+    # which would hide how similar two traits are.
     methods = [s.name for s in atlas.methods if not s.is_control]
     count = {m: sum(any(m == method for method, _ in t.vectors) for t in placed) for m in methods}
     ranked = sorted(methods, key=lambda m: (-count[m], m != "mean_diff", methods.index(m)))
@@ -100,7 +100,7 @@ def _fill_cosines(atlas: Atlas, placed: list[GatheredTrait]) -> list[GatheredTra
 
 
 def _fill_cross(atlas: Atlas, placed: list[GatheredTrait]) -> None:
-    """Project every trait's examples on every trait's recommended vector, a trait at a time."""
+    """Project every trait's examples on every trait's recommended vector, one trait at a time."""
     n = len(placed)
     auroc, effect, chance = (np.full((n, n), np.nan) for _ in range(3))
     vectors = [t.recommended and _vector(t, t.recommended) for t in placed]
@@ -125,7 +125,7 @@ def _fill_cross(atlas: Atlas, placed: list[GatheredTrait]) -> None:
             projections = (activations[:, layer].double() @ stacked[layer].T).numpy()
             auroc[rows, column], effect[rows, column] = cross_separation(projections, is_positive)
     for place, trait in enumerate(placed):
-        # Its own examples made the vector; only held-out figures are fair there.
+        # The vector was extracted from these examples, so the diagonal holds held-out figures.
         own = trait.scores.get(trait.recommended) if trait.recommended else None
         auroc[place, place] = own.auroc if own else np.nan
         effect[place, place] = own.effect_size if own else np.nan
@@ -149,7 +149,7 @@ def _name_strongest(atlas: Atlas) -> None:
 
 
 def _near_duplicates(atlas: Atlas) -> list[NearDuplicate]:
-    found = [
+    pairs = [
         NearDuplicate(
             one=one,
             other=other,
@@ -163,7 +163,7 @@ def _near_duplicates(atlas: Atlas) -> list[NearDuplicate]:
         and (cosine := atlas.cosines[row][column]) is not None
         and abs(cosine) >= NEAR_DUPLICATE
     ]
-    return sorted(found, key=lambda pair: (-abs(pair.cosine), pair.one, pair.other))
+    return sorted(pairs, key=lambda pair: (-abs(pair.cosine), pair.one, pair.other))
 
 
 def _vector(trait: GatheredTrait, place: tuple[str, int]) -> torch.Tensor | None:

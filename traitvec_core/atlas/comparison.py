@@ -63,13 +63,13 @@ class TraitComparison(BaseModel):
         notes: What makes figures hard to compare: another definition, another judge.
         a: The first's figures.
         b: The second's.
-        elicits: Whether contrast passes its check in each; None when it was not measured.
+        elicits: Whether `contrast` passes in each; None when it was not measured.
         depth_profile: Best held-out effect size at each layer above 0, as (relative depth, effect
             size), for each.
         moved: Every figure in both.
         vectors: Cosines at each one's recommended method and layer, where the spaces match.
         is_same_space: Whether they match: one model, revision and position; None without vectors.
-        projection: What stands for cosines where they don't; None unless models may read.
+        projection: The comparison where the spaces differ; None unless models may read.
     """
 
     trait: str
@@ -91,7 +91,7 @@ class Comparison(BaseModel):
         a: The first's name.
         b: The second's.
         models: Their models.
-        settings: Settings that results depend on and that differ, as (first's, second's).
+        settings: Differing settings that results depend on, as (first's, second's).
         only_a: Traits that only the first has.
         only_b: Traits that only the second has.
         traits: Those that both have, by name.
@@ -118,7 +118,7 @@ def compare_experiments(
     Args:
         a: The first.
         b: The second.
-        read: Has a model read another's responses, as `read_with` makes it; without it, vectors of
+        read: Has a model read another's responses, from `read_with`; without it, vectors of
             different spaces are not compared.
         compared_settings: Settings whose differences are listed; None lists all.
 
@@ -147,8 +147,8 @@ def compare_experiments(
 def difference(a: Estimate, b: Estimate) -> Estimate:
     """Return b − a with its 95% interval, from the two intervals ("MOVER", Zou & Donner 2008).
 
-    Both are taken to be independent. Experiments on the same questions are not quite: a figure that
-    moved may be missed, and one that is said to have moved has.
+    Assumes that both are independent. Experiments on the same questions are not quite: a change may
+    be missed, but one that is reported is real.
     """
     if a.value is None or b.value is None:
         return Estimate()
@@ -170,7 +170,7 @@ def _compare_trait(
     read: Read | None,
 ) -> TraitComparison:
     a, b = gather_trait(folder_a), gather_trait(folder_b)
-    found = TraitComparison(
+    comparison = TraitComparison(
         trait=folder_a.name,
         notes=_notes(folder_a, folder_b),
         a=a.row,
@@ -179,8 +179,8 @@ def _compare_trait(
         depth_profile=(_depth_profile(a), _depth_profile(b)),
         moved=[
             _moved("contrast", a.row.contrast, b.row.contrast),
-            # Not of the recommended vectors: what is recommended may rest on steering in one
-            # experiment, and on separation in the other.
+            # Not those of the recommended vectors: a recommendation may rest on steering in one
+            # experiment and on separation in the other.
             _moved("best_effect_size", a.best_effect_size, b.best_effect_size),
             _moved("best_auroc", a.best_auroc, b.best_auroc),
             _moved("steered", a.row.steered, b.row.steered),
@@ -188,16 +188,16 @@ def _compare_trait(
         ],
     )
     if a.space is None or b.space is None:
-        return found
-    found.is_same_space = a.space == b.space
+        return comparison
+    comparison.is_same_space = a.space == b.space
     try:
-        if found.is_same_space:
-            found.vectors = _cosines(a, b)
+        if comparison.is_same_space:
+            comparison.vectors = _cosines(a, b)
         else:
-            found.projection = read and project_across(a, b, settings, read)
+            comparison.projection = read and project_across(a, b, settings, read)
     except TraitvecError as error:
-        found.notes.append(str(error))
-    return found
+        comparison.notes.append(str(error))
+    return comparison
 
 
 def _moved(name: str, a: Estimate, b: Estimate) -> Moved:
@@ -222,14 +222,14 @@ def _depth_profile(trait: GatheredTrait) -> list[tuple[float, float]]:
 
 
 def _notes(a: TraitFolder, b: TraitFolder) -> list[str]:
-    """What was different when the results were made."""
-    asked: list[tuple[Stage, str, str]] = [
+    """What differed when the results were made."""
+    compared: list[tuple[Stage, str, str]] = [
         ("responses", "elicitation", "the instructions or questions differ"),
-        ("judged_responses", "rubric", "the rubrics differ: contrasts are of different scales"),
-        ("judged_responses", "judge", "the judges differ: so may the meaning of a score"),
+        ("judged_responses", "rubric", "the rubrics differ, so contrasts are on different scales"),
+        ("judged_responses", "judge", "the judges differ, so scores may mean different things"),
     ]
     notes = []
-    for stage, name, note in asked:
+    for stage, name, note in compared:
         made = a.provenance(stage), b.provenance(stage)
         if made[0] and made[1] and made[0].inputs.get(name) != made[1].inputs.get(name):
             notes.append(note)
@@ -250,24 +250,21 @@ def _differing(
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
-
-
-# -- vectors ----------------------------------------------------------------------------------
+            flat[prefix + name] = value
+    return flat
 
 
 def _cosines(a: GatheredTrait, b: GatheredTrait) -> list[VectorMatch]:
-    """At both recommended places, where both experiments have that vector."""
-    found = []
+    """Cosines at both recommended places, where both experiments have that vector."""
+    matches = []
     for place in dict.fromkeys(p for p in (a.recommended, b.recommended) if p):
         if place in a.vectors and place in b.vectors:
             pair = [t.folder.read_vector(*place) for t in (a, b)]
             cosine = float(cosine_matrix(pair)[0, 1])
-            found.append(VectorMatch(method=place[0], layer=place[1], cosine=cosine))
-    return found
+            matches.append(VectorMatch(method=place[0], layer=place[1], cosine=cosine))
+    return matches

@@ -1,4 +1,4 @@
-"""Vectors of different models, compared by what they say of the same responses."""
+"""Vectors of different models, compared by their projections of the same responses."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,17 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["CrossProjection", "Read", "project_across", "read_with"]
 
 Read = Callable[[TraitFolder, ExperimentSettings], torch.Tensor]
-"""From the trait that responses were written for, and the settings of the model that reads them, to
-activations `[n_examples, n_layers, hidden_dim]`: a row for each of that trait's `question_ids`."""
+"""Maps a trait with its responses, and the settings of the model that reads them, to activations
+`[n_examples, n_layers, hidden_dim]`, one row for each of the trait's `question_ids`."""
 
 
 class CrossProjection(BaseModel):
-    """Two vectors that live in different spaces, by what they say of the same texts.
+    """Two vectors of different spaces, compared by their projections of the same texts.
 
     Attributes:
         n: Responses, of both models, that both have read.
-        correlation: Of both projections, with the mean of each pole and of whose response it is
-            taken off; with its 95% interval over questions.
+        correlation: Of both projections, within each pole of each model's responses.
         a_on_b: AUROC of the first's vector, in the first's model, on the second's responses.
         b_on_a: The other way round.
     """
@@ -55,9 +54,9 @@ def project_across(
 ) -> CrossProjection | None:
     """Compare the recommended vectors of one trait in two models.
 
-    Each model reads the other's responses; what it makes of its own lies on disk. Each one's own
-    responses to the same prompts would not do: with sampling, two runs of one and the same model
-    have nothing in common there but the pole.
+    Each model reads the other's responses; the activations of its own are on disk. Comparing each
+    model's own responses to the same prompts would not work: with sampling, two runs of the same
+    model share nothing but the pole.
 
     Args:
         a: The trait in the first experiment.
@@ -66,7 +65,7 @@ def project_across(
         read: Has a model read another's responses.
 
     Returns:
-        None where one recommends no vector.
+        None where one of them recommends no vector.
 
     Raises:
         TraitvecError: If activations are missing, or a model cannot be loaded.
@@ -78,7 +77,7 @@ def project_across(
     a_reads = _project(a, read(b.folder, settings[0]))
     ids_a, ids_b = (t.folder.manifest(ActivationsManifest).question_ids for t in (a, b))
     by_a, by_b = np.concatenate([own_a, a_reads]), np.concatenate([b_reads, own_b])
-    # A response may have no token left for one of the models.
+    # A response may have no counted token for one of the models.
     is_read = np.isfinite(by_a) & np.isfinite(by_b)
     is_positive = np.array([_is_positive(name) for name in (*ids_a, *ids_b)])
     cells = is_positive + 2 * (np.arange(len(by_a)) < len(own_a))
@@ -94,7 +93,7 @@ def project_across(
 
 
 def read_with(load_model: "Callable[[str, LoadOptions], LanguageModel]") -> Read:
-    """Make what has a model read another's responses, under its own chat template.
+    """Return a function that has a model read another's responses, under its own chat template.
 
     Args:
         load_model: Returns a loaded model. Every trait needs both models in turn, so cache them.

@@ -1,4 +1,4 @@
-"""One trait as the atlas and the comparison of experiments see it, from what lies on disk."""
+"""One trait's figures from its files, for the atlas and the comparison of experiments."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,12 +21,12 @@ from traitvec_core.validation.report_manifest import ReportManifest
 __all__ = ["GatheredTrait", "Space", "gather_trait"]
 
 _Made = Mapping[Stage, Provenance]
-# An atlas shows nothing of what was monitored.
+# An atlas does not show monitoring.
 _SHOWN = tuple(stage for stage in STAGES if stage not in {"definition", "trait_dynamics"})
 
 
 class Space(NamedTuple):
-    """Where vectors live; cosines mean something inside one space only."""
+    """The activation space of vectors; cosines are only meaningful within one space."""
 
     model: str
     revision: str | None
@@ -37,18 +37,18 @@ class Space(NamedTuple):
 
 @dataclass
 class GatheredTrait:
-    """A trait's figures, and what a matrix needs of it.
+    """A trait's figures, and what the matrices need.
 
     Attributes:
         folder: The trait.
         row: Its figures.
-        space: Of its activations and vectors; None when they are not there.
+        space: The space of its activations and vectors; None when they are missing.
         scores: Held-out figures by method and layer, row 0 and the control included.
         vectors: (method, layer) of the vectors that exist.
         chance: 95th percentile of random directions' effect sizes, by layer.
         n_positive: Positive examples; they are the first rows of the activations.
-        best_effect_size: The largest held-out effect size of all vectors, recommended or not; the
-            embeddings and the control have no part in it.
+        best_effect_size: The largest held-out effect size of all vectors, recommended or not,
+            without the embeddings and the control.
         best_auroc: The AUROC of the same vector.
     """
 
@@ -71,7 +71,7 @@ class GatheredTrait:
 
 
 def gather_trait(folder: TraitFolder) -> GatheredTrait:
-    """Read a trait's figures; what cannot be read is named in `row.missing`, and is no error."""
+    """Read a trait's figures; what cannot be read is listed in `row.missing` and is no error."""
     trait = GatheredTrait(folder, TraitRow(trait=folder.name))
     made = {s: p for s in STAGES if (p := folder.provenance(s)) is not None}
     _try(trait, folder.definition)
@@ -99,7 +99,7 @@ def _read_cost(trait: GatheredTrait, made: _Made) -> None:
     row.seconds, row.usd = round(spent.seconds, 3), spent.usd
     row.tokens_in, row.tokens_out = spent.tokens_in, spent.tokens_out
     row.missing += [
-        f"{stage} is not complete; the next run goes on with it"
+        f"{stage} is not complete; the next run continues it"
         for stage, p in made.items()
         if not p.is_complete
     ]
@@ -157,7 +157,7 @@ def _read_report(trait: GatheredTrait, made: _Made) -> None:
     trait.row.contrast = report.elicitation.contrast
     trait.row.verdicts = {check.name: check.verdict for check in report.checks}
     if not _is_of_these_vectors("validation_report", made):
-        raise TraitvecError("the report is of other vectors than these; make it again")
+        raise TraitvecError("the report is of other vectors than these; run it again")
 
 
 _READERS: dict[Stage, Callable[[GatheredTrait, _Made], None]] = {

@@ -1,4 +1,4 @@
-"""Vectors against vectors, vectors against other traits' poles: arithmetic on values."""
+"""Compare vectors with vectors, and with other traits' poles: arithmetic on values."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ _N_RESAMPLES = 200
 
 
 def cosine_matrix(vectors: Sequence[torch.Tensor | None]) -> Array:
-    """Cosine of every two vectors of one layer.
+    """Return the cosine of every two vectors of one layer.
 
     Args:
-        vectors: `[hidden_dim]` each, or None for a trait that has none.
+        vectors: `[hidden_dim]` each, or None for a trait without one.
 
     Returns:
-        `[n, n]`; NaN where there is no vector, or one without a direction.
+        `[n, n]`; NaN where a vector is missing or zero.
     """
     known = [v for v in vectors if v is not None]
     if not known:
@@ -37,10 +37,10 @@ def cosine_matrix(vectors: Sequence[torch.Tensor | None]) -> Array:
 
 
 def cluster_order(cosines: Array) -> list[int]:
-    """An order that puts alike vectors beside each other.
+    """Return an order that puts similar vectors beside each other.
 
-    Average linkage on 1 − cosine, branches turned so that neighbours are as alike as they can be. A
-    missing cosine counts as 0.
+    Average linkage on 1 − cosine, with branches turned so that neighbours are as similar as
+    possible. A missing cosine counts as 0.
 
     Args:
         cosines: `[n, n]`.
@@ -58,7 +58,7 @@ def cluster_order(cosines: Array) -> list[int]:
 
 
 def cross_separation(projections: Array, is_positive: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """How well each of several directions separates the poles of one trait.
+    """Measure how well each of several directions separates the poles of one trait.
 
     Args:
         projections: `[n_examples, n_directions]`.
@@ -88,10 +88,10 @@ def cross_separation(projections: Array, is_positive: NDArray[np.bool_]) -> tupl
 def correlation_within(
     one: Array, other: Array, cells: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> Estimate:
-    """Correlation of two projections of the same responses, beyond which cell they are of.
+    """Correlate two projections of the same responses, within cells.
 
-    Each cell's mean is taken off first. A pole is a cell: the instruction moves both projections,
-    and a correlation over both poles would mostly say that each vector tells the poles apart.
+    Each cell's mean is subtracted first. A pole is a cell: the instruction moves both projections,
+    so a correlation over both poles would mostly show that each vector separates the poles.
 
     Args:
         one: `[n_examples]`, in any unit.
@@ -111,7 +111,7 @@ def correlation_within(
     for cell in np.unique(cells):
         chosen = cells == cell
         w = drawn[:, chosen]
-        # Squares of what is centred already lose little to rounding.
+        # Squares of centred values lose little to rounding.
         x, y = one[chosen] - one[chosen].mean(), other[chosen] - other[chosen].mean()
         total = np.maximum(w.sum(axis=1), 1.0)
         sum_x, sum_y = w @ x, w @ y

@@ -15,7 +15,7 @@ Place = tuple[str, int]
 """A method and a layer."""
 
 CONTROL = "random"
-"""The method that the others are held against."""
+"""The control: the method that the others are compared with."""
 
 
 class Scores(NamedTuple):
@@ -28,16 +28,16 @@ class Scores(NamedTuple):
 def method_standings(
     traits: Sequence[Mapping[Place, Scores]], recommended: Collection[Place]
 ) -> list[Standing]:
-    """Hold methods against each other, each at its best layer of each trait.
+    """Rank methods, each at its best layer of each trait.
 
     Args:
-        traits: For each trait, the held-out figures of its vectors. Row 0 and NaN are passed over;
+        traits: For each trait, the held-out figures of its vectors. Row 0 and NaN are skipped;
             `random` is listed last, as the control.
         recommended: The place that each trait recommends.
     """
     known = _usable(traits)
     names = dict.fromkeys(method for scores in known for method, _ in scores)
-    found = [
+    standings = [
         _standing(
             name,
             [{p: s for p, s in scores.items() if p[0] == name} for scores in known],
@@ -47,25 +47,25 @@ def method_standings(
         for name in names
     ]
     return sorted(
-        (s for s in found if s.n_traits), key=lambda s: (s.is_control, -(s.share.value or 0.0))
+        (s for s in standings if s.n_traits), key=lambda s: (s.is_control, -(s.share.value or 0.0))
     )
 
 
 def layer_standings(
     traits: Sequence[Mapping[Place, Scores]], recommended: Collection[Place]
 ) -> list[Standing]:
-    """Hold layers against each other, each with its best method of each trait.
+    """Rank layers, each with its best method of each trait.
 
     Args:
-        traits: As for `method_standings`; the control counts nowhere.
+        traits: As for `method_standings`; the control is left out.
         recommended: The place that each trait recommends.
     """
     known = [
-        {place: found for place, found in scores.items() if place[0] != CONTROL}
+        {place: score for place, score in scores.items() if place[0] != CONTROL}
         for scores in _usable(traits)
     ]
     layers = sorted({layer for scores in known for _, layer in scores})
-    found = [
+    standings = [
         _standing(
             str(layer),
             [{p: s for p, s in scores.items() if p[1] == layer} for scores in known],
@@ -74,16 +74,16 @@ def layer_standings(
         )
         for layer in layers
     ]
-    return [standing for standing in found if standing.n_traits]
+    return [standing for standing in standings if standing.n_traits]
 
 
 def choose_layer(
     layers: Sequence[Standing], available: Mapping[str, Collection[int]]
 ) -> tuple[int | None, str]:
-    """Choose the layer in which vectors of different traits are compared, and say why.
+    """Choose the layer at which vectors of different traits are compared, and give the reason.
 
-    Cosines only mean something inside one layer. Of those that most traits have, it is the one that
-    keeps most of each trait's best effect size; the earlier one of equals.
+    Cosines are only meaningful within one layer. Of the layers that most traits have, it is the one
+    that keeps most of each trait's best effect size; the earlier one of equals.
 
     Args:
         layers: From `layer_standings`.
@@ -113,7 +113,7 @@ def _standing(
 ) -> Standing:
     shares, aurocs, n_best = [], [], 0
     for own, best in zip(of_name, bests, strict=True):
-        # A share of nothing says nothing.
+        # There is no share of a best effect size that is not positive.
         if not own or best <= 0:
             continue
         top = max(own.values(), key=lambda s: s.effect_size)
@@ -127,19 +127,19 @@ def _standing(
 
 
 def _usable(traits: Sequence[Mapping[Place, Scores]]) -> list[dict[Place, Scores]]:
-    """All but the embeddings, where only words are, and what is not defined."""
+    """All scores that are defined, without the embeddings, where only words are."""
     return [
         {
-            place: found
-            for place, found in scores.items()
-            if place[1] and isfinite(found.effect_size) and isfinite(found.auroc)
+            place: score
+            for place, score in scores.items()
+            if place[1] and isfinite(score.effect_size) and isfinite(score.auroc)
         }
         for scores in traits
     ]
 
 
 def _bests(traits: Sequence[Mapping[Place, Scores]]) -> list[float]:
-    """Each trait's best effect size; the control has no part in it."""
+    """Each trait's best effect size, the control left out."""
     return [
         max((s.effect_size for place, s in scores.items() if place[0] != CONTROL), default=0.0)
         for scores in traits

@@ -16,14 +16,14 @@ _COSTS = ("seconds", "tokens_in", "tokens_out", "usd")
 
 
 class TraitRow(BaseModel):
-    """One trait: what it came to and what it cost.
+    """One trait: its results and what they cost.
 
     Attributes:
         trait: Its name.
-        missing: What is not there, and why: a line each.
-        model: The model that its vectors are of.
+        missing: What is missing, and why, one line each.
+        model: The model that its vectors are from.
         n_blocks: Decoder blocks of that model.
-        verdicts: `pass`, `warn` or `fail` by check, as the last report has them.
+        verdicts: `pass`, `warn` or `fail` by check, from the last report.
         contrast: Mean trait score, positive − negative; over questions.
         method: The recommended vector's method.
         layer: Its layer.
@@ -33,16 +33,16 @@ class TraitRow(BaseModel):
         effect_size: Its held-out effect size.
         auroc: Its held-out AUROC.
         relative_norm: Its norm over the mean activation norm of its layer.
-        stability: Its mean cosine between bootstrap resamples of the questions; None when they were
-            not drawn for it.
+        stability: Its mean cosine with bootstrap resamples of the questions; None when it was not
+            resampled.
         steered: How far steering moves the trait score on held-out questions.
         steered_coherence: Coherence of these responses.
         strongest_other: The other trait whose poles the vector separates most, by effect size.
         strongest_other_auroc: How well; below 0.5 it points the other way.
-        seconds: Spent on what lies there now, all stages.
+        seconds: Seconds spent on the current results, all stages.
         tokens_in: Tokens read.
-        tokens_out: Tokens written.
-        usd: Dollars; None where a price is not known.
+        tokens_out: Tokens generated.
+        usd: Dollars; None where a price is unknown.
     """
 
     trait: str
@@ -70,8 +70,8 @@ class TraitRow(BaseModel):
     usd: float | None = 0.0
 
     def checks(self, verdict: str) -> list[str]:
-        """The checks with a verdict."""
-        return [name for name, found in self.verdicts.items() if found == verdict]
+        """Return the names of the checks with this verdict."""
+        return [name for name, each in self.verdicts.items() if each == verdict]
 
 
 class Standing(BaseModel):
@@ -83,9 +83,9 @@ class Standing(BaseModel):
             over traits, cut at 0 and 1. No interval with a single trait.
         auroc: The same for the held-out AUROC at these places.
         n_traits: Traits that have it.
-        n_best: Traits whose best effect size is its.
+        n_best: Traits whose best effect size it has.
         n_recommended: Traits that recommend it.
-        is_control: Whether it is there for comparison only.
+        is_control: Whether it is listed for comparison only.
     """
 
     name: str
@@ -103,8 +103,8 @@ class NearDuplicate(BaseModel):
     Attributes:
         one: A trait.
         other: Another.
-        cosine: Of their vectors, in the atlas's layer and method.
-        one_on_other: AUROC of the one's recommended vector on the other's poles.
+        cosine: Of their vectors, at the atlas's layer and method.
+        one_on_other: AUROC of the first's recommended vector on the second's poles.
         other_on_one: The other way round.
     """
 
@@ -116,7 +116,7 @@ class NearDuplicate(BaseModel):
 
 
 class Atlas(BaseModel):
-    """All traits of an experiment, held against each other.
+    """All traits of an experiment, compared with each other.
 
     Attributes:
         experiment: Its name.
@@ -124,13 +124,13 @@ class Atlas(BaseModel):
         n_blocks: Decoder blocks; None without any vector.
         traits: Every trait that has a definition or results, by name.
         left_out: Why a trait is in no matrix, by trait.
-        order: The traits in the matrices; those with alike vectors beside each other.
-        cosine_method: The method whose vectors the cosines are of.
-        cosine_layer: The layer.
-        cosine_why: Why these.
+        order: The traits in the matrices, those with similar vectors beside each other.
+        cosine_method: The method of the vectors whose cosines are shown.
+        cosine_layer: Their layer.
+        cosine_why: Why this layer.
         cosines: `[n_order, n_order]`.
         cross_auroc: `[n_order, n_order]`: how well the recommended vector of a row's trait
-            separates the poles of a column's. On the diagonal held-out figures.
+            separates the poles of a column's. The diagonal holds held-out figures.
         cross_effect: The same as effect sizes; negative when it points the other way.
         cross_chance: The 95th percentile of effect sizes of random directions at that layer, on the
             column's poles.
@@ -158,7 +158,7 @@ class Atlas(BaseModel):
 
     @property
     def content(self) -> str:
-        """One hash of all results; what they cost is no part of it."""
+        """One hash of all results, without what they cost."""
         results: dict[str, Any] = self.model_dump(
             mode="json", exclude={"traits": {"__all__": set(_COSTS)}}
         )

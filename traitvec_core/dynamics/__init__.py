@@ -1,4 +1,4 @@
-"""What a trait's projection does from token to token, while a model reads and writes."""
+"""How a trait's projection changes from token to token while a model reads and generates."""
 
 from traitvec_core.dynamics.curves import (
     ResponseSummary,

@@ -1,8 +1,8 @@
-"""What a curve of projections says of a response: where it settles, its peak, how long it lasts.
+"""Summaries of a response's projections: where they settle, their peak, and how long it lasts.
 
-Single tokens scatter widely: inside one response about as far as the two poles are apart, by which
-word is read. So where it settles, its peak and how long that lasts are read off a centred moving
-mean, the level; `window=1` is the curve itself.
+Projections of single tokens scatter widely: within one response, about as far as the poles are
+apart, depending on the word. So these figures use the level, a centred moving mean of the
+projections; with `window=1` the level is the projections themselves.
 """
 
 import numpy as np
@@ -25,27 +25,28 @@ __all__ = [
 
 Values = NDArray[np.float64]
 
-# Tokens that the level is a mean of.
+# Number of tokens in the moving mean.
 WINDOW = 9
-# Both in spreads, the distance between the means of the two poles. A level that stays within half
-# of it has not gone from one pole to the other.
+# Both in units of the spread, the distance between the means of the poles. A level that stays
+# within half of it has not moved from one pole to the other.
 BAND = 0.5
 CALM = 0.1
 
 
 class ResponseSummary(BaseModel):
-    """One response along one vector. Values are in activation units; None is missing.
+    """One response projected on one vector. Values are in activation units; None is missing.
 
     Attributes:
-        n_tokens: Response tokens, special ones left out; tokens are counted among these, from 0.
-        prompt_last: Projection of the prompt's last token, from which the answer begins.
-        mean: Mean projection, comparable with the means of the two poles.
+        n_tokens: Number of response tokens without special ones. Token indices below count these
+            tokens, from 0.
+        prompt_last: Projection of the prompt's last token, after which the response begins.
+        mean: Mean projection, comparable with the means of the poles.
         peak: Highest level.
-        peak_token: Where; the first of equals.
-        persistence: Tokens for which the peak lasts; see `persistence`.
-        final_level: Mean of the last `WINDOW` tokens, or of all where there are fewer.
-        commitment: Token from which on the level stays; see `commitment_point`.
-        calm: The plain definition, for comparison; see `calm_point`.
+        peak_token: Its first token.
+        persistence: Number of tokens for which the peak lasts; see `persistence`.
+        final_level: Mean of the last `WINDOW` tokens, or of all tokens if there are fewer.
+        commitment: Token at which the level settles; see `commitment_point`.
+        calm: The simpler definition of the same, for comparison; see `calm_point`.
     """
 
     n_tokens: int
@@ -66,9 +67,9 @@ def summarise(
 
     Args:
         projection: `[n_tokens]`, activation units.
-        spread: Distance between the means of the two poles along the vector, activation units.
+        spread: Distance between the means of the poles along the vector, activation units.
         prompt_last: Projection of the prompt's last token.
-        window: Tokens that the level is a mean of; odd.
+        window: Number of tokens in the moving mean; odd.
     """
     if not len(projection):
         return ResponseSummary(
@@ -90,17 +91,20 @@ def summarise(
 
 
 def velocity(projection: Values) -> Values:
-    """First difference, `[n_tokens]`: what each token changed. The first one is NaN."""
+    """Return the first difference, `[n_tokens]`: how much each token changed. The first is NaN."""
     return np.diff(projection, prepend=np.nan)
 
 
 def acceleration(projection: Values) -> Values:
-    """Second difference, `[n_tokens]`, aligned with the last of its three tokens; two are NaN."""
+    """Return the second difference, `[n_tokens]`, aligned with the last of its three tokens.
+
+    The first two are NaN.
+    """
     return velocity(velocity(projection))
 
 
 def smooth(projection: Values, window: int = WINDOW) -> Values:
-    """The level: a centred moving mean, `[n_tokens]`, over what there is of it at both ends."""
+    """Return the level: a centred moving mean, `[n_tokens]`, with a shorter window at both ends."""
     half = window // 2
     return np.array(
         [projection[max(0, t - half) : t + half + 1].mean() for t in range(len(projection))]
@@ -108,18 +112,18 @@ def smooth(projection: Values, window: int = WINDOW) -> Values:
 
 
 def commitment_point(projection: Values, band: float, window: int = WINDOW) -> int | None:
-    """The first token from which on the level stays within `band` of the final level.
+    """Return the first token after which the level stays within `band` of the final level.
 
-    The final level is the mean of the last `window` tokens. A level that comes inside the band only
-    among these has not settled, as far as can be seen; nor can a response that has no others.
+    The final level is the mean of the last `window` tokens. A level that enters the band only
+    within these tokens does not count as settled, and neither does a response without others.
 
     Args:
         projection: `[n_tokens]`, activation units.
         band: Largest distance, activation units.
-        window: Tokens that the level is a mean of; odd.
+        window: Number of tokens in the moving mean; odd.
 
     Returns:
-        The token, counted from 0; None when it never settles, or is too short to tell.
+        The token, counted from 0; None if the level does not settle or the response is too short.
     """
     n_before = len(projection) - window
     if n_before <= 0:
@@ -130,36 +134,36 @@ def commitment_point(projection: Values, band: float, window: int = WINDOW) -> i
 
 
 def persistence(projection: Values, band: float, window: int = WINDOW) -> int | None:
-    """For how many tokens the peak lasts: those from it on, in a row, within `band` below it.
+    """Return how long the peak lasts: the run of tokens from it on that stay within `band` below.
 
     Args:
         projection: `[n_tokens]`, activation units.
         band: Largest distance from the peak, activation units.
-        window: Tokens that the level is a mean of; odd.
+        window: Number of tokens in the moving mean; odd.
 
     Returns:
-        Tokens, the peak's own included; None without tokens.
+        Number of tokens, including the peak; None if there are no tokens.
     """
     if not len(projection):
         return None
     level = smooth(projection, window)
-    since = level[int(level.argmax()) :]
-    is_below = since < since[0] - band
-    return int(is_below.argmax()) if is_below.any() else len(since)
+    from_peak = level[int(level.argmax()) :]
+    is_below = from_peak < from_peak[0] - band
+    return int(is_below.argmax()) if is_below.any() else len(from_peak)
 
 
 def calm_point(projection: Values, threshold: float) -> int | None:
-    """The first token at which |acceleration| < `threshold`: the plain definition of commitment.
+    """Return the first token at which |acceleration| < `threshold`, a simpler commitment point.
 
-    It asks for three tokens in a line, on whatever slope and wherever the curve goes next.
+    It only requires three tokens on a straight line, whatever the slope and what comes next.
 
     Args:
         projection: `[n_tokens]`, activation units.
         threshold: Activation units.
 
     Returns:
-        The token, counted from 0; None when there is none.
+        The token, counted from 0; None if there is none.
     """
-    # NaN is not below anything: the first two tokens have no acceleration.
-    found = np.flatnonzero(np.abs(acceleration(projection)) < threshold)
-    return int(found[0]) if len(found) else None
+    # The first two tokens have no acceleration: NaN compares as False.
+    calm_tokens = np.flatnonzero(np.abs(acceleration(projection)) < threshold)
+    return int(calm_tokens[0]) if len(calm_tokens) else None

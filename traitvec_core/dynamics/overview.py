@@ -1,4 +1,4 @@
-"""What the responses to monitoring prompts come to, under each condition and together."""
+"""Figures of the responses to monitoring prompts, by condition and over all of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
@@ -12,16 +12,16 @@ __all__ = ["Figures", "MonitoredText", "Overview", "sum_up"]
 
 
 class MonitoredText(BaseModel):
-    """One response along the vector that is watched; None is missing.
+    """One response projected on the monitored vector; None is missing.
 
     Attributes:
         question: The monitoring prompt.
-        condition: `none`, `positive` or `negative`: which instruction it was asked under.
-        instruction: Its text; empty without one.
-        trait_score: What the judge says, 0 to 100.
-        coherence_score: Likewise.
-        judge_reason: Why there is no trait score; empty where there is one.
-        summary: The response's projections.
+        condition: The kind of instruction: `none`, `positive` or `negative`.
+        instruction: The instruction; empty if there is none.
+        trait_score: The judge's trait score, 0 to 100.
+        coherence_score: The judge's coherence score, 0 to 100.
+        judge_reason: Why the trait score is missing; empty if it is not.
+        summary: Summary of the response's projections.
     """
 
     question: str
@@ -34,20 +34,20 @@ class MonitoredText(BaseModel):
 
 
 class Figures(BaseModel):
-    """Means and medians over responses that have the figure; None where none has.
+    """Means and medians over the responses that have the figure; None if no response has it.
 
     Attributes:
-        n_texts: Responses.
-        n_scored: Those with a trait score.
+        n_texts: Number of responses.
+        n_scored: Number of responses with a trait score.
         mean_trait_score: 0 to 100.
         mean_coherence_score: 0 to 100.
         mean_prompt_last: Projection of the prompt's last token, activation units.
-        mean_projection: Mean projection of a response, each counting the same, activation units.
+        mean_projection: Mean over responses of their mean projection, activation units.
         mean_peak: Highest level, activation units.
-        median_persistence: Tokens for which the peak lasts.
-        n_long: Responses of more than `WINDOW` tokens: shorter ones cannot show that they settle.
-        settled_share: Share of those that settle.
-        median_commitment: The token from which on those stay that settle, counted from 0.
+        median_persistence: Number of tokens for which the peak lasts.
+        n_long: Number of responses of more than `WINDOW` tokens; shorter ones cannot settle.
+        settled_share: Share of the long responses that settle.
+        median_commitment: The token at which they settle, counted from 0.
     """
 
     n_texts: int
@@ -64,12 +64,12 @@ class Figures(BaseModel):
 
 
 class Overview(BaseModel):
-    """All responses along one vector.
+    """All responses projected on one vector.
 
     Attributes:
-        whole: Over all of them.
-        by_condition: Over those of each condition.
-        prediction: The last prompt token's projection against the trait score.
+        whole: Figures over all responses.
+        by_condition: Figures over the responses of each condition.
+        prediction: How well the last prompt token's projection predicts the trait score.
     """
 
     whole: Figures
@@ -78,7 +78,7 @@ class Overview(BaseModel):
 
 
 def sum_up(texts: Sequence[MonitoredText]) -> Overview:
-    """Sum up responses; conditions come in the order in which they are met."""
+    """Summarise responses; conditions keep the order in which they first occur."""
     conditions = dict.fromkeys(text.condition for text in texts)
     return Overview(
         whole=_figures(texts),

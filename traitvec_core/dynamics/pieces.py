@@ -1,7 +1,7 @@
-"""Tokens as readable text, without a character that is cut in pieces.
+"""Tokens as readable text, without splitting characters.
 
-A character outside a tokenizer's vocabulary is several tokens of some bytes each; decoded alone,
-each of them would become U+FFFD. Such tokens are one piece here.
+A character outside a tokenizer's vocabulary takes several tokens of a few bytes each, which decode
+to U+FFFD one by one. Here such tokens form one piece.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from traitvec_core.models.language_model import LanguageModel
 __all__ = ["Piece", "PieceReader", "visible"]
 
 _REPLACEMENT = "\ufffd"
-# A character has at most four bytes. Byte-level merges can reach across the border of two
-# characters, so that several in a row are one piece; past this, bytes are not text at all.
-_LONGEST = 12
+# A character has at most four bytes. Byte-level merges can span two characters, so a piece can hold
+# several; beyond this many tokens the bytes are not text.
+_MAX_TOKENS = 12
 _PARTIAL = "⟨part of a character⟩"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of tokens that can be shown.
+    """A run of tokens that can be displayed.
 
     Attributes:
-        text: What they stand for; empty for part of a character that never came to its end.
-        begin: Number of its first token.
-        end: Number behind its last token.
-        is_special: A control token (BOS, the marks of a turn), shown as it is written.
-        is_partial: Part of a character.
+        text: Their text; empty for an incomplete character.
+        begin: Index of the first token.
+        end: Index after the last token.
+        is_special: Whether it is a control token (BOS, a turn marker), displayed by its name.
+        is_partial: Whether it is an incomplete character.
     """
 
     text: str
@@ -38,15 +38,15 @@ class Piece:
 
     @property
     def shown(self) -> str:
-        """The text with whatever cannot be seen made visible."""
+        """The text with invisible characters made visible."""
         return _PARTIAL if self.is_partial else visible(self.text)
 
 
 class PieceReader:
-    """Cuts a growing sequence of tokens into pieces; every token is in exactly one.
+    """Groups a growing sequence of tokens into pieces; every token is in exactly one.
 
     Args:
-        model: Whose tokens they are.
+        model: The model whose tokenizer made the tokens.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -58,13 +58,13 @@ class PieceReader:
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """All tokens so far; the last piece may be part of a character."""
+        """All pieces so far; the last one may be an incomplete character."""
         if not self._pending:
             return tuple(self._done)
         return (*self._done, Piece("", self._end, self._end + len(self._pending), is_partial=True))
 
     def add(self, token: int) -> None:
-        """Read one more token."""
+        """Add one token."""
         name = str(self._tokenizer.convert_ids_to_tokens(token))
         if name in self._control:
             self.close()
@@ -73,11 +73,11 @@ class PieceReader:
             return
         self._pending.append(token)
         text = self._text()
-        if not text.endswith(_REPLACEMENT) or len(self._pending) == _LONGEST:
+        if not text.endswith(_REPLACEMENT) or len(self._pending) == _MAX_TOKENS:
             self._finish(Piece(text, self._end, self._end + len(self._pending)))
 
     def close(self) -> None:
-        """No character reaches beyond this point."""
+        """End the current piece: no character continues beyond this point."""
         if self._pending:
             self._finish(self.pieces[-1])
 
@@ -90,10 +90,10 @@ class PieceReader:
         self._before, self._pending = self._pending, []
 
     def _text(self) -> str:
-        # In context: many decoders drop a space that opens a text.
+        # Decoded in context: many decoders drop a leading space.
         before = self._decode(self._before)
-        whole = self._decode(self._before + self._pending)
-        return whole[len(before) :] if whole.startswith(before) else self._decode(self._pending)
+        text = self._decode(self._before + self._pending)
+        return text[len(before) :] if text.startswith(before) else self._decode(self._pending)
 
     def _decode(self, tokens: list[int]) -> str:
         text = self._tokenizer.decode(
@@ -103,14 +103,14 @@ class PieceReader:
 
 
 def visible(text: str) -> str:
-    """Text with control characters as pictures: none may reach a terminal, nor be lost in a page.
+    """Return text with control characters replaced by visible symbols.
 
-    Line feeds and tabs stay as they are.
+    So none reaches a terminal or disappears in a page. Line feeds and tabs are kept.
     """
-    return text.translate(_PICTURES)
+    return text.translate(_SYMBOLS)
 
 
-_PICTURES = {
+_SYMBOLS = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0x2426),

@@ -1,4 +1,4 @@
-"""Project every token of a prompt and its response on trait vectors: read at once, or live."""
+"""Project every token of a prompt and its response on trait vectors, at once or live."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -27,15 +27,15 @@ def trace(
     response: str | Sequence[int],
     vectors: Sequence[WatchedVector],
 ) -> Trace:
-    """Project a prompt and a given response, in one forward pass.
+    """Project a prompt and a given response in one forward pass.
 
-    Hooks that steer the model are respected: what they changed is what is projected.
+    Inside `steer`, the steered activations are projected.
 
     Args:
         model: The model.
         prompt: A rendered prompt; see `LanguageModel.prompt`.
-        response: Its text, or the very tokens that a model wrote.
-        vectors: What to project on, of distinct traits.
+        response: The response's text, or the exact tokens that a model generated.
+        vectors: Vectors to project on, one per trait.
 
     Raises:
         TraitvecError: If a vector does not fit the model, or the text does not fit its context.
@@ -48,7 +48,7 @@ def trace(
         prompt_ids = model.encode_prompt(prompt)
         ids, n_prompt = prompt_ids + list(response), len(prompt_ids)
     _check_length(model, len(ids))
-    whole = _Growing(model, prompt, n_prompt, vectors)
+    growing = _GrowingTrace(model, prompt, n_prompt, vectors)
 
     def read() -> None:
         cast(Any, model.decoder)(
@@ -56,8 +56,8 @@ def trace(
         )
 
     if ids:
-        whole.read(ids, read)
-    return whole.trace()
+        growing.read(ids, read)
+    return growing.trace()
 
 
 def stream(
@@ -68,20 +68,20 @@ def stream(
     *,
     name: str = "monitor",
 ) -> Iterator[Trace]:
-    """Generate a response and project while it grows.
+    """Generate a response, and project it while it grows.
 
-    It is the response that `generate_texts` gives to this name. No hook outlives a step.
+    The response equals that of `generate_texts` for the same name. Hooks are removed between steps.
 
     Args:
-        model: The model; hooks that steer it are respected.
+        model: The model, which may be steered.
         prompt: A rendered prompt.
-        vectors: What to project on, of distinct traits.
+        vectors: Vectors to project on, one per trait.
         sampling: Temperature, top-p, length and seed.
-        name: Names the random stream.
+        name: Name of the random stream.
 
     Yields:
-        The trace so far: of the prompt, then with one more token of the response each time. The
-        token that ends a response is never read, so it is in none.
+        The trace so far: first of the prompt, then with one more response token each time. The
+        end-of-turn token is not part of any trace, because the model does not read it.
 
     Raises:
         TraitvecError: If a vector does not fit the model, or the text does not fit its context.
@@ -89,14 +89,14 @@ def stream(
     _check(model, vectors)
     ids = model.encode_prompt(prompt)
     _check_length(model, len(ids) + sampling.max_new_tokens)
-    whole = _Growing(model, prompt, len(ids), vectors)
+    growing = _GrowingTrace(model, prompt, len(ids), vectors)
     numbers = numbers_of([name], sampling)
     ends = set(model.end_token_ids)
-    reader = _Reader(model)
+    decoder = _CachedDecoder(model)
     new = ids
     for number in range(sampling.max_new_tokens + 1):
-        scores = whole.read(new, partial(reader.read, new))
-        yield whole.trace()
+        scores = growing.read(new, partial(decoder.read, new))
+        yield growing.trace()
         if number == sampling.max_new_tokens:
             return
         token = int(choose_tokens(scores, numbers[:, number], sampling))
@@ -105,8 +105,8 @@ def stream(
         new = [token]
 
 
-class _Growing:
-    """A trace that grows by what forward passes read."""
+class _GrowingTrace:
+    """A trace that grows with each forward pass."""
 
     def __init__(
         self, model: LanguageModel, prompt: str, n_prompt: int, vectors: Sequence[WatchedVector]
@@ -119,21 +119,21 @@ class _Growing:
         self._reader = PieceReader(model)
         self._special = set(model.tokenizer.all_special_ids)
         empty = np.zeros((2, 0))
-        self._found = {watched.trait: empty for watched in vectors}
+        self._values = {watched.trait: empty for watched in vectors}
 
     def read(self, ids: Sequence[int], forward: Any) -> Any:
-        """Take in what a forward pass says of tokens that are new; returns what it returned."""
-        rows: dict[int, torch.Tensor] = {}
+        """Run a forward pass, add the projections of its new tokens, and return its result."""
+        by_layer: dict[int, torch.Tensor] = {}
 
-        def receive(row: int, hidden: torch.Tensor) -> None:
+        def receive(layer: int, hidden: torch.Tensor) -> None:
             # A pass without a cache reads all tokens; the last ones are new.
-            rows[row] = hidden[0, -len(ids) :]
+            by_layer[layer] = hidden[0, -len(ids) :]
 
         with torch.inference_mode(), residual_stream_hooks(self._model, receive):
             result = forward()
             for watched in self._vectors:
-                new = _project(rows[watched.layer], watched.vector)
-                self._found[watched.trait] = np.hstack([self._found[watched.trait], new])
+                new = _project(by_layer[watched.layer], watched.vector)
+                self._values[watched.trait] = np.hstack([self._values[watched.trait], new])
         for token in ids:
             if len(self._ids) == self._n_prompt:
                 self._reader.close()
@@ -149,16 +149,16 @@ class _Growing:
             tokens=tuple(map(str, names)),
             n_prompt=self._n_prompt,
             is_response=tuple(
-                place >= self._n_prompt and token not in self._special
-                for place, token in enumerate(self._ids)
+                index >= self._n_prompt and token not in self._special
+                for index, token in enumerate(self._ids)
             ),
             pieces=self._reader.pieces,
-            curves={w.trait: Curve(w, *self._found[w.trait]) for w in self._vectors},
+            curves={w.trait: Curve(w, *self._values[w.trait]) for w in self._vectors},
         )
 
 
-class _Reader:
-    """Reads tokens one after the other, with whatever cache the model keeps."""
+class _CachedDecoder:
+    """Runs the model on new tokens, with the cache of the earlier ones if it keeps any."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -168,11 +168,11 @@ class _Reader:
         self._options = {"logits_to_keep": 1} if takes_logits else {}
 
     def read(self, ids: list[int]) -> torch.Tensor:
-        """Logits behind the last token, `[1, vocabulary]`."""
+        """Return the logits after the last token, `[1, vocabulary]`."""
         self._ids += ids
         options = dict(self._options)
         if self._cache is None:
-            # The first pass, or a model without a cache that could be handed on.
+            # The first pass, or a model without a reusable cache.
             ids = self._ids
         else:
             options["past_key_values"] = self._cache
@@ -184,13 +184,13 @@ class _Reader:
 
 
 def _project(hidden: torch.Tensor, vector: torch.Tensor) -> Values:
-    """Projection and cosine, `[2, n_tokens]`, in float32 or better."""
+    """Return projection and cosine, `[2, n_tokens]`, computed in float32 or better."""
     wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     unit = (vector.double() / vector.double().norm()).to(wide.device, wide.dtype)
     projection = wide @ unit
-    # 0 / 0 is NaN: a state of length zero has no cosine.
-    found = torch.stack([projection, projection / wide.norm(dim=-1)])
-    return found.cpu().double().numpy()
+    # 0 / 0 is NaN: the cosine of a zero state is missing.
+    both = torch.stack([projection, projection / wide.norm(dim=-1)])
+    return both.cpu().double().numpy()
 
 
 def _check(model: LanguageModel, vectors: Sequence[WatchedVector]) -> None:
@@ -199,17 +199,17 @@ def _check(model: LanguageModel, vectors: Sequence[WatchedVector]) -> None:
         if watched.vector.shape != (model.hidden_dim,) or not 0 <= watched.layer < model.n_layers:
             raise TraitvecError(
                 f"{what} at layer {watched.layer} with {watched.vector.numel()} dimensions does not"
-                f" fit {model.name}, which has rows 0 to {model.n_layers - 1} of"
-                f" {model.hidden_dim}"
+                f" fit {model.name}, which has layers 0 to {model.n_layers - 1} of"
+                f" {model.hidden_dim} dimensions"
             )
     if len({watched.trait for watched in vectors}) < len(vectors):
-        raise TraitvecError("one vector of each trait: a trait is named twice")
+        raise TraitvecError("a trait has two vectors; pass one vector per trait")
 
 
 def _check_length(model: LanguageModel, n_tokens: int) -> None:
     limit = model.context_tokens
     if limit is not None and n_tokens > limit:
         raise TraitvecError(
-            f"a prompt with its response comes to {n_tokens:,} tokens, {model.name} reads at most"
-            f" {limit:,}: shorten the prompt, or lower sampling.max_new_tokens"
+            f"a prompt with its response has {n_tokens:,} tokens, but {model.name} reads at most"
+            f" {limit:,}; shorten the prompt, or lower sampling.max_new_tokens"
         )

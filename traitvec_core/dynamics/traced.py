@@ -1,4 +1,4 @@
-"""A text whose every token was projected on trait vectors."""
+"""Every token of a text, projected on trait vectors."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,12 @@ __all__ = ["Curve", "Trace"]
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One text along one vector, a value for every token; NaN is missing.
+    """One text projected on one vector, one value per token; NaN is missing.
 
     Attributes:
         watched: The vector.
         projection: h·v/‖v‖, `[n_tokens]`, activation units.
-        cosine: Of h and v, `[n_tokens]`; missing where h is zero.
+        cosine: Cosine of h and v, `[n_tokens]`; NaN where h is zero.
     """
 
     watched: WatchedVector
@@ -43,12 +43,12 @@ class Trace:
 
     Attributes:
         prompt: The rendered prompt.
-        token_ids: All tokens, those of the prompt first.
-        tokens: Their names in the vocabulary.
-        n_prompt: How many are the prompt's.
-        is_response: For each token, whether it counts as response; special ones never do.
-        pieces: The same tokens as readable text.
-        curves: By trait, in the order in which vectors were given.
+        token_ids: All token ids, those of the prompt first.
+        tokens: Their strings in the vocabulary.
+        n_prompt: Number of prompt tokens.
+        is_response: For each token, whether it belongs to the response (special tokens never do).
+        pieces: The tokens as readable text.
+        curves: One curve per trait, in the order of the vectors.
     """
 
     prompt: str
@@ -61,7 +61,7 @@ class Trace:
 
     @property
     def response(self) -> str:
-        """What the model answered, without special tokens."""
+        """The response's text, without special tokens."""
         return "".join(
             piece.text
             for piece in self.pieces
@@ -70,15 +70,19 @@ class Trace:
 
     @property
     def response_places(self) -> list[int]:
-        """Numbers of the tokens that count as response."""
-        return [place for place, is_counted in enumerate(self.is_response) if is_counted]
+        """Indices of the response's tokens."""
+        return [index for index, is_response in enumerate(self.is_response) if is_response]
 
     def level(self, values: Values) -> Values:
-        """What is smoothed of a value for every token: the response, `[n_response_tokens]`."""
+        """Return the response's values, smoothed: `[n_response_tokens]`.
+
+        Args:
+            values: One value per token of the text.
+        """
         return curves.smooth(values[self.response_places])
 
     def summary(self, trait: str) -> ResponseSummary:
-        """What the response comes to along one trait's vector."""
+        """Return the summary of the response along one trait's vector."""
         curve = self.curves[trait]
         return curves.summarise(
             curve.projection[self.response_places],
@@ -87,7 +91,7 @@ class Trace:
         )
 
     def record(self) -> dict[str, Any]:
-        """Everything, ready for JSON: lists of one length, a value for every token."""
+        """Return everything as JSON-ready values: lists of equal length, one value per token."""
         return {
             "prompt": self.prompt,
             "response": self.response,

@@ -1,4 +1,4 @@
-"""Which vector of a trait is monitored, and what its values are held against."""
+"""The vector of a trait that is monitored, and the poles to compare its projections with."""
 
 import re
 from contextlib import suppress
@@ -21,12 +21,11 @@ class WatchedVector:
 
     Attributes:
         trait: The trait.
-        name: As its file is called, `{method}_layer{layer}`.
-        layer: Row of the activation tensor.
+        name: `{method}_layer{layer}`, the name of its file.
+        layer: The layer, counted from 1; 0 is the embedding output.
         vector: `[hidden_dim]`, pointing towards positive.
-        spread: Distance between the means of the two poles along it, activation units.
-        poles: These means, of the negative and of the positive responses that it was made from;
-            None when they are not known.
+        spread: Distance between the means of the poles along it, activation units.
+        poles: These means, of the negative and of the positive responses; None if not known.
     """
 
     trait: str
@@ -42,16 +41,16 @@ def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
 
     Args:
         folder: The trait.
-        name: `{method}_layer{layer}`, as its file is called; None for the recommended one.
+        name: `{method}_layer{layer}`, the name of its file; None for the recommended one.
 
     Raises:
-        TraitvecError: If there is no such vector, or it is not the one that was written.
+        TraitvecError: If there is no such vector, or its file was changed.
     """
     manifest = folder.manifest(VectorsManifest)
     row = _row(folder, manifest, name)
     vector = folder.read_vector(row.method, row.layer).float()
     if not torch.isfinite(vector).all() or not vector.any():
-        raise TraitvecError(f"{_named(folder, row)} has no direction: it is zero or not finite")
+        raise TraitvecError(f"{_file_name(folder, row)} has no direction: it is zero or not finite")
     return WatchedVector(
         trait=folder.name,
         name=row.name,
@@ -67,7 +66,7 @@ def _row(folder: TraitFolder, manifest: VectorsManifest, name: str | None) -> Ve
         recommended = folder.recommended()
         if recommended is None:
             raise TraitvecError(
-                f"{display_path(folder.path)}: no vector is recommended; name one: --vector"
+                f"{display_path(folder.path)}: no vector is recommended; choose one with --vector"
                 " METHOD_layerN, such as mean_diff_layer16"
             )
         method, layer = str(recommended.method), recommended.layer
@@ -75,7 +74,7 @@ def _row(folder: TraitFolder, manifest: VectorsManifest, name: str | None) -> Ve
         match = re.fullmatch(r"(\w+)_layer(\d+)", name)
         if match is None:
             raise TraitvecError(
-                f"{name!r} names no vector; write METHOD_layerN, such as mean_diff_layer16"
+                f"{name!r} is not a vector name; write METHOD_layerN, such as mean_diff_layer16"
             )
         method, layer = match[1], int(match[2])
     row = manifest.row(method, layer)
@@ -84,23 +83,24 @@ def _row(folder: TraitFolder, manifest: VectorsManifest, name: str | None) -> Ve
     methods = ", ".join(dict.fromkeys(row.method for row in manifest.vectors))
     layers = sorted({row.layer for row in manifest.vectors})
     raise TraitvecError(
-        f"{display_path(folder.path)}: there is no vector {method}_layer{layer}; there"
-        f" are: {methods} at"
-        f" layers {', '.join(map(str, layers))}"
+        f"{display_path(folder.path)}: there is no vector {method}_layer{layer}; there are:"
+        f" {methods} at layers {', '.join(map(str, layers))}"
     )
 
 
 def _poles(folder: TraitFolder, layer: int, vector: torch.Tensor) -> tuple[float, float] | None:
-    """The mean projections of both poles; they are not needed, and activations may be deleted."""
-    made, base = folder.provenance("vectors"), folder.provenance("activations")
-    if made is None or base is None or made.inputs.get("activations") != base.content:
+    """Return the mean projections of both poles; None if the activations are missing or changed."""
+    vectors, activations = folder.provenance("vectors"), folder.provenance("activations")
+    if vectors is None or activations is None:
+        return None
+    if vectors.inputs.get("activations") != activations.content:
         return None
     with suppress(TraitvecError):
         n_positive = folder.manifest(ActivationsManifest).n_positive
-        projections = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
-        return float(projections[n_positive:].mean()), float(projections[:n_positive].mean())
+        projected = folder.read_activations()[:, layer].double() @ vector.double() / vector.norm()
+        return float(projected[n_positive:].mean()), float(projected[:n_positive].mean())
     return None
 
 
-def _named(folder: TraitFolder, row: VectorRow) -> str:
+def _file_name(folder: TraitFolder, row: VectorRow) -> str:
     return f"{display_path(folder.path)}/vectors/{row.name}.pt"

@@ -1,4 +1,4 @@
-"""The small language model that ships with traitvec, and how it was made."""
+"""The small language model that is included in traitvec."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 __all__ = ["EMBEDDED_MODEL", "embedded_model_path"]
 
 EMBEDDED_MODEL = "embedded"
-"""The name by which an experiment asks for the shipped model."""
+"""The name of this model in `experiment.yaml`."""
 
 
 def embedded_model_path() -> Path:
-    """The folder of the shipped model; `AutoModelForCausalLM.from_pretrained` loads it."""
+    """Return the model's folder; `AutoModelForCausalLM.from_pretrained` loads it."""
     return Path(__file__).resolve().parent / "model"

@@ -1,4 +1,4 @@
-"""Other tools' formats: vectors out, persona-vectors folders in."""
+"""Exchange with other tools: export vectors to their formats, import persona-vectors folders."""
 
 from traitvec_core.exchange.bundle import Bundle, ExportedVector
 from traitvec_core.exchange.export import Exported, export_vectors

@@ -1,4 +1,4 @@
-"""What an exported file is made from: vectors, where each comes from, and how it was made."""
+"""What an exported file contains: vectors, and the record of how they were made."""
 
 import json
 from contextlib import suppress
@@ -16,26 +16,26 @@ from traitvec_core.storage.provenance import content_hash
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Bundle", "ExportedVector", "model_file", "model_type_of", "told_of"]
+__all__ = ["Bundle", "ExportedVector", "model_file", "model_type_of", "trait_record"]
 
 _LAYERS = (
     "layer k is the residual stream after decoder block k, counted from 1, before the final norm;"
     " layer 0 is the embedding output"
 )
-# An address of one's own network, and what one asks a model, are nobody's business.
+# Addresses of private servers, and a user's prompts, are not published.
 _PRIVATE_SETTINGS = {"judge_base_url", "engine_url", "monitoring_prompts"}
 
 
 @dataclass(frozen=True)
 class ExportedVector:
-    """One vector on its way out.
+    """One vector to export.
 
     Attributes:
         trait: Its trait.
-        method: The method that found it.
+        method: Its method.
         layer: Our layer, counted from 1; 0 is the embedding output.
         vector: float32 `[hidden_dim]`.
-        metadata: What its `_metadata.json` says.
+        metadata: The content of its `_metadata.json`.
     """
 
     trait: str
@@ -47,17 +47,17 @@ class ExportedVector:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Vectors of one model, with all that travels beside them.
+    """Vectors of one model, with everything that is exported with them.
 
     Attributes:
         experiment: The experiment's name.
-        model: The model's name, as the experiment has it.
-        model_type: Its architecture as its `config.json` says ("llama"), else its name.
-        n_layers: N blocks and the embedding output.
+        model: The model's name in the experiment.
+        model_type: Its architecture from `config.json` ("llama"), else its name.
+        n_layers: Number of decoder blocks plus one, for the embedding output.
         hidden_dim: Width of the residual stream.
-        vectors: By trait, method and layer.
-        traits: Of each trait: description, recommendation, checks, every stage's provenance.
-        notes: What a user should know of the choice, one line each.
+        vectors: The vectors, sorted by trait, method and layer.
+        traits: For each trait: description, recommendation, checks, provenance of all stages.
+        notes: Remarks on what was left out, one line each.
     """
 
     experiment: str
@@ -71,8 +71,8 @@ class Bundle:
 
     @property
     def provenance(self) -> str:
-        """What travels inside every file, as JSON: equal vectors give equal text."""
-        whole = {
+        """The record inside every exported file, as JSON; equal vectors give equal text."""
+        record = {
             "made_by": "traitvec",
             "experiment": self.experiment,
             "model": self.model,
@@ -81,11 +81,11 @@ class Bundle:
             "vectors": [vector.metadata for vector in self.vectors],
             "traits": self.traits,
         }
-        return json.dumps(json.loads(dump_json(whole)), ensure_ascii=False)
+        return json.dumps(json.loads(dump_json(record)), ensure_ascii=False)
 
 
 def model_file(model: str, name: str) -> Path | None:
-    """Return a small file of a model if it is on this machine; the hub is not asked."""
+    """Return a file of a model if it is on this machine, else None; makes no network calls."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -93,37 +93,37 @@ def model_file(model: str, name: str) -> Path | None:
     if local.is_file():
         return local
     with suppress(HFValidationError):
-        found = try_to_load_from_cache(model, name)
-        return Path(found) if isinstance(found, str) else None
+        cached = try_to_load_from_cache(model, name)
+        return Path(cached) if isinstance(cached, str) else None
     return None
 
 
-def told_of(folder: TraitFolder) -> dict[str, Any]:
-    """What a reader of the file should know of a trait."""
+def trait_record(folder: TraitFolder) -> dict[str, Any]:
+    """Return what exported files record of a trait: description, checks, provenance and so on."""
     from traitvec_core.validation.report_manifest import ReportManifest
 
     recommended = folder.recommended()
-    told: dict[str, Any] = {"recommended": recommended.model_dump() if recommended else None}
+    trait: dict[str, Any] = {"recommended": recommended.model_dump() if recommended else None}
     with suppress(TraitvecError):
         definition = folder.definition()
-        told["description"] = definition.description
-        told["definition"] = content_hash(folder.read_definition_bytes())
+        trait["description"] = definition.description
+        trait["definition"] = content_hash(folder.read_definition_bytes())
     with suppress(TraitvecError):
         checks = folder.manifest(ReportManifest).checks
-        told["checks"] = {check.name: check.verdict for check in checks}
-    told["stages"] = {}
+        trait["checks"] = {check.name: check.verdict for check in checks}
+    trait["stages"] = {}
     for stage in STAGES:
         provenance = folder.provenance(stage)
         if provenance is not None:
             record = provenance.model_dump(mode="json", exclude={"files", "stage"})
             for private in _PRIVATE_SETTINGS & set(record["settings"]):
                 del record["settings"][private]
-            told["stages"][stage] = record
-    return told
+            trait["stages"][stage] = record
+    return trait
 
 
 def model_type_of(model: str) -> str:
-    """What readers use to tell whether two vectors are of like models."""
+    """Return the architecture ("llama"), by which readers match vectors to models, else `model`."""
     path = model_file(model, "config.json")
     with suppress(OSError, ValueError, KeyError):
         return str(json.loads(path.read_bytes())["model_type"]) if path else model

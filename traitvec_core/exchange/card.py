@@ -1,4 +1,4 @@
-"""The card beside exported vectors: what they are, how good, how to use them, how made."""
+"""The model card of exported vectors: what they are, how good, how to use them, how made."""
 
 import html
 from pathlib import Path
@@ -10,16 +10,16 @@ from traitvec_core.exchange.bundle import Bundle
 
 __all__ = ["write_card"]
 
-# A vector that is one of a hundred needs no line of its own.
+# Larger tables are cut.
 _MAX_ROWS = 40
 
 
 def write_card(bundle: Bundle, file: str) -> str:
-    """Return a model card in Markdown, with the front matter that Hugging Face reads.
+    """Return a model card in Markdown, with front matter for Hugging Face.
 
     Args:
         bundle: The vectors.
-        file: Name of the safetensors file that the card is beside.
+        file: Name of the safetensors file beside the card.
     """
     name = ", ".join(bundle.traits)
     parts = [
@@ -27,12 +27,12 @@ def write_card(bundle: Bundle, file: str) -> str:
         f"# Trait vectors: {_plain(name)}",
         f"Directions in the residual stream of {_code(bundle.model)} (hidden size"
         f" {bundle.hidden_dim}, {bundle.n_layers - 1} decoder blocks), made by traitvec in the"
-        f" experiment `{bundle.experiment}`. They fit this model and no other.",
-        *(_trait(trait, told) for trait, told in bundle.traits.items()),
+        f" experiment `{bundle.experiment}`. They only fit this model.",
+        *(_trait(trait, record) for trait, record in bundle.traits.items()),
         "## Vectors",
         _table(bundle),
-        "Figures are on held-out questions. Separating the poles does not show that a vector"
-        " steers: try it, and look at what coherence it costs.",
+        "Figures are on held-out questions. A vector that separates the poles does not necessarily"
+        " steer: try it, and check what it costs in coherence.",
         "## Layers",
         "Layer k is the residual stream after decoder block k, counted from 1, before the final"
         " norm. To steer, add coefficient · vector to the output of that block: index k − 1 where"
@@ -46,26 +46,26 @@ def write_card(bundle: Bundle, file: str) -> str:
 
 
 def _front_matter(bundle: Bundle) -> dict[str, Any]:
-    found: dict[str, Any] = {"library_name": "traitvec"}
-    # A folder or the embedded model is nothing that the hub knows.
+    fields: dict[str, Any] = {"library_name": "traitvec"}
+    # The hub has no local folders, nor the embedded model.
     if bundle.model.count("/") == 1 and not Path(bundle.model).exists():
-        found["base_model"] = bundle.model
-    found["tags"] = ["steering-vectors", "activation-engineering", "interpretability", "traitvec"]
-    return found
+        fields["base_model"] = bundle.model
+    fields["tags"] = ["steering-vectors", "activation-engineering", "interpretability", "traitvec"]
+    return fields
 
 
-def _trait(trait: str, told: dict[str, Any]) -> str:
+def _trait(trait: str, record: dict[str, Any]) -> str:
     lines = [f"## {trait}"]
-    if told.get("description"):
-        lines.append(_plain(told["description"]))
-    chosen = told["recommended"]
+    if record.get("description"):
+        lines.append(_plain(record["description"]))
+    chosen = record["recommended"]
     if chosen:
         lines.append(
             f"Recommended: `{chosen['method']}` at layer {chosen['layer']}, coefficient"
             f" {chosen['coefficient']:g}. {_plain(chosen['why'])}."
         )
-    if "checks" in told:
-        verdicts = ", ".join(f"{name} **{verdict}**" for name, verdict in told["checks"].items())
+    if "checks" in record:
+        verdicts = ", ".join(f"{name} **{verdict}**" for name, verdict in record["checks"].items())
         lines.append(f"Checks: {verdicts}.")
     else:
         lines.append("Checks: not run.")
@@ -84,7 +84,7 @@ def _table(bundle: Bundle) -> str:
     lines = [head, ["---"] * 3 + ["---:"] * len(columns), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     more = len(bundle.vectors) - len(rows)
-    return table + (f"\n\nand {more} more; the file's header tells of each." if more > 0 else "")
+    return table + (f"\n\nand {more} more; see the file's header." if more > 0 else "")
 
 
 def _snippet(bundle: Bundle, file: str) -> str:
@@ -108,8 +108,8 @@ with safe_open("{file}", "pt") as vectors:
 
 def _provenance(bundle: Bundle) -> str:
     lines = []
-    for trait, told in bundle.traits.items():
-        stages = told["stages"]
+    for trait, record in bundle.traits.items():
+        stages = record["stages"]
         settings = {key: value for stage in stages.values() for key, value in _settings(stage)}
         made = stages.get("vectors", {})
         facts = {
@@ -119,7 +119,7 @@ def _provenance(bundle: Bundle) -> str:
             "judge": settings.get("judge_model"),
             "responses per pole": settings.get("n_examples"),
             "scale": settings.get("scale"),
-            "definition (SHA-256)": told.get("definition"),
+            "definition (SHA-256)": record.get("definition"),
             "versions": ", ".join(f"{k} {v}" for k, v in made.get("versions", {}).items()),
         }
         shown = [f"- {key}: {_code(str(value))}" for key, value in facts.items() if value]
@@ -140,6 +140,6 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that somebody wrote, as one paragraph that opens no markup."""
+    """Return user-written text as one paragraph, escaped so that it contains no markup."""
     flat = html.escape(" ".join(text.split()), quote=False)
     return "".join("\\" + char if char in "\\`*_[]|#" else char for char in flat)

@@ -20,7 +20,7 @@ class Exported:
     """What an export wrote.
 
     Attributes:
-        bundle: The vectors.
+        bundle: The exported vectors.
         paths: The files.
     """
 
@@ -42,32 +42,33 @@ def export_vectors(
     Args:
         experiment: The experiment.
         traits: Names of its traits; at least one.
-        name: A name from `FORMATS`.
-        out: The file. For several traits in a format that holds one: a folder, in which each
-            trait's file is `{trait}` and the format's suffix. safetensors gets a card beside it,
-            under the same name with `.md`.
-        method: The vectors' method; each trait's recommended one when None. `all` for safetensors.
-        layers: Our layers, or `all`; see `gather` for None.
+        name: Name of the format, from `FORMATS`.
+        out: The file to write. For several traits in a format that holds one per file: a folder for
+            files named `{trait}` plus the format's suffix. safetensors also writes a model card
+            beside it, with the suffix `.md`.
+        method: The vectors' method, or `all` (safetensors); by default, each trait's recommended
+            one.
+        layers: Our layers, or `all`; see `gather` for the default.
 
     Raises:
-        TraitvecError: If there is no such format, vector or layer, or `out` cannot be that file.
+        TraitvecError: If there is no such format, vector or layer, or `out` cannot be written.
     """
     format_ = find_format(name)
     if method == "all" and not format_.holds_many:
-        raise TraitvecError(f"a {name} file holds one method; name it, or leave --method out")
+        raise TraitvecError(f"a {name} file holds one method; set --method to one, or leave it out")
     bundle = gather(experiment, traits, format_.layers, method=method, layers=layers)
     if len(traits) > 1 and not format_.holds_many:
         if out.exists() and not out.is_dir():
             raise TraitvecError(
-                f"{display_path(out)} is a file, and a {name} file holds one trait; --out must be"
-                " a folder"
+                f"{display_path(out)} is a file, but a {name} file holds only one trait; set"
+                " --out to a folder"
             )
-        parts = {out / f"{trait}{format_.suffix}": _of_trait(bundle, trait) for trait in traits}
+        parts = {out / f"{trait}{format_.suffix}": _only_trait(bundle, trait) for trait in traits}
     else:
         if out.is_dir():
-            raise TraitvecError(f"{display_path(out)} is a folder; --out names the file to write")
+            raise TraitvecError(f"{display_path(out)} is a folder; set --out to a file")
         parts = {out: bundle}
-    # All bytes before the first file: an export that fails writes nothing.
+    # Convert everything before writing anything: a failed export writes nothing.
     files = {path: format_.write(part) for path, part in parts.items()}
     if format_.has_card:
         files[out.with_suffix(".md")] = write_card(bundle, out.name).encode()
@@ -76,6 +77,6 @@ def export_vectors(
     return Exported(bundle, tuple(files))
 
 
-def _of_trait(bundle: Bundle, trait: str) -> Bundle:
+def _only_trait(bundle: Bundle, trait: str) -> Bundle:
     vectors = tuple(vector for vector in bundle.vectors if vector.trait == trait)
     return replace(bundle, vectors=vectors, traits={trait: bundle.traits[trait]})

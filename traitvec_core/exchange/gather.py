@@ -1,10 +1,10 @@
-"""Choose and read the vectors that are to be exported."""
+"""Select and read the vectors to export."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, told_of
+from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, trait_record
 from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
@@ -24,23 +24,23 @@ def gather(
     method: str | None = None,
     layers: str | Sequence[int] | None = None,
 ) -> Bundle:
-    """Read the vectors to be exported.
+    """Select and read the vectors to export.
 
     Args:
         experiment: The experiment.
         traits: Names of its traits.
-        convention: How the target counts layers.
-        method: The vectors' method, or `all`; each trait's recommended one when None.
-        layers: Our layers, or `all`; when None, all where a reader picks from the file, else the
-            recommended one (or the method's best on held-out questions).
+        convention: How the format counts layers.
+        method: The vectors' method, or `all`; by default, each trait's recommended one.
+        layers: Our layers, or `all`. By default all layers if readers pick from the file, else the
+            recommended one, or the method's best layer on held-out questions.
 
     Raises:
-        TraitvecError: If a vector does not exist, is not the one that was written, or cannot be
-            named in the target, or the traits' models differ.
+        TraitvecError: If a vector is missing, has changed, or is at a layer that the format cannot
+            hold, or if the traits have different models.
     """
     vectors: list[ExportedVector] = []
     notes: list[str] = []
-    told: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
     shapes = set()
     for name in traits:
         folder = experiment.trait(name)
@@ -48,10 +48,10 @@ def gather(
         shapes.add((manifest.model, captured.n_layers, captured.hidden_dim))
         for chosen in _methods(folder, manifest, method):
             rows = {row.layer: row for row in manifest.vectors if row.method == chosen}
-            wanted = _layers(folder, rows, convention, layers)
+            selected = _layers(folder, rows, convention, layers)
             left_out = sorted(set(rows) - set(convention.holdable(rows)))
             if left_out and layers == "all":
-                notes.append(f"{name}: {convention.name} cannot name layers {left_out}: left out")
+                notes.append(f"{name}: {convention.name} cannot hold layers {left_out}; left out")
             vectors += [
                 ExportedVector(
                     name,
@@ -60,19 +60,18 @@ def gather(
                     folder.read_vector(chosen, layer).float(),
                     rows[layer].model_dump(),
                 )
-                for layer in wanted
+                for layer in selected
             ]
-        told[name] = told_of(folder)
+        records[name] = trait_record(folder)
     if len(shapes) != 1:
         raise TraitvecError(
-            f"{display_path(experiment.path)}: vectors of different models"
-            f" ({', '.join(sorted(model for model, *_ in shapes))}) do not belong into one file;"
-            " export them one by one"
+            f"{display_path(experiment.path)}: the traits' vectors are from different models"
+            f" ({', '.join(sorted(model for model, *_ in shapes))}); export them one by one"
         )
     model, n_layers, hidden_dim = shapes.pop()
     return Bundle(
         experiment.name, model, model_type_of(model), n_layers, hidden_dim,
-        tuple(vectors), told, tuple(notes),
+        tuple(vectors), records, tuple(notes),
     )  # fmt: skip
 
 
@@ -80,8 +79,9 @@ def _manifests(folder: TraitFolder) -> "tuple[VectorsManifest, ActivationsManife
     from traitvec_core.validation.manifests import VectorsManifest
 
     manifest, captured = folder.manifest(VectorsManifest), folder.manifest(ActivationsManifest)
-    made, base = folder.provenance("vectors"), folder.provenance("activations")
-    if made is None or base is None or made.inputs.get("activations") != base.content:
+    vectors, activations = folder.provenance("vectors"), folder.provenance("activations")
+    content = None if activations is None else activations.content
+    if vectors is None or content is None or vectors.inputs.get("activations") != content:
         raise TraitvecError(
             f"{display_path(folder.path)}: the activations changed after the vectors were made;"
             " materialize vectors again"
@@ -90,25 +90,25 @@ def _manifests(folder: TraitFolder) -> "tuple[VectorsManifest, ActivationsManife
 
 
 def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | None) -> list[str]:
-    there = list(dict.fromkeys(str(row.method) for row in manifest.vectors))
-    if not there:
+    available = list(dict.fromkeys(str(row.method) for row in manifest.vectors))
+    if not available:
         raise TraitvecError(
-            f"{display_path(folder.path)}: `vectors` made none; materialize it again"
+            f"{display_path(folder.path)}: there are no vectors; materialize vectors again"
         )
     if method == "all":
-        return there
+        return available
     if method is None:
         chosen = folder.recommended()
         if chosen is None:
             raise TraitvecError(
-                f"{display_path(folder.path)}: no vector is recommended; name a --method:"
-                f" {', '.join(there)}"
+                f"{display_path(folder.path)}: no vector is recommended; choose a --method:"
+                f" {', '.join(available)}"
             )
         return [chosen.method]
-    if method not in there:
+    if method not in available:
         raise TraitvecError(
-            f"{display_path(folder.path)}: there are no vectors of method {method!r}; there are:"
-            f" {', '.join(there)}"
+            f"{display_path(folder.path)}: there are no vectors of method {method!r}; available:"
+            f" {', '.join(available)}"
         )
     return [method]
 
@@ -119,37 +119,38 @@ def _layers(
     convention: LayerConvention,
     layers: str | Sequence[int] | None,
 ) -> list[int]:
-    """The layers to export."""
-    able = convention.holdable(rows)
-    if not able:
+    """Return the layers to export, sorted."""
+    holdable = convention.holdable(rows)
+    if not holdable:
         raise TraitvecError(
-            f"{display_path(folder.path)}: {convention.name} can hold none of its layers"
-            f" {sorted(rows)}"
+            f"{display_path(folder.path)}: {convention.name} cannot hold any of its layers"
+            f" {sorted(rows)}; add another layer to the settings"
         )
     if layers == "all" or (layers is None and convention.is_menu):
-        return able
+        return holdable
     if layers is None:
-        return [_best(folder, rows, able)]
+        return [_best(folder, rows, holdable)]
     for layer in layers:
         if layer not in rows:
             raise TraitvecError(
-                f"{display_path(folder.path)}: there is no vector at layer {layer}; there are:"
+                f"{display_path(folder.path)}: there is no vector at layer {layer}; available:"
                 f" {', '.join(map(str, sorted(rows)))}"
             )
         convention.index(int(layer))
     return sorted({int(layer) for layer in layers})
 
 
-def _best(folder: TraitFolder, rows: "dict[int, VectorRow]", able: list[int]) -> int:
-    """The recommended layer if it is one of this method that the target holds, else the best."""
+def _best(folder: TraitFolder, rows: "dict[int, VectorRow]", holdable: list[int]) -> int:
+    """Return the recommended layer if it has this method and the format holds it, else the best."""
     chosen = folder.recommended()
-    if chosen and chosen.layer in able and rows[chosen.layer].method == chosen.method:
+    if chosen and chosen.layer in holdable and rows[chosen.layer].method == chosen.method:
         return chosen.layer
-    # At the embeddings words are told apart, not traits.
-    sizes = {layer: rows[layer].held_out_effect_size for layer in able if layer > 0}
+    # The embedding output (layer 0) separates words, not traits.
+    sizes = {layer: rows[layer].held_out_effect_size for layer in holdable if layer > 0}
     known = {layer: size for layer, size in sizes.items() if size is not None}
     if not known:
         raise TraitvecError(
-            f"{display_path(folder.path)}: no layer was held out, so none is best; name --layers"
+            f"{display_path(folder.path)}: there are no held-out figures to choose a layer by; set"
+            " --layers"
         )
     return max(known, key=lambda layer: known[layer])

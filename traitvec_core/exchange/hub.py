@@ -1,4 +1,4 @@
-"""Push vectors to a Hugging Face repository: one file of vectors, and the card as README.md."""
+"""Push vectors to a Hugging Face repository: one vectors file, and the card as README.md."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ VECTORS_FILE = "vectors.safetensors"
 
 @dataclass(frozen=True)
 class Push:
-    """What would go to the hub.
+    """What a push uploads.
 
     Attributes:
         repo_id: `user/name`.
@@ -29,14 +29,14 @@ class Push:
 
 
 def plan_push(bundle: Bundle, repo_id: str) -> Push:
-    """Return what `push` would upload, without asking anybody.
+    """Return what `push` would upload. Makes no network calls.
 
     Args:
         bundle: The vectors.
         repo_id: `user/name`.
 
     Raises:
-        TraitvecError: If no repository can have this name.
+        TraitvecError: If this is not a valid repository name.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
@@ -48,7 +48,7 @@ def plan_push(bundle: Bundle, repo_id: str) -> Push:
             raise HFValidationError
     except HFValidationError:
         raise TraitvecError(
-            f"--repo-id {repo_id!r}: give user/name, with letters, digits, '-', '_' and '.'"
+            f"--repo-id {repo_id!r}: must be user/name, with letters, digits, '-', '_' and '.'"
         ) from None
     files = {
         VECTORS_FILE: write_safetensors(bundle),
@@ -58,14 +58,14 @@ def plan_push(bundle: Bundle, repo_id: str) -> Push:
 
 
 def push(planned: Push, *, is_private: bool = True) -> str:
-    """Upload in one commit; the repository is made if it is not there.
+    """Upload in one commit; a missing repository is created.
 
     Args:
-        planned: See `plan_push`.
-        is_private: Whether a new repository is private. One that exists keeps what it is.
+        planned: The upload; see `plan_push`.
+        is_private: Whether a new repository is private; an existing one is not changed.
 
     Returns:
-        The commit's address.
+        The commit's URL.
 
     Raises:
         TraitvecError: If the hub cannot be reached or refuses.
@@ -77,7 +77,7 @@ def push(planned: Push, *, is_private: bool = True) -> str:
     where = f"{planned.endpoint}/{planned.repo_id}"
     try:
         api.create_repo(planned.repo_id, private=is_private, exist_ok=True)
-        done = api.create_commit(
+        commit = api.create_commit(
             planned.repo_id,
             [CommitOperationAdd(path, data) for path, data in planned.files.items()],
             commit_message="Trait vectors, by traitvec",
@@ -86,17 +86,17 @@ def push(planned: Push, *, is_private: bool = True) -> str:
         raise TraitvecError(f"{where}: {_TOKEN}") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
-        refused = {401: _TOKEN, 403: "the token may not write here; it needs write access"}
-        said = refused.get(status, f"the hub answered {status}; try again later")
-        raise TraitvecError(f"{where}: nothing was pushed: {said}") from None
+        advice = {401: _TOKEN, 403: "the token has no write access here; it needs write access"}
+        reason = advice.get(status, f"the hub answered {status}; try again later")
+        raise TraitvecError(f"{where}: nothing was pushed: {reason}") from None
     except Exception as error:
-        # The hub's client stands on httpx in its first version and on httpx2 in its second.
+        # huggingface_hub uses httpx or httpx2, depending on its version.
         if not type(error).__module__.startswith("httpx"):
             raise
         raise TraitvecError(
             f"{where}: the hub cannot be reached ({type(error).__name__}); check the network"
         ) from None
-    return str(done.commit_url)
+    return str(commit.commit_url)
 
 
 _TOKEN = "put a token with write access into HF_TOKEN, in the environment or in .env"  # noqa: S105

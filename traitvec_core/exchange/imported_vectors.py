@@ -20,21 +20,21 @@ __all__ = [
     "read_imported_vectors",
 ]
 
-# What a user of the trait's folder sees; no stage writes here, so none removes it.
+# No stage writes to this folder, so none removes files from it.
 _FOLDER = "imported_vectors"
 _AFTER_NORM = (
-    "taken after the final norm (hidden_states[-1]): another space than the residual stream, so"
-    " neither for steering nor for comparing"
+    "taken after the final norm (hidden_states[-1]), so not in the residual stream: use it neither"
+    " for steering nor for comparing"
 )
 
 
 @dataclass(frozen=True)
 class ImportedVectors:
-    """Vectors that persona vectors' own code made.
+    """Vectors made by the persona-vectors code.
 
     Attributes:
-        vectors: Layer → float32 `[hidden_dim]`: what can be trusted.
-        marked: Layer → why its vector is not among them.
+        vectors: By layer, float32 `[hidden_dim]`; without those that are marked.
+        marked: By layer, why its vector should not be used.
     """
 
     vectors: dict[int, "torch.Tensor"]
@@ -44,12 +44,12 @@ class ImportedVectors:
 def keep_imported_vectors(
     folder: TraitFolder, tensors: dict[str, "torch.Tensor"], sources: dict[str, dict[str, Any]]
 ) -> None:
-    """Write imported tensors beside the trait's own vectors, the last row marked.
+    """Write imported tensors beside the trait's own vectors, with the last layer marked.
 
     Args:
         folder: The trait.
         tensors: `[n_layers + 1, hidden_dim]` by position (`response_avg`, …).
-        sources: File and hash of each.
+        sources: Name and hash of the file of each.
     """
     from traitvec_core.storage.formats import dump_tensor
 
@@ -70,19 +70,21 @@ def keep_imported_vectors(
 
 
 def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -> ImportedVectors:
-    """Read what was imported for a trait, without what is marked.
+    """Read a trait's imported vectors, without the marked ones.
 
     Args:
         folder: The trait.
         position: `response_avg`, `prompt_avg` or `prompt_last`.
 
     Raises:
-        TraitvecError: If nothing was imported at this position.
+        TraitvecError: If no vectors were imported at this position.
     """
     path = folder.path / _FOLDER / f"{position}_diff.pt"
     record = _read_record(folder.path / _FOLDER / "metadata.json").get(position)
     if record is None or not path.is_file():
-        raise TraitvecError(f"{display_path(path)} is missing: no such vectors were imported")
+        raise TraitvecError(
+            f"{display_path(path)} is missing; import a folder that has vectors at {position}"
+        )
     rows = read_persona_tensor(path.read_bytes(), display_path(path))
     marked = {int(layer): why for layer, why in record["marked"].items()}
     return ImportedVectors(
@@ -92,7 +94,7 @@ def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found
+    return record

@@ -1,4 +1,4 @@
-"""Import a persona-vectors folder: it goes on from judged responses, as if judged here."""
+"""Import a persona-vectors folder; the pipeline continues from its judged responses."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +40,10 @@ class ImportedTrait:
     Attributes:
         name: The trait.
         definition: Its definition.
-        n_responses: Judged responses of both poles; 0 when there is only a definition.
-        n_unscored: Those without a trait score.
-        vectors: Positions of the vectors that came with it.
-        has_token_counts: Whether the model's tokenizer was at hand to count tokens.
+        n_responses: Number of judged responses of both poles; 0 if there is only a definition.
+        n_unscored: Number of responses without a trait score.
+        vectors: Positions of the imported vectors.
+        has_token_counts: Whether tokens were counted, which needs the model's tokenizer here.
     """
 
     name: str
@@ -55,8 +55,8 @@ class ImportedTrait:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A trait's files, read and checked, before anything is written."""
+class _CheckedFiles:
+    """The content of a trait's files, read and checked before anything is written."""
 
     definition: "TraitDefinition"
     data: bytes
@@ -74,56 +74,56 @@ def import_persona_vectors(
     traits: Sequence[str] | None = None,
     from_model: str | None = None,
 ) -> list[ImportedTrait]:
-    """Import traits of a persona-vectors folder; all are read and checked before one is written.
+    """Import traits of a persona-vectors folder. All are checked before any is written.
 
-    Imported tables take the place of what `responses` and `judged_responses` would make under the
-    experiment's settings: they are fresh until those settings or the definition change.
+    Imported tables replace the results of `responses` and `judged_responses` under the experiment's
+    settings: they are fresh until those settings or the definition change.
 
     Args:
         source: The folder.
-        experiment: Where to; it may hold other traits already.
-        settings: The experiment's settings. Its model should be the one that gave the responses.
-        traits: Names of the traits; None for all.
-        from_model: Name of the folder that tables and vectors are taken from, if there are several.
+        experiment: The experiment to import into; it may have other traits already.
+        settings: Its settings. The model should be the one that generated the responses.
+        traits: Names of the traits; all by default.
+        from_model: Name of the model's folder with the tables and vectors, if there are several.
 
     Raises:
-        TraitvecError: If a file cannot be used, or a trait is in the experiment already.
+        TraitvecError: If a file is not valid, or the experiment already has a trait of this name.
     """
-    found = find_persona_files(source, from_model)
-    names = list(traits) if traits is not None else list(found)
+    files_by_trait = find_persona_files(source, from_model)
+    names = list(traits) if traits is not None else list(files_by_trait)
     for name in names:
-        if name not in found:
+        if name not in files_by_trait:
             raise TraitvecError(
-                f"{display_path(source)}: there is no definition of {name!r}; there are:"
-                f" {', '.join(found)}"
+                f"{display_path(source)}: there is no definition of {name!r}; available:"
+                f" {', '.join(files_by_trait)}"
             )
         if experiment.trait(name).path.exists():
             raise TraitvecError(
-                f"{display_path(experiment.trait(name).path)} is there already; import into another"
+                f"{display_path(experiment.trait(name).path)} already exists; import into another"
                 " experiment, or remove it first"
             )
     count = _token_counter(settings.model)
-    read = {name: _read(name, found[name]) for name in names}
+    read = {name: _read(name, files_by_trait[name]) for name in names}
     return [_write(experiment.trait(name), settings, read[name], count) for name in names]
 
 
-def _read(name: str, files: PersonaFiles) -> _Read:
+def _read(name: str, files: PersonaFiles) -> _CheckedFiles:
     import pandas as pd
 
     data, definition = read_definition(files)
     if len(files.tables) == 1:
         (path,) = files.tables.values()
-        raise TraitvecError(f"{display_path(path)}: the other pole's table is missing")
+        raise TraitvecError(f"{display_path(path)}: the other pole's table is missing; add it")
     poles = {pole: read_judged(path, name, pole, definition) for pole, path in files.tables.items()}
     tensors, sources = {}, {}
     for position, path in files.vectors.items():
         raw = path.read_bytes()
         tensors[position] = read_persona_tensor(raw, display_path(path))
         sources[position] = {"file": path.name, "sha256": content_hash(raw)}
-    return _Read(
+    return _CheckedFiles(
         definition,
         data,
-        # Positives first, as everywhere.
+        # Positives first, as in all tables.
         pd.concat([poles["pos"][0], poles["neg"][0]], ignore_index=True) if poles else None,
         {files.tables[pole].name: raw for pole, (_, raw) in poles.items()},
         tensors,
@@ -134,7 +134,7 @@ def _read(name: str, files: PersonaFiles) -> _Read:
 def _write(
     folder: TraitFolder,
     settings: ExperimentSettings,
-    read: _Read,
+    read: _CheckedFiles,
     count: Callable[[str], int] | None,
 ) -> ImportedTrait:
     from traitvec_core.judging.judge import JUDGED_COLUMNS
@@ -191,8 +191,8 @@ def _commit(
     hashes: dict[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
-    # The key is that of what the stage would make, so that the import stands in for it; inputs and
-    # settings say what it really was.
+    # The key is that of the stage's own result, so that the import counts as fresh. Inputs and
+    # settings record what was really imported.
     key = current_key(stage, folder, settings)
     provenance = Provenance(
         stage=stage, key=key, inputs=hashes, settings={"imported_from": "persona-vectors"}
@@ -201,7 +201,7 @@ def _commit(
 
 
 def _token_counter(model: str) -> Callable[[str], int] | None:
-    """Count tokens as the model does, if its tokenizer is on this machine."""
+    """Return a function that counts tokens; None if the tokenizer is not on this machine."""
     path = model_file(model, "tokenizer.json")
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Stage 1a: responses on both sides of a trait."""
+"""Stage 1a: responses under the positive and the negative instructions of a trait."""
 
 from traitvec_core.generation.engine import EngineOptions, load_engine
 from traitvec_core.generation.plan import PlannedResponse, plan_responses

@@ -1,4 +1,4 @@
-"""How a row chooses its tokens: its own stream of numbers, and a distribution that they invert."""
+"""Chooses tokens: a random stream per row, mapped through the inverse of the distribution."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from traitvec_core.experiment import Sampling
 
 __all__ = ["choose_tokens", "numbers_of", "seed_of"]
 
-# Nearly always enough for the nucleus, and much cheaper than sorting a vocabulary.
+# Nearly always covers the nucleus, and is much cheaper than sorting the vocabulary.
 _LIKELIEST = 64
 
 
 def numbers_of(names: Sequence[str], sampling: Sampling) -> torch.Tensor:
     """Return the random numbers of each row, float64 `[n_rows, max_new_tokens]` from [0, 1).
 
-    They depend on the seed and the row's name alone.
+    They depend only on the seed and the row's name.
     """
     streams = [_stream(name, sampling.seed).random(sampling.max_new_tokens) for name in names]
     return torch.from_numpy(np.stack(streams))
 
 
 def seed_of(name: str, seed: int) -> int:
-    """Return a seed from 0 to 2³¹ − 1 for engines that draw by themselves."""
+    """Return a row's seed from 0 to 2³¹ − 1, for engines that sample themselves."""
     return int.from_bytes(_digest(name, seed)[:4], "big") >> 1
 
 
@@ -37,7 +37,7 @@ def choose_tokens(scores: torch.Tensor, numbers: torch.Tensor, sampling: Samplin
 
     Args:
         scores: Logits `[n_rows, vocabulary]`.
-        numbers: One number a row, `[n_rows]`; unused at temperature 0, which is greedy.
+        numbers: One number per row, `[n_rows]`; unused at temperature 0, which is greedy.
         sampling: Temperature and top-p.
 
     Returns:
@@ -68,7 +68,7 @@ def _from_sorted(
 
 
 def _invert(mass: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Index at which the running sum of `mass` `[n, k]` passes `numbers` `[n, 1]` of its total."""
+    """Return where the running sum of `mass` `[n, k]` passes the share `numbers` `[n, 1]`."""
     total = mass.double().cumsum(-1)
     index = torch.searchsorted(total, numbers * total[:, -1:], right=True)
     return index.clamp_(max=mass.shape[1] - 1)

@@ -1,6 +1,6 @@
-"""Decode with transformers, a step for all rows at a time; rows leave and others take their place.
+"""Decodes with transformers in continuous batches: when rows end, others take their slots.
 
-Not `generate`: there a row that has ended is computed until the longest of its batch has.
+Unlike in `generate`, a row that has ended is not computed until the longest of its batch ends.
 """
 
 import inspect
@@ -20,19 +20,19 @@ from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["can_decode", "decode"]
 
-# Prompt tokens of one forward pass, padding included.
+# Most prompt tokens of one forward pass, including padding.
 _PROMPT_TOKENS_CPU = 4_096
 _PROMPT_TOKENS_GPU = 16_384
-# New rows come together: a pass over one prompt costs as much as a step for all rows.
+# Rows are admitted together: a pass over one prompt costs as much as a step for all rows.
 _LEAST_FREE = 1 / 4
 
 Report = Callable[[list[tuple[Request, list[int]]]], None]
 
 
 def can_decode(model: LanguageModel) -> bool:
-    """Whether the model's cache is keys and values for each token, and nothing else.
+    """Whether the model's cache has only the keys and values of each token.
 
-    Recurrent models, and hybrids with them, keep a state that cannot be padded on the left.
+    Recurrent and hybrid models keep a state, which rules out left padding.
     """
     inner = cast(Any, model.model)
     if getattr(inner, "_is_stateful", False) or "past_key_values" not in _parameters(model):
@@ -52,20 +52,20 @@ def decode(
     slots: int,
     report: Report,
 ) -> None:
-    """Generate all requests, at most `slots` at once.
+    """Generate all requests, at most `slots` concurrently.
 
-    The same requests, sampling and slots repeat the same forward passes, to the last bit where the
-    hardware's kernels do.
+    The same requests, sampling and slots lead to the same forward passes, with equal bits if the
+    hardware's kernels are deterministic.
 
     Args:
-        model: The model; hooks that steer it are respected.
-        requests: What to generate; best sorted by length, so that little is padded.
+        model: The model; steering hooks stay active.
+        requests: What to generate; sorted by length, they need little padding.
         sampling: Temperature, top-p, length and seed.
-        slots: The most rows at once.
-        report: Called with requests and their tokens as rows end.
+        slots: Most concurrent rows.
+        report: Called with the requests and tokens of rows that have ended.
 
     Raises:
-        UnsupportedCacheError: If the model's cache is of another kind; nothing was reported then.
+        UnsupportedCacheError: If the model has another kind of cache; nothing has been reported.
     """
     slots = min(slots, len(requests))
     batch = _Batch(model, requests, sampling, slots, report)
@@ -87,7 +87,7 @@ class _Row:
 
 
 class _Batch:
-    """The rows that are under way, and those that wait."""
+    """Active and waiting rows."""
 
     def __init__(
         self,
@@ -112,9 +112,9 @@ class _Batch:
         )
 
     def admit(self, room: int) -> None:
-        """Read the prompts of some waiting rows and choose their first tokens."""
+        """Process the prompts of some waiting rows and choose their first tokens."""
         rows = self._next(room)
-        # Samples of one cell share their prompt, which is read once.
+        # Samples of one cell share their prompt, which is processed once.
         prompts = list(dict.fromkeys(tuple(row.request.ids) for row in rows))
         place = {prompt: number for number, prompt in enumerate(prompts)}
         source = torch.tensor([place[tuple(row.request.ids)] for row in rows])
@@ -156,7 +156,7 @@ class _Batch:
     def _forward(
         self, ids: list[list[int]], mask: torch.Tensor, position: torch.Tensor, cache: DynamicCache
     ) -> torch.Tensor:
-        """Logits of the last position, `[n, vocabulary]`."""
+        """Return the logits of the last position, `[n, vocabulary]`."""
         options = {"position_ids": position, "logits_to_keep": 1}
         output = cast(Any, self._model.model)(
             input_ids=self._tensor(ids),
@@ -168,7 +168,7 @@ class _Batch:
         return cast(torch.Tensor, output.logits[:, -1])
 
     def _choose(self, first: int, scores: torch.Tensor) -> None:
-        """Give the rows from `first` on their next token; those that end with it leave."""
+        """Choose the next token of all rows from `first` on; rows that end are removed."""
         rows = self.rows[first:]
         numbers = scores.new_zeros(len(rows))
         if self._numbers is not None:

@@ -1,17 +1,13 @@
-"""What generates: one protocol, and the table in which engines are found by name."""
+"""The table of generation engines, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.generation.request import GenerationEngine
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    pass
-
-from traitvec_core.generation.request import GenerationEngine
 
 __all__ = ["ENGINES", "EngineName", "EngineOptions", "load_engine"]
 
@@ -20,14 +16,14 @@ EngineName = Literal["transformers", "vllm", "server"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What an engine is made from.
+    """What an engine needs to be created.
 
     Attributes:
         model: The model's name, as the experiment gives it.
-        load_model: Loads it with its weights; only called by engines that need them.
-        loading: How the engines that load it themselves do so.
-        batch_size: Rows, or calls to a server, at once; None finds a number.
-        url: Address of a server.
+        load_model: Loads the model with its weights; only called by engines that need them.
+        loading: Options for engines that load the model themselves.
+        batch_size: Concurrent rows, or calls to a server; None chooses a number.
+        url: Address of the server.
     """
 
     model: str
@@ -41,10 +37,10 @@ def load_engine(name: EngineName, options: EngineOptions) -> GenerationEngine:
     """Return an engine by its name.
 
     Raises:
-        TraitvecError: If the engine cannot work here, with what to do.
+        TraitvecError: If the engine cannot work here; the message says what to do.
     """
     if name not in ENGINES:
-        raise TraitvecError(f"there is no engine {name!r}; known: {', '.join(ENGINES)}")
+        raise TraitvecError(f"there is no engine {name!r}; choose one of {', '.join(ENGINES)}")
     return ENGINES[name](options)
 
 

@@ -1,14 +1,14 @@
-"""Keys and values of a batch whose rows come and go.
+"""Keys and values of a batch to which rows are added and from which they are removed.
 
-Every row's tokens lie side by side and end in the same column, whenever the row came:
+The tokens of every row are contiguous and end in the same column:
 
     column      start                 end
     row 0       . . p p p p p p t t t t
-    row 1       . . . . . . p p p p t t     a mask says which columns are a row's own
+    row 1       . . . . . . p p p p t t     a mask marks the columns of a row
     row 2       p p p p p p p p t t t t
 
-So distances within a row are what they were, which is all that masks (causal, sliding window,
-chunks) and alibi look at; rotary and learned positions are handed over per row.
+Distances within a row stay the same; masks (causal, sliding window, chunks) and alibi use nothing
+else. Rotary and learned positions are passed per row.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from transformers.cache_utils import DynamicLayer
 
 __all__ = ["KeyValues", "UnsupportedCacheError"]
 
-# Columns that are added when there is no room for another token.
+# Columns added when there is no room for another token.
 _ROOM = 64
 
 
 class UnsupportedCacheError(Exception):
-    """The model keeps something else than keys and values for each token."""
+    """The model's cache has something other than keys and values of each token."""
 
 
 @dataclass
 class _Columns:
-    """Where the tokens of all layers lie."""
+    """The columns in use, the same for all layers."""
 
     n_rows: int
     start: int
@@ -39,12 +39,12 @@ class _Columns:
 
 
 class _Layer(DynamicLayer):
-    """One layer's keys and values, in place: adding a token copies that token and nothing else."""
+    """One layer's keys and values, updated in place: a new token copies only that token."""
 
     def __init__(self, columns: _Columns) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.columns = columns
-        # Of keys and of values, `[slots, n_heads, capacity, dim]`; none until the first prompts.
+        # Keys and values, `[slots, n_heads, capacity, dim]` each; empty until the first prompts.
         self.stores: list[torch.Tensor] = []
 
     def update(
@@ -57,8 +57,8 @@ class _Layer(DynamicLayer):
         return keys, values
 
     def get_seq_length(self) -> int:
-        # Of the tokens before this step, for every layer alike: one that has been through `update`
-        # must not count the new one twice.
+        # Without the token of this step in any layer: a layer after its `update` would otherwise
+        # count it twice.
         return self.columns.end - self.columns.start
 
 
@@ -66,12 +66,12 @@ class KeyValues:
     """The cache of a batch with at most `slots` rows.
 
     Args:
-        slots: The most rows at once.
-        longest_prompt: The longest prompt that will be added, in tokens.
-        device: Where the mask lies.
+        slots: Most concurrent rows.
+        longest_prompt: Length of the longest prompt that will be added, in tokens.
+        device: Device of the mask.
 
     Attributes:
-        cache: What the model is called with.
+        cache: The cache to call the model with.
     """
 
     def __init__(self, slots: int, longest_prompt: int, device: torch.device) -> None:
@@ -94,15 +94,15 @@ class KeyValues:
         return self._mask[: at.n_rows, at.start : at.end + 1]
 
     def add(self, prompts: DynamicCache, mask: torch.Tensor, source: torch.Tensor) -> None:
-        """Add rows behind those that are there.
+        """Add rows after the existing ones.
 
         Args:
-            prompts: The cache after a forward pass over prompts that were padded on the left.
+            prompts: The cache after a forward pass over left-padded prompts.
             mask: The mask of that pass, `[n_prompts, width]`.
-            source: For each new row the number of its prompt, `[n_new]`.
+            source: The index of each new row's prompt, `[n_new]`.
 
         Raises:
-            UnsupportedCacheError: If the cache holds anything but each token's keys and values.
+            UnsupportedCacheError: If the cache has anything but keys and values of each token.
         """
         if not self._layers:
             self._layers = [_Layer(self._columns) for _ in prompts.layers]
@@ -112,7 +112,7 @@ class KeyValues:
         read = cast(list[Any], prompts.layers)
         for layer, prompt in zip(self._layers, read, strict=True):
             if not prompt.is_initialized:
-                continue  # it looks at another layer's
+                continue  # it uses the keys and values of another layer
             keys, values = prompt.keys, prompt.values
             if type(prompt) is not DynamicLayer or keys.shape[-2] != width:
                 raise UnsupportedCacheError
@@ -120,19 +120,19 @@ class KeyValues:
                 layer.stores = [self._store(keys), self._store(values)]
                 layer.is_initialized = True
             for store, states in zip(layer.stores, (keys, values), strict=True):
-                # What lies under the mask is multiplied by zero, and NaN would stay NaN: nothing
-                # of a row that was here before may be left.
+                # Clear what a previous row left: masked values are multiplied by zero, but NaN
+                # stays NaN.
                 store[rows] = 0
                 store[rows, :, columns] = states[source.to(states.device)]
         self._mask[rows] = 0
         self._mask[rows, columns] = mask[source]
-        # The column of the next token, which `mask` shows already.
+        # The column of the next token, which `mask` already includes.
         self._mask[rows, at.end] = 1
         at.n_rows += new
         at.start = min(at.start, at.end - width)
 
     def advance(self) -> None:
-        """Keep the column that the last step has written."""
+        """Keep the column that the last step wrote."""
         at = self._columns
         at.end += 1
         if at.end == at.capacity:
@@ -140,10 +140,10 @@ class KeyValues:
         self._mask[: at.n_rows, at.end] = 1
 
     def drop(self, rows: list[int]) -> list[tuple[int, int]]:
-        """Remove rows; the last ones move into their places.
+        """Remove rows; the last rows move into their places.
 
         Returns:
-            (place, row that moved there) pairs, in the numbers from before.
+            (place, row that moved there) pairs, in the previous numbering.
         """
         at = self._columns
         left = at.n_rows - len(rows)
@@ -157,7 +157,7 @@ class KeyValues:
             self._mask[places] = self._mask[sources]
         at.n_rows = left
         if left:
-            # The first column that is anyone's.
+            # The first column that any row uses.
             at.start = int(self._mask[:left].any(0).to(torch.uint8).argmax())
         else:
             at.start = at.end
@@ -171,16 +171,16 @@ class KeyValues:
         return [store for layer in self._layers for store in layer.stores]
 
     def _make_room(self) -> None:
-        """Move everything to the left, into larger stores if these are too small."""
+        """Move all columns to the left, into larger stores if necessary."""
         at = self._columns
         width = at.end - at.start
-        # Prompts that are still to come end where the others do.
+        # Future prompts must end in the same column.
         end = max(width, self._longest_prompt)
         capacity = max(at.capacity, end + max(_ROOM, width // 4))
         before, after = slice(at.start, at.end), slice(end - width, end)
         at.capacity = capacity
         for layer in self._layers:
-            # One after the other, so that little is there twice.
+            # One store at a time, to keep only one old store beside its copy.
             for i, old in enumerate(layer.stores):
                 new = self._store(old)
                 new[: at.n_rows, :, after] = old[: at.n_rows, :, before]

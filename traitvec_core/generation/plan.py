@@ -1,4 +1,4 @@
-"""Which responses to ask for: spread evenly over instructions and questions."""
+"""Plans which responses to generate: spread evenly over instructions and questions."""
 
 from dataclasses import dataclass
 from math import gcd
@@ -28,13 +28,14 @@ class PlannedResponse:
 def plan_responses(
     trait: str, definition: TraitDefinition, n_examples: int
 ) -> list[PlannedResponse]:
-    """Plan `n_examples` responses per pole, positives first; both poles use the same cells.
+    """Plan `n_examples` responses per pole, positive first; both poles use the same cells.
 
-    Every prefix of the plan keeps questions within one of each other and instructions too: 10
-    examples of a 5 × 20 grid take ten questions and every instruction twice, never one instruction.
+    In every prefix of the plan, the counts of any two questions differ by at most one, and those of
+    any two instructions: 10 examples of 5 instructions × 20 questions use ten questions once and
+    every instruction twice.
 
     Args:
-        trait: The trait's name, which opens every `question_id`.
+        trait: The trait's name, with which every `question_id` begins.
         definition: The trait.
         n_examples: Responses per pole.
     """
@@ -53,11 +54,11 @@ def plan_responses(
 
 
 def _balanced_cells(n_questions: int, n_instructions: int, n: int) -> list[tuple[int, int, int]]:
-    """(question, instruction, sample) triples; each block of Q·I of them is the whole grid once.
+    """Return (question, instruction, sample) triples; each block of Q·I is the whole grid once.
 
-    Round r asks every question once, question q with instruction (q + start_r) mod I. Where round
-    r ends in the cycle of instructions, round r + 1 goes on; the extra step after each full cycle
-    makes the starts a permutation, so that no cell repeats before all were used.
+    Round r asks every question once, question q with instruction (q + start_r) mod I. Round r + 1
+    continues in the cycle of instructions where round r ends; the extra step after each full cycle
+    makes the starts a permutation, so that no cell repeats before all are used.
     """
     step = n_questions % n_instructions
     cycle = n_instructions // gcd(step, n_instructions)

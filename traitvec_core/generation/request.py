@@ -1,4 +1,4 @@
-"""What is asked of a generation engine, and what comes back."""
+"""The interface of generation engines: requests and finished responses."""
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,9 +16,9 @@ class Request:
     """One response to be generated.
 
     Attributes:
-        name: A distinct id, which names the row's random stream.
-        prompt: The rendered prompt: all that the model sees.
-        ids: Its tokens, BOS included where the model wants one.
+        name: A distinct id, which seeds the row's random stream.
+        prompt: The rendered prompt.
+        ids: Its tokens, including BOS if the model uses one.
     """
 
     name: str
@@ -31,7 +31,7 @@ class GenerationEngine(Protocol):
 
     Attributes:
         name: Its name in `ENGINES`.
-        language_model: Renders and encodes prompts; its weights may be missing.
+        language_model: Renders and encodes prompts; it may have no weights.
     """
 
     name: str
@@ -48,18 +48,18 @@ class GenerationEngine(Protocol):
         """Generate every request that is not finished.
 
         Args:
-            requests: All requests of a stage, also those that an earlier call finished.
+            requests: All requests of a stage, including finished ones.
             sampling: Temperature, top-p, length and seed.
-            finished: Names of requests that are finished already.
-            on_finished: Called with responses as they are done, each once, in any order.
+            finished: Names of finished requests.
+            on_finished: Called with finished responses, each once, in any order.
 
         Raises:
-            TraitvecError: If a response cannot be had; those reported before it stay valid.
+            TraitvecError: If a response cannot be generated; those reported before stay valid.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the engine holds: memory of a GPU, connections."""
+        """Release GPU memory and connections."""
         ...
 
 
@@ -69,10 +69,10 @@ class Generated:
 
     Attributes:
         name: The request's name.
-        response: What the model answered, without its thinking.
-        thinking: What it thought aloud before; empty for nearly all models.
+        response: The answer, without thinking.
+        thinking: The visible reasoning before the answer; empty for most models.
         prompt_tokens: Tokens of the prompt.
-        response_tokens: Tokens that were generated, thinking included, the end token not.
+        response_tokens: Generated tokens, including thinking, without the end token.
         finish_reason: `stop` or `length`.
     """
 

@@ -1,4 +1,4 @@
-"""Generate what was planned, or any rendered prompts, with any engine."""
+"""Generates planned responses, or texts for any rendered prompts, with any engine."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -32,20 +32,20 @@ def generate_responses(
 ) -> pd.DataFrame:
     """Generate every planned response.
 
-    A response depends on its own id, the seed and its prompt, and on neither batch nor order.
+    A response depends on its id, the seed and its prompt, not on its batch or the order.
 
     Args:
-        engine: The engine, or a loaded model, which is then generated with in this process.
+        engine: The engine, or a loaded model to generate with in this process.
         planned: What to generate; see `plan_responses`.
         sampling: Temperature, top-p, length and seed.
-        instruction_role: Where the instruction goes.
-        batch_size: Rows at once when a model is given; None finds a number.
+        instruction_role: The role of the message with the instruction.
+        batch_size: Concurrent rows when a model is given; None chooses a number.
         finished: Rows of an earlier, interrupted call; they are not reported again.
-        on_batch: Called with rows as they are finished.
+        on_batch: Called with finished rows.
 
     Returns:
-        A table in the plan's order with `RESPONSE_COLUMNS`, and with `thinking` behind them if a
-        response holds any. `finish_reason` is `stop` or `length`.
+        A table in the order of the plan with `RESPONSE_COLUMNS`, followed by `thinking` if any
+        response has some. `finish_reason` is `stop` or `length`.
 
     Raises:
         TraitvecError: If a prompt does not fit the model's context, or the engine fails.
@@ -84,12 +84,12 @@ def generate_texts(
 
     Args:
         engine: The engine, or a loaded model; hooks that steer a model are respected.
-        names: A distinct id for each row, which names its random stream.
+        names: A distinct id for each row, which seeds its random stream.
         prompts: Rendered prompts.
         sampling: Temperature, top-p, length and seed.
-        batch_size: Rows at once when a model is given; None finds a number.
-        skip: Names of rows that are finished already.
-        on_finished: Called with texts as they are finished.
+        batch_size: Concurrent rows when a model is given; None chooses a number.
+        skip: Names of finished rows.
+        on_finished: Called with finished texts.
 
     Returns:
         The response by name, in the order of the names, without those skipped.
@@ -143,6 +143,6 @@ def _check_lengths(model: LanguageModel, requests: Sequence[Request], new_tokens
         if len(request.ids) + new_tokens > limit:
             raise TraitvecError(
                 f"{request.name}: a prompt of {len(request.ids)} tokens and {new_tokens} new ones"
-                f" exceed the {limit} tokens of context of {model.name}; shorten the question or"
+                f" exceed the context of {model.name} ({limit} tokens); shorten the question or"
                 " lower sampling.max_new_tokens"
             )

@@ -1,4 +1,4 @@
-"""Generate through any server that speaks OpenAI's completions: vLLM, SGLang, llama.cpp."""
+"""Generates with a server that offers OpenAI's completions API: vLLM, SGLang, llama.cpp."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,29 +12,31 @@ from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import split_thinking
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
-from traitvec_core.judging.failures import key_from_environment, translate_sdk_errors
-from traitvec_core.judging.run_async import run_async
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.keys import key_from_environment
+from traitvec_core.remote.run_async import run_async
+from traitvec_core.remote.sdk_errors import translate_sdk_errors
 
 __all__ = ["KEY_NAME", "ServerEngine"]
 
 KEY_NAME = "GENERATION_API_KEY"
-# A server batches by itself; this many keep one GPU busy.
+# The server batches calls; this many keep one GPU busy.
 _CALLS_AT_ONCE = 64
 _TIMEOUT_S = 600.0
-# What servers beyond OpenAI's own understand, and fill from the model's generation config or with
-# values of their own when it is left out.
+# Options that other servers than OpenAI's accept. When left out, the server takes them from the
+# model's generation config or from its own defaults.
 _EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How prompts are sent, so that the server reads the tokens that we mean.
+    """How prompts are sent so that the server reads exactly their tokens.
 
     Attributes:
-        extras: Whether fields beyond OpenAI's are sent.
+        extras: Whether options beyond those of OpenAI are sent.
         bos: Whether the text begins with BOS.
     """
 
@@ -45,19 +47,19 @@ class _Form:
 class ServerEngine:
     """Generates through `/v1/completions`, with the rendered prompt as text.
 
-    The server draws by itself, from a seed of the row's own. Before the first response it is asked
-    for a single token: the number of prompt tokens that it counts tells whether it puts BOS before
-    a prompt, and a server that reads anything else than the prompt is refused.
+    The server samples, with a seed per row. A first request for a single token shows, by the number
+    of prompt tokens that the server counts, whether it adds BOS to a prompt. A server that reads
+    other tokens than those of the prompt is an error.
 
     Args:
-        model: The model's name, by which the server knows it too.
-        url: The server, up to and with `/v1`.
-        loading: Where the tokenizer comes from.
-        batch_size: Calls at once; None is 64.
-        timeout_s: Longest time that one call may take.
+        model: The model's name, here and on the server.
+        url: The server's address, including `/v1`.
+        loading: Options for loading the tokenizer.
+        batch_size: Concurrent calls; None is 64.
+        timeout_s: Timeout of one call.
 
     Raises:
-        TraitvecError: If the address or the key cannot be used, or the tokenizer cannot be loaded.
+        TraitvecError: If the address or the key is invalid, or the tokenizer cannot be loaded.
     """
 
     name = "server"
@@ -76,9 +78,9 @@ class ServerEngine:
             check_address(url, KEY_NAME)
         except ValueError as error:
             raise TraitvecError(f"engine_url {error}") from None
-        self._key = key_from_environment(KEY_NAME) or "none"
+        key = key_from_environment(KEY_NAME)
         self.language_model = load_language_model(model, **vars(loading), has_weights=False)
-        self._server = _Server(model, url.rstrip("/"))
+        self._server = _Server(model, key, KEY_NAME, url.rstrip("/"))
         self._calls_at_once = batch_size or _CALLS_AT_ONCE
         self._timeout_s = timeout_s
 
@@ -96,7 +98,7 @@ class ServerEngine:
             run_async(self._generate(missing, sampling, on_finished))
 
     def close(self) -> None:
-        """Nothing: connections end with each call of `generate`."""
+        """No-op: connections end with each call of `generate`."""
 
     async def _generate(
         self,
@@ -105,7 +107,7 @@ class ServerEngine:
         on_finished: Callable[[list[Generated]], None],
     ) -> None:
         calls = Calls(AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name)
-        await self._server.open(self._key, self._timeout_s)
+        await self._server.open(self._timeout_s)
         try:
             form = await self._find_form(calls, requests[0], sampling)
 
@@ -116,7 +118,7 @@ class ServerEngine:
                 except CallError as error:
                     raise StopError(
                         f"{request.name}: {self._server.server_name} gave no response"
-                        f" ({error.reason}); what is finished is kept, run again to go on"
+                        f" ({error.reason}); finished work is kept, run again to continue"
                     ) from None
                 self._check_count(data, request)
                 on_finished([self._read(data, request)])
@@ -126,41 +128,41 @@ class ServerEngine:
             await self._server.close()
 
     async def _find_form(self, calls: Calls, request: Request, sampling: Sampling) -> _Form:
-        """Find how the server must be asked, by a request for one token."""
+        """Find the form of requests that the server reads correctly, by asking for one token."""
         has_bos = self._has_bos(request)
         with_bos = dict.fromkeys((has_bos, False))
         forms = [_Form(extras, bos) for extras in (True, False) for bos in with_bos]
-        # A text with BOS, to a server that was not told to add none, may get a second one: last.
+        # Last, because without extras the server may add a second BOS.
         forms.sort(key=lambda form: form.bos and not form.extras)
-        counted: list[int] = []
-        refused: CallError | None = None
+        counts: list[int] = []
+        refusal: CallError | None = None
         while forms:
             form = forms.pop(0)
             body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
             try:
                 data = await calls.call(partial(self._server.complete, body))
             except CallError as error:
-                refused = error
+                refusal = error
                 if form.extras:
-                    # It takes nothing that OpenAI's own does not know.
+                    # It accepts only OpenAI's options.
                     forms = [left for left in forms if not left.extras]
                     continue
                 break
             count = _number(data, "prompt_tokens")
             if count == len(request.ids):
                 return form
-            counted += [] if count is None else [count]
-        if not counted and refused is not None:
-            raise StopError(f"{self._server.server_name} refuses completions: {refused.reason}")
-        if not counted:
+            counts += [] if count is None else [count]
+        if not counts and refusal is not None:
+            raise StopError(f"{self._server.server_name} refuses completions: {refusal.reason}")
+        if not counts:
             raise StopError(
-                f"{self._server.server_name} does not tell how many tokens it reads (usage), so"
-                " nobody can tell whether it puts a second BOS before the prompt"
+                f"{self._server.server_name} does not report prompt tokens (usage): whether it"
+                " adds a second BOS is unknown; use a server that reports them"
             )
         raise StopError(
-            f"{self._server.server_name} reads {min(counted)} tokens where the prompt has"
-            f" {len(request.ids)}: it serves another model than {self._server.name!r}, or puts a"
-            " template of its own around the prompt; engine: server needs plain completions"
+            f"{self._server.server_name} reads {min(counts)} tokens where the prompt has"
+            f" {len(request.ids)}: it serves another model than {self._server.name!r}, or adds"
+            " its own template; engine: server needs plain completions"
         )
 
     def _body(self, request: Request, sampling: Sampling, form: _Form) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class ServerEngine:
             prompt = (bos if form.bos else "") + prompt.removeprefix(bos)
         body: dict[str, Any] = {
             "model": self._server.name,
-            # Half a surrogate pair is no text that could be sent.
+            # A lone surrogate cannot be encoded.
             "prompt": prompt.encode("utf-8", "replace").decode(),
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
@@ -181,7 +183,7 @@ class ServerEngine:
             body["extra_body"] = {
                 **_EXTRAS,
                 "stop_token_ids": self.language_model.end_token_ids,
-                # With BOS in the text nothing is to be added; without, whatever the server adds.
+                # With BOS in the text the server must add none; without, its tokenizer decides.
                 "add_special_tokens": not form.bos and self._has_bos(request),
             }
         return body
@@ -213,37 +215,20 @@ class ServerEngine:
         )
 
 
-class _Server:
-    """A client of one server, whose failures say what they mean for the next call."""
+class _Server(Connection):
+    """A client of an OpenAI-compatible server."""
 
-    key_name = KEY_NAME
+    provider_name = "the server"
+    default_address = ""
+    sdk_error = ("openai", "OpenAIError")
+    role = "model"
+    settings = "model and engine_url"
 
-    def __init__(self, name: str, address: str) -> None:
-        self.name = name
-        self._address = address
-        self._client: Any = None
-
-    @property
-    def server_name(self) -> str:
-        """The server, as messages name it."""
-        return self._address
-
-    async def open(self, key: str, timeout_s: float) -> None:
+    async def open(self, timeout_s: float) -> None:
         """Connect."""
         import openai
 
-        self._client = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=self._address,
-            # Retries are ours: they must leave the place of the call to others while they wait.
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=openai.DefaultAioHttpClient(),
-        )
-
-    async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
+        self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
 
     @translate_sdk_errors
     async def complete(self, body: dict[str, Any]) -> Any:
@@ -251,13 +236,13 @@ class _Server:
         data = await self._client.completions.create(**body)
         choices = getattr(data, "choices", None)
         if not choices or not isinstance(getattr(choices[0], "text", None), str):
-            raise CallError("again", "an answer without any text")
+            raise CallError("again", "an answer without text")
         if choices[0].finish_reason not in {"stop", "length"}:
             raise CallError("again", f"an answer that ended by {choices[0].finish_reason!r}")
         return data
 
 
 def _number(data: Any, name: str) -> int | None:
-    """A number of tokens, or None where a server tells none."""
+    """Return a number of tokens; None when the server reports none."""
     number = getattr(getattr(data, "usage", None), name, None)
     return number if isinstance(number, int) else None

@@ -1,4 +1,4 @@
-"""From tokens to a response: where it ends, and what of it is thinking."""
+"""Converts generated tokens to a response: finds its end, and splits off the thinking."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -8,7 +8,7 @@ from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["close_thinking", "read_tokens", "split_thinking"]
 
-# How models that think out loud mark it.
+# How models mark their thinking.
 _MARKS = (
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
@@ -17,7 +17,7 @@ _MARKS = (
 
 
 def read_tokens(model: LanguageModel, request: Request, tokens: Sequence[int]) -> Generated:
-    """Return the response that generated tokens stand for; what follows an end token is padding."""
+    """Return the response of generated tokens, up to the first end token."""
     ends = set(model.end_token_ids)
     stop = next((i for i, token in enumerate(tokens) if token in ends), None)
     kept = list(tokens if stop is None else tokens[:stop])
@@ -33,15 +33,15 @@ def read_tokens(model: LanguageModel, request: Request, tokens: Sequence[int]) -
 
 
 def split_thinking(text: str, prompt: str = "") -> tuple[str, str]:
-    """Split what a model thought aloud from what it answered.
+    """Split a generated text into thinking and response.
 
     Args:
-        text: What was generated.
-        prompt: The prompt; some templates end it with the mark that opens the thinking.
+        text: The generated text.
+        prompt: The prompt; some templates end with the mark that opens the thinking.
 
     Returns:
-        (thinking, response). A text that was cut off while thinking has no response at all. A text
-        without thinking is returned as it is.
+        (thinking, response). The response is empty if the text ends while thinking. A text without
+        thinking is returned unchanged.
     """
     for opening, closing in _MARKS:
         is_opened = prompt.rstrip().endswith(opening)
@@ -54,10 +54,10 @@ def split_thinking(text: str, prompt: str = "") -> tuple[str, str]:
 
 
 def close_thinking(prompt: str) -> str:
-    """Return a prompt after which a response without thinking can stand.
+    """Return a prompt that a response without thinking can follow.
 
-    Where a template opens the thinking at the prompt's end, an empty thought is closed behind it,
-    as such models write when they don't think; any other prompt is returned as it is.
+    If the prompt ends with the mark that opens the thinking, it is closed at once, as such models
+    do when they do not think. Any other prompt is returned unchanged.
     """
     for opening, closing in _MARKS:
         if prompt.rstrip().endswith(opening):
@@ -66,7 +66,7 @@ def close_thinking(prompt: str) -> str:
 
 
 def _decode(model: LanguageModel, tokens: list[int]) -> str:
-    """Text without special tokens, except for the marks of thinking where these are special."""
+    """Return the text without special tokens, except those that mark thinking."""
     tokenizer = cast(Any, model.tokenizer)
     special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     marks = {mark for pair in _MARKS for mark in pair}

@@ -1,4 +1,4 @@
-"""Generate in this process with transformers, each row from a random stream of its own."""
+"""Generates in this process with transformers, with a random stream per row."""
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -21,14 +21,14 @@ from traitvec_core.models.memory import is_out_of_memory, release_memory
 
 __all__ = ["TransformersEngine"]
 
-# Rows at once, where memory allows.
+# Concurrent rows, if memory allows.
 _SLOTS_GPU = 256
 _SLOTS_CPU_SMALL = 128
 _SLOTS_CPU = 16
 _SMALL_PARAMETERS = 100e6
-# Rows that are made together, as a multiple of those at once. What a kill can cost.
+# Size of a group as a multiple of the slots: the most that a killed process can lose.
 _GROUP = 4
-# What keys and values may take of the memory that weights leave, and of a machine's.
+# Memory for keys and values: share of what the weights leave on GPUs, and bytes on a CPU.
 _SHARE_OF_GPU = 0.6
 _BYTES_ON_CPU = 4 * 2**30
 
@@ -36,18 +36,18 @@ _BYTES_ON_CPU = 4 * 2**30
 class TransformersEngine:
     """Generates with a loaded model.
 
-    A response depends on its own name, the seed and its prompt: token t of a row is drawn with the
-    t-th number of the row's stream. What else is in the batch changes nothing but the last bits of
-    the logits, which depend on the shapes of matrix products. So that a run that was killed ends
-    with the same bytes, rows are made in groups that depend on the requests alone, and a group of
-    which a row is missing is made again as a whole; nothing is reported twice.
+    A response depends on its name, the seed and its prompt: token t of a row is drawn with the t-th
+    number of the row's stream. The rest of the batch changes only the last bits of the logits,
+    through the shapes of matrix products. So that a killed and resumed run ends with the same
+    bytes, rows are generated in groups that depend only on the requests, and a group with a missing
+    row is generated again as a whole; no row is reported twice.
 
-    The one exception: after a batch ran out of memory, the rest of its group is made with half as
-    many rows at once, and a resumed run repeats that only if it runs out in the same place.
+    One exception: after running out of memory, the rest of a group is generated with half as many
+    concurrent rows. A resumed run repeats that only if it runs out at the same point.
 
     Args:
-        model: The model; hooks that steer it are respected.
-        batch_size: Rows at once; None finds a number by device, model and memory.
+        model: The model; steering hooks stay active.
+        batch_size: Concurrent rows; None chooses by device, model and memory.
     """
 
     name = "transformers"
@@ -68,8 +68,8 @@ class TransformersEngine:
         """Generate every request that is not finished; see `GenerationEngine`."""
         if not requests:
             return
-        # Neighbours are of one length, so that little is padded. The longest come first: memory
-        # that suffices for them suffices for the others.
+        # Sorted by length, for little padding. The longest first: if they fit into memory, the
+        # others do too.
         numbers = sorted(range(len(requests)), key=lambda i: (-len(requests[i].ids), i))
         slots = self._batch_size or _default_slots(
             self.language_model, len(requests[numbers[0]].ids) + sampling.max_new_tokens
@@ -81,7 +81,7 @@ class TransformersEngine:
                 at_once = self._make_group(group, sampling, at_once, finished, on_finished)
 
     def close(self) -> None:
-        """Nothing: the model is whoever's loaded it."""
+        """No-op: the caller owns the model."""
 
     def _make_group(
         self,
@@ -91,7 +91,7 @@ class TransformersEngine:
         finished: AbstractSet[str],
         on_finished: Callable[[list[Generated]], None],
     ) -> int:
-        """Make a group; returns the rows at once for which memory sufficed."""
+        """Generate a group; returns the number of concurrent rows that fit into memory."""
         made: set[str] = set()
 
         def report(ended: list[tuple[Request, list[int]]]) -> None:
@@ -113,7 +113,7 @@ class TransformersEngine:
             release_memory()
             if slots == 1:
                 raise TraitvecError(
-                    f"{self.language_model.name}: memory does not suffice for a single row of"
+                    f"{self.language_model.name}: out of memory for a single row of"
                     f" {len(missing[0].ids)} + {sampling.max_new_tokens} tokens; lower"
                     " sampling.max_new_tokens, or use a smaller model or dtype"
                 )
@@ -123,7 +123,7 @@ class TransformersEngine:
     def _attempt(
         self, requests: list[Request], sampling: Sampling, slots: int, report: Report
     ) -> bool:
-        """Make requests; False when memory ran out before the last one."""
+        """Generate requests; returns False if memory ran out."""
         try:
             if not self._is_plain:
                 try:
@@ -144,7 +144,7 @@ class TransformersEngine:
 def _plain_batch(
     model: LanguageModel, batch: list[Request], sampling: Sampling
 ) -> list[tuple[Request, list[int]]]:
-    """A batch by transformers' `generate`, which knows every kind of cache."""
+    """Generate a batch with transformers' `generate`, which supports every kind of cache."""
     width = max(len(request.ids) for request in batch)
     pad = model.pad_token_id
     ids = [[pad] * (width - len(request.ids)) + request.ids for request in batch]
@@ -166,7 +166,7 @@ def _plain_batch(
 
 
 class _Choice(LogitsProcessor):
-    """Leaves one token to greedy decoding: the one that the row's number chooses."""
+    """Leaves greedy decoding one token per row: the one that the row's random number chooses."""
 
     def __init__(self, batch: list[Request], sampling: Sampling, prompt_width: int) -> None:
         self._width = prompt_width
@@ -182,10 +182,10 @@ class _Choice(LogitsProcessor):
 
 @contextmanager
 def _own_generation_config(model: LanguageModel, config: GenerationConfig) -> Iterator[None]:
-    """Take the place of the checkpoint's generation config.
+    """Replace the checkpoint's generation config.
 
-    `generate` fills whatever is left open from the checkpoint's own: a penalty or a list of
-    suppressed tokens that one model ships with would make its vectors incomparable.
+    `generate` takes unset options from it: a penalty or a list of suppressed tokens of one model
+    would make its vectors incomparable with those of others.
     """
     shipped = model.model.generation_config
     model.model.generation_config = config
@@ -196,19 +196,19 @@ def _own_generation_config(model: LanguageModel, config: GenerationConfig) -> It
 
 
 def _default_slots(model: LanguageModel, row_tokens: int) -> int:
-    """Rows at once, by what never changes between runs: they decide the last bits of results."""
+    """Return the concurrent rows, from constants only: they affect the last bits of results."""
     parameters = [p for p in model.model.parameters() if p.device.type != "meta"]
     config = cast(Any, model.model.config).get_text_config(decoder=True)
-    # A model without attention keeps less than this for each row.
+    # An upper bound for models without attention.
     heads = getattr(config, "num_attention_heads", None) or 1
     n_heads = getattr(config, "num_key_value_heads", None) or heads
     head_dim = getattr(config, "head_dim", None) or model.hidden_dim // heads
     row_bytes = 2 * model.n_blocks * n_heads * head_dim * parameters[0].element_size() * row_tokens
     if model.device.type == "cuda":
         devices = {p.device for p in parameters if p.device.type == "cuda"}
-        whole = sum(torch.cuda.get_device_properties(d).total_memory for d in devices)
+        total = sum(torch.cuda.get_device_properties(d).total_memory for d in devices)
         weights = sum(p.numel() * p.element_size() for p in parameters if p.device in devices)
-        most, budget = _SLOTS_GPU, _SHARE_OF_GPU * (whole - weights)
+        most, budget = _SLOTS_GPU, _SHARE_OF_GPU * (total - weights)
     else:
         is_small = sum(p.numel() for p in parameters) < _SMALL_PARAMETERS
         most, budget = _SLOTS_CPU_SMALL if is_small else _SLOTS_CPU, _BYTES_ON_CPU

@@ -1,7 +1,7 @@
-"""Generate with vLLM in this process: the fastest way on a GPU.
+"""Generates with vLLM in this process: the fastest engine on a GPU.
 
-Not run on a GPU by this project's own tests, which have neither vLLM nor a GPU: they hold the calls
-to vLLM's documented `LLM` and `SamplingParams`, through a stand-in with the same signatures.
+The tests have neither vLLM nor a GPU: they check the calls of vLLM's documented `LLM` and
+`SamplingParams` with a fake of the same signatures.
 """
 
 import gc
@@ -21,24 +21,24 @@ from traitvec_core.models.memory import release_memory
 
 __all__ = ["VllmEngine"]
 
-# Requests that are handed over together, and lost together when the process dies.
+# Requests per call: the most that a killed process can lose.
 _CHUNK = 512
-# Of the memory that is free when the engine starts: another process may hold the rest.
+# Share of the memory that is free when the engine starts: other processes may use the rest.
 _SHARE_OF_FREE = 0.9
 
 
 class VllmEngine:
     """Generates with vLLM's offline engine, which loads at the first call.
 
-    vLLM draws by itself, from a seed of the row's own that follows from its name and the
-    experiment's seed: the responses are others than those of transformers, except greedy ones, but
-    equally repeatable on the same hardware. Prompts are handed over as tokens, so that nothing is
-    put before them again, and what a checkpoint's generation config says of sampling is ignored.
+    vLLM samples, with a seed per row from its name and the experiment's seed. Responses differ from
+    those of transformers (greedy ones do not), but are as repeatable on the same hardware. Prompts
+    are passed as tokens, so that vLLM adds nothing, and the sampling options of the checkpoint's
+    generation config are ignored.
 
     Args:
         model: The model's name.
-        loading: Revision, dtype, and whether code that comes with the model may run.
-        batch_size: Rows at once; None leaves it to vLLM.
+        loading: Revision, dtype, and whether the model's own code may run.
+        batch_size: Concurrent rows; None leaves it to vLLM.
 
     Raises:
         TraitvecError: If vLLM is not installed, or the model's files cannot be loaded.
@@ -89,10 +89,10 @@ class VllmEngine:
             )
 
     def close(self) -> None:
-        """Give the GPU's memory back, for the stage that reads activations."""
+        """Release the GPU's memory, for the stage that collects activations."""
         if self._llm is None:
             return
-        # Newer engines run in a process of their own, which this ends.
+        # Newer engines run in a separate process, which this ends.
         core: Any = getattr(getattr(self._llm, "llm_engine", None), "engine_core", None)
         if hasattr(core, "shutdown"):
             core.shutdown()
@@ -107,7 +107,7 @@ class VllmEngine:
             max_tokens=sampling.max_new_tokens,
             seed=seed_of(request.name, sampling.seed),
             stop_token_ids=self.language_model.end_token_ids,
-            # Tokens come back, and are read as those of every other engine are.
+            # Tokens are decoded as for the other engines.
             detokenize=False,
         )
 
@@ -120,23 +120,23 @@ class VllmEngine:
             try:
                 self._llm = self._vllm.LLM(
                     model=where,
-                    # The commit, where there is one: weights and tokenizer belong together.
+                    # The commit, if there is one: weights and tokenizer must match.
                     revision=self.language_model.revision,
                     tokenizer_revision=self.language_model.revision,
                     trust_remote_code=self._loading.trust_remote_code,
                     dtype=self._loading.dtype,
                     seed=seed % 2**31,
                     max_model_len=longest,
-                    # Instructions are shared by many prompts.
+                    # Many prompts share an instruction.
                     enable_prefix_caching=True,
                     gpu_memory_utilization=_share_of_gpu(),
                     **options,
                 )
             except Exception as error:
-                said = " ".join(str(error).split())[:300] or type(error).__name__
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
                 raise TraitvecError(
-                    f"vLLM could not load {self.language_model.name!r}: {said}. `engine:"
-                    " transformers` needs nothing but torch"
+                    f"vLLM could not load {self.language_model.name!r}: {reason}. `engine:"
+                    " transformers` needs only torch"
                 ) from error
             self._max_len = longest
         return self._llm
@@ -148,16 +148,16 @@ def _import_vllm() -> Any:
         return importlib.import_module("vllm")
     except ImportError as error:
         raise TraitvecError(
-            f"engine: vllm: vLLM is installed and cannot be imported ({error}); mend it, or set"
+            f"engine: vllm: the installed vLLM cannot be imported ({error}); reinstall it, or set"
             " engine: transformers"
         ) from None
 
 
 def _share_of_gpu() -> float:
-    """What vLLM may take: a share of the whole memory; it stops if that much is not free."""
+    """Return vLLM's share of the GPU's total memory; vLLM fails if that much is not free."""
     import torch
 
     if not torch.cuda.is_available():
         return _SHARE_OF_FREE
-    free, whole = torch.cuda.mem_get_info()
-    return round(_SHARE_OF_FREE * free / whole, 3)
+    free, total = torch.cuda.mem_get_info()
+    return round(_SHARE_OF_FREE * free / total, 3)

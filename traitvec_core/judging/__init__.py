@@ -1,6 +1,6 @@
-"""Stage 1b: two scores a response, or the reason why there is none.
+"""Stage 1b: two scores per response, or the reason why there is none.
 
-Names are loaded when they are first used: what is known of judges by their names needs no torch.
+Names are imported on first use, so that `judging.load` does not import torch.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.judging.load import check_judge, load_judge
-    from traitvec_core.judging.local import LocalJudge
+    from traitvec_core.judging.providers.local import LocalJudge
     from traitvec_core.judging.reading import Judgement
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
@@ -22,7 +22,7 @@ _HOME = {
     "JudgedResponses": "judge",
     "Judgement": "reading",
     "JudgementStore": "judgement_store",
-    "LocalJudge": "local",
+    "LocalJudge": "providers.local",
     "check_judge": "load",
     "judge_responses": "judge",
     "load_judge": "load",

@@ -1,4 +1,4 @@
-"""Is the judge right? How far it agrees with another judge, with people, and with itself."""
+"""Agreement of the judge with another judge, with people, and with itself."""
 
 import csv
 import hashlib
@@ -16,25 +16,25 @@ from traitvec_core.estimate import Estimate
 
 __all__ = ["Agreement", "agreement_sample", "measure_agreement", "parse_human_scores"]
 
-# Fewer pairs of scores say nothing.
+# Too few pairs for any figure.
 _MIN_PAIRS = 3
 _RESAMPLES = 1000
-# Scores of this many responses are resampled at once: 10,000 responses must not take a gigabyte.
+# Scores per chunk of resamples: 10,000 responses must not take a gigabyte.
 _PART = 1_000_000
 _Statistic = Callable[[Any, Any, int], Any]
 
 
 class Agreement(BaseModel):
-    """How far two scorings of the same responses agree.
+    """Agreement of two sets of scores for the same responses.
 
     Attributes:
         with_: What the judge is compared with.
-        n: Responses that both scored.
-        missing: Responses of the sample that one of them did not score.
+        n: Responses with both scores.
+        missing: Responses of the sample without one of the two.
         pearson: Linear correlation.
         spearman: Rank correlation.
         mean_absolute_difference: In points, 0–100.
-        same_side: Share on the same side of the threshold that decides which responses are kept.
+        same_side: Share on the same side of the threshold for kept responses.
     """
 
     with_: str
@@ -47,11 +47,11 @@ class Agreement(BaseModel):
 
 
 def agreement_sample(judged: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Return the rows that are scored again: as many of each pole, the same ones every time.
+    """Return the rows to score a second time: equally many of each pole, chosen by a fixed hash.
 
     Args:
-        judged: Judged responses; rows without a trait score are left out.
-        size: Rows to choose.
+        judged: Judged responses; rows without a trait score are not chosen.
+        size: Number of rows.
     """
     scored = judged[judged["trait_score"].notna()]
     order = scored["question_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
@@ -66,19 +66,19 @@ def agreement_sample(judged: pd.DataFrame, size: int) -> pd.DataFrame:
 def measure_agreement(
     first: Sequence[float], second: Sequence[float], threshold: float, with_: str
 ) -> Agreement:
-    """Compare two scorings; a score that one of them lacks (NaN) drops the pair.
+    """Compare two sets of scores; a pair with a missing score (NaN) is dropped.
 
     Intervals are percentiles of 1,000 seeded bootstrap resamples of the responses (Efron 1979).
 
     Args:
         first: The judge's scores.
         second: The other scores of the same responses.
-        threshold: Where positives end and negatives begin.
-        with_: What `second` comes from.
+        threshold: Score that separates positive from negative responses.
+        with_: The source of `second`.
     """
     pairs = np.array([first, second], dtype=np.float64).reshape(2, -1)
     x, y = pairs[:, ~np.isnan(pairs).any(0)]
-    # In an order of their own, so that the resamples do not depend on the table's.
+    # Sorted, so that the resamples do not depend on the order of the table.
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     figures = {
@@ -94,26 +94,26 @@ def measure_agreement(
 
 
 def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, float]:
-    """Read a table of people's scores: `question_id`, `trait_score`; several rows are averaged.
+    """Read a table of human scores: `question_id`, `trait_score`; rows of one id are averaged.
 
     Args:
         data: The CSV's bytes.
-        where: How to name the file in messages.
-        known: The responses' question_ids.
+        where: The file's name in messages.
+        known: The question_ids of the responses.
 
     Returns:
         question_id → score; rows without a score are left out.
 
     Raises:
-        TraitvecError: If the table cannot be used; the line and the mend are named.
+        TraitvecError: If the table is invalid; the message names the line and the fix.
     """
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         missing = {"question_id", "trait_score"} - set(rows.fieldnames or ())
         if missing:
             raise TraitvecError(
-                f"{where}: has no column {', '.join(sorted(missing))}; write question_id and"
-                " trait_score (0–100, empty for none)"
+                f"{where}: missing column {', '.join(sorted(missing))}; it needs question_id and"
+                " trait_score (0–100, or empty)"
             )
         scores: dict[str, list[float]] = {}
         for row in rows:
@@ -126,7 +126,7 @@ def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, fl
             except ValueError:
                 score = math.nan
             if not 0 <= score <= 100:
-                raise TraitvecError(f"{place}: {text[:40]!r} is no score from 0 to 100")
+                raise TraitvecError(f"{place}: {text[:40]!r} is not a score from 0 to 100")
             if name not in known:
                 raise TraitvecError(
                     f"{place}: no response has the question_id {name[:80]!r}; take the ids from"
@@ -134,7 +134,7 @@ def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, fl
                 )
             scores.setdefault(name, []).append(score)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TraitvecError(f"{where}: is no UTF-8 CSV table ({error})") from None
+        raise TraitvecError(f"{where}: not a UTF-8 CSV table ({error})") from None
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
@@ -150,7 +150,7 @@ def _estimate(statistic: _Statistic, x: Any, y: Any) -> Estimate:
         chosen = random.integers(0, len(x), size)
         parts.append(statistic(x[chosen], y[chosen], -1))
     resampled = np.concatenate(parts)
-    # A resample of equal scores has no correlation.
+    # The correlation of constant scores is undefined.
     defined = resampled[np.isfinite(resampled)]
     if not math.isfinite(value) or not len(defined):
         return Estimate()
@@ -159,7 +159,7 @@ def _estimate(statistic: _Statistic, x: Any, y: Any) -> Estimate:
 
 
 def _pearson(x: Any, y: Any, axis: int) -> Any:
-    # Equal scores do not vary, whatever rounding makes of their distance to their mean.
+    # Rounding can give equal scores a tiny variance.
     varies = (np.ptp(x, axis) > 0) & (np.ptp(y, axis) > 0)
     x, y = x - x.mean(axis, keepdims=True), y - y.mean(axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):

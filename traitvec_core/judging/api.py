@@ -1,4 +1,4 @@
-"""A judge behind an API: every prompt ends with a score, or with the reason why it has none."""
+"""A judge behind an API: every prompt gets a score or the reason why it has none."""
 
 import json
 import random
@@ -11,30 +11,30 @@ from typing import Any, Protocol
 from traitvec_core.experiment import JudgePrice
 from traitvec_core.judging.asking import ApiModel, Learned, RefusedError, Score, Spent
 from traitvec_core.judging.budget import Budget
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, for_each
-from traitvec_core.judging.failures import TOO_LONG
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.judgement_store import JudgementStore
-from traitvec_core.judging.models import Capabilities, known_capabilities
+from traitvec_core.judging.providers.table import known_capabilities
 from traitvec_core.judging.reading import (
     ANSWERED_REFUSAL,
     Judgement,
     UnusableAnswerError,
 )
-from traitvec_core.judging.run_async import run_async
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, for_each
+from traitvec_core.remote.run_async import run_async
 
 __all__ = ["ApiJudge"]
 
-# An answer that holds no score is asked for again this often.
+# Attempts to get an answer with a score.
 _ATTEMPTS_TO_READ = 3
-# Raise when requests or their reading change: judgements made before are then asked for again.
+# Raise when requests or the reading of answers change: all judgements are then asked for again.
 _VERSION = 1
-# As many abilities as a request may be found to lack, one after the other.
+# Capabilities that one request may turn out to lack, one after the other.
 _MOST_CHANGES = 8
-# For what a call may cost at most: characters a token, where each is a byte; and tokens that the
-# request adds, of which a tool takes the most.
+# For the most that a call can cost: fewest ASCII characters per token, and most tokens that the
+# request adds to the prompt (a tool adds the most).
 _CHARS_PER_TOKEN = 2.0
 _TOKENS_AROUND = 600
-# Prompts from which the abilities of an unknown model are found out, one after the other.
+# Prompts that are sent one at a time to find out what an unknown model accepts.
 _MOST_PROBES = 5
 
 
@@ -43,7 +43,7 @@ class _BudgetSpentError(Exception):
 
 
 class PromptBatches(Protocol):
-    """Hands prompts to a provider in batches; `judging.batch.Batches` does."""
+    """Submits prompts in batches; implemented by `judging.batch.Batches`."""
 
     async def score(
         self,
@@ -53,7 +53,7 @@ class PromptBatches(Protocol):
         is_known: Callable[[str], bool],
         repeat: int,
     ) -> None:
-        """Judge prompts; those whose answers hold no score are left to be asked one by one."""
+        """Judge prompts; those whose answers have no score are left for single requests."""
         ...
 
 
@@ -61,14 +61,14 @@ class ApiJudge:
     """Scores prompts with a model behind an API.
 
     Args:
-        model: The provider's way of asking.
-        store: Where what is learned of the model is remembered.
-        max_concurrent: Calls at once, at most.
-        timeout_s: Longest time that one call may take.
+        model: Builds requests and reads answers.
+        store: Remembers what the model accepts.
+        max_concurrent: Most concurrent calls.
+        timeout_s: Timeout of one call.
         price: The model's price; None when it is unknown.
-        budget: What may be spent.
-        batches: Hands prompts to the provider as batches; None asks for each by itself.
-        experiment: Who pays.
+        budget: Limits the cost; None for no limit.
+        batches: Submits prompts in batches; None sends one request per prompt.
+        experiment: The experiment that pays.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class ApiJudge:
         self.price = price
         self.store = store
         self.budget = budget
-        self._batches = batches
-        self._max_concurrent = max_concurrent
-        self._timeout_s = timeout_s
+        self.batches = batches
+        self.max_concurrent = max_concurrent
+        self.timeout_s = timeout_s
         learned = store.learned(model.address, model.name)
         known = known_capabilities(model.provider, model.name)
         self._is_known = learned is not None or known is not None
@@ -99,7 +99,7 @@ class ApiJudge:
 
     @property
     def identity(self) -> str:
-        """What determines a judgement besides the prompt."""
+        """All that determines a judgement besides the prompt."""
         return _identity(self.model.provider, self.name, self.model.address, self.can.scoring)
 
     def score(
@@ -114,9 +114,9 @@ class ApiJudge:
         Raises:
             StopError: If the key is wrong, the quota is gone, or the server cannot be reached.
         """
-        wanted = [prompt for prompt in prompts if not is_known(prompt)]
-        if wanted:
-            run_async(self._score(wanted, on_batch, is_known, repeat))
+        missing = [prompt for prompt in prompts if not is_known(prompt)]
+        if missing:
+            run_async(self._score(missing, on_batch, is_known, repeat))
 
     async def _score(
         self,
@@ -125,7 +125,7 @@ class ApiJudge:
         is_known: Callable[[str], bool],
         repeat: int,
     ) -> None:
-        calls = Calls(AdaptiveLimit(self._max_concurrent), self._timeout_s, self.model.server_name)
+        calls = Calls(AdaptiveLimit(self.max_concurrent), self.timeout_s, self.model.server_name)
 
         async def judge(prompt: str) -> None:
             # Another run may have judged it in the meantime.
@@ -137,20 +137,20 @@ class ApiJudge:
 
         if self.budget is not None:
             self.budget.begin()
-        await self.model.open(self._timeout_s)
+        await self.model.open(self.timeout_s)
         try:
             for prompt in prompts[:_MOST_PROBES]:
                 if self._is_known:
                     break
-                # One call finds out what the model takes; fifty at once would all be refused.
+                # One call at a time finds out what the model accepts; fifty would all be refused.
                 await judge(prompt)
-            if self._batches is not None:
-                await self._batches.score(self, prompts, on_batch, is_known, repeat)
-            left = [prompt for prompt in prompts if not is_known(prompt)]
-            # In no particular order: two runs over the same prompts, side by side, would else ask
-            # for each at the same moment, and neither would find what the other has finished.
-            random.shuffle(left)
-            await for_each(left, judge, self._max_concurrent)
+            if self.batches is not None:
+                await self.batches.score(self, prompts, on_batch, is_known, repeat)
+            remaining = [prompt for prompt in prompts if not is_known(prompt)]
+            # In random order: two concurrent runs over the same prompts would otherwise ask for
+            # each at the same moment, and pay for it twice.
+            random.shuffle(remaining)
+            await for_each(remaining, judge, self.max_concurrent)
         finally:
             await self.model.close()
 
@@ -167,8 +167,8 @@ class ApiJudge:
             except RefusedError as error:
                 return spent.judgement(None, "refusal", str(error))
             except CallError as error:
-                if room and error.reason == TOO_LONG:
-                    # Not the prompt, but the room for the answer that was asked for besides.
+                if room and error.is_too_long:
+                    # The prompt fits; it does not with four times the room for an answer.
                     break
                 return spent.judgement(None, "error", error.reason, error.kind == "final")
             except _BudgetSpentError as error:
@@ -188,7 +188,7 @@ class ApiJudge:
                     try:
                         return await self.model.post(body)
                     except CallError as error:
-                        raise self._without_what_it_refused(error, body, can) from None
+                        raise self._without_refused_option(error, body, can) from None
 
                 async with self._paid_for(body, prompt, can, spent):
                     data = await calls.call(once)
@@ -209,7 +209,7 @@ class ApiJudge:
             else:
                 self._remember(can)
                 return score
-        raise CallError("refused", "the server refuses every kind of request that is known here")
+        raise CallError("refused", "the server refuses every form of the request")
 
     @asynccontextmanager
     async def _paid_for(
@@ -227,19 +227,19 @@ class ApiJudge:
         finally:
             await self.budget.settle(reserved, (spent.usd or 0.0) - before)
 
-    def _without_what_it_refused(
+    def _without_refused_option(
         self, error: CallError, body: dict[str, Any], can: Capabilities
     ) -> CallError:
         if not error.complaint:
             return error
-        less = self.model.without(error.complaint, body, can)
-        if less is None:
+        reduced = self.model.without(error.complaint, body, can)
+        if reduced is None:
             return error
-        self._change(can, less)
+        self._change(can, reduced)
         return CallError("changed", error.reason)
 
     def _change(self, assumed: Capabilities, better: Capabilities) -> None:
-        # Another call may have found out first.
+        # Another call may have learned it first.
         if self.can == assumed:
             self.can = better
             self._is_known = False
@@ -250,16 +250,16 @@ class ApiJudge:
             self._is_known = True
 
     def most_usd(self, prompt: str) -> float:
-        """Return what one call may cost at most; 0 when the price is not known."""
+        """Return the most that one call can cost; 0 when the price is not known."""
         return self._most_usd(prompt, self.model.most_tokens_out(self.can))
 
     def _most_usd(self, prompt: str, tokens_out: int) -> float:
         if self.price is None:
             return 0.0
-        # No tokenizer makes more than one token of a byte; other scripts, and emoji, come near.
-        bytes_besides = len(prompt.encode("utf-8", "replace")) - len(prompt)
-        read = int(len(prompt) / _CHARS_PER_TOKEN) + bytes_besides + _TOKENS_AROUND
-        return self.price.usd(read, tokens_out)
+        # No tokenizer makes more than one token per byte; non-Latin scripts and emoji come close.
+        extra_bytes = len(prompt.encode("utf-8", "replace")) - len(prompt)
+        tokens_in = int(len(prompt) / _CHARS_PER_TOKEN) + extra_bytes + _TOKENS_AROUND
+        return self.price.usd(tokens_in, tokens_out)
 
 
 @cache

@@ -1,28 +1,35 @@
-"""What a judge behind an API is asked, and what its answers cost."""
+"""The interface of a model behind an API: requests, answers, batches, and their cost."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from traitvec_core.experiment import JudgePrice
-from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.reading import (
     Judgement,
     Status,
 )
 
-__all__ = ["ApiModel", "Ask", "Learned", "RefusedError", "Score", "Spent", "Usage"]
-
+__all__ = [
+    "ApiModel",
+    "Ask",
+    "BatchResult",
+    "BatchState",
+    "Learned",
+    "RefusedError",
+    "Score",
+    "Spent",
+    "Usage",
+]
 
 Score = float | Literal["REFUSAL"]
-
-
 Ask = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one call; `cached` are among those read."""
+    """Tokens of one call; `tokens_in` includes `cached`."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -30,11 +37,11 @@ class Usage:
 
 
 class RefusedError(Exception):
-    """The judge, or its provider's filter, will not judge this prompt."""
+    """The judge, or its provider's content filter, refuses this prompt."""
 
 
-class Learned(Exception):  # noqa: N818  # no error: the next request is a better one
-    """An answer showed that the model's abilities are other than assumed."""
+class Learned(Exception):  # noqa: N818  # not an error: it leads to a better request
+    """An answer showed that the model's capabilities differ from those assumed."""
 
     def __init__(self, capabilities: Capabilities) -> None:
         super().__init__()
@@ -42,9 +49,9 @@ class Learned(Exception):  # noqa: N818  # no error: the next request is a bette
 
 
 class ApiModel(Protocol):
-    """One provider's way of asking and answering."""
+    """A model behind an API: builds requests for it and reads its answers."""
 
-    provider: ApiProvider
+    provider: str
     name: str
     address: str
     key_name: str
@@ -55,47 +62,46 @@ class ApiModel(Protocol):
         ...
 
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
-        """The request's body.
+        """Return the body of a request.
 
         Args:
             prompt: What to judge.
-            can: What the model's API takes.
-            room: 0, or how often an answer was cut off before: each time it gets four times more.
+            can: What the API accepts.
+            room: How often an answer was truncated; the token limit grows fourfold each time.
         """
         ...
 
     async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
-        """The score in an answer's body.
+        """Return the score in an answer.
 
         Args:
             data: The decoded body.
             prompt: What was judged.
-            can: What the request was made for.
-            ask: Sends another body, when one answer does not hold all that is needed; None where
-                that cannot be done.
+            can: The capabilities that the request assumed.
+            ask: Sends another request when one answer is not enough; None in a batch.
 
         Raises:
-            UnusableAnswerError: If there is none.
-            RefusedError: If the judge or a filter refused.
-            Learned: If the model's abilities are other than `can`.
+            UnusableAnswerError: If there is no score.
+            RefusedError: If the judge or a content filter refused.
+            Learned: If the model's capabilities differ from `can`.
         """
         ...
 
     def usage(self, data: Any) -> Usage:
-        """Tokens that an answer's body accounts for."""
+        """Return the tokens that an answer reports."""
         ...
 
     def without(
         self, complaint: str, body: dict[str, Any], can: Capabilities
     ) -> Capabilities | None:
-        """What is left when a request was refused with this complaint.
+        """Return the capabilities without the one that the server's complaint is about.
 
-        None if it is about nothing that could be left out.
+        None if the complaint is about nothing that the next request could leave out.
         """
         ...
 
     def most_tokens_out(self, can: Capabilities) -> int:
-        """The most that an answer can be, in tokens."""
+        """Return the most tokens that an answer may have."""
         ...
 
     async def open(self, timeout_s: float) -> None:
@@ -103,10 +109,10 @@ class ApiModel(Protocol):
         ...
 
     async def post(self, body: dict[str, Any]) -> Any:
-        """Send a body; returns the decoded answer.
+        """Send a request; returns the decoded answer.
 
         Raises:
-            CallError: If there is none.
+            CallError: If there is no answer.
         """
         ...
 
@@ -115,8 +121,40 @@ class ApiModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BatchState:
+    """How far a batch is.
+
+    Attributes:
+        done: Requests that were answered, successfully or not.
+        is_ended: Whether there is nothing more to wait for.
+        failure: Why the provider rejected or stopped it; empty otherwise.
+        is_gone: Whether the provider has no such batch (any more), or not for this key.
+    """
+
+    done: int
+    is_ended: bool
+    failure: str = ""
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The result of one request of a batch.
+
+    Attributes:
+        key: The judgement's key.
+        data: The answer's body; None when there is none.
+        is_expired: Whether the batch ended before the provider processed the request.
+    """
+
+    key: str
+    data: Any | None
+    is_expired: bool = False
+
+
 class Spent:
-    """What the attempts at one judgement came to."""
+    """Adds up the tokens and dollars of all attempts at one judgement."""
 
     def __init__(self, price: JudgePrice | None, factor: float = 1.0) -> None:
         self._price = price
@@ -126,7 +164,7 @@ class Spent:
         self.usd = None if price is None else 0.0
 
     def add(self, usage: Usage) -> None:
-        """Add what a call came to."""
+        """Add the tokens of a call."""
         self._tokens_in += usage.tokens_in
         self._tokens_out += usage.tokens_out
         if self._price is not None and self.usd is not None:
@@ -137,7 +175,7 @@ class Spent:
     def judgement(
         self, score: float | None, status: Status, reason: str = "", is_final: bool = True
     ) -> Judgement:
-        """Return a judgement that cost all this."""
+        """Return a judgement with the total cost."""
         return Judgement(
             score, status, reason, self._tokens_in, self._tokens_out, self.usd, is_final
         )

@@ -1,7 +1,7 @@
-"""Judging at half the price: a provider takes all prompts at once and answers within a day.
+"""Judging in batches: half the price, answered within a day.
 
-A batch is on disk before it is submitted and until its results are kept, so that a run that was
-killed, or another one that wants the same judgements, waits for it and pays for nothing twice.
+The store records a batch before it is submitted and until its results are kept. A run that was
+killed, or another run that needs the same judgements, waits for it and pays for nothing twice.
 """
 
 import asyncio
@@ -17,58 +17,57 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from traitvec_core.judging.api import ApiJudge
-from traitvec_core.judging.asking import Learned, RefusedError, Spent
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError
+from traitvec_core.judging.asking import BatchResult, BatchState, Learned, RefusedError, Spent
 from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError
 
 __all__ = ["BatchModel", "Batches"]
 
 _T = TypeVar("_T")
-# What both providers take in one batch, with room to spare.
-_MOST_REQUESTS = 50_000
-_MOST_BYTES = 150_000_000
-# Expired requests are submitted again this often, then asked one by one.
+# Below the limits of both providers.
+MOST_REQUESTS = 50_000
+MOST_BYTES = 150_000_000
+# Rounds in which expired requests are submitted again; the rest become single requests.
 _ROUNDS = 3
-# Uploading takes longer than a call does.
+# An upload takes longer than a call.
 _TIMEOUT_S = 600.0
 _LONGEST_POLL_S = 60.0
 _SAY_EVERY_S = 600.0
-# Looks in vain, each of six attempts; more than a quarter of an hour.
+# Failed polls in a row, each with all its retries: more than a quarter of an hour.
 _MOST_POLL_FAILURES = 15
-# While another run is about to submit a batch.
+# Pause while another run is about to submit a batch.
 _SUBMITTING_POLL_S = 0.5
-# Our names of the batches that this process is about to submit.
+# Intents of the batches that this process is about to submit.
 _submitting: set[str] = set()
 
 
 class BatchModel(Protocol):
-    """A provider that takes batches."""
+    """A model whose provider accepts batches."""
 
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
-        """Submit bodies by key; returns the provider's name for the batch."""
+        """Submit request bodies by key; returns the provider's id of the batch."""
         ...
 
     async def find(self, intent: str) -> str | None:
-        """The provider's name for a batch that was submitted under our name, if it can be told."""
+        """Return the provider's id of a batch by our name for it; None if there is none."""
         ...
 
     async def poll(self, id_: str) -> BatchState:
-        """How far a batch is."""
+        """Return how far a batch is."""
         ...
 
-    async def results(self, id_: str) -> list[Result]:
-        """The results of a batch that has ended."""
+    async def results(self, id_: str) -> list[BatchResult]:
+        """Return the results of a batch that has ended."""
         ...
 
 
 class Batches:
-    """Hands prompts to a provider in batches.
+    """Submits prompts to a provider in batches.
 
     Args:
-        say: Told how far they are.
-        poll_s: First pause between two looks; the pauses grow to a minute.
+        say: Called with a line about the progress.
+        poll_s: First pause between two polls; the pauses grow to a minute.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None, poll_s: float = 5.0) -> None:
@@ -83,20 +82,24 @@ class Batches:
         is_known: Callable[[str], bool],
         repeat: int,
     ) -> None:
-        """Judge prompts; those whose answers hold no score are left to be asked one by one."""
+        """Judge prompts; those whose answers have no score are left for single requests."""
         work = _Work(judge, on_batch, is_known, repeat, self._say, self._poll_s)
         for _ in range(_ROUNDS):
-            # Batches that are lost are forgotten, and their judgements wanted again.
-            wanted = {work.key(p): p for p in prompts if not is_known(p) and p not in work.left}
-            if not wanted:
+            # The judgements of batches that were lost are submitted again.
+            missing = {
+                work.key(p): p
+                for p in prompts
+                if not is_known(p) and p not in work.for_single_requests
+            }
+            if not missing:
                 return
-            batches = await work.taken_up(wanted)
-            for part in await work.parts(_without(wanted, batches)):
+            batches = await work.submitted_elsewhere(missing)
+            for part in await work.parts(_uncovered(missing, batches)):
                 batches += await work.submit(part)
             if not batches:
                 break
-            await asyncio.gather(*(work.fetch(batch, wanted) for batch in batches))
-        # What the budget does not allow at half the price is not asked for at the whole.
+            await asyncio.gather(*(work.fetch(batch, missing) for batch in batches))
+        # What exceeds the budget at half the price must not be sent at the full price.
         if judge.budget is not None:
             spent = Judgement(None, "error", judge.budget.reason, is_final=False)
             on_batch({prompt: spent for prompt in work.unpaid if not is_known(prompt)})
@@ -114,9 +117,9 @@ class _Work:
     ) -> None:
         self.judge = judge
         self.model: Any = judge.model
-        # Answered without a score: not for another batch.
-        self.left: set[str] = set()
-        # Those that did not fit the budget in the last round.
+        # Answered without a score: left for single requests.
+        self.for_single_requests: set[str] = set()
+        # Did not fit the budget in the last round.
         self.unpaid: list[str] = []
         self._reserved_usd: dict[str, float] = {}
         self._on_batch = on_batch
@@ -130,13 +133,13 @@ class _Work:
     def key(self, prompt: str) -> str:
         return judgement_key(self.judge.identity, prompt, self._repeat)
 
-    async def taken_up(self, wanted: Mapping[str, str]) -> list[Batch]:
-        """Batches that an earlier run, or another one, has submitted for the same judgements."""
+    async def submitted_elsewhere(self, missing: Mapping[str, str]) -> list[Batch]:
+        """Return the batches that another run has submitted for the same judgements."""
         batches = []
-        for batch in await self._submitted(wanted):
+        for batch in await self._submitted(missing):
             id_ = batch.id or await self._call(partial(self.model.find, batch.intent))
             if id_ is None:
-                # Noted, and never submitted: the process died in between.
+                # The process died between recording and submitting it.
                 self.judge.store.close_batch(batch.intent)
                 continue
             self.judge.store.name_batch(batch.intent, id_)
@@ -144,29 +147,29 @@ class _Work:
             self._say(f"batch {id_}: submitted earlier, {len(batch.keys)} judgements")
         return batches
 
-    async def _submitted(self, wanted: Mapping[str, str]) -> list[Batch]:
+    async def _submitted(self, missing: Mapping[str, str]) -> list[Batch]:
         while True:
             open_ = self.judge.store.open_batches(self.judge.identity)
-            found = [batch for batch in open_ if batch.keys & wanted.keys()]
-            if not any(batch.id is None and _is_under_way(batch.intent) for batch in found):
-                return found
+            batches = [batch for batch in open_ if batch.keys & missing.keys()]
+            if not any(batch.id is None and _is_being_submitted(batch.intent) for batch in batches):
+                return batches
             await asyncio.sleep(_SUBMITTING_POLL_S)
 
-    async def parts(self, wanted: Mapping[str, str]) -> list[dict[str, str]]:
-        """Prompts by key, in parts that a provider takes and the budget pays for."""
+    async def parts(self, missing: Mapping[str, str]) -> list[dict[str, str]]:
+        """Return prompts by key, in parts within the provider's limits and the budget."""
         parts: list[dict[str, str]] = [{}]
         self.unpaid = []
         size = 0
         budget, price = self.judge.budget, self.judge.price
-        for key, prompt in wanted.items():
+        for key, prompt in missing.items():
             usd = self.judge.most_usd(prompt) * (price.batch if price else 1.0)
             if budget is not None and not await budget.reserve(usd, waits=False):
                 self.unpaid.append(prompt)
                 continue
             self._reserved_usd[key] = usd
-            # As it is sent: what is not ASCII takes six bytes.
+            # As JSON escapes it: up to six bytes per non-ASCII character.
             length = len(json.dumps(prompt)) + 1000
-            if len(parts[-1]) >= _MOST_REQUESTS or size + length > _MOST_BYTES:
+            if len(parts[-1]) >= MOST_REQUESTS or size + length > MOST_BYTES:
                 parts.append({})
                 size = 0
             parts[-1][key] = prompt
@@ -174,7 +177,7 @@ class _Work:
         return [part for part in parts if part]
 
     async def submit(self, part: Mapping[str, str]) -> list[Batch]:
-        """Submit a part; what has to be waited for, which may be another run's batches."""
+        """Submit a part; returns the batches to wait for, which may be another run's."""
         intent = f"{_host()}.{os.getpid()}.{secrets.token_hex(16)}"
         _submitting.add(intent)
         batches: list[Batch] = []
@@ -183,7 +186,7 @@ class _Work:
                 self.judge.store.open_batch(intent, self.judge.identity, list(part))
                 open_ = self.judge.store.open_batches(self.judge.identity)
                 if not any(b.keys & part.keys() for b in open_ if b.intent != intent):
-                    # What another run has finished while this one waited is wanted no more.
+                    # Another run may have finished some while this one waited.
                     known = {key for key, prompt in part.items() if self._is_known(prompt)}
                     await self._release(known)
                     part = {key: prompt for key, prompt in part.items() if key not in known}
@@ -191,12 +194,11 @@ class _Work:
                         return [*batches, await self._submit(part, intent)]
                     self.judge.store.close_batch(intent)
                     return batches
-                # Another run was faster, or just as fast: then both let go, and one comes back
-                # first.
+                # Another run has recorded a batch too: both withdraw, and the first to return wins.
                 self.judge.store.close_batch(intent)
                 await asyncio.sleep(random.uniform(0, _SUBMITTING_POLL_S))  # noqa: S311
-                batches += await self.taken_up(dict(part))
-                part = _without(part, batches)
+                batches += await self.submitted_elsewhere(dict(part))
+                part = _uncovered(part, batches)
                 if not part:
                     return batches
         finally:
@@ -211,69 +213,68 @@ class _Work:
         async def once() -> str:
             nonlocal attempts
             attempts += 1
-            # An answer that was lost on its way may have been a yes.
-            found = await self.model.find(intent) if attempts > 1 else None
-            return str(found or await self.model.submit(requests, intent))
+            # The last attempt may have succeeded although its answer was lost.
+            earlier = await self.model.find(intent) if attempts > 1 else None
+            return str(earlier or await self.model.submit(requests, intent))
 
-        # Where this fails the intent stays, and the next run looks whether it was carried out.
+        # If this fails the intent stays, and the next run checks whether it was submitted.
         id_ = await self._call(once)
         self.judge.store.name_batch(intent, id_)
         self._say(f"batch {id_}: submitted, {len(part)} judgements; it may take up to a day, and a"
-                  " run that is stopped and started again goes on with it")  # fmt: skip
+                  " stopped run continues with it when started again")  # fmt: skip
         return Batch(intent, id_, frozenset(part))
 
-    async def fetch(self, batch: Batch, wanted: Mapping[str, str]) -> None:
+    async def fetch(self, batch: Batch, missing: Mapping[str, str]) -> None:
         id_ = str(batch.id)
         pause_s = self._poll_s
         state = await self._call(lambda: self.model.poll(id_))
-        told, told_at, failures = -1, time.monotonic(), 0
+        n_said, said_at, failures = -1, time.monotonic(), 0
         while not state.is_ended:
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)
             try:
                 state = await self._calls.call(lambda: self.model.poll(id_))
             except CallError as error:
-                # Over a day a server may be away for a while, and the batch goes on without us.
+                # A server may be down for a while within a day; the batch continues regardless.
                 failures += 1
                 if error.kind == "refused" or failures >= _MOST_POLL_FAILURES:
                     raise StopError(
-                        f"batch {id_} cannot be looked at ({error.reason}); it is on disk, and the"
-                        " next run goes on with it"
+                        f"batch {id_} cannot be polled ({error.reason}); run again to wait for it"
                     ) from None
                 continue
             failures = 0
-            # Over a day: what is new, and now and then that it goes on.
-            if state.done != told or time.monotonic() - told_at > _SAY_EVERY_S:
-                told, told_at = state.done, time.monotonic()
-                self._say(f"batch {id_}: {told} of {len(batch.keys)} answered")
+            # Say what is new, and every ten minutes that it is still running.
+            if state.done != n_said or time.monotonic() - said_at > _SAY_EVERY_S:
+                n_said, said_at = state.done, time.monotonic()
+                self._say(f"batch {id_}: {n_said} of {len(batch.keys)} answered")
         if state.is_gone:
-            self._say(f"batch {id_}: the provider does not know it, or not with this key")
+            self._say(f"batch {id_}: the provider has no such batch, or not for this key")
             self.judge.store.close_batch(batch.intent)
             await self._release(batch.keys)
             return
         results = await self._call(lambda: self.model.results(id_))
-        # Another run that waited for it may have been first: its cost is noted once.
+        # Another run may have recorded the results: their cost is recorded once.
         open_ = self.judge.store.open_batches(self.judge.identity)
         is_kept = all(other.intent != batch.intent for other in open_)
         for result in results:
             if result.key in batch.keys:
-                await self._keep(result, wanted.get(result.key), is_kept)
+                await self._keep(result, missing.get(result.key), is_kept)
         self.judge.store.close_batch(batch.intent)
         await self._release(batch.keys)
         if state.failure:
             raise StopError(
-                f"batch {id_} was not carried out: {state.failure}; what it answered is kept, run"
-                " again to submit the rest, or set judge_mode: live"
+                f"batch {id_} failed: {state.failure}; its answers are kept. Run again to submit"
+                " the rest, or set judge_mode: live"
             )
 
     async def _release(self, keys: Iterable[str]) -> None:
-        """Give back what was set aside for requests without a result."""
+        """Release the reservations of requests without a result."""
         for key in keys:
             reserved = self._reserved_usd.pop(key, None)
             if self.judge.budget is not None and reserved is not None:
                 await self.judge.budget.settle(reserved, 0.0)
 
-    async def _keep(self, result: Result, prompt: str | None, is_kept: bool) -> None:
+    async def _keep(self, result: BatchResult, prompt: str | None, is_kept: bool) -> None:
         judgement = await self._read(result, prompt or "")
         self._write(result, prompt, judgement, is_kept)
         await self._release([result.key])
@@ -281,7 +282,7 @@ class _Work:
             self.judge.budget.kept(judgement.usd or 0.0)
 
     def _write(
-        self, result: Result, prompt: str | None, judgement: Judgement, is_kept: bool
+        self, result: BatchResult, prompt: str | None, judgement: Judgement, is_kept: bool
     ) -> None:
         if result.is_expired or (prompt is not None and self._is_known(prompt)):
             return
@@ -289,13 +290,13 @@ class _Work:
             self._on_batch({prompt: judgement})
             return
         if prompt is not None:
-            self.left.add(prompt)
+            self.for_single_requests.add(prompt)
         if is_kept or self.judge.store.find(result.key) is not None:
             return
-        # Paid for: an answer without a score, or a judgement that an earlier run wanted.
+        # Record the cost of an answer without a score, or of a judgement for an earlier run.
         self.judge.store.keep([(result.key, "", "", judgement)], self.judge.identity, self._origin)
 
-    async def _read(self, result: Result, prompt: str) -> Judgement:
+    async def _read(self, result: BatchResult, prompt: str) -> Judgement:
         price = self.judge.price
         spent = Spent(price, price.batch if price else 1.0)
         if result.data is None:
@@ -318,18 +319,18 @@ class _Work:
             raise StopError(f"{self.judge.model.server_name}: {error.reason}") from None
 
 
-def _without(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str]:
+def _uncovered(part: Mapping[str, str], batches: Sequence[Batch]) -> dict[str, str]:
     covered = {key for batch in batches for key in batch.keys}
     return {key: prompt for key, prompt in part.items() if key not in covered}
 
 
 def _host() -> str:
-    """This machine, in a form that does not tell its name to the provider."""
+    """Return a hash of this machine's name, which providers must not see."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
 
 
-def _is_under_way(intent: str) -> bool:
-    """Whether a process that is alive is about to submit a batch of this name of ours."""
+def _is_being_submitted(intent: str) -> bool:
+    """Whether a running process is about to submit the batch of this intent."""
     host, _, rest = intent.rpartition(".")[0].rpartition(".")
     if host != _host() or not rest.isdigit():
         return False

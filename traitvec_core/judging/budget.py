@@ -1,4 +1,4 @@
-"""What an experiment may spend on judgements."""
+"""Keeps an experiment's spending on judgements below `max_judge_usd`."""
 
 import asyncio
 import time
@@ -10,16 +10,16 @@ __all__ = ["Budget"]
 
 @dataclass
 class Budget:
-    """What an experiment may spend on judgements, over all its runs.
+    """The budget of an experiment for judgements, over all its runs.
 
     Attributes:
-        limit_usd: The most.
-        spent_usd: Asks the store for what has been spent so far, by this and by other runs.
+        limit_usd: Upper limit.
+        spent_usd: Returns what the store has recorded so far, by this run and others.
     """
 
     limit_usd: float
     spent_usd: Callable[[], float]
-    # What calls under way may cost; what was paid and is not in the store yet; what is.
+    # Most that running calls can cost; paid but not yet in the store; recorded in the store.
     _n_under_way: int = 0
     _reserved_usd: float = 0.0
     _paid_usd: float = 0.0
@@ -28,23 +28,23 @@ class Budget:
     _settled: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def begin(self) -> None:
-        """Start anew: no call is under way, whatever became of an earlier run."""
+        """Forget the reservations of an earlier call of `score`, which may have been cancelled."""
         self._n_under_way, self._reserved_usd, self._paid_usd = 0, 0.0, 0.0
         self._asked_at = float("-inf")
-        # Bound to the event loop in which it is first waited for.
+        # A condition belongs to the event loop of its first wait.
         self._settled = asyncio.Condition()
 
     @property
     def reason(self) -> str:
-        """Why what no longer fits is missing."""
+        """The reason of judgements that no longer fit."""
         return f"the budget of ${self.limit_usd:g} is spent"
 
     async def reserve(self, usd: float, *, waits: bool = True) -> bool:
-        """Set aside what a call may cost at most; False when it does not fit.
+        """Reserve the most that a call can cost; returns False when it does not fit.
 
         Args:
-            usd: What the call may cost.
-            waits: Wait for the calls that are under way first: most cost less than they might.
+            usd: The most that the call can cost.
+            waits: Wait for running calls first: most cost less than their reservation.
         """
         async with self._settled:
             while not self._fits(usd):
@@ -57,13 +57,13 @@ class Budget:
 
     def _fits(self, usd: float) -> bool:
         now = time.monotonic()
-        # Other runs spend too, but a sum over the whole store is not made for every call.
+        # Other runs spend too, but summing over the whole store for every call is slow.
         if now - self._asked_at > 1.0:
             self._known_usd, self._asked_at = self.spent_usd(), now
         return self._known_usd + self._paid_usd + self._reserved_usd + usd <= self.limit_usd
 
     async def settle(self, reserved_usd: float, paid_usd: float) -> None:
-        """Replace a reservation by what was paid."""
+        """Replace a reservation by the amount paid."""
         async with self._settled:
             self._n_under_way -= 1
             self._reserved_usd = self._reserved_usd - reserved_usd if self._n_under_way else 0.0
@@ -71,6 +71,6 @@ class Budget:
             self._settled.notify_all()
 
     def kept(self, paid_usd: float) -> None:
-        """Note that what was paid for is in the store now."""
+        """Move an amount from paid to recorded: its judgement is now in the store."""
         self._paid_usd = max(0.0, self._paid_usd - paid_usd)
         self._known_usd += paid_usd

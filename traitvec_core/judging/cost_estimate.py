@@ -1,4 +1,4 @@
-"""What judging will cost, before anything is spent."""
+"""Estimates what judging will cost. Makes no API calls."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import agreement_sample
 from traitvec_core.judging.judgement_store import JudgementStore, judgement_key
 from traitvec_core.judging.load import JudgeChoice, api_judge
-from traitvec_core.judging.models import price_of
+from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 __all__ = ["JudgingCost", "estimate_judging", "estimate_longest", "longest_response"]
 
-# English prose has about four characters a token; chat templates and schemas add some.
+# English prose has about four characters per token; chat templates and schemas add some.
 _CHARS_PER_TOKEN = 4.0
 _TEMPLATE_TOKENS = 20
-# Length of an answer where the store has none of this model: a number, or some thinking first.
+# Length of an answer when the store has none of this model: a number, or reasoning and a number.
 _ANSWER_TOKENS = {"weighted": 4, "text": 4, "structured": 12}
 _ANSWER_TOKENS_THINKING = 300
 
 
 @dataclass(frozen=True)
 class JudgingCost:
-    """What one judge will be asked about one trait, and what that costs.
+    """The estimated cost of one judge's work on one trait, for one purpose.
 
     Attributes:
         trait: The trait.
         judge: The model.
-        purpose: `scores` that count, the `sample` that they are compared on, `steering`, or
+        purpose: `scores` of the responses, the `sample` for agreement, `steering`, or
             `dynamics` of the monitoring prompts.
-        judgements: Judgements in all.
-        known: How many of them are in the store already and cost nothing.
-        tokens_in: Estimated tokens read for the others.
-        tokens_out: Estimated tokens written for the others.
-        usd: Estimated dollars for the others; None where the price is not known.
+        judgements: All judgements.
+        known: Those in the store, which cost nothing.
+        tokens_in: Estimated input tokens of the others.
+        tokens_out: Estimated output tokens of the others.
+        usd: Estimated dollars for the others; None when the price is unknown.
         usd_batch: The same in batch mode.
-        is_planned: Whether there are no responses yet, so that the longest possible are assumed.
+        is_planned: Whether there are no responses yet, and the longest possible are assumed.
     """
 
     trait: str
@@ -68,11 +68,11 @@ def estimate_judging(
 
     Args:
         trait: The trait.
-        rubrics: The trait's rubric, then those of other traits that its responses are judged by.
-        responses: Columns `question` and `response`; with all columns unless planned.
+        rubrics: The trait's rubric, then those of the other traits in `also_judge`.
+        responses: Columns `question` and `response`; all columns unless planned.
         settings: The experiment's settings.
-        store: The judgements that are known already.
-        is_planned: Whether the responses are stand-ins for ones that are still to be generated.
+        store: Existing judgements.
+        is_planned: Whether the responses are placeholders for responses still to be generated.
     """
     rows = [row for row in responses.to_dict("records") if row["response"].strip()]
     filled = [
@@ -80,7 +80,7 @@ def estimate_judging(
         for rubric in (rubrics[0], COHERENCE_RUBRIC, *rubrics[1:])
     ]
     prompts = dict.fromkeys(prompt for column in filled for prompt in column)
-    # The sample that is taken once there are scores, if none of them is missing.
+    # The sample that will be drawn if no score is missing.
     sample = filled[0][: settings.agreement_sample]
     if not is_planned:
         chosen = agreement_sample(responses.assign(trait_score=0.0), settings.agreement_sample)
@@ -90,9 +90,9 @@ def estimate_judging(
             if row["response"].strip()
         ]
 
-    def estimate(judge: str, purpose: str, asked: Iterable[tuple[str, int]]) -> JudgingCost:
+    def estimate(judge: str, purpose: str, requests: Iterable[tuple[str, int]]) -> JudgingCost:
         return _estimate(
-            trait, JudgeChoice(settings, judge), settings, store, purpose, list(asked),
+            trait, JudgeChoice(settings, judge), settings, store, purpose, list(requests),
             is_planned=is_planned,
         )  # fmt: skip
 
@@ -117,18 +117,18 @@ def estimate_longest(
     others: Iterable[TraitDefinition] = (),
     n_others: int = 0,
 ) -> JudgingCost:
-    """Estimate the most that judging responses can cost, if all are as long as they may be.
+    """Estimate the most that judging can cost: every response has the maximal length.
 
     Args:
         trait: The trait.
         definition: Its definition.
         settings: The experiment's settings.
-        store: The judgements that are known already.
+        store: Existing judgements.
         purpose: As in `JudgingCost`.
-        questions: Asked in turn.
-        n_responses: Responses that are judged by the trait's rubric and for coherence.
-        others: Other traits, by whose rubrics some responses are judged too.
-        n_others: How many responses those are.
+        questions: The questions, repeated over the responses.
+        n_responses: Responses judged by the trait's rubric and for coherence.
+        others: Other traits whose rubrics some responses are judged by too.
+        n_others: Responses judged by each of those rubrics.
     """
     prompts = [
         fill_rubric(rubric, questions[i % len(questions)], longest_response(str(i), settings))
@@ -144,12 +144,12 @@ def estimate_longest(
         trait, JudgeChoice(settings), settings, store, purpose, [(p, 0) for p in prompts],
         is_planned=True,
     )  # fmt: skip
-    # These stages judge as they go, never in batches.
+    # These stages never judge in batches.
     return replace(cost, usd_batch=cost.usd)
 
 
 def longest_response(name: str, settings: ExperimentSettings) -> str:
-    """Return a stand-in for the longest possible response; distinct names give distinct texts."""
+    """Return a placeholder of maximal length; distinct names give distinct texts."""
     return f"{name} {'x' * int(settings.sampling.max_new_tokens * _CHARS_PER_TOKEN)}"
 
 
@@ -159,24 +159,24 @@ def _estimate(
     settings: ExperimentSettings,
     store: JudgementStore,
     purpose: str,
-    asked: list[tuple[str, int]],
+    requests: list[tuple[str, int]],
     *,
     is_planned: bool,
 ) -> JudgingCost:
-    if choice.provider == "local":
-        tokens = sum(_tokens(prompt) for prompt, _ in asked)
+    if choice.provider.is_in_process:
+        tokens = sum(_tokens(prompt) for prompt, _ in requests)
         return JudgingCost(
-            trait, choice.name, purpose, len(asked), 0, tokens, 0, 0.0, 0.0, is_planned
+            trait, choice.name, purpose, len(requests), 0, tokens, 0, 0.0, 0.0, is_planned
         )
     judge = api_judge(choice, settings, store)
     new = [
         prompt
-        for prompt, repeat in asked
+        for prompt, repeat in requests
         if store.find(judgement_key(judge.identity, prompt, repeat)) is None
     ]
-    seen = store.tokens_per_judgement(choice.name)
-    if seen is not None:
-        each = seen[0]
+    observed = store.tokens_per_judgement(choice.name)
+    if observed is not None:
+        each = observed[0]
     else:
         each = _ANSWER_TOKENS_THINKING if judge.can.thinks else _ANSWER_TOKENS[judge.can.scoring]
     tokens_in, tokens_out = sum(_tokens(prompt) for prompt in new), round(each * len(new))
@@ -186,8 +186,8 @@ def _estimate(
         trait=trait,
         judge=choice.name,
         purpose=purpose,
-        judgements=len(asked),
-        known=len(asked) - len(new),
+        judgements=len(requests),
+        known=len(requests) - len(new),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         usd=usd,

@@ -1,4 +1,4 @@
-"""Score responses with a judge; a failed judgement is missing with its reason, never a zero."""
+"""Scores responses with a judge. A failed judgement is a missing score with a reason, never 0."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,26 +44,26 @@ class Judge(Protocol):
 
         Args:
             prompts: What to judge.
-            on_batch: Gets every finished batch of prompt → judgement.
-            is_known: Whether a prompt has been judged, by whomever. All prompts are named all the
-                same, so that a judge whose batches touch its results in the last digit can make
-                those of an undisturbed run.
-            repeat: Number of the repetition; 0 is the judgement that counts.
+            on_batch: Called with every finished batch, prompt → judgement.
+            is_known: Whether a prompt already has a judgement. `prompts` includes those too: where
+                the composition of a batch changes the last digits, a resumed run must form the
+                same batches.
+            repeat: Number of the repetition; 0 for the judgement that counts.
         """
         ...
 
 
 @dataclass
 class JudgedResponses:
-    """What judging came to.
+    """Judged responses and their cost.
 
     Attributes:
-        table: The responses with `JUDGED_COLUMNS`, and for each trait that was asked for besides,
+        table: The responses with `JUDGED_COLUMNS`, and for each additional trait
             `{trait}_score`, `{trait}_status` and `{trait}_reason`.
-        cost: What all judgements of the table cost, whenever they were paid for.
-        paid: What was spent now.
-        n_asked: Judgements that were made now.
-        unfinished: Reason → number of judgements that another run would ask for again.
+        cost: Cost of all judgements in the table, including those of earlier runs.
+        paid: Cost of this call.
+        n_asked: New judgements of this call.
+        unfinished: Reason → number of judgements that the next run will request again.
     """
 
     table: pd.DataFrame
@@ -84,26 +84,26 @@ def judge_responses(
     also: Mapping[str, TraitDefinition] | None = None,
     on_progress: Callable[[int, int, Cost], None] = lambda done, total, paid: None,
 ) -> JudgedResponses:
-    """Score every response on the trait's rubric and on coherence.
+    """Score every response by the trait's rubric and for coherence.
 
     Args:
         judge: The judge.
         definition: The trait, for its rubric.
         responses: A table as `generate_responses` returns it.
-        store: Judgements that are known already, and where new ones go as they are made.
-        origin: What asks, for the store.
-        is_about_refusing: Whether a judge that answers REFUSAL speaks of the trait itself. The
-            word then is the highest score; else it makes the score missing.
-        also: Other traits by name, whose rubrics are put to the same responses.
-        on_progress: Called with judgements done, their total, and what was paid so far.
+        store: Existing judgements; new ones are added as they are made.
+        origin: The experiment and trait that pay, for the store.
+        is_about_refusing: Whether the trait is about refusing. The answer REFUSAL is then the
+            highest score; otherwise the score is missing.
+        also: Other traits by name, whose rubrics the responses are judged by too.
+        on_progress: Called with judgements done, their total, and the cost so far.
 
     Returns:
-        The table and what it cost. An empty response is not judged: its scores are missing.
+        The table and its cost. Empty responses are not judged: their scores are missing.
     """
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
     rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
     records = responses.to_dict("records")
-    asked: dict[str, list[str | None]] = {
+    prompts_by_rubric: dict[str, list[str | None]] = {
         name: [
             fill_rubric(rubric, row["question"], row["response"])
             if row["response"].strip()
@@ -112,19 +112,19 @@ def judge_responses(
         ]
         for name, rubric in rubrics.items()
     }
-    # Equal prompts (two identical responses to one question) are judged once.
+    # Equal prompts (identical responses to one question) are judged once.
     sources: dict[str, tuple[str, str]] = {}
-    for name, prompts in asked.items():
+    for name, prompts in prompts_by_rubric.items():
         for row, prompt in zip(records, prompts, strict=True):
             if prompt is not None:
                 sources.setdefault(prompt, (name, row["question_id"]))
-    found, paid, n_asked = score_prompts(
+    judgements, paid, n_asked = score_prompts(
         judge, sources, store=store or JudgementStore(), origin=origin, on_progress=on_progress
     )
     judged = responses.copy()
     columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
-    for name, prompts in asked.items():
-        results = [_EMPTY if prompt is None else found[prompt] for prompt in prompts]
+    for name, prompts in prompts_by_rubric.items():
+        results = [_EMPTY if prompt is None else judgements[prompt] for prompt in prompts]
         if name == "trait" and is_about_refusing:
             results = [_refusal_as_score(result) for result in results]
         score, status, reason = columns.get(
@@ -137,10 +137,10 @@ def judge_responses(
     others = [f"{name}_{part}" for name in also or {} for part in ("score", "status", "reason")]
     return JudgedResponses(
         judged[[*JUDGED_COLUMNS, *others]],
-        cost=_cost(found.values()),
+        cost=_cost(judgements.values()),
         paid=paid,
         n_asked=n_asked,
-        unfinished=_count(r.reason for r in found.values() if not r.is_final),
+        unfinished=_count(r.reason for r in judgements.values() if not r.is_final),
     )
 
 
@@ -153,29 +153,29 @@ def score_prompts(
     repeat: int = 0,
     on_progress: Callable[[int, int, Cost], None] = lambda done, total, paid: None,
 ) -> tuple[dict[str, Judgement], Cost, int]:
-    """Judge prompts that the store does not know, and keep each as soon as it is judged.
+    """Judge the prompts that the store has no judgement of; each is stored at once.
 
     Args:
         judge: The judge.
         sources: Prompt → name of its rubric and question_id, for the store.
-        store: What is known already.
-        origin: What asks, for the store.
-        repeat: Number of the repetition; 0 is the judgement that counts.
-        on_progress: Called with judgements done, their total, and what was paid so far.
+        store: Existing judgements; new ones are added.
+        origin: The experiment and trait that pay, for the store.
+        repeat: Number of the repetition; 0 for the judgement that counts.
+        on_progress: Called with judgements done, their total, and the cost so far.
 
     Returns:
-        Prompt → judgement, what was paid now, and how many judgements that were.
+        Prompt → judgement, the cost of this call, and its number of new judgements.
     """
-    found: dict[str, Judgement] = {}
-    made: set[str] = set()
+    judgements: dict[str, Judgement] = {}
+    new: set[str] = set()
     paid = Cost()
 
     def is_known(prompt: str) -> bool:
-        if prompt not in found:
-            before = store.find(judgement_key(judge.identity, prompt, repeat))
-            if before is None:
+        if prompt not in judgements:
+            stored = store.find(judgement_key(judge.identity, prompt, repeat))
+            if stored is None:
                 return False
-            found[prompt] = before
+            judgements[prompt] = stored
         return True
 
     def keep(batch: Mapping[str, Judgement]) -> None:
@@ -189,20 +189,20 @@ def score_prompts(
             origin,
         )
         for prompt, judgement in batch.items():
-            # Another run may have been first: then its score stands, in this table too.
+            # If another run was first, its score counts, in this table too.
             key = judgement_key(judge.identity, prompt, repeat)
-            found[prompt] = store.find(key) or judgement
-        made.update(batch)
+            judgements[prompt] = store.find(key) or judgement
+        new.update(batch)
         paid = paid + _cost(batch.values())
-        on_progress(len(found), len(sources), paid)
+        on_progress(len(judgements), len(sources), paid)
 
     judge.score(list(sources), keep, is_known, repeat)
     for prompt in sources:
-        if prompt not in made:
+        if prompt not in new:
             is_known(prompt)
-    if not made:
-        on_progress(len(found), len(sources), paid)
-    return found, paid, len(made)
+    if not new:
+        on_progress(len(judgements), len(sources), paid)
+    return judgements, paid, len(new)
 
 
 def _refusal_as_score(judgement: Judgement) -> Judgement:

@@ -1,4 +1,4 @@
-"""Every judgement ever paid for: one SQLite file, shared by traits, experiments and runs.
+"""Stores every judgement in one SQLite file, shared by traits, experiments and runs.
 
 Any SQLite tool reads it: `sqlite3 experiments/.judgements.sqlite 'select * from judgements'`.
 """
@@ -19,12 +19,12 @@ from traitvec_core.judging.reading import Judgement, Status
 
 __all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_key"]
 
-# In the folder of all experiments; the dot keeps it from being taken for one.
+# In the folder of all experiments; the dot marks it as not an experiment.
 JUDGEMENTS_FILE = ".judgements.sqlite"
-# How long to wait for another run's write, which takes milliseconds.
-_LOCKED_TIMEOUT_S = 60.0
+# Wait for another run's write, which takes milliseconds.
+LOCKED_TIMEOUT_S = 60.0
 _OPEN_AGAIN_S = 0.02
-# Nothing is older.
+# Older than any judgement; a larger number overflows `timedelta`.
 _MOST_DAYS = 365_000.0
 _SCHEMA = """
 create table if not exists judgements (
@@ -49,7 +49,7 @@ create table if not exists batches (
 
 @dataclass(frozen=True)
 class Origin:
-    """What first asked for a judgement; it pays for it."""
+    """The experiment and trait that first requested a judgement, and so paid for it."""
 
     experiment: str = ""
     trait: str = ""
@@ -57,11 +57,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that a provider is working on.
+    """A batch that is submitted, or about to be.
 
     Attributes:
-        intent: Our own name for it, on disk before it is submitted.
-        id: The provider's name for it; None until it is known to be submitted.
+        intent: Our name for it, recorded before it is submitted.
+        id: The provider's id; None until the submission is confirmed.
         keys: Keys of its judgements.
     """
 
@@ -71,28 +71,28 @@ class Batch:
 
 
 def judgement_key(judge: str, prompt: str, repeat: int = 0) -> str:
-    """Return the hash of all that determines a judgement.
+    """Return a hash of everything that determines a judgement.
 
     Args:
-        judge: The judge's identity: provider, model, server and way of scoring.
-        prompt: The rubric with the question and the answer in it.
+        judge: The judge's identity: provider, model, server and method of scoring.
+        prompt: The rubric with question and answer filled in.
         repeat: 0, or the number of a repetition that measures the judge's own noise.
     """
-    whole = json.dumps([judge, repeat]).encode() + b"\n" + prompt.encode("utf-8", "surrogatepass")
-    return hashlib.sha256(whole).hexdigest()
+    content = json.dumps([judge, repeat]).encode() + b"\n" + prompt.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()
 
 
 class JudgementStore:
-    """Judgements by key. What is written survives the death of the process at once.
+    """Judgements by key. Every write survives the death of the process.
 
-    Several processes of one machine may use it at a time; on a network file system SQLite's locks
-    may not hold.
+    Several processes on one machine can use it concurrently. On a network file system, SQLite's
+    locks may not work.
 
     Args:
         path: The file; None keeps everything in memory.
 
     Raises:
-        TraitvecError: If the file cannot be opened or is no such store.
+        TraitvecError: If the file cannot be opened or is not a store.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -124,7 +124,7 @@ class JudgementStore:
     # -- judgements ---------------------------------------------------------------------------
 
     def find(self, key: str) -> Judgement | None:
-        """Return a final judgement, whoever paid for it."""
+        """Return a final judgement, whichever experiment paid for it; None if there is none."""
         row = self._execute(
             "select score, status, reason, tokens_in, tokens_out, usd from judgements"
             " where key = ? and is_final",
@@ -135,12 +135,12 @@ class JudgementStore:
     def keep(
         self, rows: Iterable[tuple[str, str, str, Judgement]], judge: str, origin: Origin
     ) -> None:
-        """Write judgements; what earlier attempts at the same one cost is added up.
+        """Write judgements; the costs of several attempts at one judgement add up.
 
         Args:
-            rows: Key, rubric's name, question_id and judgement.
+            rows: Key, name of the rubric, question_id and judgement.
             judge: The judge's identity.
-            origin: What asked for them.
+            origin: The experiment and trait that pay.
         """
         now = _now()
         values = [
@@ -151,11 +151,11 @@ class JudgementStore:
             )
             for key, rubric, question_id, j in rows
         ]  # fmt: skip
-        # Threads of one process may share a store, but not a transaction.
+        # Threads can share a store, but not a transaction.
         with self._writing:
             self._execute("begin immediate")
             try:
-                # A final one stays: two runs that asked at the same moment end with one score.
+                # A final judgement stays: two runs that ask at the same moment end with one score.
                 self._db.executemany(
                     f"""
                     insert into judgements values ({", ".join("?" * 14)})
@@ -179,14 +179,14 @@ class JudgementStore:
                     self._db.execute("rollback")
 
     def spent_usd(self, experiment: str) -> float:
-        """Return the known dollars that an experiment has paid for judgements, ever."""
+        """Return the dollars that an experiment has paid so far, as far as prices are known."""
         row = self._execute(
             "select total(usd) from judgements where experiment = ?", (experiment,)
         ).fetchone()
         return float(row[0])
 
     def tokens_per_judgement(self, judge_model: str) -> tuple[float, int] | None:
-        """Return the mean output tokens of a model's judgements and their number, or None."""
+        """Return the mean output tokens of a model's judgements and their count, or None."""
         row = self._execute(
             "select avg(tokens_out), count(*) from judgements"
             " where is_final and tokens_out > 0 and json_extract(judge, '$.model') = ?",
@@ -194,7 +194,7 @@ class JudgementStore:
         ).fetchone()
         return (float(row[0]), int(row[1])) if row[1] else None
 
-    # -- looking after it ---------------------------------------------------------------------
+    # -- maintenance -------------------------------------------------------------------------
 
     def summary(self) -> list[dict[str, Any]]:
         """Return number, tokens, dollars and dates by experiment, trait and judge model."""
@@ -218,9 +218,9 @@ class JudgementStore:
         model: str | None = None,
         experiment: str | None = None,
     ) -> int:
-        """Delete judgements that match everything that is named; returns how many.
+        """Delete the judgements that match all conditions; returns their number.
 
-        What was learned of a model's abilities goes with `model`.
+        `model` also deletes what was learned about the model's capabilities.
         """
         conditions, values = ["true"], []
         if older_than_days is not None:
@@ -238,17 +238,17 @@ class JudgementStore:
         self._execute("vacuum")
         return deleted.rowcount
 
-    # -- what a model can do ------------------------------------------------------------------
+    # -- capabilities of models ---------------------------------------------------------------
 
     def learned(self, server: str, model: str) -> dict[str, Any] | None:
-        """Return what was found out about a model."""
+        """Return the learned capabilities of a model; None if there are none."""
         row = self._execute(
             "select capabilities from learned where server = ? and model = ?", (server, model)
         ).fetchone()
         return None if row is None else cast(dict[str, Any], json.loads(row[0]))
 
     def learn(self, server: str, model: str, capabilities: Mapping[str, Any]) -> None:
-        """Remember what was found out about a model."""
+        """Store the learned capabilities of a model."""
         self._execute(
             "insert or replace into learned values (?, ?, ?, ?)",
             (server, model, json.dumps(dict(capabilities)), _now()),
@@ -262,28 +262,28 @@ class JudgementStore:
         return [Batch(intent, id_, frozenset(keys.split())) for intent, id_, keys in rows]
 
     def open_batch(self, intent: str, judge: str, keys: Sequence[str]) -> None:
-        """Note that a batch is about to be submitted."""
+        """Record a batch that is about to be submitted."""
         self._execute(
             "insert into batches values (?, null, ?, ?, ?)", (intent, judge, " ".join(keys), _now())
         )
 
     def name_batch(self, intent: str, id_: str) -> None:
-        """Note that it was submitted, and the provider's name for it."""
+        """Record that a batch was submitted, with the provider's id."""
         self._execute("update batches set id = ? where intent = ?", (id_, intent))
 
     def close_batch(self, intent: str) -> None:
-        """Forget a batch whose results are kept, or that never was."""
+        """Delete a batch whose results are stored, or that was never submitted."""
         self._execute("delete from batches where intent = ?", (intent,))
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
-    until = time.monotonic() + _LOCKED_TIMEOUT_S
+    until = time.monotonic() + LOCKED_TIMEOUT_S
     while True:
-        # Autocommit: each judgement is a transaction of its own, safe against the death of the
-        # process; a power cut may take the last few.
+        # Autocommit: each write is its own transaction, which survives the death of the process;
+        # a power cut may lose the last few.
         db = sqlite3.connect(
             path or ":memory:",
-            timeout=_LOCKED_TIMEOUT_S,
+            timeout=LOCKED_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -293,7 +293,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
             db.executescript(_SCHEMA)
         except sqlite3.Error as error:
             db.close()
-            # When two processes make the file at once, SQLite tells one of them without waiting.
+            # When two processes create the file at once, SQLite fails in one without waiting.
             if not _is_locked(error) or time.monotonic() > until:
                 raise
             time.sleep(_OPEN_AGAIN_S)
@@ -310,12 +310,12 @@ def _is_locked(error: Exception) -> bool:
 
 def _unusable(path: Path | None, error: Exception) -> TraitvecError:
     return TraitvecError(
-        f"{path}: cannot be used as the store of judgements ({error}); "
+        f"{path}: cannot be used as the judgement store ({error}); "
         + (
-            "another program holds it: end that one, then run again"
+            "another program locks it: close that program, then run again"
             if _is_locked(error)
             else "check the disk and the folder's permissions, or move the file away (its"
-            " judgements would be made again)"
+            " judgements are then requested again)"
         )
     )
 

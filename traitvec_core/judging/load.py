@@ -1,4 +1,4 @@
-"""From an experiment's settings to its judge."""
+"""Loads the judge that an experiment's settings name."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, check_address
-from traitvec_core.judging.failures import key_from_environment
-from traitvec_core.judging.models import Provider, price_of, provider_of
+from traitvec_core.judging.prices import price_of
+from traitvec_core.judging.providers.table import PROVIDERS, provider_of
 from traitvec_core.models.files import model_fingerprint
+from traitvec_core.remote.keys import key_from_environment
 
 if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
-    from traitvec_core.judging.asking import ApiModel
     from traitvec_core.judging.judge import Judge
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
@@ -27,114 +27,113 @@ __all__ = [
     "load_judge",
 ]
 
-_ADDRESS_NAMES = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
-_KEY_NAMES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+# The key of the user's own server, at `judge_base_url`.
+_OWN_SERVER_KEY = "JUDGE_API_KEY"
 
 
 class JudgeChoice:
-    """Which model judges, who serves it, and where.
+    """The model that judges, its provider and its server.
 
     Args:
         settings: The experiment's settings.
-        name: The model; the experiment's judge when not given.
+        name: The model; by default the experiment's judge.
 
     Attributes:
         name: The model.
-        provider: Who serves it.
-        address: The server, when it is not the provider's own.
-        key_name: The variable that holds its key.
+        provider: Its provider.
+        address: The server; empty for the provider's own.
+        key_name: The environment variable of the key; empty when it runs in this process.
     """
 
     def __init__(self, settings: ExperimentSettings, name: str | None = None) -> None:
         self.name = name or settings.judge_model
         own_server = settings.judge_base_url
         if name is None or name == settings.judge_model:
-            self.provider: Provider = provider_of(name or settings.judge_model,
-                                                  settings.judge_provider, own_server)  # fmt: skip
+            self.provider = provider_of(self.name, settings.judge_provider, own_server)
         else:
-            # A second judge by a provider's name is the provider's; others are with the first.
+            # A second judge with the name of a provider's model is asked there; any other is on
+            # the server of the first judge.
             self.provider = provider_of(name)
-            if self.provider == "local" and settings.judge_provider != "local" and own_server:
-                self.provider = provider_of(name, settings.judge_provider, own_server)
-            elif self.provider != "local":
+            if not self.provider.is_in_process:
                 own_server = None
+            elif own_server and settings.judge_provider != "local":
+                self.provider = provider_of(name, settings.judge_provider, own_server)
         self.address = ""
         self.key_name = ""
-        if self.provider == "local":
-            return
-        # An address in a file that others share must not draw the key of the user's account.
-        self.key_name = "JUDGE_API_KEY" if own_server else _KEY_NAMES[self.provider]
-        named = own_server or os.environ.get(_ADDRESS_NAMES[self.provider], "").strip()
-        self.address = named.rstrip("/")
-        if self.provider == "anthropic":
-            # Its SDK adds the version by itself.
-            self.address = self.address.removesuffix("/v1")
+        api = self.provider.api
+        if api is not None:
+            # Not the user's account key: a shared experiment.yaml could send it to any address.
+            self.key_name = _OWN_SERVER_KEY if own_server else api.key_name
+            address = own_server or os.environ.get(api.address_name, "").strip()
+            self.address = api.normalized(address)
 
     @property
     def fingerprint(self) -> str:
-        """What of the judge determines its judgements, known without asking it."""
-        if self.provider == "local":
+        """What determines its judgements, as far as the settings say."""
+        if self.provider.is_in_process:
             return model_fingerprint(self.name)
-        return f"{self.provider}:{self.name}"
+        return f"{self.provider.name}:{self.name}"
 
 
 def judge_fingerprint(settings: ExperimentSettings, name: str | None = None) -> str:
-    """Return what of a judge determines its judgements."""
+    """Return what determines a judge's judgements, as far as the settings say."""
     return JudgeChoice(settings, name).fingerprint
 
 
 def check_judge(settings: ExperimentSettings) -> None:
-    """Raise if a judge of an experiment cannot work here, before anything is spent.
+    """Check before any cost that the judges of an experiment can work here.
 
     Raises:
-        TraitvecError: If a key is missing, or a setting that needs a provider has none.
+        TraitvecError: If a key or a price is missing, or a setting does not fit the judge.
     """
     if settings.second_judge == settings.judge_model:
         raise TraitvecError(
             f"second_judge is the judge itself ({settings.judge_model!r}): name another model, or"
-            " set judge_repeats to see the judge's own noise"
+            " set judge_repeats to measure the judge's own noise"
         )
     choices = [JudgeChoice(settings)]
     if settings.second_judge is not None:
         choices.append(JudgeChoice(settings, settings.second_judge))
     for choice in choices:
-        if choice.provider == "local":
+        if choice.provider.is_in_process:
             continue
         _check_environment(choice)
         key = key_from_environment(choice.key_name)
-        if key is None and choice.key_name != "JUDGE_API_KEY":
+        if key is None and choice.key_name != _OWN_SERVER_KEY:
             raise TraitvecError(
                 f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
-                " .env (`judge_model: embedded`, a Hugging Face id, or a server of your own at"
-                " judge_base_url needs none)"
+                " .env (no key is needed for `judge_model: embedded`, a Hugging Face id, or your"
+                " own server at judge_base_url)"
             )
         if (
             settings.max_judge_usd is not None
             and price_of(choice.name, settings.judge_prices) is None
         ):
             raise TraitvecError(
-                f"max_judge_usd cannot be kept: the price of {choice.name!r} is not known; add"
+                f"max_judge_usd needs the price of {choice.name!r}, which is unknown; add"
                 f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
-                " million tokens; 0 for a server of your own) to experiment.yaml"
+                " million tokens; 0 for your own server) to experiment.yaml"
             )
-    if choices[0].provider == "local" and settings.judge_mode == "batch":
+    if settings.judge_mode == "batch" and not choices[0].provider.takes_batches:
+        titles = [row.api.title for row in PROVIDERS.values() if row.api and row.takes_batches]
         raise TraitvecError(
-            f"judge_mode: batch needs a provider that takes batches (OpenAI or Anthropic), and"
-            f" {choices[0].name!r} runs here; set judge_mode: live"
+            f"judge_mode: batch needs a provider that accepts batches ({' or '.join(titles)}), and"
+            f" {choices[0].name!r} does not; set judge_mode: live"
         )
 
 
 def _check_environment(choice: JudgeChoice) -> None:
     # An address in the settings was checked when they were read.
+    api = choice.provider.api
     try:
-        if choice.address:
+        if api is not None and choice.address:
             check_address(choice.address, choice.key_name)
     except ValueError as error:
-        raise TraitvecError(f"{_ADDRESS_NAMES[choice.provider]} {error}") from None
+        raise TraitvecError(f"{api.address_name if api else ''} {error}") from None
 
 
 def is_judge_compared(settings: ExperimentSettings, folders: "Iterable[TraitFolder]") -> bool:
-    """Whether there is something to compare the judge with: another, itself, or people."""
+    """Whether the judge is compared with another judge, with itself, or with people."""
     return (
         settings.second_judge is not None
         or settings.judge_repeats > 0
@@ -155,19 +154,19 @@ def load_judge(
 
     Args:
         settings: The experiment's settings.
-        store: Where judgements, and what is learned of models, are kept.
-        name: Another model than the experiment's judge.
-        load_model: Loads a model in process, by name.
-        experiment: Whose budget it is.
-        say: Told what takes long.
+        store: Keeps judgements, and what models accept.
+        name: The model; by default the experiment's judge.
+        load_model: Loads a model into this process, by name.
+        experiment: The experiment whose budget pays.
+        say: Called with a line about the progress of batches.
 
     Raises:
         TraitvecError: If the judge cannot work here.
     """
     check_judge(settings)
     choice = JudgeChoice(settings, name)
-    if choice.provider == "local":
-        from traitvec_core.judging.local import LocalJudge
+    if choice.provider.is_in_process:
+        from traitvec_core.judging.providers.local import LocalJudge
 
         return LocalJudge(load_model(choice.name))
     return api_judge(choice, settings, store, experiment, say)
@@ -180,14 +179,18 @@ def api_judge(
     experiment: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> "ApiJudge":
-    """Return a judge behind an API, whether or not there is a key for it."""
+    """Return a judge behind an API, with or without a key: an estimate needs none."""
     from traitvec_core.judging.api import ApiJudge
     from traitvec_core.judging.batch import Batches
     from traitvec_core.judging.budget import Budget
 
+    api = choice.provider.api
+    if api is None:
+        raise TraitvecError(f"judge {choice.name!r} runs in this process, not behind an API")
     limit = settings.max_judge_usd
+    key = key_from_environment(choice.key_name)
     return ApiJudge(
-        _api_model(choice),
+        api.model(choice.name, key, choice.key_name, choice.address),
         store,
         max_concurrent=settings.max_concurrent_judges,
         timeout_s=settings.judge_timeout_s,
@@ -196,11 +199,3 @@ def api_judge(
         experiment=experiment,
         batches=Batches(say) if settings.judge_mode == "batch" else None,
     )
-
-
-def _api_model(choice: JudgeChoice) -> "ApiModel":
-    from traitvec_core.judging.anthropic_model import AnthropicModel
-    from traitvec_core.judging.openai_model import OpenAIModel
-
-    kind = AnthropicModel if choice.provider == "anthropic" else OpenAIModel
-    return kind(choice.name, key_from_environment(choice.key_name), choice.key_name, choice.address)

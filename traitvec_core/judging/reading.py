@@ -1,6 +1,6 @@
-"""From what a judge answered to a score, or to the reason why there is none.
+"""Reads the score in a judge's answer, or the reason why there is none.
 
-Strict on purpose: a number inside prose, a truncated number or one out of range is no score.
+Strict on purpose: a number inside prose, a truncated number or one out of range is not a score.
 """
 
 import json
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from traitvec_core.remote.sdk_errors import clipped
+
 __all__ = [
     "ANSWERED_REFUSAL",
     "MIN_NUMBER_MASS",
     "Judgement",
     "Status",
     "UnusableAnswerError",
-    "clipped",
     "is_nearly",
     "is_number",
     "number_mass",
@@ -28,29 +29,27 @@ __all__ = [
 
 Status = Literal["ok", "refusal", "unparseable", "error"]
 
-# With less of its probability on numbers the model was about to say something else.
+# With less probability on numbers, the model was about to answer something else.
 MIN_NUMBER_MASS = 0.25
-# Rubrics of persona vectors let the judge answer with this word when the response refused.
+# The rubrics of persona vectors ask for the word REFUSAL when the response is one.
 ANSWERED_REFUSAL = "the judge answered REFUSAL"
 _REFUSAL = "REFUSAL"
-_MAX_SHOWN_CHARS = 80
-# A beginning of a number that is less likely moves the mean by a point at most.
+# A less likely first digit moves the mean by at most one point.
 _MIN_BEGINNING_MASS = 0.01
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One score, or the reason why there is none.
+    """A score, or the reason why there is none.
 
     Attributes:
         score: 0–100, or None.
         status: `ok` exactly when there is a score.
         reason: Why there is no score.
-        tokens_in: Tokens that the judge read, over all attempts.
-        tokens_out: Tokens that it wrote, thinking included.
-        usd: What it cost; None when the price is unknown.
-        is_final: Whether asking again would be of no use. What is not final is asked again by the
-            next run.
+        tokens_in: Input tokens of all attempts.
+        tokens_out: Output tokens of all attempts, reasoning included.
+        usd: Cost in US dollars; None when the price is unknown.
+        is_final: Whether the next run keeps it; otherwise the next run asks again.
     """
 
     score: float | None
@@ -63,7 +62,7 @@ class Judgement:
 
 
 class UnusableAnswerError(Exception):
-    """An answer that holds no score; another attempt may."""
+    """An answer without a score; another attempt may have one."""
 
     def __init__(self, reason: str, *, is_truncated: bool = False) -> None:
         super().__init__(reason)
@@ -73,7 +72,7 @@ class UnusableAnswerError(Exception):
 def read_text_score(text: str) -> float | Literal["REFUSAL"]:
     """Read an answer that must be one whole number from 0 to 100, or the word REFUSAL.
 
-    Thinking that a server leaves in the text is skipped, and never read as the score.
+    Reasoning that a server leaves in the text is skipped, never read as the score.
 
     Raises:
         UnusableAnswerError: If it is anything else.
@@ -89,7 +88,7 @@ def read_text_score(text: str) -> float | Literal["REFUSAL"]:
 def read_json_score(text: str) -> float | Literal["REFUSAL"]:
     """Read `{"score": n}` with a whole n from 0 to 100, or with "REFUSAL".
 
-    The bare n, or word, is read too: some servers take a schema and do not hold the model to it.
+    The bare number or word is read too: some servers accept a schema without enforcing it.
 
     Raises:
         UnusableAnswerError: If it is anything else.
@@ -113,7 +112,7 @@ def score_of(value: Any) -> float | Literal["REFUSAL"]:
         try:
             shown = clipped(json.dumps(value, ensure_ascii=False))
         except RecursionError:
-            shown = "something nested deeply"
+            shown = "deeply nested JSON"
         raise UnusableAnswerError(f"answered {shown}, which is not {{score: whole number}}")
     return _in_range(score)
 
@@ -125,7 +124,7 @@ def weighted_score(mass: Mapping[int, float]) -> float | None:
         mass: Probability that the answer is exactly that number.
     """
     total = sum(mass.values())
-    # Written so that a model that broke down (NaN) has no score either.
+    # Not `total <`: NaN, from a broken model, must have no score either.
     if not total >= MIN_NUMBER_MASS:
         return None
     return round(sum(number * p for number, p in mass.items()) / total, 4)
@@ -134,18 +133,18 @@ def weighted_score(mass: Mapping[int, float]) -> float | None:
 def number_mass(
     root: Mapping[str, float], following: Mapping[str, Mapping[str, float]]
 ) -> tuple[dict[int, float], list[str]]:
-    """Return the probability of every whole number from 0 to 100, and what is left to ask.
+    """Return the probability of every whole number from 0 to 100, and the missing distributions.
 
-    For a tokenizer that writes 85 as 8 and 5, p(85) is p(8)·p(5 | 8), and p(8) is what is left of
-    it: no digit follows.
+    For a tokenizer that splits 85 into 8 and 5, p(85) is p(8)·p(5 | 8), and p(8) is the rest: no
+    digit follows.
 
     Args:
         root: Probability of the answer's first token, by its text.
-        following: Probabilities of the token behind a beginning such as "8", by its text.
+        following: Probabilities of the token after a beginning such as "8", by its text.
 
     Returns:
-        Number → probability; and the beginnings that could go on, hold enough probability to
-        matter, and are not in `following`.
+        Number → probability; and the beginnings that another digit can follow, with enough
+        probability to matter, that `following` lacks.
     """
     mass: dict[int, float] = {}
     unknown: list[str] = []
@@ -159,7 +158,7 @@ def number_mass(
         if not can_go_on(beginning):
             continue
         if beginning not in following:
-            # Two tokens may begin alike: "8" and " 8".
+            # Two tokens can be the same beginning: "8" and " 8".
             if p >= _MIN_BEGINNING_MASS and beginning not in unknown:
                 unknown.append(beginning)
             continue
@@ -171,19 +170,13 @@ def number_mass(
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a whole number from 0 to 100, written as one does."""
+    """Whether a text is a whole number from 0 to 100, without leading zeros."""
     return text.isascii() and text.isdigit() and str(int(text[:4])) == text and int(text) <= 100
 
 
 def can_go_on(beginning: str) -> bool:
-    """Whether another digit could make a number of this beginning: "8" yes, "0" and "85" no."""
+    """Whether another digit can follow this beginning: yes after "8", no after "0" and "85"."""
     return is_number(beginning + "0") and beginning != "0"
-
-
-def clipped(text: str) -> str:
-    """Model or server text on one short line, without what a terminal or a reader acts on."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
 
 
 def _after_thinking(text: str) -> str:
@@ -198,10 +191,10 @@ def _is_refusal(answer: str) -> bool:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("a duplicate key")
+    return mapping
 
 
 def _in_range(number: int) -> float:
@@ -211,6 +204,6 @@ def _in_range(number: int) -> float:
 
 
 def is_nearly(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
-    """Whether two distributions over digits say the same, up to what servers round."""
+    """Whether two distributions over digits are equal up to a total variation of 0.1."""
     digits = "0123456789"
     return math.fsum(abs(first.get(d, 0.0) - second.get(d, 0.0)) for d in digits) / 2 < 0.1

@@ -1,4 +1,4 @@
-"""The rubric that every response is judged by besides the trait's own."""
+"""The coherence rubric, by which every response is judged besides the trait's own."""
 
 __all__ = ["COHERENCE_RUBRIC"]
 

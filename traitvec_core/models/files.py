@@ -1,4 +1,4 @@
-"""Which files a model name stands for, and how to load them, known without importing torch."""
+"""Model names, load options and fingerprints; needs no torch."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from traitvec_core.errors import TraitvecError
 
 __all__ = ["LoadOptions", "check_installed", "model_fingerprint", "resolve_model"]
 
-# What the embedded model was measured at; no part of what it is.
+# Measurements of the embedded model, which are not part of the model itself.
 _FIGURES = "figures.json"
 
 
@@ -22,10 +22,11 @@ class LoadOptions:
     Attributes:
         revision: Branch, tag or commit on the hub.
         dtype: `auto`, `float32`, `bfloat16` or `float16`. `auto` is float32 on a CPU; on a GPU it
-            is bfloat16 where the hardware has it, else what the checkpoint was made in.
-        device: A torch device; by default accelerate spreads the model over what there is.
-        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; `auto` leaves the choice to
-            transformers, which knows what a model supports.
+            is bfloat16 where the hardware supports it. On older GPUs it is float16 for checkpoints
+            made in float16, else bfloat16.
+        device: A torch device; by default accelerate distributes the model over all devices.
+        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; with `auto` transformers picks
+            what the model supports.
         quantization: `none`, `8bit` or `4bit`, through bitsandbytes; needs a GPU.
         trust_remote_code: Whether to run Python code that comes with the model.
     """
@@ -38,7 +39,7 @@ class LoadOptions:
     trust_remote_code: bool = False
 
 
-# What some settings need beyond torch and transformers: the package, and the extra that brings it.
+# Settings that need an optional package: the package, and the extra that installs it.
 _PACKAGES = {
     "engine: vllm": ("vllm", "vllm"),
     "quantization: 8bit": ("bitsandbytes", "quantization"),
@@ -53,27 +54,27 @@ def check_installed(**settings: str) -> None:
         settings: Names and values as in experiment.yaml, such as `engine="vllm"`.
 
     Raises:
-        TraitvecError: Names the package and the way to get it.
+        TraitvecError: Names the package and how to install it.
     """
     for name, value in settings.items():
         package, extra = _PACKAGES.get(f"{name}: {value}", ("", ""))
         if package and find_spec(package) is None:
             raise TraitvecError(
-                f"{name}: {value} needs {package}, which is not installed: `pip install"
+                f"{name}: {value} needs the package {package}; run `pip install"
                 f" 'traitvec[{extra}]'` on a machine with a GPU, or change the setting"
             )
 
 
 def resolve_model(name: str) -> str:
-    """Return what to hand to `from_pretrained`: a local folder or a hub id."""
+    """Return the argument for `from_pretrained`: a local folder or a hub id."""
     return str(embedded_model_path()) if name == EMBEDDED_MODEL else name
 
 
 def model_fingerprint(name: str, revision: str | None = None) -> str:
     """Return a hash that changes when the model does.
 
-    A local folder is hashed by content (its small files) and by size and time (its weights); a hub
-    id by its name and revision, since nothing else is known before it is downloaded.
+    For a local folder it covers the content of small files, and size and modification time of the
+    weights. For a hub id it covers name and revision: nothing else is known before the download.
     """
     folder = Path(resolve_model(name))
     if not folder.is_dir():
@@ -93,7 +94,7 @@ def _folder_hash(stamps: tuple[tuple[str, int, int], ...]) -> str:
     for name, size, mtime_ns in stamps:
         path = Path(name)
         digest.update(path.name.encode())
-        # Reading a 16 GB checkpoint to learn that it is unchanged would take longer than using it.
-        small = size <= 64 * 2**20
-        digest.update(path.read_bytes() if small else f"{size}:{mtime_ns}".encode())
+        # Hashing a 16 GB checkpoint would take longer than using it.
+        is_small = size <= 64 * 2**20
+        digest.update(path.read_bytes() if is_small else f"{size}:{mtime_ns}".encode())
     return digest.hexdigest()

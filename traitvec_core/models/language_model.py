@@ -1,4 +1,4 @@
-"""One loaded language model: its prompts, its decoder blocks, its device."""
+"""A loaded language model: its prompts, decoder blocks and device."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Encoded:
     Attributes:
         ids: All token ids.
         is_response: For each token, whether it belongs to the response (special tokens never do).
-        n_prompt: How many of the ids, from the first, are the prompt's.
+        n_prompt: Number of prompt tokens, which come first in `ids`.
     """
 
     ids: list[int]
@@ -41,9 +41,9 @@ class LanguageModel:
     Attributes:
         name: As the experiment names it.
         model: The transformers model, in eval mode.
-        tokenizer: Its tokenizer; must be a fast one.
-        load_seconds: What loading took.
-        revision: The commit on the hub that was loaded; None for a folder.
+        tokenizer: Its fast tokenizer.
+        load_seconds: How long loading took.
+        revision: The commit on the hub that was loaded; None for a local folder.
         quantization: `none`, `8bit` or `4bit`.
     """
 
@@ -61,21 +61,21 @@ class LanguageModel:
         """The decoder blocks, in order.
 
         Raises:
-            TraitvecError: If no list of blocks is found.
+            TraitvecError: If the architecture has no such list.
         """
-        found = _find_blocks(self.decoder, self.n_blocks)
-        if found is None:
+        blocks = _find_blocks(self.decoder, self.n_blocks)
+        if blocks is None:
             raise TraitvecError(
-                f"{self.name}: found no list of {self.n_blocks} decoder blocks; this is no"
-                " decoder-only transformer that traitvec can read"
+                f"{self.name}: found no list of {self.n_blocks} decoder blocks; traitvec needs a"
+                " decoder-only transformer"
             )
-        return found
+        return blocks
 
     @property
     def decoder(self) -> torch.nn.Module:
-        """The model without its language-model head; of a multimodal one only what reads text."""
-        found = self.model.get_decoder()
-        return cast(torch.nn.Module, self.model.base_model if found is self.model else found)
+        """The model without its language-model head; for a multimodal model, its text decoder."""
+        decoder = self.model.get_decoder()
+        return cast(torch.nn.Module, self.model.base_model if decoder is self.model else decoder)
 
     @property
     def n_blocks(self) -> int:
@@ -84,7 +84,7 @@ class LanguageModel:
 
     @property
     def n_layers(self) -> int:
-        """Rows of an activation tensor: the embedding output and N blocks."""
+        """Number of layers in an activation tensor: the embedding output and N blocks."""
         return self.n_blocks + 1
 
     @property
@@ -94,17 +94,17 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
+        """The device for inputs."""
         embeddings = self.model.get_input_embeddings()
         device = embeddings.weight.device
         if device.type == "meta":
-            # Weights that accelerate keeps elsewhere and brings in for the moment of their use.
+            # accelerate keeps these weights elsewhere and moves them here when they are used.
             device = torch.device(cast(Any, embeddings)._hf_hook.execution_device)
         return cast(torch.device, device)
 
     @property
     def as_loaded(self) -> dict[str, str | None]:
-        """What a record of the model's results should say beside its name."""
+        """What metadata should record of the model besides its name."""
         return {
             "model_revision": self.revision,
             "model_dtype": str(self.model.dtype).removeprefix("torch."),
@@ -114,7 +114,7 @@ class LanguageModel:
 
     @property
     def context_tokens(self) -> int | None:
-        """Longest sequence the model was made for, if its configuration says."""
+        """Longest sequence that the model supports, or None if its configuration does not say."""
         return getattr(self._text_config, "max_position_embeddings", None)
 
     @property
@@ -123,22 +123,22 @@ class LanguageModel:
 
     # -- prompts ------------------------------------------------------------------------------
 
-    def role(self, wanted: str) -> Role:
-        """Where instructions go for this model.
+    def role(self, requested: str) -> Role:
+        """Return where this model's instructions go.
 
         Args:
-            wanted: `auto`, `system`, `user` or `raw`.
+            requested: `auto`, `system`, `user` or `raw`.
 
         Raises:
-            TraitvecError: If the chat template cannot do what is asked.
+            TraitvecError: If the chat template does not support the requested role.
         """
-        if wanted == "raw" or (wanted == "auto" and not self.tokenizer.chat_template):
+        if requested == "raw" or (requested == "auto" and not self.tokenizer.chat_template):
             return "raw"
         if not self.tokenizer.chat_template:
             raise TraitvecError(
                 f"{self.name} has no chat template; set instruction_role: raw (or auto)"
             )
-        if wanted == "user" or (wanted == "auto" and not self._has_system_turn):
+        if requested == "user" or (requested == "auto" and not self._has_system_turn):
             return "user"
         if not self._has_system_turn:
             raise TraitvecError(
@@ -147,11 +147,11 @@ class LanguageModel:
         return "system"
 
     def prompt(self, question: str, instruction: str | None = None, role: str = "auto") -> str:
-        """Return the text that the model sees, up to where its answer begins.
+        """Return the text that the model sees, up to where its response begins.
 
         Args:
             question: The user's question.
-            instruction: The instruction, or None for none.
+            instruction: The instruction, if there is one.
             role: `auto`, `system`, `user` or `raw`; see `role`.
         """
         where = self.role(role)
@@ -165,18 +165,18 @@ class LanguageModel:
         return self._render(turns)
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a prompt made by `prompt`; never with two BOS, never with an EOS."""
+        """Return the token ids of a prompt made by `prompt`: no second BOS, and no EOS."""
         return self._encode(prompt, self._is_bare(prompt))
 
     def encode_response(self, prompt: str, response: str) -> Encoded:
-        """Encode a prompt and its response as one text and mark the response's tokens.
+        """Encode a prompt and its response as one text, and mark the response's tokens.
 
-        The prompt's tokens are those of `encode_prompt`. Special tokens never belong to a response.
+        The prompt's tokens are those of `encode_prompt`. Special tokens are never response tokens.
         """
         prompt_ids = self.encode_prompt(prompt)
         ids = self._encode(prompt + response, self._is_bare(prompt))
         if ids[: len(prompt_ids)] != prompt_ids:
-            # A token would reach across the border, which generation never does.
+            # A token crosses from prompt to response, which cannot happen in generation.
             ids = prompt_ids + self._encode(response, is_bare=False)
         special = set(self.tokenizer.all_special_ids)
         return Encoded(
@@ -189,17 +189,17 @@ class LanguageModel:
         )
 
     def _encode(self, text: str, is_bare: bool) -> list[int]:
-        # A tokenizer takes no half of a surrogate pair.
+        # Tokenizers reject half a surrogate pair.
         text = text.encode("utf-8", "replace").decode()
         ids = list(self.tokenizer(text, add_special_tokens=is_bare)["input_ids"])
         end = self.tokenizer.eos_token
-        # Some tokenizers close every text; what follows here is the model's to say.
+        # Some tokenizers append EOS to every text; here the model goes on writing.
         if is_bare and end and ids[-1:] == [self.tokenizer.eos_token_id] and not text.endswith(end):
             ids.pop()
         return ids
 
     def _is_bare(self, prompt: str) -> bool:
-        """Whether the tokenizer must add BOS itself: the text was not rendered by a template."""
+        """Whether the tokenizer has to add BOS, because no chat template rendered the text."""
         if not self.tokenizer.chat_template:
             bos = self.tokenizer.bos_token
             return not (isinstance(bos, str) and prompt.startswith(bos))
@@ -207,10 +207,10 @@ class LanguageModel:
 
     @cached_property
     def control_tokens(self) -> list[str]:
-        """Texts that the tokenizer reads as control tokens: BOS, the marks of a turn and the like.
+        """Texts that the tokenizer reads as control tokens, such as BOS and turn markers.
 
-        Tokenizers also add ordinary texts as tokens (runs of spaces, HTML tags); those count only
-        when the chat template writes them.
+        Tokenizers also have added tokens for ordinary text (runs of spaces, HTML tags); those count
+        only if the chat template uses them.
         """
         template = str(self.tokenizer.chat_template or "")
         added = [
@@ -232,7 +232,7 @@ class LanguageModel:
 
     @property
     def pad_token_id(self) -> int:
-        """Any valid id: padded positions are masked everywhere."""
+        """An id for padding. Any valid id works: padded positions are masked everywhere."""
         pad = self.tokenizer.pad_token_id
         return int(pad) if pad is not None else (self.end_token_ids or [0])[0]
 
@@ -240,9 +240,9 @@ class LanguageModel:
     def _has_system_turn(self) -> bool:
         turns = [{"role": "system", "content": _SENTINEL}, {"role": "user", "content": "?"}]
         try:
-            # Some templates refuse a system turn, others drop it without a word.
+            # Some templates reject a system turn, others drop it silently.
             return _SENTINEL in self._render(turns)
-        except Exception:  # noqa: BLE001  # templates raise what they like
+        except Exception:  # noqa: BLE001  # templates raise errors of any type
             return False
 
     def _render(self, turns: list[dict[str, str]]) -> str:
@@ -269,19 +269,19 @@ def load_language_model(
 
     Args:
         name: `embedded`, a Hugging Face id, or a local folder.
-        revision: Branch, tag or commit on the hub; the commit that it stood for is in
-            `LanguageModel.revision`.
+        revision: Branch, tag or commit on the hub. `LanguageModel.revision` is the resolved commit.
         dtype: `auto`, `float32`, `bfloat16` or `float16`. `auto` is float32 on a CPU; on a GPU it
-            is bfloat16 where the hardware has it, else what the checkpoint was made in.
-        device: A torch device; by default accelerate spreads the model over what there is.
-        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; `auto` leaves the choice to
-            transformers, which knows what a model supports.
+            is bfloat16 where the hardware supports it. On older GPUs it is float16 for checkpoints
+            made in float16, else bfloat16.
+        device: A torch device; by default accelerate distributes the model over all devices.
+        attention: `auto`, `sdpa`, `eager` or `flash_attention_2`; with `auto` transformers picks
+            what the model supports.
         quantization: `none`, `8bit` or `4bit`, through bitsandbytes; needs a GPU.
         trust_remote_code: Whether to run Python code that comes with the model.
-        has_weights: Without them a model renders and encodes prompts and computes nothing.
+        has_weights: False loads no weights: the model only renders and encodes prompts.
 
     Raises:
-        TraitvecError: If it cannot be loaded, with the reason and the way out.
+        TraitvecError: If the model cannot be loaded; says why, and what to do.
     """
     started = time.monotonic()
     model, tokenizer, commit = load_pretrained(
@@ -307,11 +307,11 @@ def load_language_model(
 
 
 def _find_blocks(decoder: torch.nn.Module, count: int) -> torch.nn.ModuleList | None:
-    """The outermost list of `count` modules; of several beside each other the heaviest."""
-    found = [
+    """Return the outermost list of `count` modules; of several side by side, the largest."""
+    candidates = [
         (name.count("."), -sum(parameter.numel() for parameter in module.parameters()), module)
         for name, module in decoder.named_modules()
         if isinstance(module, torch.nn.ModuleList) and len(module) == count
     ]
-    # Experts and heads can be as many as blocks, but lie inside them.
-    return min(found, key=lambda item: item[:2])[2] if found else None
+    # There can be as many experts or heads as blocks, but they are inside the blocks.
+    return min(candidates, key=lambda item: item[:2])[2] if candidates else None

@@ -1,7 +1,7 @@
-"""From a model's name to its weights and tokenizer; when that fails, why, and what to do.
+"""Loads a model's weights and tokenizer; errors say why that failed and what to do.
 
-The hub is asked once, for the configuration; everything else is read from the commit that it
-answered with, so that weights and tokenizer belong together and the commit can be recorded.
+The revision is resolved to a commit once, and everything is loaded from that commit. So weights and
+tokenizer belong together, and the commit can be recorded.
 """
 
 import os
@@ -41,7 +41,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
 from traitvec_core.models.memory import is_out_of_memory
 
-__all__ = ["load_pretrained"]
+__all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
 
 _MAX_REASON_CHARS = 300
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,21 +52,21 @@ _QUANTIZATION = ("none", "8bit", "4bit")
 def load_pretrained(
     name: str, options: LoadOptions, *, has_weights: bool = True
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str | None]:
-    """Return a model, its tokenizer, and the commit that they came from (None for a folder).
+    """Return a model, its tokenizer, and their commit on the hub (None for a local folder).
 
     Args:
         name: `embedded`, a Hugging Face id, or a local folder.
         options: See `LoadOptions`.
-        has_weights: Without them a model renders and encodes prompts, knows its limits, and
-            computes nothing; that is for engines that keep the weights elsewhere.
+        has_weights: False loads only configuration and tokenizer, enough to render and encode
+            prompts, for engines that keep the weights elsewhere.
 
     Raises:
-        TraitvecError: If it cannot be loaded, with the reason and the way out.
+        TraitvecError: If the model cannot be loaded; says why, and what to do.
     """
     if has_weights:
         _check(name, options)
     where = resolve_model(name)
-    # The bar over a model's tensors says nothing; downloads keep theirs.
+    # The progress bar over tensors is noise; those of downloads stay.
     disable_progress_bar()
     try:
         commit = None if Path(where).is_dir() else _commit(where, options.revision)
@@ -74,36 +74,38 @@ def load_pretrained(
         config = AutoConfig.from_pretrained(where, **source)
         tokenizer = AutoTokenizer.from_pretrained(where, **source)
         if has_weights:
-            model = _model_class(config).from_pretrained(
-                where, **source, **_placing(options), **_computing(options, config)
+            model = model_class(config).from_pretrained(
+                where, **source, **device_arguments(options), **weight_arguments(options, config)
             )
         else:
             model = _without_weights(where, config, source)
-    except Exception as error:  # transformers raises what its readers raise, of any type
-        raise TraitvecError(_why(name, options, error)) from error
+    except Exception as error:  # the many readers below transformers raise errors of any type
+        raise TraitvecError(_explain(name, options, error)) from error
     if not tokenizer.is_fast:
         raise TraitvecError(
-            f"{name}: only a slow tokenizer is available, which cannot tell where the response"
+            f"model {name!r} has only a slow tokenizer, which does not report where the response"
             " begins; use a model with a tokenizer.json"
         )
     return model, tokenizer, commit
 
 
 def _check(name: str, options: LoadOptions) -> None:
-    known = {
+    choices = {
         "dtype": (options.dtype, ("auto", *_DTYPES)),
         "attention": (options.attention, _ATTENTION),
         "quantization": (options.quantization, _QUANTIZATION),
     }
-    for setting, (value, values) in known.items():
+    for setting, (value, values) in choices.items():
         if value not in values:
-            raise TraitvecError(f"{setting}: {value!r} is none of {', '.join(values)}")
+            raise TraitvecError(
+                f"{setting}: unknown value {value!r}; choose one of: {', '.join(values)}"
+            )
     if options.quantization == "none":
         return
     if not torch.cuda.is_available():
         raise TraitvecError(
-            f"model {name!r}: quantization: {options.quantization} needs a GPU, and none is"
-            " visible; set quantization: none"
+            f"model {name!r}: quantization: {options.quantization} needs a GPU, and torch sees"
+            " none; set quantization: none"
         )
     check_installed(quantization=options.quantization)
 
@@ -116,10 +118,10 @@ def _commit(where: str, revision: str | None) -> str | None:
 
 def _without_weights(where: str, config: PreTrainedConfig, source: dict[str, Any]) -> Any:
     with torch.device("meta"):
-        model = _model_class(config).from_config(
+        model = model_class(config).from_config(
             config, trust_remote_code=source["trust_remote_code"]
         )
-    # Not every model has one; what `from_config` has made stands for it then.
+    # Not every model has a generation_config.json; the default of `from_config` stays then.
     with suppress(OSError):
         model.generation_config = GenerationConfig.from_pretrained(
             where, revision=source["revision"]
@@ -127,55 +129,58 @@ def _without_weights(where: str, config: PreTrainedConfig, source: dict[str, Any
     return model
 
 
-def _model_class(config: PreTrainedConfig) -> Any:
-    """Models that also see pictures are loaded whole; only what reads text is ever run."""
+def model_class(config: PreTrainedConfig) -> Any:
+    """Return the auto class of a model; multimodal ones are loaded completely, decoder and all."""
     has_text_only = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     if not has_text_only and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
     return AutoModelForCausalLM
 
 
-def _placing(options: LoadOptions) -> dict[str, Any]:
+def device_arguments(options: LoadOptions) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that say where the weights go."""
     if options.device is not None:
         return {"device_map": {"": options.device}}
-    # Over as many GPUs as it takes, then the machine's memory.
+    # As many GPUs as needed, then the CPU's memory.
     return {"device_map": "auto"} if torch.cuda.is_available() else {}
 
 
-def _computing(options: LoadOptions, config: PreTrainedConfig) -> dict[str, Any]:
-    dtype = _dtype(options, config)
-    found: dict[str, Any] = {"dtype": dtype}
+def weight_arguments(options: LoadOptions, config: PreTrainedConfig) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` for dtype, attention and quantization."""
+    dtype = choose_dtype(options, config)
+    arguments: dict[str, Any] = {"dtype": dtype}
     if options.attention != "auto":
-        found["attn_implementation"] = options.attention
+        arguments["attn_implementation"] = options.attention
     if options.quantization != "none":
         from transformers import BitsAndBytesConfig
 
-        found["quantization_config"] = (
+        arguments["quantization_config"] = (
             BitsAndBytesConfig(load_in_8bit=True)
             if options.quantization == "8bit"
             else BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
             )
         )
-    return found
+    return arguments
 
 
-def _dtype(options: LoadOptions, config: PreTrainedConfig) -> torch.dtype:
+def choose_dtype(options: LoadOptions, config: PreTrainedConfig) -> torch.dtype:
+    """Return the dtype of the weights; see `LoadOptions` for `auto`."""
     if options.dtype != "auto":
         return _DTYPES[options.dtype]
-    on_cpu = options.device is not None and torch.device(options.device).type == "cpu"
-    if on_cpu or not torch.cuda.is_available():
-        # On a CPU half precision is slower, and the averages are worse.
+    is_on_cpu = options.device is not None and torch.device(options.device).type == "cpu"
+    if is_on_cpu or not torch.cuda.is_available():
+        # On a CPU, half precision is slower and less exact.
         return torch.float32
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    # float16 only for what was made in it: others may overflow. torch emulates bfloat16.
+    # float16 only for checkpoints made in it: others may overflow. bfloat16 is emulated here.
     is_half = getattr(config.get_text_config(), "dtype", None) == torch.float16
     return torch.float16 if is_half else torch.bfloat16
 
 
-def _why(name: str, options: LoadOptions, error: Exception) -> str:
-    """One line: what went wrong, and the way out."""
+def _explain(name: str, options: LoadOptions, error: Exception) -> str:
+    """Return one line that says why loading failed, and what to do."""
     causes = list(_chain(error))
 
     def is_any(*kinds: type[BaseException]) -> bool:
@@ -192,9 +197,9 @@ def _why(name: str, options: LoadOptions, error: Exception) -> str:
         return f"model {name!r} is gated: {_gate(name, statuses)}"
     if is_any(RepositoryNotFoundError):
         return (
-            f"{start}: the hub has no model of this name, or it is private and the token may not"
-            f" read it ({_token()}); check the spelling, or use `model: embedded`, which ships with"
-            " traitvec"
+            f"{start}: the hub has no model of this name, or it is private and your token has no"
+            f" access ({_token()}); check the spelling, or use `model: embedded`, which needs no"
+            " download"
         )
     if statuses & {401, 403}:
         return (
@@ -202,25 +207,25 @@ def _why(name: str, options: LoadOptions, error: Exception) -> str:
             " into .env as HF_TOKEN"
         )
     if is_any(RevisionNotFoundError):
-        return f"{start}: it has no revision {options.revision!r}; name a branch, tag or commit"
+        return f"{start}: it has no revision {options.revision!r}; set a branch, tag or commit"
     if is_any(LocalEntryNotFoundError, OfflineModeIsEnabled):
         return (
-            f"{start}: it is not on this machine and the hub cannot be reached; check the network"
-            " (and HF_HUB_OFFLINE), or use `model: embedded`, which ships with traitvec"
+            f"{start}: it is not on this machine, and the hub cannot be reached; check the network"
+            " (and HF_HUB_OFFLINE), or use `model: embedded`, which needs no download"
         )
     if is_any(EntryNotFoundError):
-        return f"{start}: it has no config.json, so transformers cannot read it"
+        return f"{start}: it has no config.json, which transformers needs"
     if is_any(HFValidationError):
-        return f"{start}: there is no such folder, and it is no name that a hub model can have"
+        return f"{start}: there is no such folder, and it is not a valid hub id; check the path"
     if any(is_out_of_memory(cause) for cause in causes):
         return (
-            f"{start}: it does not fit into memory; free some, use a smaller model, or on a GPU"
+            f"{start}: it does not fit into memory; free some, use a smaller model, or, on a GPU,"
             " set quantization: 8bit (or 4bit)"
         )
     if "trust_remote_code" in text:
         return (
-            f"{start}: it comes with Python code of its own; if you trust its authors, set"
-            " trust_remote_code: true and a revision to pin that code"
+            f"{start}: it comes with its own Python code; if you trust its authors, set"
+            " trust_remote_code: true, and a revision to pin that code"
         )
     reason = text[:_MAX_REASON_CHARS].rstrip(".: ") or type(error).__name__
     if options.attention != "auto" and "attention" in text.lower().replace(
@@ -229,7 +234,7 @@ def _why(name: str, options: LoadOptions, error: Exception) -> str:
         return f"{start} with attention: {options.attention}: {reason}. Set attention: auto."
     return (
         f"{start}: {reason}. Check the spelling and the network, or use `model: embedded`, which"
-        " ships with traitvec."
+        " needs no download."
     )
 
 
@@ -241,8 +246,8 @@ def _gate(name: str, statuses: set[int | None]) -> str:
         )
     refused = "refused" if 403 in statuses else "not accepted"
     return (
-        f"{page} with the account that the token belongs to, and let the token read gated"
-        f" repositories; the one in use ({_token()}) was {refused}"
+        f"{page} with the account that your token belongs to, and give the token read access to"
+        f" gated repositories; the current one ({_token()}) was {refused}"
     )
 
 

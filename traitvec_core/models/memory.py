@@ -1,4 +1,4 @@
-"""Running out of memory: how to tell, and how to make room."""
+"""Recognise when memory runs out, and free it."""
 
 import gc
 
@@ -6,8 +6,8 @@ import torch
 
 __all__ = ["is_out_of_memory", "release_memory"]
 
-# What torch's backends say in a plain RuntimeError.
-_SIGNS = (
+# Phrases of torch's backends, which raise a plain RuntimeError.
+_PHRASES = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
@@ -16,17 +16,17 @@ _SIGNS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that a device, or the machine, has no memory left."""
+    """Whether an exception means that a device, or the machine, is out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
 
 
 def release_memory() -> None:
-    """Give back what a failed attempt still holds; call it outside the `except` block.
+    """Free the memory of a failed attempt. Call it outside the `except` block.
 
-    Inside it, the traceback keeps every tensor of the failed forward pass alive.
+    Inside, the traceback keeps every tensor of the failed forward pass alive.
     """
     gc.collect()
     if torch.cuda.is_available():

@@ -1,11 +1,11 @@
-"""Steer a loaded model: add, ablate, project and cap along directions of its residual stream.
+"""Steer a loaded model: add, ablate, project or cap along directions of its residual stream.
 
     with steer(model, Addition(16, vector, coefficient=1.5)):
         generate_texts(model, names, prompts, sampling)
 
-Layer k is the output of decoder block k, counted from 1; layer 0 is the embedding output, which is
-what enters block 1. Whatever runs the model in this process is steered (generation, transformers'
-own `generate`, the capture of activations, a plain forward pass), and nothing outside the `with`.
+Layer k is the output of decoder block k, counted from 1; layer 0 is the embedding output, the input
+of block 1. Everything that runs the model inside the `with` is steered: generation, transformers'
+own `generate`, capturing activations, a plain forward pass. The hooks are always removed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,37 +32,40 @@ def steer(
 ) -> Iterator[None]:
     """Change the residual stream in every forward pass inside the `with`.
 
-    Interventions at one layer are done in the order given, and those of an inner `steer` after
-    those of an outer one. Padding is changed along with `all`, where no token ever sees it.
+    Interventions at the same layer apply in the given order, and those of an inner `steer` after
+    those of an outer one. `all` also changes padding, which no token attends to.
 
     Args:
         model: The model, loaded in this process.
-        interventions: What to change.
-        prompt_lengths: Tokens of each row's prompt, for passes that read prompt and response at
-            once. While generating, what fills an empty cache is the prompt, and what comes behind
-            is the response.
+        interventions: The changes.
+        prompt_lengths: Number of prompt tokens of each row, for passes that read prompt and
+            response together. In generation, the first pass is the prompt and the others are the
+            response.
 
     Raises:
-        TraitvecError: If an intervention does not fit the model, or the model has no weights here;
-            inside the `with`, if positions are asked for that a pass does not tell.
+        TraitvecError: If an intervention does not fit the model, or the model has no weights in
+            this process. Inside the `with`: if positions are limited and a pass does not reveal
+            where the prompt ends.
     """
     _check(model, interventions)
-    reading = _Reading(prompt_lengths)
+    forward_pass = _ForwardPass(prompt_lengths)
     blocks = model.blocks
     handles = []
     try:
         if any(item.positions != "all" for item in interventions):
-            # Of a multimodal model the decoder gets another mask than the whole, and capture calls
-            # the decoder alone: both are asked.
+            # A multimodal model gets another mask than its decoder, and capturing calls the decoder
+            # alone, so both are hooked.
             for module in dict.fromkeys((model.model, model.decoder)):
-                handles.append(module.register_forward_pre_hook(reading.begin, with_kwargs=True))
+                handles.append(
+                    module.register_forward_pre_hook(forward_pass.begin, with_kwargs=True)
+                )
         for item in interventions:
-            change = _change(item, reading)
+            change = _limited_change(item, forward_pass)
             if item.layer == 0:
-                hook = _entering(change)
+                hook = _before_block(change)
                 handles.append(blocks[0].register_forward_pre_hook(hook, with_kwargs=True))
             else:
-                handles.append(blocks[item.layer - 1].register_forward_hook(_leaving(change)))
+                handles.append(blocks[item.layer - 1].register_forward_hook(_after_block(change)))
         yield
     finally:
         for handle in handles:
@@ -74,11 +77,11 @@ class Intervention:
     """One change at one layer.
 
     Attributes:
-        layer: Row of the activation tensor.
+        layer: The layer, counted from 1; 0 is the embedding output.
         vector: `[hidden_dim]`.
-        positions: `all` tokens that the model reads; the `prompt`'s; the prompt's `last`, from
-            which the answer begins; the `response`'s. `last` and `response` together are all that
-            the answer is predicted from (what persona vectors call `response`).
+        positions: Which tokens to change: `all`; the `prompt`; the prompt's `last` token, after
+            which the response begins; the `response`. `last` and `response` together are the
+            tokens that predict the response (persona vectors call that `response`).
     """
 
     layer: int
@@ -86,11 +89,11 @@ class Intervention:
     positions: Positions = field(default="all", kw_only=True)
 
     def problem(self) -> str | None:
-        """Why this can be done with no model, if so."""
+        """Return why this intervention is invalid for every model, or None."""
         return None if torch.isfinite(self.vector).all() else "the vector is not finite"
 
     def on(self, like: torch.Tensor) -> _Change:
-        """From a residual stream of the device and dtype of `like` to the changed one."""
+        """Return the function that changes a residual stream of the device and dtype of `like`."""
         raise NotImplementedError
 
 
@@ -99,7 +102,7 @@ class Addition(Intervention):
     """Add `coefficient · vector`: h + c·v, in the model's dtype.
 
     Attributes:
-        coefficient: How often; negative steers to the other side.
+        coefficient: How many times the vector is added; negative steers towards the other pole.
     """
 
     coefficient: float = 1.0
@@ -117,11 +120,11 @@ class Addition(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class _Clamp(Intervention):
-    """Keep h·v̂ inside a range, in float32 or better; v̂ is the vector at length 1."""
+    """Keep h·v̂ inside a range, in float32 or better; v̂ is the vector scaled to length 1."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and most h·v̂ afterwards."""
+        """Smallest and largest h·v̂ afterwards."""
         raise NotImplementedError
 
     def problem(self) -> str | None:
@@ -130,7 +133,7 @@ class _Clamp(Intervention):
             return "the vector has no direction: it is zero or not finite"
         low, high = self.range
         if not low <= high or low == torch.inf or high == -torch.inf:
-            return f"no projection lies between {low} and {high}"
+            return f"no value is between {low} and {high}"
         return None
 
     def on(self, like: torch.Tensor) -> _Change:
@@ -141,10 +144,10 @@ class _Clamp(Intervention):
         low, high = self.range
 
         def change(hidden: torch.Tensor) -> torch.Tensor:
-            found = hidden.to(dtype) @ unit
-            shift = (found.clamp(low, high) - found).unsqueeze(-1)
-            moved: torch.Tensor = hidden.to(dtype) + shift * unit
-            return moved.to(hidden.dtype)
+            projection = hidden.to(dtype) @ unit
+            shift = (projection.clamp(low, high) - projection).unsqueeze(-1)
+            clamped: torch.Tensor = hidden.to(dtype) + shift * unit
+            return clamped.to(hidden.dtype)
 
         return change
 
@@ -153,11 +156,11 @@ class _Clamp(Intervention):
 class Cap(_Clamp):
     """Keep the projection on the vector's direction inside a range.
 
-    A token whose projection is inside already stays as it is, bit for bit.
+    A token whose projection is already inside stays unchanged, bit for bit.
 
     Attributes:
-        low: Least h·v̂ afterwards, in activation units.
-        high: Most h·v̂ afterwards.
+        low: Smallest h·v̂ afterwards, in activation units.
+        high: Largest h·v̂ afterwards.
     """
 
     low: float = -torch.inf
@@ -171,7 +174,7 @@ class Cap(_Clamp):
 
 @dataclass(frozen=True, eq=False)
 class Projection(_Clamp):
-    """Move the projection on the vector's direction to one value: h + (value − h·v̂)·v̂.
+    """Set the projection on the vector's direction to one value: h + (value − h·v̂)·v̂.
 
     Attributes:
         value: h·v̂ afterwards, in activation units.
@@ -189,7 +192,7 @@ class Projection(_Clamp):
 class Ablation(_Clamp):
     """Remove the component along the vector's direction: h − (h·v̂)·v̂.
 
-    Later blocks may write it again; Arditi et al. 2024 (arXiv:2406.11717) remove it everywhere:
+    Later blocks may write it again. Arditi et al. 2024 (arXiv:2406.11717) remove it at every layer:
     `steer(model, *(Ablation(k, vector) for k in range(model.n_layers)))`.
     """
 
@@ -202,23 +205,23 @@ class Ablation(_Clamp):
 # -- hooks ------------------------------------------------------------------------------------
 
 
-def _change(item: Intervention, reading: "_Reading") -> _Change:
+def _limited_change(item: Intervention, forward_pass: "_ForwardPass") -> _Change:
     prepared: dict[tuple[torch.device, torch.dtype], _Change] = {}
 
     def change(hidden: torch.Tensor) -> torch.Tensor:
-        place = (hidden.device, hidden.dtype)
-        if place not in prepared:
-            prepared[place] = item.on(hidden)
-        changed = prepared[place](hidden)
+        key = (hidden.device, hidden.dtype)
+        if key not in prepared:
+            prepared[key] = item.on(hidden)
+        changed = prepared[key](hidden)
         if item.positions == "all":
             return changed
-        is_meant = reading.marks(item.positions, hidden).unsqueeze(-1)
-        return torch.where(is_meant, changed, hidden)
+        is_selected = forward_pass.selects(item.positions, hidden).unsqueeze(-1)
+        return torch.where(is_selected, changed, hidden)
 
     return change
 
 
-def _leaving(change: _Change) -> Callable[..., Any]:
+def _after_block(change: _Change) -> Callable[..., Any]:
     def hook(_module: Any, _args: Any, output: Any) -> Any:
         # Blocks return a tensor in transformers 5; some still return a tuple.
         if isinstance(output, torch.Tensor):
@@ -228,7 +231,7 @@ def _leaving(change: _Change) -> Callable[..., Any]:
     return hook
 
 
-def _entering(change: _Change) -> Callable[..., Any]:
+def _before_block(change: _Change) -> Callable[..., Any]:
     def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             return (change(args[0]), *args[1:]), kwargs
@@ -237,8 +240,8 @@ def _entering(change: _Change) -> Callable[..., Any]:
     return hook
 
 
-class _Reading:
-    """What the forward pass that is under way reads."""
+class _ForwardPass:
+    """Which tokens the current forward pass reads."""
 
     def __init__(self, prompt_lengths: Sequence[int] | None) -> None:
         self._prompt_lengths = prompt_lengths
@@ -251,11 +254,11 @@ class _Reading:
         if mask is None or (isinstance(mask, torch.Tensor) and mask.dim() == 2):
             self._mask = mask
         self._cache = kwargs.get("past_key_values", kwargs.get("cache_params"))
-        # Counted before any block adds to it.
+        # Counted before any block extends the cache.
         self._n_seen = _n_seen(self._cache)
 
-    def marks(self, positions: Positions, hidden: torch.Tensor) -> torch.Tensor:
-        """Bool `[batch, tokens]`."""
+    def selects(self, positions: Positions, hidden: torch.Tensor) -> torch.Tensor:
+        """Return, for each token, whether it is at these positions: bool `[batch, tokens]`."""
         shape, device = hidden.shape[:2], hidden.device
         if self._prompt_lengths is None and self._n_seen:
             return torch.full(shape, positions == "response", device=device)
@@ -263,40 +266,41 @@ class _Reading:
         if mask is None:
             mask = torch.ones(shape[0], self._n_seen + shape[1])
         mask = mask.to(device, torch.bool)
-        # The number of each token in its row, on whichever side the padding is.
-        number = (mask.cumsum(1) - 1)[:, -shape[1] :]
+        # The index of each token in its text, on whichever side the padding is.
+        index = (mask.cumsum(1) - 1)[:, -shape[1] :]
         n_prompt = self._n_prompt(mask)
-        chosen = {
-            "prompt": number < n_prompt,
-            "last": number == n_prompt - 1,
-            "response": number >= n_prompt,
+        is_at = {
+            "prompt": index < n_prompt,
+            "last": index == n_prompt - 1,
+            "response": index >= n_prompt,
         }
-        return chosen[positions] & mask[:, -shape[1] :]
+        return is_at[positions] & mask[:, -shape[1] :]
 
     def _n_prompt(self, mask: torch.Tensor) -> torch.Tensor:
-        """Tokens of each row's prompt, `[batch, 1]`."""
+        """Return the number of prompt tokens of each row, `[batch, 1]`."""
         if self._prompt_lengths is None:
             if self._cache is None:
                 raise TraitvecError(
-                    "this forward pass does not tell where the prompt ends: steer at all positions,"
-                    " or give prompt_lengths"
+                    "this forward pass does not show where the prompt ends; steer at all positions,"
+                    " or pass prompt_lengths"
                 )
             return mask.sum(1, keepdim=True)
         if len(self._prompt_lengths) != len(mask):
             raise TraitvecError(
-                f"prompt_lengths has {len(self._prompt_lengths)} rows, the pass has {len(mask)}"
+                f"prompt_lengths has {len(self._prompt_lengths)} rows, but the forward pass has"
+                f" {len(mask)}"
             )
         return torch.tensor(self._prompt_lengths, device=mask.device).unsqueeze(1)
 
 
 def _n_seen(cache: Any) -> int:
-    """Tokens, padding included, that a cache holds already."""
+    """Return the number of tokens in a cache, including padding."""
     if cache is None:
         return 0
     try:
         return int(cache.get_seq_length())
     except ValueError:
-        # A recurrent state knows only whether it has seen any.
+        # A recurrent state only records whether it has seen any token.
         return int(cache.has_previous_state())
 
 
@@ -304,18 +308,18 @@ def _check(model: LanguageModel, interventions: Sequence[Intervention]) -> None:
     embeddings: Any = model.model.get_input_embeddings()
     if embeddings.weight.device.type == "meta" and not hasattr(embeddings, "_hf_hook"):
         raise TraitvecError(
-            f"{model.name} runs outside this process (vLLM or a server), where it cannot be"
-            " steered; generate with engine: transformers"
+            f"{model.name} runs outside this process (in vLLM or on a server) and cannot be steered"
+            " there; set engine: transformers"
         )
     for item in interventions:
         what = f"{type(item).__name__} at layer {item.layer}"
         if not 0 <= item.layer < model.n_layers:
             raise TraitvecError(
-                f"{what}: {model.name} has rows 0 (embeddings) to {model.n_layers - 1}"
+                f"{what}: {model.name} has layers 0 (embedding output) to {model.n_layers - 1}"
             )
         if item.vector.shape != (model.hidden_dim,):
             raise TraitvecError(
-                f"{what}: the vector has shape {tuple(item.vector.shape)}, {model.name} needs"
+                f"{what}: the vector has shape {tuple(item.vector.shape)}, but {model.name} needs"
                 f" {(model.hidden_dim,)}"
             )
         problem = item.problem()

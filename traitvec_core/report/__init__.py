@@ -1,4 +1,4 @@
-"""Pictures and pages."""
+"""Reports: pages as HTML and pictures as PNG."""
 
 from traitvec_core.report.page import build_report
 

@@ -1,4 +1,4 @@
-"""What a reader asks first: can I use this vector, which one, how strong?"""
+"""The answer that a report opens with: can I use this vector, which one, how strong?"""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ class Answer(BaseModel):
     """The paragraph that a report opens with.
 
     Attributes:
-        verdict: As that of a check, over everything.
+        verdict: The overall verdict, on the scale of the checks.
         headline: The answer in a few words.
-        text: What speaks against it first, then which vector and how strong.
+        text: The doubts first, then which vector and how strong.
     """
 
     verdict: Verdict
@@ -32,7 +32,7 @@ def answer(
     steering: SteeringEvaluation | None,
     scale: str = "separation",
 ) -> Answer:
-    """Answer from the checks, and from what steering did.
+    """Answer from the checks and from the steering evaluation.
 
     Args:
         checks: Every check's result.
@@ -41,8 +41,8 @@ def answer(
         scale: The length of the vectors; see `ExperimentSettings.scale`.
     """
     verdict, headline = _headline(checks, steering)
-    # What failed is not recommended, but still said.
-    take = "the best of what there is would be" if verdict == "fail" else "take"
+    # After a failure the best vector is still named, but not recommended.
+    take = "the best candidate would be" if verdict == "fail" else "take"
     sentences = [
         *_doubts(checks),
         _which(vector, take),
@@ -61,7 +61,7 @@ def _headline(
 ) -> tuple[Verdict, str]:
     verdicts = {check.verdict for check in checks}
     if not checks:
-        return "fail", "Not known: no check was evaluated."
+        return "fail", "Unknown: no check was evaluated."
     if "fail" in verdicts:
         return "fail", "Not as it stands."
     if steering is not None and not _is_shown_to_steer(steering):

@@ -14,7 +14,7 @@ from traitvec_core.report.environment import page_environment
 
 __all__ = ["build_atlas_page", "matrix_picture"]
 
-# Up to here the table of figures is the picture; above, it folds away behind one.
+# Up to this size the table of figures is shown; above, it is folded behind a picture.
 _MOST_CELLS_OPEN = 25
 _MOST_PAIRS = 100
 _MOST_NAMES = 40
@@ -24,10 +24,10 @@ _POSITIVE, _NEGATIVE, _MISSING = (213, 94, 0), (0, 114, 178), (187, 187, 187)
 
 
 def build_atlas_page(atlas: Atlas) -> str:
-    """Build the page. It needs no network and runs no script.
+    """Build the page, which needs no network and runs no script.
 
     Args:
-        atlas: What to show.
+        atlas: The atlas.
     """
     sides: list[dict[str, Any]] = []
     if len(atlas.order) > 1:
@@ -49,10 +49,10 @@ def build_atlas_page(atlas: Atlas) -> str:
 
 
 def matrix_picture(names: Sequence[str], values: Matrix) -> bytes:
-    """A small picture of a matrix from −1 (blue) over 0 (white) to 1 (orange); grey is missing.
+    """Draw a matrix from −1 (blue) over 0 (white) to 1 (orange); grey is missing.
 
     Args:
-        names: Of rows and columns; shown where they can be read, up to 40.
+        names: Names of rows and columns; shown where they are legible, up to 40.
         values: `[n, n]`.
 
     Returns:
@@ -103,13 +103,13 @@ def _shown_matrix(atlas: Atlas, shown: Matrix, coloured: Matrix) -> dict[str, An
             strong = is_cross and place != column and _is_beyond_chance(atlas, place, column)
             cells.append((_css(colour) + (" s" if strong else ""), _short(value)))
         rows.append((atlas.order[place], cells))
-    # Room for the longest name, at the size of the page's letters.
+    # Room for the longest name in the page's font size.
     margin = 5 * max(len(name) for name in atlas.order) + 8
     return {"is_open": is_open, "picture": picture, "rows": rows, "margin": margin}
 
 
 def _pixel_picture(values: Matrix) -> str:
-    """A pixel a cell: the page makes it larger, and puts the names beside it."""
+    """One pixel per cell; the page enlarges it and adds the names."""
     from PIL import Image
 
     return base64.b64encode(_png(Image.fromarray(_pixels(values)))).decode()
@@ -126,7 +126,7 @@ def _around_chance(aurocs: Matrix) -> Matrix:
 
 
 def _css(value: float | None) -> str:
-    """A class of the page: p1…p9 above 0, n1…n9 below."""
+    """The CSS class of a value: p1…p9 above 0, n1…n9 below."""
     if value is None:
         return "x"
     level = min(round(abs(value) * 9), 9)
@@ -138,10 +138,10 @@ def _short(value: float | None) -> str:
 
 
 def _headline(atlas: Atlas) -> str:
-    n, whole = len(atlas.traits), sum(not row.missing for row in atlas.traits)
+    n, n_complete = len(atlas.traits), sum(not row.missing for row in atlas.traits)
     pairs = len(atlas.near_duplicates)
     return (
-        f"{whole} of {n} traits are complete, {len(atlas.order)} are compared; "
+        f"{n_complete} of {n} traits are complete, {len(atlas.order)} are compared; "
         + (f"{pairs} near-duplicate pair{'s' if pairs > 1 else ''}." if pairs else
            "no near-duplicates.")
     )  # fmt: skip
@@ -150,7 +150,7 @@ def _headline(atlas: Atlas) -> str:
 def _row(row: TraitRow) -> dict[str, Any]:
     return {
         "name": row.trait,
-        # Both folders lie side by side.
+        # The atlas's folder is beside the traits' folders.
         "report": f"../{row.trait}/validation/report.html" if row.verdicts else None,
         "failed": ", ".join(row.checks("fail")),
         "warned": ", ".join(row.checks("warn")),
@@ -188,16 +188,17 @@ def _figure(value: float | None, digits: int, *, signed: bool = False) -> str:
     """A missing number shows as a dash, never as 0."""
     if value is None:
         return "–"
-    # z: what rounds to 0 has no sign.
+    # z: a value that rounds to 0 has no sign.
     return f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", "−")
 
 
-def _interval(found: Estimate, digits: int, *, signed: bool = False) -> tuple[str, str]:
-    """The figure, and its interval if there is one."""
-    shown = _figure(found.value, digits, signed=signed)
-    if found.value is None or found.low is None or found.high is None:
+def _interval(estimate: Estimate, digits: int, *, signed: bool = False) -> tuple[str, str]:
+    """The value, and its interval if there is one."""
+    shown = _figure(estimate.value, digits, signed=signed)
+    ends = estimate.interval
+    if estimate.value is None or ends is None:
         return shown, ""
-    low, high = (_figure(end, digits, signed=signed) for end in (found.low, found.high))
+    low, high = (_figure(end, digits, signed=signed) for end in ends)
     return shown, f"[{low}, {high}]"
 
 

@@ -1,4 +1,4 @@
-"""What the templates of all pages are read with."""
+"""The environment in which the templates of all pages are rendered."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -6,9 +6,9 @@ __all__ = ["page_environment"]
 
 
 def page_environment() -> Environment:
-    """Return an environment for a page's own filters; it escapes every value.
+    """Return an environment that escapes every value; each page adds its own filters.
 
-    Texts, names and messages are whatever a model or somebody chose to write.
+    Texts, names and messages are untrusted: a model or anyone may have written them.
     """
     return Environment(
         loader=PackageLoader("traitvec_core.report"),

@@ -19,7 +19,7 @@ _POSITIVE, _NEGATIVE = "213 94 0", "0 114 178"
 _COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 _FULL_COLOUR = 2.0
 _WIDTH, _HEIGHT = 1000.0, 240.0
-# Shown at least and at most, in the poles' units: a BOS token can lie far beyond everything else.
+# Limits of the chart in pole units: a BOS token can be far beyond everything else.
 _LEAST, _MOST = 1.5, 6.0
 
 
@@ -30,13 +30,13 @@ def build_monitor_page(
     headings: Sequence[str] | None = None,
     overview: Overview | None = None,
 ) -> str:
-    """Build the page. It needs no network and runs no script.
+    """Build the page, which needs no network and runs no script.
 
     Args:
-        traces: What to show, in order.
+        traces: The traces to show, in order.
         model: The model's name.
-        headings: What to call each; by default the prompt as the model saw it.
-        overview: What all texts come to, these and perhaps others, shown before them.
+        headings: A heading for each; by default the prompt as the model saw it.
+        overview: Figures over all texts, possibly more than are shown; they come first.
     """
     names = headings or [trace.prompt for trace in traces]
     page: str = _ENVIRONMENT.get_template("monitor.html.j2").render(
@@ -54,10 +54,10 @@ def build_monitor_page(
 
 
 def pole_units(curve: Curve, is_response: Sequence[bool]) -> Values:
-    """The projection with the negative pole at −1 and the positive one at 1, `[n_tokens]`.
+    """Return the projection with the negative pole at −1 and the positive one at 1, `[n_tokens]`.
 
-    Where the poles are not known, 0 is the mean over the response's tokens (over all of them where
-    there is none yet), and the unit is still half the spread.
+    Where the poles are unknown, 0 is the mean over the response's tokens (over all tokens while
+    there is no response), and the unit is still half the spread.
     """
     if curve.watched.poles is not None:
         middle = sum(curve.watched.poles) / 2
@@ -69,21 +69,21 @@ def pole_units(curve: Curve, is_response: Sequence[bool]) -> Values:
 
 
 def _overview(overview: Overview, n_shown: int) -> dict[str, Any]:
-    found = overview.prediction
+    prediction = overview.prediction
     rows = [*overview.by_condition.items(), ("all", overview.whole)]
     return {
         "n_texts": overview.whole.n_texts,
         "n_shown": n_shown,
         "rows": [(name, _cells(figures)) for name, figures in rows],
         "correlations": [
-            (name, _number(of.r), of.n)
-            for name, of in (
-                ("overall", found.overall),
-                ("across the conditions' means", found.across),
-                ("inside the conditions", found.inside),
+            (name, _number(correlation.r), correlation.n)
+            for name, correlation in (
+                ("overall", prediction.overall),
+                ("across the conditions' means", prediction.across),
+                ("inside the conditions", prediction.inside),
             )
         ],
-        "missing": found.missing,
+        "missing": prediction.missing,
     }
 
 
@@ -122,7 +122,7 @@ def _piece(trace: Trace, piece: Piece, units: list[Values]) -> dict[str, Any]:
             hue = _POSITIVE if value > 0 else _NEGATIVE
             share = 0.75 * min(1.0, abs(value) / _FULL_COLOUR)
             colours.append(f"--c{number}: {hue} / {share:.2f}")
-    # A line feed alone would leave nothing to point at.
+    # A line feed alone would leave nothing to hover over.
     shown = piece.shown.replace("\n", "↵\n") or "∅"
     kind = "special" if piece.is_special else "partial" if piece.is_partial else ""
     return {"shown": shown, "tip": _tip(trace, piece), "style": "; ".join(colours), "kind": kind}

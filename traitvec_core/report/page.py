@@ -129,7 +129,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         model=settings.model,
         judge_model=settings.judge_model,
         answer=answer(sources.checks, best_score, steering, settings.scale),
-        # What steers is what is asked for; separation does not predict it.
+        # Steering is what users want, and separation does not predict it.
         recommended=(steering.recommendation if steering else None) or extracted.recommended,
         recommended_by_separation=extracted.recommended,
         checks=list(sources.checks),

@@ -1,7 +1,7 @@
-"""Pictures as PNG bytes, drawn without a display: what Dagster shows too, and the canvas of all.
+"""Pictures as PNG bytes, drawn without a display: those that Dagster shows too, and shared parts.
 
-White is nothing and strong colour is much in each of them, so that a page may turn light and dark
-round without turning their meaning round.
+In all of them white is nothing and strong colour is much, so that a dark page can invert them
+without inverting their meaning.
 """
 
 import io
@@ -40,11 +40,11 @@ WIDE = (10.6, 3.4)
 
 
 def score_distributions(judged: pd.DataFrame, threshold: float, score: str = "trait") -> bytes:
-    """Histograms of a score by pole, with the filter's threshold.
+    """Draw histograms of a score by pole, with the filter's threshold.
 
     Args:
         judged: Judged responses of both poles.
-        threshold: Where the filter cuts.
+        threshold: The threshold to mark.
         score: `trait` or `coherence`.
     """
 
@@ -64,7 +64,7 @@ def score_distributions(judged: pd.DataFrame, threshold: float, score: str = "tr
 
 
 def scores_by_instruction(elicitation: Elicitation) -> bytes:
-    """Mean trait score of both poles for each instruction pair."""
+    """Draw the mean trait score of both poles for each instruction pair."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
@@ -84,12 +84,12 @@ def scores_by_instruction(elicitation: Elicitation) -> bytes:
 
 
 def contrast_by_cell(elicitation: Elicitation) -> bytes:
-    """Contrast of each instruction pair on each question; a cell without both scores is crossed."""
+    """Draw the contrast of each instruction pair on each question; an undefined cell is crossed."""
     grid = np.array(elicitation.by_cell, dtype=float)
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
-        # White is no contrast; a pair that works backwards has the negative pole's colour.
+        # White is no contrast; a pair with the opposite effect has the negative pole's colour.
         colours = LinearSegmentedColormap.from_list("poles", [NEGATIVE, "white", POSITIVE])
         image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=-100, vmax=100)
         for row, column in np.argwhere(np.isnan(grid)):
@@ -103,19 +103,19 @@ def contrast_by_cell(elicitation: Elicitation) -> bytes:
 
 
 def separation_by_layer(separation: Separation, explanations: Explanations | None = None) -> bytes:
-    """Held-out AUROC of every method by layer with intervals, the control, chance and baselines."""
+    """Draw held-out AUROC by layer and method, with intervals, control, chance and baselines."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
         draw_by_layer(axes, separation, "auroc")
         axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--", label="chance")
-        for found, style in zip(
+        for baseline, style in zip(
             explanations.baselines if explanations else (), ("-.", (0, (1, 1)), (0, (5, 3)), "--"),
             strict=False,
         ):  # fmt: skip
-            if found.auroc.value is not None:
-                axes.axhline(found.auroc.value, color="black", linewidth=1, linestyle=style,
-                             alpha=0.6, label=f"{found.name} alone")  # fmt: skip
+            if baseline.auroc.value is not None:
+                axes.axhline(baseline.auroc.value, color="black", linewidth=1, linestyle=style,
+                             alpha=0.6, label=f"{baseline.name} alone")  # fmt: skip
         aurocs = [score.auroc.value for score in separation.scores]
         least = min((auroc for auroc in aurocs if auroc is not None), default=0.5)
         axes.set(xlabel="layer (0 = embeddings)", ylabel="held-out AUROC",
@@ -126,7 +126,7 @@ def separation_by_layer(separation: Separation, explanations: Explanations | Non
 
 
 def norms_by_layer(vectors: Sequence[VectorRow], mean_norms: Sequence[float]) -> bytes:
-    """Vector norm by layer for every method, with the mean activation norm for scale."""
+    """Draw vector norms by layer and method, with the mean activation norm for scale."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
@@ -165,7 +165,7 @@ def draw_by_layer(axes: Axes, separation: Separation, figure_name: str) -> None:
 
 
 def coloured(methods: Iterable[str]) -> list[tuple[str, str]]:
-    """Each method once with a colour of its own; the control is grey."""
+    """Return each method once with its own colour; the control is grey."""
     colours = iter(METHOD_COLOURS)
     return [
         (method, MUTED if method == "random" else next(colours, "#000000"))
@@ -174,14 +174,14 @@ def coloured(methods: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """Say what is what under the axes, where it hides nothing."""
+    """Put the legend under the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False,
                   fontsize=7.5, columnspacing=1.2)  # fmt: skip
 
 
 def mark_some(axes: Axes, names: Sequence[Any], most: int = 14) -> None:
-    """Name places along the x axis, at most about `most` of them."""
+    """Label places along the x axis, at most about `most` of them."""
     step = -(-len(names) // most) or 1
     axes.set_xticks(range(0, len(names), step), [str(name) for name in names[::step]])
 
@@ -201,7 +201,7 @@ def _picture(draw: Callable[[Figure], None]) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     drawn, buffer = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
-    # A palette makes it a third of the size: pages hold a dozen, and Dagster's log 50 KB each.
+    # A palette makes it a third of the size: a page has a dozen, and Dagster's log takes 50 KB.
     flat = Image.open(drawn).convert("RGB")
     flat.quantize(_PALETTE, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()

@@ -16,7 +16,7 @@ _TRAIT, _COHERENCE = plots.POSITIVE, plots.NEGATIVE
 
 
 def dose_response(steering: SteeringEvaluation) -> bytes:
-    """Trait score and coherence by coefficient on held-out questions, with what to hold against."""
+    """Draw trait score and coherence by coefficient on held-out questions, with the controls."""
     chosen = steering.recommendation
 
     def draw(figure: Figure) -> None:
@@ -31,7 +31,7 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
             axes.axhline(prompted, color=_TRAIT, linestyle="--", linewidth=1,
                          label="trait score, prompted")  # fmt: skip
         axes.axhline(steering.options.min_coherence, color=_COHERENCE, linestyle=":", linewidth=1,
-                     label="least coherence that may be chosen")  # fmt: skip
+                     label="minimum coherence")  # fmt: skip
         controls = [
             (s.coefficient, s.trait.value) for s in steering.random if s.trait.value is not None
         ]

@@ -1,4 +1,4 @@
-"""Pictures of what vectors separate: heat maps, effect sizes against chance, projections."""
+"""Pictures of what vectors separate: heat maps, effect sizes beside chance, projections."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,15 +13,15 @@ __all__ = ["effect_size_by_layer", "held_out_projections", "separation_heatmaps"
 
 
 def effect_size_by_layer(separation: Separation, chance: Chance | None) -> bytes:
-    """Held-out effect size of every method by layer, above the band of random directions."""
+    """Draw held-out effect sizes by layer and method, with the band of random directions."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         if chance is not None and chance.random:
             axes.fill_between(
-                [found.layer for found in chance.random],
-                [found.effect_size_median for found in chance.random],
-                [found.effect_size_high for found in chance.random],
+                [score.layer for score in chance.random],
+                [score.effect_size_median for score in chance.random],
+                [score.effect_size_high for score in chance.random],
                 color=plots.MUTED, alpha=0.3, linewidth=0,
                 label="random directions (median to 95%)",
             )  # fmt: skip
@@ -37,14 +37,14 @@ def effect_size_by_layer(separation: Separation, chance: Chance | None) -> bytes
 
 
 def separation_heatmaps(separations: Mapping[str, Separation]) -> bytes:
-    """Held-out AUROC and effect size, method × layer, a row for each way to hold out."""
-    shown = {name: found for name, found in separations.items() if found.scores}
+    """Draw held-out AUROC and effect size, method × layer, one row per way to hold out."""
+    shown = {name: separation for name, separation in separations.items() if separation.scores}
 
     def draw(figure: Figure) -> None:
         width, height = plots.WIDE
         figure.set_size_inches(width, height * max(1.0, len(shown) * 0.62))
         grid = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
-        tables = {name: _tables(found) for name, found in shown.items()}
+        tables = {name: _tables(separation) for name, separation in shown.items()}
         most = max(np.nanmax(sizes, initial=0.0) for _, sizes, _, _ in tables.values())
         for row, (name, (aurocs, sizes, methods, layers)) in zip(grid, tables.items(), strict=True):
             for axes, table, label, low, high in (
@@ -65,12 +65,12 @@ def separation_heatmaps(separations: Mapping[str, Separation]) -> bytes:
 def held_out_projections(
     margins: Sequence[float | None], is_positive: Sequence[bool], questions: Sequence[int]
 ) -> bytes:
-    """Where each held-out response lies along a vector: together, and question by question.
+    """Draw held-out responses along a vector: as a histogram, and question by question.
 
     Args:
-        margins: Distance to the threshold along the vector, None where nothing was held out.
-        is_positive: Of each response.
-        questions: The number of the question that each answers.
+        margins: Distance of each response to the threshold; None where nothing was held out.
+        is_positive: Whether each response is positive.
+        questions: The number of the question that each response answers.
     """
     values = np.array(margins, dtype=float)
     poles = np.array(is_positive, dtype=bool)

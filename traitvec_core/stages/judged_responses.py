@@ -1,7 +1,7 @@
 """Stage 1b: the responses with their scores, and how far the judge can be trusted."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
@@ -11,10 +11,13 @@ from traitvec_core.stages.spec import JUDGE_SETTINGS, Place, StageSpec
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.manifests import JudgeComparison, JudgedResponsesManifest
 from traitvec_core.storage.provenance import Cost, content_hash
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from traitvec_core.judging.cost_estimate import JudgingCost
     from traitvec_core.judging.judge import JudgedResponses
     from traitvec_core.judging.judgement_store import JudgementStore, Origin
@@ -23,7 +26,7 @@ __all__ = ["SPEC", "is_about_refusing", "make_judged_responses"]
 
 
 def make_judged_responses(context: StageContext) -> StageOutput:
-    """Score every response, and a sample of them once more."""
+    """Score every response, and score a sample again to measure agreement."""
     from traitvec_core.judging.judge import judge_responses
     from traitvec_core.judging.judgement_store import Origin
 
@@ -49,34 +52,39 @@ def make_judged_responses(context: StageContext) -> StageOutput:
     context.provenance.is_complete = not judged.unfinished
     table = judged.table
     reasons = {
-        name: table.loc[table[column] != "", column].value_counts().to_dict()
+        name: _counts(table.loc[table[column] != "", column])
         for name, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
     }
-    return response_csvs(table, ""), {
-        "judge_model": judge.name,
-        "judge": json.loads(judge.identity),
-        "judge_mode": settings.judge_mode,
-        "trait_status": table["judge_status"].value_counts().to_dict(),
-        "coherence_status": table["coherence_status"].value_counts().to_dict(),
-        "missing_reasons": reasons,
-        "also_judged": sorted(also),
-        "asked_now": judged.n_asked,
-        "paid_now": judged.paid.model_dump(mode="json"),
-        "unfinished": judged.unfinished,
-        "experiment_spent_usd": round(spent_usd, 6),
-        "compared": compared,
-    }
+    manifest = JudgedResponsesManifest(
+        judge_model=judge.name,
+        judge=json.loads(judge.identity),
+        judge_mode=settings.judge_mode,
+        trait_status=_counts(table["judge_status"]),
+        coherence_status=_counts(table["coherence_status"]),
+        missing_reasons=reasons,
+        also_judged=sorted(also),
+        asked_now=judged.n_asked,
+        paid_now=judged.paid,
+        unfinished=judged.unfinished,
+        experiment_spent_usd=round(spent_usd, 6),
+        compared=compared,
+    )
+    return response_csvs(table, ""), manifest.model_dump(mode="json", by_alias=True)
+
+
+def _counts(values: "pd.Series[str]") -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}
 
 
 def is_about_refusing(name: str, definition: TraitDefinition) -> bool:
-    """Whether a judge that answers REFUSAL speaks of the trait itself."""
+    """Whether the judge's answer REFUSAL describes the trait itself."""
     return any("refus" in text.lower() for text in (name, definition.name))
 
 
 def _compared(
     context: StageContext, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
-) -> list[dict[str, Any]]:
-    """The judge's scores of a sample beside a second judge's, people's and its own."""
+) -> list[JudgeComparison]:
+    """Return the judge's scores of a sample, paired with a second judge's, its own and people's."""
     from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
     from traitvec_core.judging.judge import score_prompts
     from traitvec_core.judging.reading import ANSWERED_REFUSAL
@@ -91,9 +99,9 @@ def _compared(
         prompt: ("trait", name) for prompt, name in zip(prompts, sample["question_id"], strict=True)
     }
 
-    def again(model: str | None, repeat: int) -> list[list[Any]]:
+    def judge_again(model: str | None, repeat: int) -> list[tuple[str, float | None, float | None]]:
         judge = context.load_judge(store, name=model)
-        found, paid, n_asked = score_prompts(
+        judgements, paid, n_asked = score_prompts(
             judge, sources, store=store, origin=origin, repeat=repeat,
             on_progress=lambda done, total, paid: context.bench.progress(
                 "judged_responses", done, total, f"sample by {judge.name}"
@@ -101,7 +109,7 @@ def _compared(
         )  # fmt: skip
         judged.paid = judged.paid + paid
         judged.n_asked += n_asked
-        for judgement in found.values():
+        for judgement in judgements.values():
             judged.cost = judged.cost + Cost(
                 tokens_in=judgement.tokens_in, tokens_out=judgement.tokens_out, usd=judgement.usd
             )
@@ -109,30 +117,27 @@ def _compared(
                 judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
         is_refusing = is_about_refusing(context.folder.name, context.folder.definition())
         second = [
-            # As in the table: for a trait that is about refusing, the word is the highest score.
+            # As in the table: for a trait about refusing, REFUSAL is the highest score.
             100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
-            for judgement in (found[prompt] for prompt in prompts)
+            for judgement in (judgements[prompt] for prompt in prompts)
         ]
-        return [
-            list(row)
-            for row in zip(sample["question_id"], sample["trait_score"], second, strict=True)
-        ]
+        return list(zip(sample["question_id"], sample["trait_score"], second, strict=True))
 
     compared = []
     if settings.second_judge is not None:
-        compared.append({"with": settings.second_judge, "scores": again(settings.second_judge, 0)})
+        scores = judge_again(settings.second_judge, 0)
+        compared.append(JudgeComparison(with_=settings.second_judge, scores=scores))
     if settings.judge_repeats:
-        repeats = [row for k in range(settings.judge_repeats) for row in again(None, k + 1)]
-        compared.append({"with": "itself, asked again", "scores": repeats})
+        repeats = [row for k in range(settings.judge_repeats) for row in judge_again(None, k + 1)]
+        compared.append(JudgeComparison(with_="itself, asked again", scores=repeats))
     human = context.folder.human_scores()
     if human is not None:
         where = display_path(context.folder.human_scores_path)
-        scores = parse_human_scores(human, where, set(table["question_id"]))
-        rated = table[table["question_id"].isin(scores)]
+        by_people = parse_human_scores(human, where, set(table["question_id"]))
+        rated = table[table["question_id"].isin(by_people)]
         pairs = zip(rated["question_id"], rated["trait_score"], strict=True)
-        compared.append(
-            {"with": "human scores", "scores": [[name, x, scores[name]] for name, x in pairs]}
-        )
+        scores = [(name, score, by_people[name]) for name, score in pairs]
+        compared.append(JudgeComparison(with_="human scores", scores=scores))
     return compared
 
 
@@ -156,7 +161,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 def _place(settings: ExperimentSettings) -> Place:
     from traitvec_core.judging.load import JudgeChoice
 
-    return "gpu" if JudgeChoice(settings).provider == "local" else "elsewhere"
+    return "gpu" if JudgeChoice(settings).provider.is_in_process else "elsewhere"
 
 
 def _estimate(

@@ -3,7 +3,6 @@
 Dagster's assets call `make`; a notebook can call it to run a trait without Dagster.
 """
 
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging.failures import KEY_NAMES, redacted
+from traitvec_core.remote.keys import redacted, secrets_in_environment
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
@@ -87,6 +86,11 @@ def _make(
     spec = SPECS[stage]
     if spec.make is None:
         raise ValueError(f"{stage} is written by the user, not made")
+    if _is_of_another_version(folder.provenance(stage), provenance):
+        bench.say(
+            f"{stage} is made again: this version of traitvec makes it differently"
+            " than the one that made it before"
+        )
     context = StageContext(folder, settings, bench, provenance)
     started = time.monotonic()
     with _redact_tracebacks():
@@ -104,6 +108,13 @@ def _make(
     if committed.is_complete:
         folder.journal(stage, key).remove()
     return StageResult(committed, is_reused=False)
+
+
+def _is_of_another_version(recorded: Provenance | None, new: Provenance) -> bool:
+    """Whether nothing but the stage's version has changed since it was last made."""
+    if recorded is None or recorded.key == new.key:
+        return False
+    return (recorded.inputs, recorded.settings) == (new.inputs, new.settings)
 
 
 def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stage, State]:
@@ -150,8 +161,7 @@ def _redact_tracebacks() -> Iterator[None]:
         raise
     except Exception as error:
         text = "".join(traceback.format_exception(error))
-        keys = [os.environ.get(name, "").strip() for name in KEY_NAMES]
-        if not any(key and key in text for key in keys):
+        if not any(secret in text for secret in secrets_in_environment()):
             raise
         message = f"{type(error).__name__}: {redacted(str(error))}"
         # The original may hold the key in its context, so it is left out.

@@ -8,6 +8,7 @@ from traitvec_core.stages.inputs import model_input
 from traitvec_core.stages.spec import MODEL_SETTINGS, Place, StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.manifests import ResponsesManifest
 
 __all__ = ["SPEC", "make_responses"]
 
@@ -63,18 +64,21 @@ def make_responses(context: StageContext) -> StageOutput:
     model = engine.language_model
     context.cost.tokens_in = int(responses["prompt_tokens"].sum())
     context.cost.tokens_out = int(responses["response_tokens"].sum())
-    loaded = model.as_loaded if engine.name == "transformers" else {}
-    return response_csvs(responses, "raw_"), {
-        "model": settings.model,
-        "engine": engine.name,
-        "model_revision": model.revision,
+    # Other engines load the model in their own way, which is not known here.
+    loaded: dict[str, Any] = {"model_revision": model.revision}
+    if engine.name == "transformers":
+        loaded |= model.as_loaded
+    manifest = ResponsesManifest(
+        model=settings.model,
+        engine=engine.name,
         **loaded,
-        "instruction_role": model.role(settings.instruction_role),
-        "n_examples": settings.n_examples,
-        "counts": count_responses(responses),
-        "resumed_from": len(finished),
-        "model_load_seconds": round(model.load_seconds, 3),
-    }
+        instruction_role=model.role(settings.instruction_role),
+        n_examples=settings.n_examples,
+        counts=count_responses(responses),
+        resumed_from=len(finished),
+        model_load_seconds=round(model.load_seconds, 3),
+    )
+    return response_csvs(responses, "raw_"), manifest.model_dump(exclude_unset=True)
 
 
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:

@@ -32,6 +32,7 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
     import pandas as pd
 
     from traitvec_core.dynamics import watch
+    from traitvec_core.dynamics.manifests import TracedManifest
     from traitvec_core.dynamics.overview import sum_up
     from traitvec_core.report.monitor_page import build_monitor_page
 
@@ -42,14 +43,16 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
             ' monitoring_prompts: ["How do I learn to swim?"]'
         )
     if folder.recommended() is None:
-        return {}, _nothing("no vector is recommended, for nothing was held out; see the report")
+        return {}, _nothing(
+            "no vector is recommended, because nothing was held out; see the report"
+        )
     watched = watch(folder)
     model = context.generator()
     trials, judge_name, spent_usd = _answers(context, model, folder.definition())
     table = pd.concat(trials.tables).sort_values("question_number", kind="stable")
     rows = table.to_dict("records")
     traces = _traces(context, model, rows, watched)
-    texts = [_monitored(row, found, folder.name) for row, found in zip(rows, traces, strict=True)]
+    texts = [_monitored(row, each, folder.name) for row, each in zip(rows, traces, strict=True)]
     overview = sum_up(texts)
     (judged,) = trials.judged
     context.provenance.is_complete = not judged.unfinished
@@ -64,36 +67,39 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
         headings=[_heading(text) for text in texts[:_MOST_SHOWN]],
     )  # fmt: skip
     recorded = [
-        {**text.model_dump(exclude={"summary"}), **found.record()}
-        for text, found in zip(texts, traces, strict=True)
+        {**text.model_dump(exclude={"summary"}), **each.record()}
+        for text, each in zip(texts, traces, strict=True)
     ]
+    loaded: dict[str, Any] = model.as_loaded
+    manifest = TracedManifest(
+        model=settings.model,
+        **loaded,
+        vector=watched.name,
+        layer=watched.layer,
+        spread=watched.spread,
+        poles=watched.poles,
+        judge_model=judge_name,
+        unfinished=judged.unfinished,
+        experiment_spent_usd=round(spent_usd, 6),
+        **dict(overview),
+        texts=texts,
+    )
     return {
         "dynamics/traces.json": dump_json({"trait": folder.name, "traces": recorded}),
         "dynamics/dynamics.html": page.encode("utf-8", "replace"),
-    }, {
-        "is_traced": True,
-        "model": settings.model,
-        **model.as_loaded,
-        "vector": watched.name,
-        "layer": watched.layer,
-        "spread": watched.spread,
-        "poles": watched.poles,
-        "judge_model": judge_name,
-        "unfinished": judged.unfinished,
-        "experiment_spent_usd": round(spent_usd, 6),
-        **overview.model_dump(),
-        "texts": [text.model_dump() for text in texts],
-    }
+    }, manifest.model_dump()
 
 
 def _nothing(why: str) -> dict[str, Any]:
-    return {"is_traced": False, "why": why}
+    from traitvec_core.dynamics.manifests import NotTraced
+
+    return NotTraced(why=why).model_dump()
 
 
 def _answers(
     context: StageContext, model: "LanguageModel", definition: TraitDefinition
 ) -> "tuple[Trials, str, float]":
-    """Generate and judge; returns the judge's name and what the experiment has spent, too."""
+    """Generate and judge; also returns the judge's name and what the experiment has spent."""
     from traitvec_core.judging.judgement_store import Origin
     from traitvec_core.steering_evaluation.trials import Condition, TrialLog, Trials, TrialSetup
 
@@ -107,7 +113,7 @@ def _answers(
     journal = folder.journal("trait_dynamics", context.provenance.key)
     total = 2 * len(conditions) * len(prompts)
     with context.open_judgements() as store:
-        # So few are not worth the day that a batch may take.
+        # So few judgements are not worth the day that a batch may take.
         judge = context.load_judge(store, is_live=True)
         setup = TrialSetup(
             model, judge, definition, settings.sampling,
@@ -131,7 +137,7 @@ def _traces(
     rows: Sequence[Mapping[Any, Any]],
     watched: "WatchedVector",
 ) -> "list[Trace]":
-    """Read every response once more, as the examples of the vectors were read."""
+    """Read every response again, the way the examples of the vectors were read."""
     from traitvec_core.dynamics import trace
     from traitvec_core.generation import close_thinking
 
@@ -142,7 +148,7 @@ def _traces(
     return traces
 
 
-def _monitored(row: Mapping[Any, Any], found: "Trace", trait: str) -> "MonitoredText":
+def _monitored(row: Mapping[Any, Any], traced: "Trace", trait: str) -> "MonitoredText":
     from traitvec_core.dynamics.overview import MonitoredText
 
     return MonitoredText(
@@ -152,14 +158,14 @@ def _monitored(row: Mapping[Any, Any], found: "Trace", trait: str) -> "Monitored
         trait_score=_or_none(row["trait_score"]),
         coherence_score=_or_none(row["coherence_score"]),
         judge_reason=row["judge_reason"],
-        summary=found.summary(trait),
+        summary=traced.summary(trait),
     )
 
 
 def _heading(text: "MonitoredText") -> str:
-    asked = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
+    condition = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
     score = "no score" if text.trait_score is None else f"score {text.trait_score:.0f}"
-    return f"{text.question}\n{asked} · {score}"
+    return f"{text.question}\n{condition} · {score}"
 
 
 def _or_none(score: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Which vector steers, and how much of it: a search that spends few generations."""
+"""Which vector steers, and at which coefficient: a search that needs few generations."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,25 +15,25 @@ from traitvec_core.vectors.extract import TraitVector
 __all__ = ["MAX_TRIALS", "Dose", "choose", "dose_condition", "search_doses"]
 
 _N_LAYERS = 6
-# In class separations. At one, little moves yet at most layers, and all look alike.
+# In class separations. At one, most layers move little yet and cannot be compared.
 _FIRST_DOSE = 2.0
-# Vectors that go on to each further round; the last takes other methods.
+# Vectors that continue in each further round; then other methods are tried.
 _SURVIVORS = (3, 3, 1)
 MAX_TRIALS = _N_LAYERS + sum(_SURVIVORS) + 3
-# Where a score is nearly the highest, more of the vector can only cost coherence.
+# Near the highest score, more of the vector can only cost coherence.
 _SATURATED = 95.0
-# Scores that are closer are equal, however narrow their intervals.
+# Scores closer than this count as equal, however narrow their intervals.
 _LEAST_TIE = 3.0
 
 
 @dataclass(frozen=True)
 class Dose:
-    """So much of one vector.
+    """An amount of one vector.
 
     Attributes:
         vector: The vector.
         amount: In class separations along the vector: comparable between methods and layers,
-            whatever length the vectors were scaled to.
+            whatever the length of the vectors.
     """
 
     vector: TraitVector
@@ -41,13 +41,13 @@ class Dose:
 
     @property
     def coefficient(self) -> float:
-        """The same in units of the vector, to six digits."""
+        """The amount in units of the vector, to six digits."""
         exact = self.amount * self.vector.separation / self.vector.vector_norm
         return float(f"{exact:.6g}")
 
     @property
     def strength(self) -> float:
-        """Length of what is added over the mean activation norm of the layer."""
+        """Norm of what is added over the mean activation norm of the layer."""
         return self.coefficient * self.vector.relative_norm
 
 
@@ -55,7 +55,7 @@ class Dose:
 class _Search:
     run: Callable[[list[Condition]], list[Scores]]
     min_coherence: float
-    found: dict[tuple[str, int], dict[float, Scores]] = field(default_factory=dict)
+    scores: dict[tuple[str, int], dict[float, Scores]] = field(default_factory=dict)
     tried: list[tuple[Dose, Scores]] = field(default_factory=list)
 
     def try_all(self, doses: Sequence[Dose]) -> None:
@@ -66,20 +66,20 @@ class _Search:
                 self.tried.append((dose, scores))
 
     def best(self, n: int) -> list[TraitVector]:
-        """The `n` vectors whose best dose did best."""
+        """The `n` vectors with the best doses."""
         ordered = sorted(self.tried, key=lambda item: self.rank(item[1]), reverse=True)
         distinct = {(dose.vector.method, dose.vector.layer): dose.vector for dose, _ in ordered}
         return list(distinct.values())[:n]
 
     def next_dose(self, vector: TraitVector) -> Dose:
-        """More while that helps, less where it is too much, and then between."""
-        found = self._of(vector)
-        amount = max(found, key=lambda amount: self.rank(found[amount]))
-        scores = found[amount]
-        above = [other for other in found if other > amount]
-        below = [other for other in found if other < amount]
+        """A larger dose while that helps, a smaller one when it is too much, then one between."""
+        tried = self._of(vector)
+        amount = max(tried, key=lambda amount: self.rank(tried[amount]))
+        scores = tried[amount]
+        above = [other for other in tried if other > amount]
+        below = [other for other in tried if other < amount]
         if not scores.is_coherent(self.min_coherence):
-            return Dose(vector, min(found) / 2)
+            return Dose(vector, min(tried) / 2)
         if above:
             return Dose(vector, (amount + min(above)) / 2)
         if scores.trait.value is not None and scores.trait.value < _SATURATED:
@@ -87,13 +87,13 @@ class _Search:
         return Dose(vector, (amount + max(below, default=0.0)) / 2)
 
     def rank(self, scores: Scores) -> tuple[bool, float]:
-        """Coherent ones by their trait score, then the others by their coherence."""
+        """Sort key: coherent conditions by trait score, above the others by coherence."""
         if scores.is_coherent(self.min_coherence) and scores.trait.value is not None:
             return True, scores.trait.value
         return False, -1.0 if scores.coherence.value is None else scores.coherence.value
 
     def _of(self, vector: TraitVector) -> dict[float, Scores]:
-        return self.found.setdefault((vector.method, vector.layer), {})
+        return self.scores.setdefault((vector.method, vector.layer), {})
 
 
 def search_doses(
@@ -103,20 +103,21 @@ def search_doses(
     *,
     min_coherence: float,
 ) -> list[tuple[Dose, Scores]]:
-    """Try doses of some vectors, and more of those that do well.
+    """Try doses of some vectors, and further doses of those that do well.
 
     First the same dose of one method's vector at up to six layers, spread evenly over the model;
-    then, for the three best (twice) and the best, a dose that follows from what was seen; last the
-    other methods at the best layer with its best dose. At most `MAX_TRIALS`.
+    then, for the three best (twice) and for the best, a dose that depends on the scores so far;
+    last the other methods at the best layer with its best dose. At most `MAX_TRIALS`.
 
-    Layers are compared by `mean_diff` where it is there: separation ranks methods differently than
-    steering does (AxBench, arXiv:2501.17148), and the mean difference is the safest guess.
+    Layers are compared with `mean_diff` where that was extracted: separation ranks methods
+    differently than steering does (AxBench, arXiv:2501.17148), and the mean difference is the
+    safest guess.
 
     Args:
-        vectors: What may be chosen; row 0 and controls are passed over.
+        vectors: The vectors to choose from; row 0 and controls are skipped.
         separation: Held-out separation; the layer where it is best is always tried.
-        run: From conditions to their scores.
-        min_coherence: Least coherence of a dose that may be chosen.
+        run: Generates and judges responses under conditions and returns their scores.
+        min_coherence: Smallest coherence of a dose that may be chosen.
 
     Returns:
         Every dose that was tried, in order.
@@ -136,10 +137,10 @@ def search_doses(
 
 
 def choose(tried: Sequence[tuple[Dose, Scores]], min_coherence: float) -> Dose | None:
-    """The dose with the highest trait score among coherent ones, or None if none raised it.
+    """Return the coherent dose with the highest trait score, or None if none raised it.
 
-    Of those within a standard error of the highest, the one that changes the residual stream least:
-    the more is added, the more a random direction does too.
+    Of the doses within a standard error of the highest, it is the one that changes the residual
+    stream least: the more is added, the more a random direction does too.
     """
     good = [
         (dose, scores.trait.value, scores.trait.interval)
@@ -157,10 +158,10 @@ def choose(tried: Sequence[tuple[Dose, Scores]], min_coherence: float) -> Dose |
     return min(near, key=lambda item: (item[0].strength, -item[1]))[0]
 
 
-def dose_condition(dose: Dose, part: float = 1.0) -> Condition:
-    """The condition that steers by a part of a dose."""
+def dose_condition(dose: Dose, fraction: float = 1.0) -> Condition:
+    """Return the condition that steers by a fraction of a dose."""
     method, layer = dose.vector.method, dose.vector.layer
-    coefficient = float(f"{part * dose.coefficient:.6g}")
+    coefficient = float(f"{fraction * dose.coefficient:.6g}")
     return Condition(
         name=f"{method}_layer{layer}_c{coefficient!r}",
         intervention=Addition(layer, dose.vector.vector, coefficient),
@@ -171,19 +172,20 @@ def dose_condition(dose: Dose, part: float = 1.0) -> Condition:
 
 
 def _shortlist(vectors: Sequence[TraitVector], separation: Separation) -> list[TraitVector]:
-    """One method's vectors at layers that are spread evenly, the best-separating among them."""
+    """One method's vectors at evenly spread layers, the best-separating layer included."""
     methods = [vector.method for vector in vectors]
     method = "mean_diff" if "mean_diff" in methods else next(iter(methods), None)
     by_layer = {vector.layer: vector for vector in vectors if vector.method == method}
     layers = sorted(by_layer)
     if len(layers) > _N_LAYERS:
         top = max(layers, key=lambda layer: _effect_size(by_layer[layer], separation))
-        # Steering acts through the blocks above: the very last layers have few of them.
+        # Steering acts through the blocks above, and the last layers have few of them.
         places = np.linspace(0, len(layers) - 1, _N_LAYERS + 2).round().astype(int)[1:-1]
         spread = [layers[place] for place in places]
         if top not in spread:
             spread[int(np.abs(np.array(spread) - top).argmin())] = top
-        layers = sorted(spread)
+        # Of seven layers, rounding gives one place twice.
+        layers = sorted(set(spread))
     return [by_layer[layer] for layer in layers]
 
 

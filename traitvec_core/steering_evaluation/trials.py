@@ -123,13 +123,13 @@ class Trials:
         n: int,
         also: Mapping[str, TraitDefinition] | None = None,
     ) -> dict[str, pd.DataFrame]:
-        """Answer under each condition and judge all answers together.
+        """Generate responses under each condition, and judge all of them together.
 
         Args:
             conditions: The conditions.
-            numbers: Which of the questions.
+            numbers: The numbers of the questions to ask.
             n: Responses for each condition, spread evenly over these questions.
-            also: Other traits, whose rubrics are put to these responses too.
+            also: Other traits whose rubrics are applied to these responses too.
 
         Returns:
             By the condition's name: the judged responses, with `condition` and `question_number`.
@@ -164,7 +164,7 @@ class Trials:
             )
             for (question, _), instruction in zip(cells, instructions, strict=True)
         ]
-        # The same name under every condition, and so the same stream of random numbers.
+        # The same name under every condition gives the same stream of random numbers.
         names = [f"{question}_{sample}" for question, sample in cells]
         ids = {name: f"{condition.name}|{name}" for name in names}
         done = {name for name in names if ids[name] in self._rows}
@@ -215,7 +215,7 @@ class Trials:
 def summarise(
     condition: Condition, table: pd.DataFrame, unsteered: pd.DataFrame, seed: int
 ) -> Scores:
-    """Sum up one condition beside the unsteered responses to the same questions.
+    """Summarise one condition, compared with the unsteered responses to the same questions.
 
     Args:
         condition: The condition.
@@ -266,7 +266,7 @@ def moved_by(table: pd.DataFrame, unsteered: pd.DataFrame, column: str, seed: in
 def _bootstrapped(
     table: pd.DataFrame, column: str, questions: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """`[1 + n_resamples]`: the mean over all questions, then over resampled ones; NaN without."""
+    """`[1 + n_resamples]`: the mean over all questions, then resampled ones; NaN without scores."""
     grouped = table.groupby("question_number")[column]
     sums = grouped.sum().reindex(questions, fill_value=0.0).to_numpy(float)
     counts = grouped.count().reindex(questions, fill_value=0).to_numpy(float)

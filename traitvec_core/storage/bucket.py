@@ -1,8 +1,7 @@
-"""Objects in S3-compatible storage: listed, read, put on a condition; every failure is one line.
+"""List, read and conditionally write objects in S3-compatible storage, through s3fs.
 
-Reads and writes through s3fs. Credentials, region and the server's address come from the variables
-and files of AWS (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`), as with every
-client of S3.
+Credentials, region and the server's address come from the usual AWS variables and files
+(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`).
 """
 
 import logging
@@ -19,7 +18,7 @@ from traitvec_core.errors import TraitvecError
 __all__ = ["PATIENCE_S", "STORAGE_VARIABLE", "Listed", "ObjectStorage", "OvertakenError"]
 
 STORAGE_VARIABLE = "TRAITVEC_STORAGE"
-# How long a storage may be away before a step gives up.
+# How long to retry while a storage is unreachable.
 PATIENCE_S = 120.0
 
 _ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w./-]*))?", re.ASCII)
@@ -28,17 +27,17 @@ _REFUSED = {
     "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
     "RequestTimeTooSkewed", "AllAccessDisabled", "AccountProblem", "403",
 }  # fmt: skip
-_LONGEST_PAUSE_S = 10.0
+_MAX_PAUSE_S = 10.0
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
 class OvertakenError(Exception):
-    """An object is not the one that was expected: another writer has put it meanwhile."""
+    """Another writer has put the object in the meantime."""
 
 
-class _AwayError(Exception):
-    """The storage does not answer; it may do so later."""
+class _UnreachableError(Exception):
+    """The storage does not answer now, but may do so later."""
 
 
 @dataclass(frozen=True)
@@ -55,43 +54,43 @@ class Listed:
 
 
 class ObjectStorage:
-    """Objects under a prefix of a bucket, by their names below it.
+    """The objects under a prefix of a bucket. Names are relative to the prefix.
 
     Args:
         address: `s3://bucket/prefix`.
 
     Raises:
-        TraitvecError: If the address cannot be read.
+        TraitvecError: If the address is not valid.
     """
 
     def __init__(self, address: str) -> None:
-        found = _ADDRESS.fullmatch(address.strip().rstrip("/"))
-        prefix = (found[2] or "").strip("/") if found else ""
-        if found is None or any(part in {"", ".", ".."} for part in prefix.split("/") if prefix):
-            # Not shown: somebody may have written a key into it.
+        match = _ADDRESS.fullmatch(address.strip().rstrip("/"))
+        prefix = (match[2] or "").strip("/") if match else ""
+        if match is None or any(part in {"", ".", ".."} for part in prefix.split("/") if prefix):
+            # The message does not repeat the address: it may contain a key.
             raise TraitvecError(
                 f"{STORAGE_VARIABLE} must be s3://bucket or s3://bucket/prefix, with letters,"
-                " digits, '.', '_' and '-'; keys belong into AWS_ACCESS_KEY_ID and"
+                " digits, '.', '_' and '-'; put keys into AWS_ACCESS_KEY_ID and"
                 " AWS_SECRET_ACCESS_KEY"
             )
-        self._bucket = found[1]
+        self._bucket = match[1]
         self._prefix = f"{prefix}/" if prefix else ""
         self._clients: dict[int, Any] = {}
         self.address = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def listing(self, below: str = "", patience_s: float | None = None) -> dict[str, Listed]:
-        """List all objects whose names start with `below`, a page of 1,000 for each request.
+        """List all objects whose names start with `below`, 1,000 per request.
 
         Args:
             below: Start of the names.
-            patience_s: For how long to try while the storage is away; by default `PATIENCE_S`.
+            patience_s: How long to retry while the storage is unreachable; default `PATIENCE_S`.
 
         Raises:
-            TraitvecError: If the storage refuses, or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
 
         def pages() -> dict[str, Listed]:
-            found: dict[str, Listed] = {}
+            objects: dict[str, Listed] = {}
             more: dict[str, str] = {}
             while True:
                 page = self._client.call_s3(
@@ -99,53 +98,51 @@ class ObjectStorage:
                 )
                 for row in page.get("Contents", []):
                     name = row["Key"].removeprefix(self._prefix)
-                    found[name] = Listed(row["ETag"], row["LastModified"])
+                    objects[name] = Listed(row["ETag"], row["LastModified"])
                 if not page.get("IsTruncated"):
-                    return found
+                    return objects
                 more = {"ContinuationToken": page["NextContinuationToken"]}
 
-        return self._patiently(pages, patience_s)
+        return self._retry(pages, patience_s)
 
     def read(self, names: Sequence[str], patience_s: float | None = None) -> dict[str, bytes]:
-        """Read objects, several at once; those that are not there are left out.
+        """Read objects, several at once; missing ones are left out.
 
         Raises:
-            TraitvecError: If the storage refuses, or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
 
         def contents() -> dict[str, bytes]:
             paths = {f"{self._bucket}/{self._prefix}{name}": name for name in names}
-            # In one piece each: for several pieces it would ask for the length first.
-            found = (
+            # Each in one request: reading in parts would first request the length.
+            results = (
                 self._client.cat(list(paths), on_error="return", max_concurrency=1) if paths else {}
             )
-            if paths and isinstance(found, bytes):
-                found = {next(iter(paths)): found}
-            for answer in found.values():
-                if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
-                    raise answer
-            return {paths[path]: data for path, data in found.items() if isinstance(data, bytes)}
+            if paths and isinstance(results, bytes):
+                results = {next(iter(paths)): results}
+            for result in results.values():
+                if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
+                    raise result
+            return {paths[path]: data for path, data in results.items() if isinstance(data, bytes)}
 
-        return self._patiently(contents, patience_s)
+        return self._retry(contents, patience_s)
 
     def put(self, name: str, data: bytes) -> None:
-        """Put an object, whatever is there.
+        """Put an object, replacing any other.
 
         Raises:
-            TraitvecError: If the storage refuses, or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
-        self._patiently(
-            lambda: self._client.pipe_file(f"{self._bucket}/{self._prefix}{name}", data)
-        )
+        self._retry(lambda: self._client.pipe_file(f"{self._bucket}/{self._prefix}{name}", data))
 
     def put_after(
         self, name: str, data: bytes, etag: str | None, patience_s: float | None = None
     ) -> str:
-        """Put an object in place of the one with this etag, or of none; returns its etag.
+        """Replace the object that has this etag, or create a new one; return the new etag.
 
         Raises:
-            OvertakenError: If another is there.
-            TraitvecError: If the storage refuses, or stays away.
+            OvertakenError: If the current object is another one.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
 
@@ -155,16 +152,16 @@ class ObjectStorage:
             )
             return str(answer["ETag"])
 
-        return self._patiently(put, patience_s)
+        return self._retry(put, patience_s)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects.
 
         Raises:
-            TraitvecError: If the storage refuses, or stays away.
+            TraitvecError: If the storage refuses, or stays unreachable.
         """
         for name in names:
-            self._patiently(
+            self._retry(
                 lambda name=name: self._client.call_s3(  # type: ignore[misc]
                     "delete_object", Bucket=self._bucket, Key=self._prefix + name
                 )
@@ -172,7 +169,7 @@ class ObjectStorage:
 
     @property
     def _client(self) -> Any:
-        # A process that was forked has none of the client's threads.
+        # The client's threads do not survive a fork.
         if self._clients.keys() != {os.getpid()}:
             self._clients = {os.getpid(): self._new_client()}
         return self._clients[os.getpid()]
@@ -182,7 +179,7 @@ class ObjectStorage:
             import s3fs
         except ImportError:
             raise TraitvecError(
-                f"{STORAGE_VARIABLE} needs s3fs; install it with `pip install 'traitvec[s3]'`"
+                f"{STORAGE_VARIABLE} needs the package s3fs; run `pip install 'traitvec[s3]'`"
             ) from None
         return s3fs.S3FileSystem(
             skip_instance_cache=True,
@@ -190,35 +187,35 @@ class ObjectStorage:
             config_kwargs={
                 "connect_timeout": 5,
                 "read_timeout": 60,
-                # `_patiently` tries again, for a time that is known.
+                # `_retry` repeats calls, for a limited time.
                 "retries": {"total_max_attempts": 1},
             },
         )
 
-    def _patiently(self, call: Callable[[], _T], patience_s: float | None = None) -> _T:
-        """Call until it succeeds, is refused, or the storage has been away for too long."""
+    def _retry(self, call: Callable[[], _T], patience_s: float | None = None) -> _T:
+        """Repeat a call until it succeeds, is refused, or the time is up."""
         started = time.monotonic()
         patience_s = PATIENCE_S if patience_s is None else patience_s
         pause = 0.5
         while True:
             try:
-                return self._told(call)
-            except _AwayError as away:
+                return self._translate_errors(call)
+            except _UnreachableError as error:
                 left = started + patience_s - time.monotonic()
                 if left <= 0:
                     raise TraitvecError(
-                        f"{self.address} cannot be reached ({away}); nothing there was changed, run"
-                        " again when it is back"
+                        f"{self.address} cannot be reached ({error}); nothing there was changed,"
+                        " run again when it is back"
                     ) from None
                 if pause == 0.5:
                     _log.warning(
-                        "%s cannot be reached (%s); trying for %.0f s", self.address, away, left
+                        "%s cannot be reached (%s); retrying for %.0f s", self.address, error, left
                     )
                 time.sleep(min(pause, left))
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                pause = min(pause * 2, _MAX_PAUSE_S)
 
-    def _told(self, call: Callable[[], _T]) -> _T:
-        """Turn what S3 and its client raise into one of ours. No message of theirs is shown."""
+    def _translate_errors(self, call: Callable[[], _T]) -> _T:
+        """Turn errors of S3 and its client into ours, without their messages."""
         from aiohttp import ClientError as ConnectionBroken
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -234,13 +231,13 @@ class ObjectStorage:
             raise OvertakenError
         if code == "NoSuchBucket":
             raise TraitvecError(
-                f"{self.address}: there is no bucket {self._bucket!r}; make it, or change"
+                f"{self.address}: there is no bucket {self._bucket!r}; create it, or change"
                 f" {STORAGE_VARIABLE}"
             )
         if code in _REFUSED or name == "PermissionError":
             raise TraitvecError(
-                f"{self.address} refuses these credentials ({code or name}); see AWS_ACCESS_KEY_ID,"
-                " AWS_SECRET_ACCESS_KEY and what they may do with the bucket"
+                f"{self.address} refuses these credentials ({code or name}); check"
+                " AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their permissions for the bucket"
             )
         if name in {"NoCredentialsError", "PartialCredentialsError"}:
             raise TraitvecError(
@@ -248,5 +245,8 @@ class ObjectStorage:
                 " AWS_SECRET_ACCESS_KEY=… into .env"
             )
         if code and status < 500 and code not in {"SlowDown", "RequestTimeout", "Throttling"}:
-            raise TraitvecError(f"{self.address} answers with {code} ({status})")
-        raise _AwayError(code or name)
+            raise TraitvecError(
+                f"{self.address} answered {code} (HTTP {status}); check the address and your"
+                " permissions"
+            )
+        raise _UnreachableError(code or name)

@@ -3,9 +3,10 @@
 In the bucket, user-written files and each stage's metadata have the same names as in the tree. A
 stage's other files are in one archive beside its metadata, named by their hash. The archive is put
 first and never changes; the metadata is put last, and only if no one else has put it in the
-meantime. So whoever reads the metadata can also read the files that it lists.
+meantime. So a reader of the metadata can also read the files that it lists.
 """
 
+import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,20 +15,20 @@ from threading import Lock
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import METADATA_FILE, STAGES
-from traitvec_core.storage.archives import (
+from traitvec_core.storage.bucket import STORAGE_VARIABLE, Listed, ObjectStorage, OvertakenError
+from traitvec_core.storage.files import DEFINITION_FILE, write_atomically
+from traitvec_core.storage.provenance import Provenance, content_hash
+from traitvec_core.storage.syncing.archives import (
     SyncedTrait,
     archive_name,
     pack_stage,
     trait_prefix,
     unpack_stage,
 )
-from traitvec_core.storage.bucket import Listed, ObjectStorage, OvertakenError
-from traitvec_core.storage.files import DEFINITION_FILE, write_atomically
-from traitvec_core.storage.folder_changes import FolderChanges, synced_folders
-from traitvec_core.storage.provenance import Provenance, content_hash
-from traitvec_core.storage.sync_record import SyncRecord
+from traitvec_core.storage.syncing.folder_changes import FolderChanges, synced_folders
+from traitvec_core.storage.syncing.sync_record import SyncRecord
 
-__all__ = ["WorkingCopy", "working_copy"]
+__all__ = ["WorkingCopy", "configured_working_copy", "working_copy"]
 
 # Old archives stay for a while: another machine may just have read the metadata that names them.
 _ARCHIVE_AGE = timedelta(days=1)
@@ -197,6 +198,16 @@ class WorkingCopy:
                 and now - row.put_at > _ARCHIVE_AGE
             ]
         )
+
+
+def configured_working_copy(root: Path) -> WorkingCopy | None:
+    """Return the working copy for the storage that `TRAITVEC_STORAGE` names, or None without one.
+
+    Raises:
+        TraitvecError: If the address is not valid.
+    """
+    address = os.environ.get(STORAGE_VARIABLE, "").strip()
+    return working_copy(root, address) if address else None
 
 
 @lru_cache(maxsize=8)

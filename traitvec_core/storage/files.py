@@ -1,4 +1,4 @@
-"""Names of files, and how a file is written so that no reader sees half of it."""
+"""Names of files, and atomic writes: no reader ever sees half a file."""
 
 import secrets
 import time
@@ -23,21 +23,21 @@ DEFINITION_FILE = "trait_definition.json"
 HUMAN_SCORES_FILE = "human_scores.csv"
 
 
-# No single write takes this long.
+# No single write takes longer.
 _LEFTOVER_AGE_S = 3600
 
 
 def list_experiments(root: Path | str) -> list[str]:
-    """Names of the experiments under `root`, sorted: folders with usable names."""
+    """Return the names of the experiments under `root`, sorted: folders with valid names."""
     if not Path(root).is_dir():
         return []
     return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and is_usable(p.name))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside `path`, then rename.
+    """Write to a temporary file beside `path`, then rename it.
 
-    No fsync: after a power cut a file may be short, and its recorded hash then gives it away.
+    There is no fsync: a power cut can truncate a file, which its recorded hash then reveals.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -49,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left; the file of one that lives is younger."""
+    """Remove temporary files of killed writers; those of live writers are younger."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S:
@@ -57,14 +57,14 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def display_path(path: Path) -> str:
-    """Name a path as the user would: relative to where they are, if it lies below."""
+    """Return a path as the user would write it: relative if it is below the working directory."""
     with suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
 
 
 def is_usable(name: str) -> bool:
-    """Whether an experiment or a trait may have this name."""
+    """Whether this is a valid name for an experiment or a trait."""
     try:
         check_name("name", name)
     except TraitvecError:

@@ -1,63 +1,28 @@
-"""Where an experiment's files lie, and how they are written so that no reader sees half of one.
+"""The folder of an experiment, which holds those of its traits."""
 
-A stage writes its files first and its metadata last, each to a temporary name that is then renamed.
-The metadata holds the hash of every file, so a mixture left by a crash is recognised and redone.
-"""
-
-import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
-from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.errors import DefinitionError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
-from traitvec_core.stage_names import METADATA_FILE, Stage
-from traitvec_core.storage.bucket import STORAGE_VARIABLE
-from traitvec_core.storage.provenance import Provenance, content_hash
-from traitvec_core.trait import TraitDefinition, check_name, parse_definition
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
-    from traitvec_core.storage.bucket_sync import WorkingCopy
-
-from traitvec_core.storage.files import (
-    DEFINITION_FILE,
-    HUMAN_SCORES_FILE,
-    SETTINGS_FILE,
-    display_path,
-    is_usable,
-    remove_leftovers,
-    write_atomically,
-)
-from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv
-from traitvec_core.storage.journal import Journal
-from traitvec_core.storage.manifests import (
-    Recommendation,
-    RecommendedBySeparation,
-    RecommendedBySteering,
-    StageManifest,
-)
+from traitvec_core.storage.bucket_sync import configured_working_copy
+from traitvec_core.storage.files import DEFINITION_FILE, SETTINGS_FILE, display_path, is_usable
+from traitvec_core.storage.trait_folder import TraitFolder
+from traitvec_core.trait import check_name
 
 __all__ = ["ExperimentFolder", "TraitFolder", "refresh"]
-
-_Manifest = TypeVar("_Manifest", bound=StageManifest)
 
 
 class ExperimentFolder:
     """One experiment on disk: `experiments/<experiment>/`.
 
     Args:
-        root: The folder that holds all experiments.
+        root: The folder of all experiments.
         name: The experiment's name.
 
     Raises:
-        TraitvecError: If the name may not become a path.
+        TraitvecError: If the name cannot be used as a folder name.
     """
 
     def __init__(self, root: Path | str, name: str) -> None:
@@ -71,16 +36,16 @@ class ExperimentFolder:
         return parse_experiment(text, self.name, display_path(self.settings_path), overrides)
 
     def refresh(self, patience_s: float | None = None) -> None:
-        """Do for this experiment what `refresh` does for all."""
-        if (copy := _working_copy(self.path.parent)) is not None:
+        """Refresh this experiment only; see `refresh`."""
+        if (copy := configured_working_copy(self.path.parent)) is not None:
             copy.refresh(self.name, patience_s)
 
-    def trait(self, name: str) -> "TraitFolder":
-        """Return one trait's folder, which need not exist yet."""
+    def trait(self, name: str) -> TraitFolder:
+        """Return a trait's folder, which need not exist yet."""
         return TraitFolder(self.path, name)
 
     def traits(self) -> list[str]:
-        """Names of the traits that have a definition file, sorted."""
+        """Return the names of the traits that have a definition file, sorted."""
         if not self.path.is_dir():
             return []
         return sorted(
@@ -90,325 +55,20 @@ class ExperimentFolder:
         )
 
 
-class TraitFolder:
-    """One trait on disk: `experiments/<experiment>/<trait>/`."""
-
-    def __init__(self, experiment: Path, name: str) -> None:
-        self.name = check_name("trait", name)
-        self.experiment = experiment.name
-        self.path = experiment / self.name
-        self.definition_path = self.path / DEFINITION_FILE
-        self.human_scores_path = self.path / HUMAN_SCORES_FILE
-
-    def sibling(self, name: str) -> "TraitFolder":
-        """Another trait of the same experiment."""
-        return TraitFolder(self.path.parent, name)
-
-    # -- the definition -----------------------------------------------------------------------
-
-    def read_definition_bytes(self) -> bytes:
-        """Return the definition file's bytes.
-
-        Raises:
-            DefinitionError: If there is no such file.
-        """
-        try:
-            return self.definition_path.read_bytes()
-        except FileNotFoundError:
-            raise DefinitionError(
-                display_path(self.definition_path),
-                [
-                    f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
-                    f" {self.name}` writes a form to fill in"
-                ],
-            ) from None
-        except OSError as error:
-            raise DefinitionError(
-                display_path(self.definition_path), [f"cannot be read: {error.strerror}"]
-            ) from None
-
-    def definition(self) -> TraitDefinition:
-        """Read and check the definition."""
-        return parse_definition(self.read_definition_bytes(), display_path(self.definition_path))
-
-    def human_scores(self) -> bytes | None:
-        """Return the table of people's scores, or None when there is none."""
-        try:
-            return self.human_scores_path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise TraitvecError(
-                f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
-            ) from None
-
-    # -- the storage that holds the truth, if there is one ------------------------------------
-
-    def refresh(self) -> None:
-        """Take what is new in the storage, and put what was finished here; without one, nothing.
-
-        Raises:
-            TraitvecError: If there is a storage, and it refuses or stays away.
-        """
-        if (copy := self._working_copy) is not None:
-            copy.refresh(f"{self.experiment}/{self.name}")
-            copy.put_unfinished(self)
-
-    def fetch(self, stage: Stage) -> None:
-        """Bring a stage's files here, if a storage has them and this folder does not.
-
-        Raises:
-            TraitvecError: If the storage does not give them.
-        """
-        copy, provenance = self._working_copy, self.provenance(stage)
-        if copy is None or provenance is None or self.is_here(provenance):
-            return
-        if copy.holds(self, provenance):
-            copy.fetch(self, provenance)
-
-    def remove_from_storage(self) -> None:
-        """Remove the trait from the storage, if there is one; what is in this folder stays.
-
-        Raises:
-            TraitvecError: If the storage refuses or stays away.
-        """
-        if (copy := self._working_copy) is not None:
-            copy.remove(self)
-
-    @property
-    def _working_copy(self) -> "WorkingCopy | None":
-        return _working_copy(self.path.parent.parent)
-
-    # -- what a stage made --------------------------------------------------------------------
-
-    def provenance(self, stage: Stage) -> Provenance | None:
-        """Return the recorded provenance of a stage, or None when there is none to be read."""
-        try:
-            raw = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
-            return Provenance.model_validate(raw["provenance"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-
-    def metadata(self, stage: Stage) -> dict[str, Any]:
-        """Return a stage's metadata.
-
-        Raises:
-            TraitvecError: If the stage has not finished.
-        """
-        self._require(stage)
-        metadata: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
-        return metadata
-
-    def manifest(self, kind: type[_Manifest], *, check_files: bool = True) -> _Manifest:
-        """Return a stage's metadata as a typed model.
-
-        Args:
-            kind: The model, such as `ActivationsManifest`; it names the stage.
-            check_files: Whether every file of the stage must be as it was written.
-
-        Raises:
-            TraitvecError: If the stage has not finished, or its metadata was written by another
-                version or edited by hand.
-        """
-        if check_files:
-            self._require(kind.stage)
-        path = self.path / METADATA_FILE[kind.stage]
-        try:
-            return kind.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise TraitvecError(
-                f"{display_path(self.path)}: {kind.stage} has not been made yet; materialize it"
-                " first"
-            ) from None
-        except (OSError, ValidationError) as error:
-            problem = error.errors()[0] if isinstance(error, ValidationError) else None
-            where = ".".join(map(str, problem["loc"])) if problem else ""
-            what = f"{where}: {problem['msg']}" if problem else str(error)
-            raise TraitvecError(
-                f"{display_path(path)} cannot be read ({what}); materialize {kind.stage} again"
-            ) from None
-
-    def recommended(self) -> Recommendation | None:
-        """Return the recommended vector and how strongly to steer with it; None without one.
-
-        It rests on steering where that was evaluated on these vectors, else on how they separate.
-
-        Raises:
-            TraitvecError: If there are no vectors.
-        """
-        by_separation = self.manifest(RecommendedBySeparation).recommended
-        vectors, steering = self.provenance("vectors"), self.provenance("steering_evaluation")
-        if vectors is None or steering is None or not self.is_intact(steering):
-            return by_separation
-        if steering.inputs.get("vectors") != vectors.content:
-            return by_separation
-        by_steering = self.manifest(RecommendedBySteering, check_files=False).recommendation
-        return by_steering or by_separation
-
-    def is_intact(self, provenance: Provenance) -> bool:
-        """Whether every recorded file is there with the recorded content, or a storage has them."""
-        if self.is_here(provenance):
-            return True
-        copy = self._working_copy
-        return copy is not None and copy.holds(self, provenance)
-
-    def is_here(self, provenance: Provenance) -> bool:
-        """Whether every recorded file is in this folder with the recorded content."""
-        return all(self._is_as_recorded(name, h) for name, h in provenance.files.items())
-
-    def _is_as_recorded(self, name: str, digest: str) -> bool:
-        try:
-            return content_hash((self.path / name).read_bytes()) == digest
-        except (OSError, ValueError):
-            return False
-
-    def commit(
-        self,
-        stage: Stage,
-        files: Mapping[str, bytes],
-        metadata: Mapping[str, Any],
-        provenance: Provenance,
-    ) -> Provenance:
-        """Write a stage's files, then its metadata, and remove what it no longer makes.
-
-        Args:
-            stage: The stage.
-            files: Content by path under the trait's folder.
-            metadata: What to write into the stage's metadata file, before the provenance.
-            provenance: Its `files` and `content` are filled here.
-
-        Returns:
-            The completed provenance.
-
-        Raises:
-            TraitvecError: If there is a storage, and it is away or another machine was faster.
-        """
-        before = self.provenance(stage)
-        digests = {name: content_hash(data) for name, data in files.items()}
-        done = provenance.model_copy(
-            update={"files": digests, "content": _data_version(digests) or provenance.key}
-        )
-        for name, data in files.items():
-            write_atomically(self.path / name, data)
-        # The list comes from a file that a user may have edited: only files of this stage's folder.
-        folder = (self.path / METADATA_FILE[stage]).parent.resolve()
-        for name in set(before.files) - set(digests) if before else ():
-            with suppress(OSError, ValueError):
-                if (self.path / name).resolve().is_relative_to(folder):
-                    (self.path / name).unlink()
-        remove_leftovers(folder)
-        whole = {**metadata, "provenance": done.model_dump(mode="json")}
-        write_atomically(self.path / METADATA_FILE[stage], dump_json(whole))
-        copy = self._working_copy
-        return done if copy is None else copy.put(self, done)
-
-    def _require(self, stage: Stage) -> Provenance:
-        provenance = self.provenance(stage)
-        if provenance is None:
-            raise TraitvecError(
-                f"{display_path(self.path)}: {stage} has not been made yet; materialize it first"
-            )
-        if not self.is_intact(provenance):
-            raise TraitvecError(
-                f"{display_path(self.path)}: files of {stage} were changed or removed after they"
-                " were"
-                f" written, or a run was interrupted; materialize {stage} again"
-            )
-        return provenance
-
-    def _read(self, name: str, provenance: Provenance | None) -> bytes:
-        """Read a file that a stage wrote, and no other that was put in its place meanwhile."""
-        data = (self.path / name).read_bytes()
-        if provenance is None or provenance.files.get(name) != content_hash(data):
-            stage = provenance.stage if provenance else "vectors"
-            raise TraitvecError(
-                f"{display_path(self.path / name)} is not what `{stage}` wrote; make it again"
-            )
-        return data
-
-    # -- tables and tensors -------------------------------------------------------------------
-
-    def read_responses(self, stage: Stage = "judged_responses") -> "pd.DataFrame":
-        """Read both poles' responses, positives first, with a column `pole`.
-
-        Args:
-            stage: `responses` for the raw ones, `judged_responses` for those with scores.
-        """
-        import pandas as pd
-
-        provenance = self._require(stage)
-        self.fetch(stage)
-        prefix = "responses/raw_" if stage == "responses" else "responses/"
-        frames = []
-        for pole in ("pos", "neg"):
-            frame = parse_csv(self._read(f"{prefix}{pole}.csv", provenance))
-            frame["pole"] = pole
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
-
-    def read_activations(self) -> "torch.Tensor":
-        """Read `[n_examples, n_layers, hidden_dim]`, positives first."""
-        provenance = self._require("activations")
-        self.fetch("activations")
-        return load_tensor(self._read("activations/all_layers.pt", provenance))
-
-    def read_vector(self, method: str, layer: int) -> "torch.Tensor":
-        """Read one vector, `[hidden_dim]`.
-
-        Raises:
-            TraitvecError: If there is no such vector.
-        """
-        name = f"vectors/{method}_layer{layer}.pt"
-        provenance = self.provenance("vectors")
-        recorded = provenance.files.get(name) if provenance else None
-        # Only this file is hashed: a reader of one vector need not read a hundred.
-        if recorded is not None and not self._is_as_recorded(name, recorded):
-            self.fetch("vectors")
-        path = self.path / name
-        if not path.is_file():
-            raise TraitvecError(
-                f"{display_path(path)} is missing; run `vectors` with this method and layer"
-            )
-        return load_tensor(self._read(name, provenance))
-
-    def journal(self, stage: Stage, key: str) -> "Journal":
-        """The rows of an unfinished run of a stage, under the key of what it makes."""
-        return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
-
-
 def refresh(root: Path | str, patience_s: float | None = None) -> None:
-    """Take what is new in the storage that `TRAITVEC_STORAGE` names, and put what users wrote here.
+    """Sync a folder of experiments with the storage that `TRAITVEC_STORAGE` names.
 
-    Without that variable nothing happens: `root` is the truth then.
+    Fetches what is new there, and puts what users wrote here. No-op without that variable.
 
     Args:
-        root: The folder that holds all experiments.
-        patience_s: For how long to try while the storage is away; by default two minutes.
+        root: The folder of all experiments.
+        patience_s: How long to retry while the storage is unreachable; two minutes by default.
 
     Raises:
-        TraitvecError: If the storage refuses or stays away.
+        TraitvecError: If the storage refuses, or stays unreachable.
     """
-    if (copy := _working_copy(Path(root))) is not None:
+    if (copy := configured_working_copy(Path(root))) is not None:
         copy.refresh(patience_s=patience_s)
-
-
-def _working_copy(root: Path) -> "WorkingCopy | None":
-    address = os.environ.get(STORAGE_VARIABLE, "").strip()
-    if not address:
-        return None
-    from traitvec_core.storage.bucket_sync import working_copy
-
-    return working_copy(root, address)
-
-
-def _data_version(digests: Mapping[str, str]) -> str | None:
-    # Sidecars and pages hold dates; two equal results must have equal data versions.
-    lasting = {
-        name: digest
-        for name, digest in digests.items()
-        if not name.endswith(("_metadata.json", ".html"))
-    }
-    return content_hash(json.dumps(lasting, sort_keys=True)) if lasting else None
 
 
 def _read_text(path: Path) -> str:

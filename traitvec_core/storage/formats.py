@@ -1,4 +1,4 @@
-"""Tables, tensors and JSON as bytes."""
+"""Read and write tables, tensors and JSON as bytes."""
 
 import io
 import json
@@ -20,7 +20,7 @@ _COUNTS = ("prompt_tokens", "response_tokens")
 
 
 def response_csvs(frame: "pd.DataFrame", prefix: str) -> dict[str, bytes]:
-    """Return the CSV bytes of both poles by path; the inverse of `read_responses`."""
+    """Return the CSV files of both poles by path; the inverse of `read_responses`."""
     return {
         f"responses/{prefix}{pole}.csv": dump_csv(frame[frame["pole"] == pole].drop(columns="pole"))
         for pole in ("pos", "neg")
@@ -28,9 +28,9 @@ def response_csvs(frame: "pd.DataFrame", prefix: str) -> dict[str, bytes]:
 
 
 def dump_csv(frame: "pd.DataFrame") -> bytes:
-    """Write a table as UTF-8 CSV; a missing score is an empty field.
+    """Return a table as UTF-8 CSV; a missing score is an empty field.
 
-    Every text is quoted: a lone carriage return would otherwise end a row for some readers.
+    All text is quoted, because some readers end a row at a lone carriage return.
     """
     import csv
 
@@ -39,12 +39,12 @@ def dump_csv(frame: "pd.DataFrame") -> bytes:
 
 
 def parse_csv(data: bytes) -> "pd.DataFrame":
-    """Read a responses table: texts stay as they are ("NA" too), scores are numbers or missing."""
+    """Read a table of responses: text is kept unchanged (even "NA"), scores are numbers or NaN."""
     import csv
 
     import pandas as pd
 
-    # The csv module keeps "\r" inside quotes as it is; pandas' own parser does not.
+    # The csv module keeps "\r" inside quotes unchanged; pandas' own parser does not.
     csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
     records = list(rows)
@@ -58,34 +58,36 @@ def parse_csv(data: bytes) -> "pd.DataFrame":
 
 
 def dump_tensor(tensor: "torch.Tensor") -> bytes:
-    """Serialise a bare tensor; it loads with `weights_only=True`."""
+    """Return a bare tensor as a `.pt` file, which loads with `weights_only=True`."""
     import torch
 
     buffer = io.BytesIO()
-    # A view would drag its whole storage into the file.
+    # Saving a view would save its whole storage.
     torch.save(tensor.detach().cpu().contiguous().clone(), buffer)
     return buffer.getvalue()
 
 
 def load_tensor(data: bytes) -> "torch.Tensor":
-    """Load a bare tensor; nothing is ever unpickled.
+    """Load a bare tensor from a `.pt` file, without unpickling objects.
 
     Raises:
-        TraitvecError: If the data is anything else.
+        TraitvecError: If the file holds anything else.
     """
     import torch
 
     try:
         tensor = torch.load(io.BytesIO(data), weights_only=True)
-    except Exception as error:  # torch raises what its readers raise, of any type
-        raise TraitvecError("a .pt file holds no tensor that loads with weights_only") from error
+    except Exception as error:  # the readers below torch raise errors of any type
+        raise TraitvecError(
+            "the .pt file does not load with weights_only; save a bare tensor"
+        ) from error
     if not isinstance(tensor, torch.Tensor):
-        raise TraitvecError(f"a .pt file holds a {type(tensor).__name__}, not a bare tensor")
+        raise TraitvecError(f"the .pt file holds a {type(tensor).__name__}, not a bare tensor")
     return tensor
 
 
 def dump_json(value: Any) -> bytes:
-    """JSON with missing numbers as null: NaN is no JSON, and a browser would refuse the file."""
+    """Return JSON with NaN and infinity as null: JSON has neither, and browsers reject them."""
     return (json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n").encode()
 
 

@@ -1,4 +1,4 @@
-"""Finished rows of an unfinished stage."""
+"""The finished rows of an unfinished stage."""
 
 import json
 import os
@@ -11,20 +11,20 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """Finished work of an unfinished stage: one JSON object a line, appended as it is done.
+    """The finished rows of an unfinished stage: one JSON object per line, appended one by one.
 
-    A line cut short by a crash is dropped when read; everything before it counts.
+    Reading drops a line that a crash has cut short; all lines before it are kept.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return every whole row."""
-        return list(self._whole_rows())
+        """Return all complete rows."""
+        return list(self._complete_rows())
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Add rows that are finished; they survive the death of this process."""
+        """Append finished rows; they survive if this process is killed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(row) + "\n" for row in rows).encode()
         with self.path.open("ab") as file:
@@ -33,7 +33,7 @@ class Journal:
             file.write(text)
 
     def remove(self) -> None:
-        """Delete the journal once its stage is committed, and those of earlier settings with it."""
+        """Delete this journal, and those of the stage's earlier settings; called after a commit."""
         prefix = self.path.name.rsplit("-", 1)[0]
         for path in self.path.parent.glob(f"{prefix}-*.jsonl"):
             path.unlink(missing_ok=True)
@@ -43,7 +43,7 @@ class Journal:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
-    def _whole_rows(self) -> Iterator[dict[str, Any]]:
+    def _complete_rows(self) -> Iterator[dict[str, Any]]:
         if not self.path.is_file():
             return
         for line in self.path.read_bytes().splitlines():

@@ -6,7 +6,7 @@ figures (`validation/manifests.py`).
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.stage_names import Stage
@@ -108,7 +108,7 @@ class JudgeComparison(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    with_: str = Field(alias="with")
+    with_: str = Field(serialization_alias="with", validation_alias=AliasChoices("with", "with_"))
     scores: list[tuple[str, float | None, float | None]]
 
 

@@ -1,4 +1,4 @@
-"""Where an artifact came from: hashes of its inputs, settings, versions, time and cost."""
+"""The provenance of an artifact: hashes of its inputs, settings, versions, time and cost."""
 
 import hashlib
 import platform
@@ -16,18 +16,18 @@ __all__ = ["Cost", "Provenance", "content_hash", "library_versions"]
 
 @cache
 def library_versions() -> tuple[tuple[str, str], ...]:
-    """Versions of what results depend on, without importing any of it."""
-    found = [("python", platform.python_version())]
+    """Return the versions of the libraries that results depend on, without importing them."""
+    versions = [("python", platform.python_version())]
     for name in ("traitvec", "torch", "transformers", "numpy", "scikit-learn"):
         try:
-            found.append((name, version(name)))
+            versions.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return tuple(found)
+    return tuple(versions)
 
 
 class Cost(BaseModel):
-    """What a stage spent; dollars are None where a price is not known."""
+    """What a stage cost; `usd` is None if a price is not known."""
 
     seconds: float = 0.0
     tokens_in: int = 0
@@ -35,7 +35,7 @@ class Cost(BaseModel):
     usd: float | None = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both together."""
+        """Return the sum; its dollars are None if either is."""
         is_known = self.usd is not None and other.usd is not None
         return Cost(
             seconds=self.seconds + other.seconds,
@@ -46,19 +46,19 @@ class Cost(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What an artifact was made from, and how.
+    """What an artifact was made from, when, and at what cost.
 
     Attributes:
         stage: The stage that made it.
-        key: Hash of everything that determines the result.
+        key: Hash of everything that determines the result; a stage with another key is stale.
         inputs: Content hashes of the inputs, by name.
         settings: The settings that the stage used.
-        files: Content hash of every file of the artifact, by path under the trait's folder.
-        content: One hash over `files`: the artifact's data version.
+        files: Content hash of each file of the artifact, by path in the trait's folder.
+        content: Hash over the files that hold results: the artifact's data version.
         versions: Python and library versions.
         created_at: When it was finished, UTC.
-        cost: Seconds, tokens and dollars spent.
-        is_complete: False when some of the work failed in a way that another run may mend.
+        cost: Seconds, tokens and dollars.
+        is_complete: False if some of the work failed in a way that another run may fix.
     """
 
     stage: Stage
@@ -74,5 +74,5 @@ class Provenance(BaseModel):
 
 
 def content_hash(data: bytes | str) -> str:
-    """SHA-256 of bytes or of UTF-8 text, in hex."""
+    """Return the SHA-256 of bytes, or of text as UTF-8, in hex."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()

@@ -9,12 +9,12 @@ __all__ = ["by_cell", "by_number", "mean"]
 
 
 def by_number(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any]]:
-    """Mean scores, contrast and counts for each instruction pair, or each question.
+    """Return mean scores, contrast and counts for each instruction pair, or each question.
 
     Args:
         frame: Judged responses with `kept`, `refusing` and the column `number`.
-        number: What to group by.
-        text: The column that says what it is, of which the positive pole's is shown.
+        number: The column to group by.
+        text: The column with its text; the positive pole's is shown.
     """
     table = []
     for value, rows in frame.groupby(number, sort=True):
@@ -38,7 +38,7 @@ def by_number(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any
 
 
 def by_cell(frame: pd.DataFrame) -> list[list[float | None]]:
-    """Contrast of each instruction pair (rows) on each question (columns), both ascending.
+    """Return the contrast of each instruction pair (rows) on each question (columns), ascending.
 
     Args:
         frame: Judged responses with `instruction_number` and `question_number`.
@@ -48,17 +48,19 @@ def by_cell(frame: pd.DataFrame) -> list[list[float | None]]:
     instructions, questions = (sorted(set(frame[key])) for key in keys[1:])
     return [
         [
-            _difference(means.get(("pos", one, other)), means.get(("neg", one, other)))
-            for other in questions
+            _difference(
+                means.get(("pos", instruction, question)), means.get(("neg", instruction, question))
+            )
+            for question in questions
         ]
-        for one in instructions
+        for instruction in instructions
     ]
 
 
 def mean(values: "pd.Series[Any]") -> float | None:
-    """The mean of what is not missing, or None; the same in any order of the rows."""
+    """Return the mean of the values that are not missing, or None; the same in any row order."""
     present = values.dropna()
-    # An exact sum: in another order, the last digit stays too.
+    # An exact sum, so that not even the last digit depends on the order.
     return math.fsum(present) / len(present) if len(present) else None
 
 

@@ -1,8 +1,8 @@
 """What chance alone would give: label permutations, and random directions.
 
-Both are corrected for having looked at many layers and methods: the best of what was measured is
-held against the best of what each permutation, or each draw of random directions, gives in the same
-places (max-T; Westfall & Young 1993, "Resampling-based multiple testing").
+Both are corrected for the many layers and methods that were measured: the best of them is compared
+with the best that each permutation, or each draw of random directions, gives over the same layers
+and methods (max-T; Westfall & Young 1993, "Resampling-based multiple testing").
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ __all__ = ["Chance", "ChanceScore", "RandomScore", "measure_chance"]
 
 
 class ChanceScore(BaseModel):
-    """One method at one layer, against permuted labels.
+    """One method at one layer, compared with permuted labels.
 
     Attributes:
         method: `mean_diff` or `probe` (at one fixed C; see `permute_labels`).
         layer: Row of the activation tensor.
-        auroc: Held-out AUROC with the labels as they are.
-        p_value: Share of the labelings, the true one among them, that do at least as well here.
-        corrected_p_value: The same against each labeling's best of all layers and methods.
+        auroc: Held-out AUROC with the true labels.
+        p_value: Share of the labelings, the true one included, that do at least as well here.
+        corrected_p_value: The same, comparing with each labeling's best over layers and methods.
     """
 
     method: VectorMethod
@@ -42,7 +42,7 @@ class ChanceScore(BaseModel):
 
 
 class RandomScore(BaseModel):
-    """What random directions reach at one layer.
+    """The effect sizes of random directions at one layer.
 
     Attributes:
         layer: Row of the activation tensor.
@@ -60,19 +60,19 @@ class Chance(BaseModel):
 
     Attributes:
         untested: Why nothing could be tested; empty otherwise.
-        permutation_p_value: Of the best of `scores`, corrected over layers and methods; exact. None
-            if nothing was tested, as are the others.
-        random_p_value: Of the best held-out effect size over layers and methods, against the best
-            of as many random directions.
+        permutation_p_value: Of the best of `scores`, corrected over layers and methods; exact. This
+            and the next four are None when nothing was tested.
+        random_p_value: Of the best held-out effect size over layers and methods, compared with the
+            best of as many random directions.
         best_effect_size: That effect size.
         random_effect_size: 95th percentile of the best of as many random directions.
-        smallest_p_value: What `permutation_p_value` could be at best: 1 / (1 + permutations), or
+        smallest_p_value: The smallest possible `permutation_p_value`: 1 / (1 + permutations), or
             one over the number of labelings if there are fewer.
         n_permutations: Permutations drawn.
         n_random: Draws of random directions.
         n_movable: Examples whose question has both poles; the labels of the others never move.
-        scores: Each method and layer against permuted labels.
-        random: Random directions, layer by layer.
+        scores: Each method and layer compared with permuted labels.
+        random: Random directions, one entry per layer.
     """
 
     untested: str = ""
@@ -97,24 +97,23 @@ def measure_chance(
     seed: int = 0,
     on_layer: Callable[[int], None] = lambda layer: None,
 ) -> Chance:
-    """Hold a trait's held-out figures against label permutations and random directions.
+    """Compare a trait's held-out figures with label permutations and random directions.
 
-    Permutations are those of `permute_labels`: within questions, extraction and scoring done again,
-    for `mean_diff` and `probe`. The statistic is AUROC, whose null is alike at all layers.
+    Permutations are those of `permute_labels`: within questions, repeating extraction and scoring,
+    for `mean_diff` and `probe`. The statistic is AUROC, whose null is similar at all layers.
 
-    A draw of random directions has one isotropic direction at each layer for each of the methods
-    measured, turned towards positive on each training split like any vector. The statistic is the
-    effect size: with few examples or poles far apart, AUROC is 1.0 for many random directions too,
-    and a figure that is full cannot be beaten. It has no scale, so that directions matched in norm
-    to the vectors would give the same.
+    A draw of random directions has one isotropic direction per layer and measured method, oriented
+    towards positive on each training split like any vector. The statistic is the effect size: with
+    few examples or poles far apart, AUROC saturates at 1.0 for many random directions too. The
+    effect size has no scale, so directions matched in norm to the vectors would give the same.
 
-    Row 0 is no trait vector and is left out, unless it is all there is.
+    Row 0 is not a trait vector and is left out, unless it is the only row.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         held_out: From `hold_out` with folds by question.
-        n_permutations: How many.
-        n_random: How many draws.
+        n_permutations: Number of permutations.
+        n_random: Number of draws of random directions.
         seed: The seed of `held_out`, so that folds are the same.
         on_layer: Called with every finished layer, first of permutations, then of directions.
 
@@ -123,13 +122,13 @@ def measure_chance(
     """
     layers = [layer for layer in held_out.layers if layer != 0] or held_out.layers
     try:
-        found = permute_labels(
+        permutations = permute_labels(
             activations, held_out.is_positive, held_out.groups, layers=layers,
             n_permutations=n_permutations, seed=seed, on_layer=on_layer,
         )  # fmt: skip
     except TraitvecError as error:
         return Chance(untested=str(error))
-    # Within questions labels may move with one example of a pole; a deviation needs two.
+    # Permuting within questions works with one example per pole; a deviation needs two.
     n_positive = int(held_out.is_positive[held_out.is_scored].sum())
     if not 2 <= n_positive <= held_out.is_scored.sum() - 2:
         return Chance(untested="two held-out examples of each pole are needed")
@@ -151,7 +150,7 @@ def measure_chance(
     observed = float(np.nanmax(effects))
     # [n_layers, n_random, n_methods]: the best of each draw, over both others.
     best = drawn.reshape(len(layers), n_random, len(methods)).max(axis=(0, 2))
-    scores, permutation_p_value = _corrected(found)
+    scores, permutation_p_value = _corrected(permutations)
     return Chance(
         permutation_p_value=permutation_p_value,
         random_p_value=float((1 + (best >= observed).sum()) / (1 + n_random)),
@@ -160,7 +159,7 @@ def measure_chance(
         smallest_p_value=max(1 / (1 + n_permutations), 1 / count_labelings(held_out)),
         n_permutations=n_permutations,
         n_random=n_random,
-        n_movable=found[0].n_movable,
+        n_movable=permutations[0].n_movable,
         scores=scores,
         random=[
             RandomScore(
@@ -173,10 +172,10 @@ def measure_chance(
     )
 
 
-def _corrected(found: Sequence[Permutations]) -> tuple[list[ChanceScore], float]:
-    """Every method and layer with its p-values, and the smallest of the corrected ones."""
-    # The same permutations for all methods and layers, so that each has a best.
-    best = np.max([result.null.max(axis=1) for result in found], axis=0)
+def _corrected(permutations: Sequence[Permutations]) -> tuple[list[ChanceScore], float]:
+    """Every method and layer with its p-values, and the smallest corrected one."""
+    # All methods and layers share the permutations, so each permutation has a best.
+    best = np.max([result.null.max(axis=1) for result in permutations], axis=0)
     scores = [
         ChanceScore(
             method=result.method,
@@ -185,7 +184,7 @@ def _corrected(found: Sequence[Permutations]) -> tuple[list[ChanceScore], float]
             p_value=float(p_value),
             corrected_p_value=float((1 + (best >= auroc).sum()) / (1 + len(best))),
         )
-        for result in found
+        for result in permutations
         for layer, auroc, p_value in zip(
             result.layers, result.observed, result.p_values, strict=True
         )
@@ -210,7 +209,7 @@ def _random_effects(
 
 
 def _effect_sizes(margins: Array, is_positive: NDArray[np.bool_]) -> Array:
-    """Cohen's d of each column of `[n_examples, n]`, as `score_draws` has it of one."""
+    """Cohen's d of each column of `[n_examples, n]`, as in `score_draws`."""
     positive, negative = margins[is_positive], margins[~is_positive]
     gaps = positive.mean(axis=0) - negative.mean(axis=0)
     squares = positive.var(axis=0) * len(positive) + negative.var(axis=0) * len(negative)
@@ -220,7 +219,7 @@ def _effect_sizes(margins: Array, is_positive: NDArray[np.bool_]) -> Array:
 
 
 def count_labelings(split: Split) -> int:
-    """How many labelings there are of the scored examples, with labels moved inside questions."""
+    """Count the labelings of the scored examples when labels move within questions only."""
     total = 1
     for group in np.unique(split.groups[split.is_scored]):
         inside = split.is_positive[split.groups == group]

@@ -1,4 +1,4 @@
-"""What the instructions elicited: scores by pole, instruction and question; what is kept."""
+"""What the instructions elicited: scores by pole, instruction and question, and what is kept."""
 
 import math
 from collections import Counter
@@ -38,17 +38,17 @@ class PoleSummary(BaseModel):
         missing_coherence: The same for coherence.
         mean_trait: Mean trait score over all scored rows, before filtering; None without any.
         trait_quartiles: 25th, 50th and 75th percentile of these; empty without any.
-        mean_coherence: Mean coherence over all rows scored for it.
-        incoherent: Responses whose coherence is below what the filter asks for.
+        mean_coherence: Mean coherence over all rows with a coherence score.
+        incoherent: Responses whose coherence is below the filter's minimum.
         empty: Responses without any text.
         truncated: Responses cut at the token limit.
-        looping: Responses that end in the same piece over and over.
+        looping: Responses that end by repeating the same piece.
         identical: Responses that repeat an earlier one of this pole; empty ones are not counted
             again.
-        thinking: Responses before which the model thought aloud; it is neither judged nor averaged.
-        leaked_thinking: Responses that hold marks of thinking all the same.
+        thinking: Responses preceded by thinking, which is neither judged nor averaged.
+        leaked_thinking: Responses that still contain marks of thinking.
         echoed: Responses that repeat the instruction or the question.
-        refusing: Responses that decline to answer, as the judge or their first words say.
+        refusing: Responses that decline to answer, by the judge or by their first words.
         mean_tokens: Mean response length in tokens.
         mean_characters: Mean response length in characters.
     """
@@ -85,11 +85,11 @@ class Elicitation(BaseModel):
             score at all.
         n_pairs: Pairs of a positive and a negative response to the same question, with the same
             instruction pair and sample; matched by `question_id`.
-        pairs_kept: Pairs of which the filter keeps both responses.
+        pairs_kept: Pairs whose responses the filter both keeps.
         by_instruction: Mean scores, contrast and counts for each instruction pair.
         by_question: The same for each question.
         by_cell: Contrast of each instruction pair (rows) on each question (columns), in the order
-            of the two tables; None where it has no score on both poles.
+            of the two tables; None where a pole has no score.
         questions_kept: Number of questions with a kept response, by pole.
         instructions_kept: Number of instructions with a kept response, by pole.
         n_questions: Questions asked.
@@ -126,7 +126,7 @@ def keep_mask(judged: pd.DataFrame, response_filter: ResponseFilter) -> NDArray[
     positive = (judged["pole"] == "pos").to_numpy()
     threshold = response_filter.threshold
     side = np.where(positive, trait >= threshold, trait < threshold)
-    # Comparisons with NaN are false, which is what missing should do.
+    # Comparisons with NaN are false, so missing scores are left out.
     kept: NDArray[np.bool_] = side & (coherence >= response_filter.min_coherence)
     if response_filter.pairing == "paired":
         pairs = _pairs(judged)
@@ -177,18 +177,18 @@ def summarise_responses(judged: pd.DataFrame, response_filter: ResponseFilter) -
 
 
 def question_of(question_id: str) -> int:
-    """The question's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
+    """Return the question's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
     return int(question_id.split("_")[-4])
 
 
 def instruction_of(question_id: str) -> int:
-    """The instruction's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
+    """Return the instruction's number in `{trait}_{question}_{pole}_{instruction}_{sample}`."""
     return int(question_id.split("_")[-2])
 
 
 def _pairs(judged: pd.DataFrame) -> "pd.Series[Any]":
-    """What each response shares with its counterpart, and with no other of its pole."""
-    # That is the id without its pole, and how many of the same id came before.
+    """A key that each response shares with its counterpart and with no other of its pole."""
+    # The id without its pole, and how many rows with the same id came before.
     names = judged["question_id"].str.replace(r"_(?:pos|neg)_(\d+_\d+)$", r"_\1", regex=True)
     seen = judged.assign(pair=names).groupby(["pole", "pair"]).cumcount()
     return names + "#" + seen.astype(str)
@@ -236,7 +236,7 @@ def _summarise_pole(rows: pd.DataFrame, min_coherence: float) -> PoleSummary:
 
 
 def _missing(rows: pd.DataFrame, score: str, status: str) -> dict[str, int]:
-    """Rows without a score, by status; imported tables may not tell why."""
+    """Rows without a score, by status; imported tables may not give one."""
     unscored = rows[rows[score].isna()]
     reasons = unscored[status] if status in unscored else ["unknown"] * len(unscored)
     return dict(sorted(Counter(map(str, reasons)).items()))

@@ -1,7 +1,7 @@
-"""What else could tell the poles apart: length, words, embeddings, a few massive dimensions.
+"""What else could separate the poles: length, words, embeddings, a few massive dimensions.
 
-Every alternative is held out on the very folds of the vectors. How good it is says how easy the
-poles are to tell apart without the model's inner layers; it does not say that the vector is wrong.
+Every alternative is held out on the same folds as the vectors. How good it is shows how easily the
+poles are separated without the model's inner layers; it does not show that the vector is wrong.
 """
 
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ BaselineName = Literal["length", "refusal", "words", "embeddings"]
 _TOKEN = r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+|[^\w\s]"  # noqa: S105
 # Sun et al. 2024 find a handful of massive dimensions in each model.
 _MAX_LARGEST = 5
-# A word in fewer training responses says nothing of others.
+# A word in fewer training responses does not generalise.
 _MIN_RESPONSES = 2
 
 
 class Baseline(BaseModel):
-    """A classifier that knows nothing of the inner layers, on the folds of the vectors.
+    """A classifier that does not see the inner layers, on the folds of the vectors.
 
     Attributes:
         name: `length`, `refusal` (one threshold on one number), `words` (bag of words), or
@@ -65,14 +65,15 @@ class Baseline(BaseModel):
 
 
 class ShareOfVector(BaseModel):
-    """How much of what a vector measures is a number that is known of each response.
+    """How much of what a vector measures is explained by one number per response.
 
     Attributes:
         name: `length` (its logarithm) or `refusal`.
-        correlation: Between it and the held-out projections, within the poles.
-        share_of_separation: The part of the poles' distance along the vector that goes with it:
-            the slope within the poles, times the poles' difference in it, over the distance. 0 is
-            none, 1 all; it may leave [0, 1] where the poles differ the other way.
+        correlation: Of the number with the held-out projections, within the poles.
+        share_of_separation: The share of the poles' distance along the vector that the number
+            explains: the slope within the poles, times the poles' difference in the number, over
+            the distance. 0 is none, 1 all; it may leave [0, 1] where the poles differ the other
+            way.
     """
 
     name: str
@@ -84,13 +85,13 @@ class LargestDimensions(BaseModel):
     """The dimensions with the largest activations, and the vector without them.
 
     Attributes:
-        dimensions: Which, by mean square over the examples, the largest first.
+        dimensions: Their indices, by mean square over the examples, the largest first.
         times_median: The largest one's root mean square over that of the median dimension.
-        share_of_activations: Their part of the examples' mean squared norm.
-        share_of_vector: Their part of the vector's squared norm; the number of them over
-            `hidden_dim` would be even.
+        share_of_activations: Their share of the examples' mean squared norm.
+        share_of_vector: Their share of the vector's squared norm; a vector spread evenly would have
+            the number of them over `hidden_dim`.
         without: The held-out figures of the vector extracted without them; None if nothing else
-            tells the poles apart at all.
+            separates the poles at all.
     """
 
     dimensions: list[int]
@@ -104,12 +105,12 @@ class Explanations(BaseModel):
     """Other explanations of the held-out figures.
 
     Attributes:
-        method: Method of the vector that was looked into.
+        method: Method of the vector that was examined.
         layer: Its row of the activation tensor.
         probe_accuracy: The probe's held-out balanced accuracy, at a layer chosen inside each
             training split. Balanced is the mean over the poles, 0.5 by chance.
-        baselines: What reaches how much of that without the inner layers.
-        shares: How much of the vector is length, or refusal.
+        baselines: Classifiers without the inner layers.
+        shares: How much of the vector is explained by length, and by refusal.
         largest: The vector without the largest dimensions.
     """
 
@@ -122,7 +123,7 @@ class Explanations(BaseModel):
 
     def baseline(self, name: str) -> Baseline | None:
         """Return one baseline, or None."""
-        return next((found for found in self.baselines if found.name == name), None)
+        return next((each for each in self.baselines if each.name == name), None)
 
 
 def measure_explanations(
@@ -136,20 +137,20 @@ def measure_explanations(
     is_refusal: Sequence[bool] | None = None,
     options: MethodOptions = MethodOptions(),
 ) -> Explanations | None:
-    """Look for other explanations of what one vector separates.
+    """Measure other explanations of what one vector separates.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         held_out: From `hold_out` with folds by question.
-        method: Method of the vector to look into, one of those held out.
+        method: Method of the vector to examine, one of those held out.
         layer: Its row.
         responses: `[n_examples]`: the texts behind the activations, in their order.
-        n_tokens: `[n_examples]`: their lengths; characters do as well.
+        n_tokens: `[n_examples]`: their lengths, in tokens or characters.
         is_refusal: `[n_examples]`: whether each refuses to answer, where that is known.
         options: As for the extraction.
 
     Returns:
-        What was found, or None where the questions do not allow two folds.
+        The explanations, or None where the questions do not allow two folds.
     """
     if not held_out.folds:
         return None
@@ -167,8 +168,8 @@ def measure_explanations(
         layer=layer,
         probe_accuracy=Estimate.from_draws(probe["balanced_accuracy"]),
         baselines=[
-            _baseline(name, found, held_out, probe["balanced_accuracy"], options.seed)
-            for name, found in margins.items()
+            _baseline(name, each, held_out, probe["balanced_accuracy"], options.seed)
+            for name, each in margins.items()
         ],
         shares=[
             _share(name, values, held_out.margins[method, layer], held_out, options.seed)
@@ -179,10 +180,10 @@ def measure_explanations(
 
 
 def classify_by_number(values: Array, split: Split) -> Array:
-    """Tell the poles apart by one threshold on one number, such as length.
+    """Separate the poles by one threshold on one number, such as length.
 
-    The threshold and its side have the best balanced accuracy on the training split, the middle of
-    the widest gap among equals.
+    The threshold and its side have the best balanced accuracy on the training split; among equals,
+    the middle of the widest gap.
 
     Args:
         values: `[n_examples]`.
@@ -199,9 +200,9 @@ def classify_by_number(values: Array, split: Split) -> Array:
 
 
 def classify_by_words(responses: Sequence[str], split: Split, seed: int = 0) -> Array:
-    """Tell the poles apart by which words and marks occur: logistic regression, L2, C = 1.
+    """Separate the poles by which words and marks occur: logistic regression, L2, C = 1.
 
-    Vocabulary and weights come from the training split alone; a word counts from two responses on.
+    Vocabulary and weights come from the training split alone; a word must occur in two responses.
 
     Args:
         responses: `[n_examples]`.
@@ -218,7 +219,7 @@ def classify_by_words(responses: Sequence[str], split: Split, seed: int = 0) -> 
     try:
         occurs = CountVectorizer(token_pattern=_TOKEN, binary=True).fit_transform(responses)
     except ValueError:
-        # Not one word in any of them, which calls nothing positive.
+        # No response has a word, so nothing is called positive.
         return margins
     for mask in split.folds:
         known = np.asarray(occurs[~mask].sum(axis=0)).ravel() >= _MIN_RESPONSES
@@ -231,7 +232,7 @@ def classify_by_words(responses: Sequence[str], split: Split, seed: int = 0) -> 
 
 
 def _best_threshold(values: Array, is_positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """The side (1: positives are above) and the threshold that call most right, pole by pole."""
+    """The side (1: positives are above) and threshold with the best balanced accuracy."""
     order = np.argsort(values, kind="stable")
     ordered, positive = values[order], is_positive[order]
     # After each example: positives and negatives so far, as shares of their pole.
@@ -259,7 +260,7 @@ def _baseline(
 
 
 def _share(name: str, values: Array, margins: Array, split: Split, seed: int) -> ShareOfVector:
-    """Analysis of covariance: pooled slope within the poles, question draws as weights."""
+    """Analysis of covariance: pooled slope within the poles, with question draws as weights."""
     scored = split.is_scored
     _, counts = resampled(split.groups[scored], N_RESAMPLES, seed)
     weights = np.vstack([np.ones(counts.shape[1]), counts])
@@ -308,7 +309,7 @@ def _largest_dimensions(
         )  # fmt: skip
         score = score_separation(without, options.seed).of(method, 0)
     except TraitvecError:
-        # Without them the poles are the same.
+        # Without these dimensions the poles are the same.
         score = None
     return LargestDimensions(
         dimensions=largest.tolist(),

@@ -38,11 +38,11 @@ class Split:
     """Which examples are held out together.
 
     Attributes:
-        folds: The held-out mask `[n_examples]` of each fold; none where the groups do not allow
+        folds: The held-out mask `[n_examples]` of each fold; empty where the groups do not allow
             two.
         is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers, or the number of its
-            instruction pair. A fold never divides a group.
+        groups: `[n_examples]`: the number of each example's question, or of its instruction pair.
+            A fold never divides a group.
     """
 
     folds: list[NDArray[np.bool_]]
@@ -64,10 +64,10 @@ class HeldOut(Split):
         layers: Rows of the activation tensor.
         margins: For each method and layer `[n_examples]`: the distance to the threshold along the
             vector that was extracted without the example's fold; NaN outside every fold.
-        train_accuracies: For each method and layer, the accuracy on the very examples that each
-            fold's vector was extracted from, averaged over folds.
+        train_accuracies: For each method and layer, the accuracy on the examples that each fold's
+            vector was extracted from, averaged over folds.
         inner_accuracy: `[n_folds, n_layers]`: the probe's accuracy inside each training split; −1
-            at a layer that was not asked for.
+            at a layer that was not requested.
     """
 
     layers: list[int]
@@ -77,9 +77,9 @@ class HeldOut(Split):
 
     @property
     def probe_margins(self) -> Array:
-        """The probe's margins `[n_examples]`, at a layer chosen anew inside each training split."""
+        """The probe's margins `[n_examples]`, at a layer chosen inside each training split."""
         margins = np.full(len(self.groups), np.nan)
-        # argmax takes the first of equals: the earliest layer, which is the harder claim.
+        # argmax takes the first of equals: the earliest layer, which is the stronger claim.
         chosen = self.inner_accuracy.argmax(axis=1)
         for mask, column in zip(self.folds, chosen, strict=True):
             margins[mask] = self.margins["probe", self.layers[column]][mask]
@@ -101,7 +101,7 @@ def hold_out(
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers; or, to hold out whole
+        groups: `[n_examples]`: the question that each example answers; or, to hold out entire
             instruction pairs, the number of its pair.
         layers: Rows to measure; 0 is always added.
         methods: Methods to measure; `probe` and `random` are always added.
@@ -121,14 +121,14 @@ def hold_out(
     ) -> tuple[dict[VectorMethod, Array], dict[VectorMethod, float], Array]:
         examples = layer_examples(activations, layer, is_positive, groups)
         if examples.values.shape[0] <= examples.values.shape[1]:
-            # Known once, every fold takes its part of it.
+            # Computed once here; every fold takes its part.
             _ = examples.gram
         margins = {name: np.full(len(groups), np.nan) for name in names}
         accuracies = {}
         inner = np.full(len(folds), -1.0)
         trainings = [examples.subset(~mask) for mask in folds]
         if layer not in layers and not all(map(_has_gap, trainings)):
-            # At the last token of a prompt the embeddings are the same for all: no separation.
+            # At the last token of a prompt all embeddings are the same: no separation.
             nothing = np.where(split.is_scored, 0.0, np.nan)
             return dict.fromkeys(names, nothing), dict.fromkeys(names, 0.5), inner
         for method in names:
@@ -136,8 +136,8 @@ def hold_out(
                 fits = [fit_probe(training, options) for training in trainings]
                 directions = [fit.direction for fit in fits]
                 if layer in layers:
-                    found = np.array([fit.inner_accuracy for fit in fits])
-                    inner = np.where(np.isfinite(found), found, -1.0)
+                    accuracy = np.array([fit.inner_accuracy for fit in fits])
+                    inner = np.where(np.isfinite(accuracy), accuracy, -1.0)
             elif method == "ica":
                 directions = ica_of_each(trainings, options)
             else:
@@ -168,12 +168,12 @@ def hold_out(
 
 
 def split_groups(is_positive: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0) -> Split:
-    """Deal groups to folds, the same ones for vectors, permutations and baselines.
+    """Assign groups to folds; vectors, permutations and baselines all use these folds.
 
     Args:
         is_positive: `[n_examples]`.
         groups: `[n_examples]`.
-        seed: For the order in which groups are dealt.
+        seed: For the order in which groups are assigned.
     """
     labels, names = np.asarray(is_positive, bool), np.asarray(groups, np.int64)
     folds = grouped_folds(Examples(np.zeros((len(names), 0)), labels, names), N_FOLDS, seed)
@@ -183,23 +183,24 @@ def split_groups(is_positive: NDArray[np.bool_], groups: NDArray[np.int64], seed
 def score_draws(
     margins: Array, split: Split, *, n_resamples: int = 200, seed: int = 0
 ) -> dict[ScoreName, Array]:
-    """Held-out figures of one classifier, over groups (questions) drawn with replacement.
+    """Compute held-out figures of one classifier over groups (questions) drawn with replacement.
 
-    The draws depend on the seed and the groups alone, so that two classifiers on one split may be
-    compared draw by draw. Nothing is fitted again: a group that is drawn twice would stand on both
-    sides of a split. So these figures vary with what is measured on, and how the vectors themselves
-    vary is left out.
+    The draws depend on the seed and the groups alone, so two classifiers on one split can be
+    compared draw by draw. Nothing is refitted, because a group that is drawn twice would be on both
+    sides of a split. The figures therefore show the variance of the test questions, not that of the
+    vectors.
 
     Args:
-        margins: `[n_examples]`: above 0 is called positive; of any scale, but one for each fold.
+        margins: `[n_examples]`: above 0 is called positive. The scale may differ between folds, not
+            within one.
         split: What was held out together.
-        n_resamples: How many draws.
+        n_resamples: Number of draws.
         seed: For the draws.
 
     Returns:
-        `[1 + n_resamples]` for each figure, the first on every group once; NaN where a draw lacks
-        what the figure needs. See `SeparationScore` for what they are; balanced accuracy is the
-        mean of the two poles' own accuracies, which chance brings to 0.5 however uneven they are.
+        `[1 + n_resamples]` for each figure, the first with every group once; NaN where a draw lacks
+        what the figure needs. `SeparationScore` defines the figures; balanced accuracy is the mean
+        of the two poles' accuracies, 0.5 by chance however uneven the poles are.
     """
     names, _ = resampled(split.groups, n_resamples, seed)
     drawn = np.vstack([np.ones(names.shape[1]), names])
@@ -254,7 +255,7 @@ def _has_gap(examples: Examples) -> bool:
 
 
 def _drawn_aurocs(margins: Array, split: Split, counts: Array) -> Array:
-    # Pairs are compared inside a fold only: each fold has a vector, and so a scale, of its own.
+    # Pairs are compared within a fold only: each fold has its own vector, and so its own scale.
     above = pairs = np.zeros(len(counts))
     for mask in split.folds:
         positive = np.flatnonzero(mask & split.is_positive)

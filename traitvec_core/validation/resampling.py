@@ -1,7 +1,7 @@
-"""What chance alone would give, and how much the questions at hand decide.
+"""Label permutations and bootstraps: what chance gives, and how much the questions matter.
 
-Label permutations refit on made-up labels; bootstraps refit on resampled questions, or weigh the
-held-out figures by them. None of it is needed to extract a vector.
+Permutations refit on permuted labels; bootstraps refit on resampled questions, or reweight the
+held-out figures. None of it is needed to extract a vector.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CONVEX_METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "gradient")
-# Comparisons of held-out examples that are held in memory at a time.
+# Comparisons of held-out examples in memory at a time.
 _MAX_COMPARISONS = 4_000_000
 
 
@@ -45,7 +45,7 @@ class Permutations:
     Attributes:
         method: `mean_diff` or `probe`.
         layers: Rows of the activation tensor.
-        observed: `[n_layers]`: with the labels as they are.
+        observed: `[n_layers]`: with the true labels.
         null: `[n_permutations, n_layers]`: with permuted labels.
         n_movable: Examples whose question has both poles; the labels of the others never move.
     """
@@ -64,9 +64,9 @@ class Permutations:
 
     @property
     def best_layer_p_value(self) -> float:
-        """The same of the best layer, against the best layer of every permutation.
+        """The p-value of the best layer, compared with the best layer of every permutation.
 
-        Choosing the best of many layers flatters, and chance may choose as well.
+        Choosing the best of many layers inflates the score, so each permutation chooses too.
         """
         return float(
             (1 + (self.null.max(axis=1) >= self.observed.max()).sum()) / (1 + len(self.null))
@@ -118,24 +118,24 @@ def permute_labels(
     """Repeat held-out extraction and scoring with permuted labels.
 
     Labels are permuted within each question. If the poles do not differ, any order of a question's
-    labels is as likely as the one that was seen, whatever the questions differ in; folds stay as
-    they are, with as many positives on each side, and so do standardised activations, which do not
-    depend on labels. The permuted labels take the place of the true ones in training and in
-    scoring. One permutation is used at all layers, so that their best may be compared. A p-value of
-    (1 + k) / (1 + n) is exact: under the null, p ≤ α in at most a share α of cases.
+    labels is as likely as the observed one, however the questions differ. Folds stay the same, with
+    as many positives on each side, and so do standardised activations, which do not depend on
+    labels. The permuted labels replace the true ones in training and in scoring. One permutation is
+    used at all layers, so that the best layers can be compared. A p-value of (1 + k) / (1 + n) is
+    exact: under the null, p ≤ α in at most a share α of cases.
 
-    For `mean_diff`, which has a closed form, and for `probe` at one fixed C: choosing C again would
-    cost 60 fits for each permutation and layer. The observed figure has the same C, so the test is
-    exact for that probe; it may differ from the reported one, which chooses its C. `ica` and
-    `gradient` have no such short cut and would take minutes, so they are left out; the null of
-    their AUROC is not that of these two.
+    Done for `mean_diff`, which has a closed form, and for `probe` at one fixed C, because choosing
+    C again would cost 60 fits per permutation and layer. The observed figure uses the same C, so
+    the test is exact for that probe; it may differ from the reported one, which chooses its C.
+    `ica` and `gradient` have no such shortcut and would take minutes, so they are left out; the
+    null of their AUROC is not that of these two.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         is_positive: `[n_examples]`.
         groups: `[n_examples]`: the question that each example answers.
         layers: Rows to test.
-        n_permutations: How many; the smallest p-value is one over one more.
+        n_permutations: Number of permutations; the smallest p-value is 1 / (1 + n_permutations).
         c: The probe's C, not chosen by these labels.
         seed: For folds (the same as in `measure_separation`) and permutations.
         on_layer: Called with every finished layer.
@@ -162,7 +162,7 @@ def permute_labels(
         for mask in split.folds:
             training, testing = examples.subset(~mask), examples.values[mask]
             moved = testing - training.values.mean(axis=0)
-            # Scaled by the training split alone, as the probe is.
+            # Scaled by the training split alone, like the probe.
             scaled = standardised(training)
             span = span_of(scaled.points)
             target, truth = labels[:, ~mask], labels[:, mask]
@@ -178,9 +178,10 @@ def permute_labels(
             pairs += truth.sum(axis=1) * (1 - truth).sum(axis=1)
         return above[0] / pairs, above[1] / pairs
 
-    found = np.array(over_layers(permute_at, layers, on_layer))
+    # [n_layers, 2 methods, 1 + n_permutations]
+    aurocs = np.array(over_layers(permute_at, layers, on_layer))
     return [
-        Permutations(method, list(layers), found[:, index, 0], found[:, index, 1:].T, n_movable)
+        Permutations(method, list(layers), aurocs[:, index, 0], aurocs[:, index, 1:].T, n_movable)
         for index, method in enumerate[VectorMethod](("mean_diff", "probe"))
     ]
 
@@ -198,14 +199,14 @@ def bootstrap_stability(
 ) -> list[Stability]:
     """Extract from questions drawn with replacement, and compare with the vector from all.
 
-    Whole questions are drawn, because examples of one question are alike. The same draws serve all
-    layers and methods; a draw without both poles is left out.
+    Entire questions are drawn, because examples of one question are similar. All layers and methods
+    use the same draws; a draw without both poles is left out.
 
-    `mean_diff`, `probe` and `gradient` have one optimum and are solved from inner products, some
-    tens of milliseconds a layer for each. The probe keeps the C and the deviations of all the
-    examples, so this is the stability of its weights and not of these choices. Every other method
-    (`ica`, a custom objective, an L1 probe, and `gradient` for more examples than dimensions) is
-    simply run again on every draw: seconds a layer, to be asked for at the layer that matters.
+    `mean_diff`, `probe` and `gradient` have one optimum and are solved from inner products, in tens
+    of milliseconds per layer. The probe keeps the C and the deviations of all examples, so this is
+    the stability of its weights and not of these choices. Every other method (`ica`, a custom
+    objective, an L1 probe, and `gradient` for more examples than dimensions) is rerun on every
+    draw, which takes seconds per layer: measure it only at the layer that matters.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
@@ -213,12 +214,12 @@ def bootstrap_stability(
         groups: `[n_examples]`: the question that each example answers.
         layers: Rows to measure.
         methods: Methods to measure.
-        n_resamples: How many draws.
+        n_resamples: Number of draws.
         options: As for the extraction.
         on_layer: Called with every finished layer.
 
     Returns:
-        One entry for each layer and method, in this order.
+        One entry per layer and method, in this order.
 
     Raises:
         TraitvecError: If no draw has both poles.
@@ -253,19 +254,18 @@ def bootstrap_stability(
 def bootstrap_auroc(
     held_out: HeldOut, *, n_resamples: int = 200, seed: int = 0
 ) -> list[AurocInterval]:
-    """Percentile intervals of held-out AUROC over questions drawn with replacement, every method.
+    """Return percentile intervals of held-out AUROC over questions drawn with replacement.
 
-    The held-out projections are weighed anew and no vector is fitted again; see `score_draws`.
-    `bootstrap_stability` is about how the vectors themselves vary.
+    The held-out projections are reweighted and no vector is refitted; see `score_draws`.
+    `bootstrap_stability` measures how the vectors themselves vary.
 
     Args:
         held_out: From `hold_out`.
-        n_resamples: How many draws.
+        n_resamples: Number of draws.
         seed: For the draws.
 
     Returns:
-        One entry for each method and layer; none without two folds, or without a fold that holds
-        both poles.
+        One entry per method and layer; none without two folds, or without a fold with both poles.
     """
     intervals = []
     for (method, layer), margins in held_out.margins.items():
@@ -281,7 +281,7 @@ def bootstrap_auroc(
 def draw_labels(
     examples: Examples, is_scored: NDArray[np.bool_], n: int, seed: int
 ) -> tuple[Array, int]:
-    """Labels `[1 + n, n_examples]`, the true ones first, and how many that are scored can move."""
+    """Return labels `[1 + n, n_examples]`, the true ones first, and how many of them can move."""
     rng = np.random.default_rng(seed)
     labels = np.tile(examples.is_positive.astype(np.float64), (1 + n, 1))
     movable = 0
@@ -297,7 +297,7 @@ def draw_labels(
 def _cosines(
     method: VectorMethod, examples: Examples, counts: Array, options: MethodOptions
 ) -> Array:
-    """Cosine of each further row's vector with that of the first row, `[len(counts) - 1]`."""
+    """Cosine of every later row's vector with that of the first row, `[len(counts) - 1]`."""
     n, hidden_dim = examples.values.shape
     target = np.tile(examples.is_positive.astype(np.float64), (len(counts), 1))
     is_default = options.gradient_objective is None
@@ -327,7 +327,7 @@ def _cosines_with_first(vectors: Array, gram: Array | None) -> Array:
 
 
 def _pairs_above(scores: Array, truth: Array) -> Array:
-    """Pairs in which the positive is above the negative, ties by half, for each row `[b]`."""
+    """Pairs in which the positive is above the negative, ties counting half, for each row `[b]`."""
     n = scores.shape[1]
     at_once = max(1, _MAX_COMPARISONS // (n * n))
     above = np.empty(len(scores))

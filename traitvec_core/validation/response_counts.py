@@ -1,4 +1,4 @@
-"""What a user should know about responses before they trust them."""
+"""Counts of responses that deserve a look: truncated, empty, looping, echoing, refusing."""
 
 import re
 
@@ -20,16 +20,16 @@ __all__ = [
 # a list, a rule of dashes or a chorus is shorter.
 _LEAST_REPEATS = 3
 _LEAST_LOOP_CHARS = 60
-# No more than this of a long text is looked at.
+# Only the end of a long text is examined.
 _TAIL_CHARS = 6000
 
 # Words and, where a script has no spaces, its characters.
 _WORD = re.compile(r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+")
-# So many words in a row are a repetition; fewer occur in any good answer.
+# This many words in a row are a repetition; fewer occur in any good answer.
 _ECHO_WORDS = 8
 _LEAST_WORDS = 4
 
-# A refusal says so at once.
+# A refusal comes first.
 _OPENING_CHARS = 240
 _WHAT_IS_REFUSED = (
     r"(?:help|assist|answer|discuss|share|provide|give|offer|comply|fulfil|support|engage|respond"
@@ -49,15 +49,15 @@ _THINKING_MARK = re.compile(
 
 
 def count_responses(table: pd.DataFrame) -> dict[str, int]:
-    """Count responses that are not what they should be.
+    """Count responses with formal problems.
 
     Args:
         table: As `generate_responses` returns it.
 
     Returns:
-        How many are `truncated` at the limit of tokens, `empty` (nothing but white space),
-        `looping` at their end, `identical` to an earlier one of the same pole (empty ones are not
-        counted again), and how many hold `thinking`.
+        How many are `truncated` at the token limit, `empty` (only white space), `looping` at their
+        end, `identical` to an earlier one of the same pole (empty ones are not counted again), and
+        how many contain `thinking`.
     """
     texts = table["response"].fillna("").astype(str).str.strip()
     filled = table[texts != ""].assign(response=texts)
@@ -72,15 +72,15 @@ def count_responses(table: pd.DataFrame) -> dict[str, int]:
 
 
 def count_contents(table: pd.DataFrame) -> dict[str, int]:
-    """Count responses that say something else than an answer.
+    """Count responses whose content is something other than an answer.
 
     Args:
-        table: With `question`, `instruction` and `response`. Where there is a `judge_reason`, a
-            judge that answered REFUSAL counts too.
+        table: With `question`, `instruction` and `response`. With a column `judge_reason`,
+            responses that the judge called refusals count too.
 
     Returns:
         How many are `echoed` (they repeat the instruction or the question), `refusing`, and how
-        many hold `leaked_thinking`. None of these need be wrong: refusing may be the trait.
+        many contain `leaked_thinking`. These are not necessarily wrong: refusing may be the trait.
     """
     rows = table.fillna({"response": ""})
     texts = [str(text) for text in rows["response"]]
@@ -97,7 +97,7 @@ def count_contents(table: pd.DataFrame) -> dict[str, int]:
 
 
 def which_refuse(table: pd.DataFrame) -> list[bool]:
-    """Whether each response declines to answer, as the judge or its own first words say."""
+    """Return whether each response refuses to answer, by the judge or by its first words."""
     reasons = table["judge_reason"] if "judge_reason" in table else [""] * len(table)
     return [
         reason == ANSWERED_REFUSAL or is_refusing(str(text))
@@ -106,30 +106,30 @@ def which_refuse(table: pd.DataFrame) -> list[bool]:
 
 
 def is_echoing(text: str, source: str) -> bool:
-    """Whether a text repeats eight words of another in a row, or all of one with four to eight."""
+    """Whether a text repeats eight words of another in a row, or all of a shorter one from four."""
     words = _WORD.findall(source.lower())
     if len(words) < _LEAST_WORDS:
         return False
     length = min(_ECHO_WORDS, len(words))
-    said = f" {' '.join(_WORD.findall(text.lower()))} "
+    haystack = f" {' '.join(_WORD.findall(text.lower()))} "
     return any(
-        f" {' '.join(words[start : start + length])} " in said
+        f" {' '.join(words[start : start + length])} " in haystack
         for start in range(len(words) - length + 1)
     )
 
 
 def is_refusing(text: str) -> bool:
-    """Whether a text begins by declining to answer, in the usual English words for it."""
+    """Whether a text begins by declining to answer, in the usual English phrases."""
     return _REFUSAL.search(text.lstrip()[:_OPENING_CHARS]) is not None
 
 
 def has_leaked_thinking(text: str) -> bool:
-    """Whether marks of thinking aloud stand in a response, where no thought should be."""
+    """Whether a response contains marks of thinking, which should have been removed."""
     return _THINKING_MARK.search(text) is not None
 
 
 def is_looping(text: str) -> bool:
-    """Whether a text ends in the same piece over and over, the last one perhaps cut off."""
+    """Whether a text ends by repeating the same piece; the last repetition may be cut off."""
     reverse = text.rstrip()[-_TAIL_CHARS:][::-1]
     # With period p the end agrees with itself p characters earlier, over `agrees[p]` characters.
     agrees = _agreements(reverse)
@@ -140,15 +140,15 @@ def is_looping(text: str) -> bool:
 
 
 def _agreements(text: str) -> list[int]:
-    """For each i, how many characters from i on are those that the text begins with (Z array)."""
+    """For each i, how many characters from i on match the beginning of the text (Z array)."""
     n = len(text)
-    found = [0] * n
+    lengths = [0] * n
     left = right = 0
     for i in range(1, n):
-        length = min(right - i, found[i - left]) if i < right else 0
+        length = min(right - i, lengths[i - left]) if i < right else 0
         while i + length < n and text[length] == text[i + length]:
             length += 1
-        found[i] = length
+        lengths[i] = length
         if i + length > right:
             left, right = i, i + length
-    return found
+    return lengths

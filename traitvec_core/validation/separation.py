@@ -1,7 +1,7 @@
-"""How well each vector separates the poles on questions that it has not seen; how alike they are.
+"""How well each vector separates the poles on unseen questions, and how similar vectors are.
 
-The same figures on held-out instruction pairs come from the same functions, with the number of the
-instruction pair in the place of the question.
+The same functions measure held-out instruction pairs, with the number of the instruction pair in
+place of the question.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -86,9 +86,10 @@ class VectorCosine(BaseModel):
     """Cosine of two vectors of one layer.
 
     Attributes:
-        method: The method of the one.
+        method: The method of the first.
         layer: Row of the activation tensor.
-        other: The method of the other, or `previous`: the same method's, one materialization ago.
+        other: The method of the second, or `previous`: the vector of the same method from the last
+            materialization.
         cosine: From −1 to 1, and 0 if one of them is zero; unrelated directions are within
             about ±2/√hidden_dim of 0.
     """
@@ -115,7 +116,7 @@ def measure_separation(
         activations: `[n_examples, n_layers, hidden_dim]`.
         is_positive: `[n_examples]`.
         groups: `[n_examples]`: the question that each example answers; or the number of its
-            instruction pair, for how well the vectors do on wordings that they have not seen.
+            instruction pair, to measure the vectors on unseen wordings.
         layers: Rows to measure; 0 is always added.
         methods: Methods to measure; `probe` and `random` are always added.
         options: As for the extraction.
@@ -129,7 +130,7 @@ def measure_separation(
 
 
 def score_separation(held_out: HeldOut, seed: int = 0) -> Separation:
-    """Figures and intervals of projections that were held out already.
+    """Compute figures and intervals from held-out projections.
 
     Args:
         held_out: From `hold_out`.
@@ -161,7 +162,7 @@ def score_separation(held_out: HeldOut, seed: int = 0) -> Separation:
 
 
 def cosines_between_methods(vectors: Sequence[TraitVector]) -> list[VectorCosine]:
-    """Cosine of every two methods' vectors at every layer, each pair once."""
+    """Return the cosine of every two methods' vectors at every layer, each pair once."""
     return [
         VectorCosine(method=one.method, layer=one.layer, other=two.method,
                      cosine=_cosine(one.vector, two.vector))
@@ -175,12 +176,12 @@ def cosines_with_previous(
     vectors: Sequence[TraitVector],
     previous: Mapping[tuple[VectorMethod, int], torch.Tensor],
 ) -> list[VectorCosine]:
-    """Cosine of every vector with what the last materialization had in its place.
+    """Return the cosine of every vector with the one that it replaces.
 
     Args:
         vectors: The new vectors.
         previous: The old ones `[hidden_dim]`, by method and layer. Those of another size belong to
-            another model and are passed over.
+            another model and are skipped.
     """
     return [
         VectorCosine(method=vector.method, layer=vector.layer, other="previous",

@@ -1,4 +1,4 @@
-"""Stage 3: trait vectors, one file a method."""
+"""Stage 3: trait vectors, one file per method."""
 
 from traitvec_core.vectors.examples import Examples
 from traitvec_core.vectors.extract import TraitVector, extract_vectors

@@ -1,4 +1,4 @@
-"""The control that every score is held against, and a method kept for compatibility."""
+"""The control that every score is compared with, and a method kept for compatibility."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ __all__ = ["pca_diff", "random_direction"]
 
 
 def random_direction(examples: Examples, options: MethodOptions) -> Direction:
-    """A seeded direction that knows nothing of the labels, but is signed towards positive.
+    """Return a seeded direction that ignores the labels, except for its sign: towards positive.
 
     Its own length is the distance of the class means, so that it is a norm-matched control.
     """
@@ -19,7 +19,7 @@ def random_direction(examples: Examples, options: MethodOptions) -> Direction:
 
 
 def pca_diff(examples: Examples, options: MethodOptions) -> Direction:
-    """First principal component of differences positive − negative within a group.
+    """Return the first principal component of differences positive − negative within a group.
 
     Pairs are formed in the order given inside each group, as representation-engineering readers do
     (Zou et al. 2023, arXiv:2310.01405); without any group that has both poles, over all examples.
@@ -34,6 +34,6 @@ def pca_diff(examples: Examples, options: MethodOptions) -> Direction:
     if not len(stacked):
         pairs = min(len(examples.positive), len(examples.negative))
         stacked = examples.positive[:pairs] - examples.negative[:pairs]
-    # Not centred: the mean of the differences is what the poles have apart.
+    # Not centred: the mean of the differences is what separates the poles.
     _, _, basis = np.linalg.svd(stacked, full_matrices=False)
     return oriented(basis[0], examples)

@@ -1,4 +1,4 @@
-"""What a method returns: a direction, and where along it the poles part."""
+"""What a method returns: a direction, and the threshold along it that separates the poles."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +13,10 @@ __all__ = ["Direction", "MethodOptions", "oriented"]
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """What methods can be told.
+    """Options of the vector methods.
 
     Attributes:
-        seed: For the methods that draw numbers.
+        seed: For the methods that use random numbers.
         gradient_penalty: λ of `gradient`.
         gradient_objective: Import path `module:function` of a custom objective of `gradient`.
         probe_penalty: `l2`, or `l1` for a probe that uses few dimensions.
@@ -30,10 +30,10 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class Direction:
-    """A method's answer for one set of examples.
+    """A method's result for one set of examples.
 
     Attributes:
-        vector: `[hidden_dim]`, pointing towards positive, with the method's own length.
+        vector: `[hidden_dim]`, pointing towards positive, with the length that the method gives.
         threshold: A projection on `vector` above this is called positive.
     """
 
@@ -42,7 +42,7 @@ class Direction:
 
 
 def oriented(vector: Array, examples: Examples) -> Direction:
-    """Point a vector towards positive, and part the poles half-way between their means.
+    """Orient a vector towards positive, with the threshold half-way between the means.
 
     Raises:
         TraitvecError: If the vector is zero or not finite.

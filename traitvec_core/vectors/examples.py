@@ -1,4 +1,4 @@
-"""The labelled activations of one layer, as every method takes them, and their span."""
+"""The labelled activations of one layer, the input of every method, and their span."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 # below the second the eigenvector is too inexact to be divided by its root.
 _NOISE = 1e-12
 _INEXACT = 1e-9
-# A dimension that is 10⁵ times the usual one leaves the others no digits in a product.
+# A dimension 10⁵ times the usual one leaves no digits for the others in a product.
 _MASSIVE = 1e10
 
 
@@ -29,8 +29,7 @@ class Span:
     Attributes:
         coordinates: `[n, r]`; columns are orthogonal, the longest first (principal components).
         left: `[r, k]`, or None for the identity.
-        right: `[k, hidden_dim]`; the basis is `left @ right`, which is never
-            multiplied out.
+        right: `[k, hidden_dim]`; the basis is `left @ right`, which is never computed.
     """
 
     coordinates: Array
@@ -44,7 +43,7 @@ class Span:
         return full
 
     def to_basis(self, points: Array) -> Array:
-        """Coordinates `[k, r]` of other points `[k, hidden_dim]`, projected on the span."""
+        """Return coordinates `[k, r]` of other points `[k, hidden_dim]`, projected on the span."""
         along = points @ self.right.T
         coordinates: Array = along if self.left is None else along @ self.left.T
         return coordinates
@@ -68,7 +67,7 @@ class Examples:
         """Return the examples at `rows` (indices or a mask)."""
         part = Examples(self.values[rows], self.is_positive[rows], self.groups[rows])
         if "gram" in self.__dict__:
-            # The inner products are known already; only their origin moves.
+            # The inner products are known; only their origin moves.
             at = np.flatnonzero(rows) if rows.dtype == bool else rows
             part.__dict__["gram"] = _recentred(self.gram[np.ix_(at, at)])
         return part
@@ -114,14 +113,14 @@ class Examples:
 
 
 def span_of(points: Array, gram: Array | None = None) -> Span:
-    """Find the span of `[n, d]` points by the eigenvectors of the smaller product of them.
+    """Find the span of `[n, d]` points from the eigenvectors of the smaller of their two products.
 
-    In float64, and of points that are centred already, because a product squares the range of
-    scales. Where even that range is too wide the singular values themselves are computed.
+    Computed in float64 from centred points, because a product squares the range of scales. Where
+    even that range is too wide, the singular values themselves are computed.
 
     Args:
         points: `[n, d]`.
-        gram: `points @ points.T`, if it is known.
+        gram: `points @ points.T`, if known.
     """
     n, d = points.shape
     is_wide = n <= d
@@ -149,11 +148,10 @@ def _span_by_svd(points: Array) -> Span:
 
 
 def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Split by group into at most `n_folds` folds; returns the held-out mask of each.
+    """Split by group into at most `n_folds` folds, and return the held-out mask of each.
 
-    Groups are dealt out in a seeded order, largest first, to the fold that holds least of them, so
-    that folds are even. A fold whose removal leaves only one pole is dropped, as is one without
-    examples.
+    Groups are assigned in a seeded order, largest first, to the smallest fold, so that folds are
+    even. A fold whose removal leaves only one pole is dropped, as is one without examples.
     """
     names, sizes = np.unique(examples.groups, return_counts=True)
     shuffled = np.random.default_rng(seed).permutation(len(names))

@@ -1,4 +1,4 @@
-"""Extract vectors at every layer by every method, with the length that was asked for."""
+"""Extract vectors at every layer with every method, scaled to the requested length."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +36,10 @@ class TraitVector:
         layer: Row of the activation tensor.
         vector: float32 `[hidden_dim]`, pointing towards positive.
         vector_norm: Its length, in activation units when the scale is `separation`.
-        raw_norm: The length that the method itself gave.
+        raw_norm: Its length before scaling.
         relative_norm: `vector_norm` over the mean activation norm of this layer.
         separation: (mean positive − mean negative) along the direction, in activation units.
-        train_accuracy: Share of the examples on their own side; 1.0 says nothing when there are
+        train_accuracy: Share of the examples on their own side; 1.0 is meaningless when there are
             more dimensions than examples.
     """
 
@@ -59,7 +59,7 @@ def layer_examples(
     is_positive: NDArray[np.bool_],
     groups: NDArray[np.int64],
 ) -> Examples:
-    """The examples of one row of `[n_examples, n_layers, hidden_dim]`, in float64."""
+    """Return the examples of one row of `[n_examples, n_layers, hidden_dim]`, in float64."""
     values = activations[:, layer].cpu().double().numpy()
     return Examples(values, np.asarray(is_positive, bool), np.asarray(groups, np.int64))
 
@@ -98,7 +98,7 @@ def extract_vectors(
             f"layers {missing} do not exist: this model has rows 0 (embeddings) to {n_layers - 1}"
         )
     if not torch.isfinite(activations).all():
-        raise TraitvecError("activations hold NaN or infinity; capture them again")
+        raise TraitvecError("activations contain NaN or infinity; capture them again")
     chosen = np.asarray(is_positive, bool)
     if not chosen.any() or chosen.all():
         raise TraitvecError("a direction needs examples of both poles, one pole is empty")
@@ -106,7 +106,7 @@ def extract_vectors(
     def extract_layer(layer: int) -> list[TraitVector]:
         examples = layer_examples(activations, layer, chosen, groups)
         mean_norm = float(np.linalg.norm(examples.values, axis=1).mean())
-        # Rounding leaves a trace of a difference; some methods would find a direction in it.
+        # Rounding leaves a small difference, in which some methods would find a direction.
         if np.linalg.norm(examples.gap) <= 1e-12 * mean_norm:
             raise TraitvecError(
                 f"layer {layer}: the two poles have the same mean activation, so there is no"
@@ -117,8 +117,8 @@ def extract_vectors(
             for method in methods
         ]
 
-    found = over_layers(extract_layer, layers, on_layer)
-    return [vector for vectors in found for vector in vectors]
+    by_layer = over_layers(extract_layer, layers, on_layer)
+    return [vector for vectors in by_layer for vector in vectors]
 
 
 def over_layers(
@@ -126,14 +126,14 @@ def over_layers(
     layers: Sequence[int],
     on_layer: Callable[[int], None] = lambda layer: None,
 ) -> list[T]:
-    """Do the same work at every layer, several layers at a time, one thread for each.
+    """Do the same work at every layer, several layers at a time, one thread per layer.
 
-    The problems inside are small (a few hundred rows) and many: waking other threads for each
-    costs more than it saves, and ten times more on a busy machine. No result depends on the number
-    of threads, which is torch's (`OMP_NUM_THREADS`).
+    The problems inside are many and small (a few hundred rows): threads within each would cost more
+    than they save, and ten times more on a busy machine. No result depends on the number of
+    threads, which is torch's (`OMP_NUM_THREADS`).
 
     Args:
-        work: From a layer to anything.
+        work: The work at one layer.
         layers: Rows of the activation tensor.
         on_layer: Called in this thread with every finished layer, in order.
     """
@@ -147,7 +147,7 @@ def over_layers(
                     results.append(work(layer))
                     on_layer(layer)
                 return results
-            # OpenMP keeps its number of threads for each thread that calls it.
+            # OpenMP keeps a separate number of threads per calling thread.
             pool = ThreadPoolExecutor(threads, "layers", lambda: torch.set_num_threads(1))
             try:
                 for layer, result in zip(layers, pool.map(work, layers), strict=True):
@@ -161,7 +161,7 @@ def over_layers(
 
 
 def training_accuracy(direction: Direction, examples: Examples) -> float:
-    """Share of the examples that the direction's own threshold puts on their side."""
+    """Return the share of the examples that the direction's threshold puts on their side."""
     called = examples.values @ direction.vector > direction.threshold
     return float((called == examples.is_positive).mean())
 

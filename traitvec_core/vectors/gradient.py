@@ -15,18 +15,19 @@ from traitvec_core.vectors.examples import Array, Examples
 __all__ = ["Objective", "gradient", "optima"]
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From the projections of the positives `[n]` and the negatives `[m]` to what is maximised."""
+"""Maps the projections of the positives `[n]` and negatives `[m]` to the number to maximise."""
 
 
 def gradient(examples: Examples, options: MethodOptions) -> Direction:
     """Maximise mean(pos·v) − mean(neg·v) − λ · pooled within-class std over ‖v‖ = 1.
 
-    λ = 0 has its optimum at the mean difference's direction; as λ grows, directions along which
-    the poles scatter are avoided. Solved in the span of the examples, in float64: this objective
-    by the equation that its optimum fulfils, a custom one by L-BFGS from a seeded start.
+    With λ = 0 the optimum is the direction of the mean difference; as λ grows, the optimum avoids
+    directions along which the poles scatter. Solved in the span of the examples, in float64: this
+    objective by the equation that its optimum satisfies, a custom one by L-BFGS from a seeded
+    start.
 
     Raises:
-        TraitvecError: If a custom objective cannot be imported or gives no number.
+        TraitvecError: If a custom objective cannot be imported or does not return a number.
     """
     span = examples.reduced
     if not span.coordinates.shape[1]:
@@ -39,7 +40,7 @@ def gradient(examples: Examples, options: MethodOptions) -> Direction:
 
 
 def optima(gram: Array, is_positive: NDArray[np.bool_], counts: Array, penalty: float) -> Array:
-    """The same optimum for examples that count several times, from their inner products alone.
+    """Find the same optimum for examples with counts, from their inner products alone.
 
     Let A be the centred examples of each pole, so that W = AᵀA / m, and q = (κm + AAᵀ)⁻¹ A g.
     Then x ∝ g − Aᵀq, and the condition on κ (see `_optimum`) is √m·‖q‖ = λ: a factorisation of
@@ -59,7 +60,7 @@ def optima(gram: Array, is_positive: NDArray[np.bool_], counts: Array, penalty: 
     weights = np.zeros_like(counts)
     shift = 0.0
     for index, each in enumerate(counts):
-        # Problems of one kind have optima near each other: each starts where the last one ended.
+        # Similar problems have optima near each other: each starts where the last one ended.
         weights[index], shift = _dual_optimum(gram, is_positive, each, penalty, shift)
     return weights
 
@@ -81,7 +82,7 @@ def _dual_optimum(
     if penalty == 0:
         return weights, shift
     products = gram[np.ix_(rows, rows)]
-    # Examples around the mean of their own pole, the repeated ones longer.
+    # Examples around the mean of their own pole, scaled by the root of their count.
     pole = np.where(positive, 0, 1)
     means = shares @ products
     roots = np.sqrt(counts)
@@ -116,12 +117,12 @@ def _dual_optimum(
 
 
 def _optimum(coordinates: Array, examples: Examples, penalty: float) -> Array:
-    """The best unit vector `[r]` of the objective above.
+    """The best unit vector `[r]` for the objective of `gradient`.
 
-    With g the gap of the means and W the pooled within-class covariance, a gradient of zero along
-    the sphere says v ∝ x = (W + κ)⁻¹ g for some κ. Put back in, it says √(xᵀWx) = λ. The left side
-    falls as κ grows, so there is one such κ above −w, w being W's smallest eigenvalue; below it a
-    turned sign of one coordinate would do better.
+    With g the gap of the means and W the pooled within-class covariance, a zero gradient along the
+    sphere means v ∝ x = (W + κ)⁻¹ g for some κ, and substituting gives √(xᵀWx) = λ. The left side
+    falls as κ grows, so exactly one such κ is above −w, where w is W's smallest eigenvalue; below
+    −w, flipping the sign of one coordinate would be better.
     """
     positive, negative = coordinates[examples.is_positive], coordinates[~examples.is_positive]
     gap = positive.mean(axis=0) - negative.mean(axis=0)
@@ -130,7 +131,7 @@ def _optimum(coordinates: Array, examples: Examples, penalty: float) -> Array:
     scatter = np.vstack([positive - positive.mean(axis=0), negative - negative.mean(axis=0)])
     variances, axes = np.linalg.eigh(scatter.T @ scatter / max(len(scatter) - 2, 1))
     largest = float(variances[-1])
-    # What rounding leaves where there is no scatter; the penalty has no say there.
+    # Remove rounding noise where there is no scatter, so that the penalty ignores it.
     variances = np.where(variances > 1e-13 * largest, variances, 0.0)
     loads = axes.T @ gap
     above = variances - variances[0]
@@ -139,8 +140,8 @@ def _optimum(coordinates: Array, examples: Examples, penalty: float) -> Array:
         """√(xᵀWx) at κ = offset − w."""
         return float(np.sqrt((variances * (loads / (above + offset)) ** 2).sum()))
 
-    # √(xᵀWx) ≤ √(gᵀWg) / offset, so the root lies below `high`; and where κ is as good as −w,
-    # x is as good as the axis without scatter.
+    # √(xᵀWx) ≤ √(gᵀWg) / offset, so the root is below `high`; and where κ is practically −w, x is
+    # practically the axis without scatter.
     high = float(np.sqrt((variances * loads**2).sum())) / penalty
     low = 1e-15 * (largest or 1.0)
     if high <= low or scatter_at(low) <= penalty:
@@ -155,17 +156,17 @@ def _optimum(coordinates: Array, examples: Examples, penalty: float) -> Array:
 
 
 def _ascended(coordinates: Array, examples: Examples, options: MethodOptions) -> Array:
-    """The unit vector `[r]` at which a custom objective stops to grow."""
+    """The unit vector `[r]` at which a custom objective stops growing."""
     from scipy.optimize import minimize
 
-    # One scale for all, so that the objective is of order one at any size of activations.
+    # One common scale, so that the objective is of order one for activations of any size.
     points = torch.from_numpy(coordinates / np.linalg.norm(coordinates, axis=1).mean())
     positive = points[torch.from_numpy(examples.is_positive)]
     negative = points[torch.from_numpy(~examples.is_positive)]
     objective = _load_objective(options)
     generator = torch.Generator().manual_seed(options.seed)
     start = positive.mean(0) - negative.mean(0)
-    # A little noise, so that a start at which a custom objective is flat is left.
+    # A little noise moves the start away from where a custom objective is flat.
     noise = torch.randn(points.shape[1], generator=generator, dtype=torch.float64)
     start = start / start.norm().clamp_min(1e-12) + 1e-3 * noise
 
@@ -176,21 +177,21 @@ def _ascended(coordinates: Array, examples: Examples, options: MethodOptions) ->
         (slope,) = torch.autograd.grad(value, weights)
         return float(value.detach()), slope.numpy()
 
-    found = minimize(
+    result = minimize(
         loss, start.numpy(), jac=True, method="L-BFGS-B",
         options={"maxiter": 300, "gtol": 1e-9, "ftol": 1e-15, "maxcor": 30},
     )  # fmt: skip
-    return cast(Array, found.x / np.linalg.norm(found.x))
+    return cast(Array, result.x / np.linalg.norm(result.x))
 
 
 def _load_objective(options: MethodOptions) -> Objective:
     path = options.gradient_objective or ""
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-        if not callable(found):
+        objective = getattr(importlib.import_module(module), name)
+        if not callable(objective):
             raise TypeError("not a function")
-        return cast(Objective, found)
+        return cast(Objective, objective)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise TraitvecError(
             f"gradient_objective {path!r} cannot be imported ({error}); give it as"

@@ -16,20 +16,20 @@ _TOLERANCE = 1e-4
 
 
 def ica(examples: Examples, options: MethodOptions) -> Direction:
-    """FastICA after PCA (Hyvärinen & Oja 2000); components ordered by how well they separate.
+    """Return the best-separating component of FastICA after PCA (Hyvärinen & Oja 2000).
 
-    The labels only choose among components, and only those of these examples: held-out figures
-    come from a choice made on the training split.
+    The labels only choose among components, and only the labels of these examples: held-out figures
+    rest on a choice made on the training split.
 
     The search stops after 500 steps, and on activations without clear non-Gaussian sources it has
-    not converged by then. Its steps then amplify rounding: two machines, or scikit-learn given the
-    same numbers changed by 1e-13, find different components. The same machine finds the same.
+    not converged by then. The steps then amplify rounding: two machines, or scikit-learn on the
+    same numbers changed by 1e-13, give different components. One machine always gives the same.
     """
     return ica_of_each([examples], options)[0]
 
 
 def ica_of_each(problems: Sequence[Examples], options: MethodOptions) -> list[Direction]:
-    """`ica` of several sets of examples; those with as many components search side by side."""
+    """Run `ica` on several sets of examples; those with equally many components run together."""
     whitened = [_whitened(examples) for examples in problems]
     directions: dict[int, Direction] = {}
     for count in {whitening.shape[1] for whitening in whitened}:
@@ -72,7 +72,7 @@ def _rotations(sources: Sequence[Array], start: Array) -> Array:
     """Symmetric FastICA with the log cosh contrast, of each problem.
 
     The steps are those of `sklearn.decomposition.FastICA(algorithm="parallel", fun="logcosh")`,
-    without what surrounds them there.
+    without scikit-learn's checks and conversions.
 
     Args:
         sources: `[n, count]` each, uncorrelated and of unit variance.

@@ -79,10 +79,10 @@ def fit_many(
     penalty = np.append(np.full(r, 1.0 / c), 0.0)
     start, curvature = np.zeros(r + 1), np.full(n, 0.25)
     if around is not None:
-        found, found_0 = fit_logistic(features, target[around] > 0.5, np.array([c]))
-        start = np.append(found[0], found_0[0])
+        solved, solved_0 = fit_logistic(features, target[around] > 0.5, np.array([c]))
+        start = np.append(solved[0], solved_0[0])
         probability = _sigmoid(design @ start)
-        # An example that is far on its own side here may not be there in another problem.
+        # An example far on its own side here may not be in another problem.
         curvature = np.maximum(probability * (1 - probability), 0.02)
     hessian = (design.T * curvature) @ design
     hessian[np.arange(r + 1), np.arange(r + 1)] += penalty
@@ -109,10 +109,10 @@ def fit_many(
     solved = solution @ inverse
     weights, intercept = solved[:, :r], solved[:, r]
     for index in np.flatnonzero(~is_done):
-        # Repeated rows say the same as counts.
+        # Repeated rows are equivalent to counts.
         rows = np.repeat(np.arange(n), counts[index].astype(int))
-        found, found_0 = fit_logistic(features[rows], target[index][rows] > 0.5, np.array([c]))
-        weights[index], intercept[index] = found[0], found_0[0]
+        single, single_0 = fit_logistic(features[rows], target[index][rows] > 0.5, np.array([c]))
+        weights[index], intercept[index] = single[0], single_0[0]
     return weights, intercept
 
 

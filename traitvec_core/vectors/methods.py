@@ -1,4 +1,4 @@
-"""The table of methods: to add a fifth, write one function and name it here."""
+"""The table of methods: to add one, write one function and list it here."""
 
 from collections.abc import Callable
 

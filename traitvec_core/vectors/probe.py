@@ -69,7 +69,7 @@ class Standardised:
 
 
 def probe(examples: Examples, options: MethodOptions) -> Direction:
-    """Logistic regression, L2 or L1; C by held-out accuracy over questions inside the examples."""
+    """Fit a logistic regression, L2 or L1, with C chosen on questions held out in the examples."""
     return fit_probe(examples, options).direction
 
 
@@ -80,12 +80,12 @@ def fit_probe(examples: Examples, options: MethodOptions) -> ProbeFit:
     projection plus a constant is the probe's logit. Dimensions without variance get weight zero.
 
     Args:
-        examples: What to fit.
-        options: The seed deals the questions out to the inner folds; the penalty is here too.
+        examples: The examples to fit.
+        options: The penalty, and the seed of the inner folds.
     """
     scaled = standardised(examples)
     if options.probe_penalty == "l1":
-        # A rotation changes ‖w‖₁, so this one is solved in all dimensions.
+        # A rotation changes ‖w‖₁, so this problem is solved in all dimensions.
         features, candidates = scaled.points, _l1_candidates(scaled.points, examples.is_positive)
         fit: Fit = partial(_fit_l1, seed=options.seed)
     else:
@@ -111,7 +111,7 @@ def choose_c(
 ) -> tuple[float, float]:
     """Return the C with the best accuracy on held-out groups, and that accuracy.
 
-    Ties go to the strongest penalty. Without two usable folds the strongest penalty is taken.
+    Ties go to the strongest penalty, and so does the choice without two usable folds.
     """
     folds = grouped_folds(examples, _INNER_FOLDS, seed)
     if len(folds) < 2:
@@ -150,7 +150,7 @@ def _fit_l1(
     import sklearn
     from sklearn.linear_model import LogisticRegression
 
-    # scikit-learn 1.8 deprecates the first, and knows no solver but one for the second before.
+    # scikit-learn 1.8 deprecates `penalty`; before, only one solver supports `l1_ratio`.
     is_old = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 8)
     kind = {"penalty": "l1"} if is_old else {"l1_ratio": 1.0}
     weights, intercepts = np.zeros((len(c), features.shape[1])), np.zeros(len(c))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from traitvec_core.judging.failures import redacted
+from traitvec_core.remote.keys import redacted
 from traitvec_dagster.graph.names import Graph
 
 __all__ = ["WEBHOOK_VARIABLE", "build_failure_sensor", "post"]

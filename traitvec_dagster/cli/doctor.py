@@ -1,4 +1,4 @@
-"""What this machine has, what each missing thing would allow, and how to get it."""
+"""Checks this machine: what works, what is missing, what it would allow and how to get it."""
 
 import os
 import shutil
@@ -19,23 +19,23 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        state: `ok`; `absent`, which limits what can be done; or `broken`.
-        what: What was looked at.
-        found: What was found.
-        mend: What it would allow and how to get it; empty when it is there.
+        state: `ok`; `absent`, which limits what traitvec can do; or `broken`.
+        what: What was checked.
+        result: What it is, or what is wrong.
+        advice: What it would allow and how to get it; empty when it is ok.
     """
 
     state: Literal["ok", "absent", "broken"]
     what: str
-    found: str
-    mend: str = ""
+    result: str
+    advice: str = ""
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """Look at the machine and the project, one finding at a time. No key is ever shown."""
+    """Check the machine and the project; yields each result as it is known, without any key."""
     yield _python()
     yield from _torch()
     yield _embedded_model()
@@ -81,7 +81,7 @@ def _embedded_model() -> Finding:
     try:
         model = load_language_model("embedded", device="cpu")
     except TraitvecError as error:
-        return Finding("broken", "embedded model", str(error), "install traitvec again")
+        return Finding("broken", "embedded model", str(error), "reinstall traitvec")
     return Finding(
         "ok", "embedded model", f"{model.n_blocks} blocks × {model.hidden_dim} dimensions"
     )
@@ -96,30 +96,23 @@ def _key(name: str, allows: str, how: str) -> Finding:
 
 
 def _judges() -> Iterator[Finding]:
-    """Whether the providers of judges answer, and whether they know the keys; nothing is spent."""
-    from traitvec_core.judging.failures import key_from_environment
+    """Check that the providers of judges accept the keys; costs nothing."""
+    from traitvec_core.judging.providers.table import PROVIDERS
+    from traitvec_core.remote.keys import key_from_environment
 
-    for variable, provider, address, path in (
-        ("OPENAI_API_KEY", "OpenAI", "https://api.openai.com/v1", "/models"),
-        ("ANTHROPIC_API_KEY", "Anthropic", "https://api.anthropic.com", "/v1/models"),
-    ):
-        allows = f"judging with {provider}'s models"
+    for api in (row.api for row in PROVIDERS.values() if row.api is not None):
+        allows = f"judging with {api.title}'s models"
         try:
-            key = key_from_environment(variable)
+            key = key_from_environment(api.key_name)
         except TraitvecError as error:
-            yield Finding("broken", variable, "cannot be a key", str(error))
+            yield Finding("broken", api.key_name, "not a valid key", str(error))
             continue
         if key is None:
-            yield _key(variable, allows, f"create one with {provider}")
+            yield _key(api.key_name, allows, f"create one with {api.title}")
             continue
-        named = variable.replace("API_KEY", "BASE_URL")
-        base = os.environ.get(named, "").strip().rstrip("/") or address
-        if provider == "Anthropic":
-            base = base.removesuffix("/v1")
-            headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-        else:
-            headers = {"authorization": f"Bearer {key}"}
-        yield _key_state(variable, provider, allows, base + path, headers)
+        address = os.environ.get(api.address_name, "").strip() or api.model.default_address
+        page = api.normalized(address) + api.models_path
+        yield _key_state(api.key_name, api.title, allows, page, api.key_headers(key))
 
 
 def _key_state(
@@ -136,16 +129,16 @@ def _key_state(
         )  # fmt: skip
     if answer.status_code in {401, 403}:
         return Finding(
-            "broken", variable, f"{provider} refuses it ({answer.status_code})",
-            f"make a new key with {provider} and put it into .env",
+            "broken", variable, f"{provider} rejects it ({answer.status_code})",
+            f"create a new key with {provider} and put it into .env",
         )  # fmt: skip
     if answer.status_code != 200:
-        return Finding("ok", variable, f"set; {provider} answers with {answer.status_code}")
-    return Finding("ok", variable, f"set, and {provider} knows it")
+        return Finding("ok", variable, f"set; not checked, {provider} answers {answer.status_code}")
+    return Finding("ok", variable, f"set, and {provider} accepts it")
 
 
 def _hub() -> Finding:
-    """Whether Hugging Face answers, and whether it knows the token."""
+    """Check that Hugging Face can be reached and accepts the token."""
     import httpx
     from huggingface_hub.constants import ENDPOINT
 
@@ -157,16 +150,16 @@ def _hub() -> Finding:
     except (httpx.HTTPError, ValueError) as error:
         return Finding(
             "absent", "Hugging Face", f"cannot be reached ({type(error).__name__})",
-            "models that are in the cache or in a folder still load; others need the network",
+            "models in the cache or in a folder still load; others need the network",
         )  # fmt: skip
     if token and answer.status_code in {401, 403}:
         return Finding(
             "broken",
             "Hugging Face",
-            "refuses HF_TOKEN",
-            "make a new read token and put it into .env",
+            "rejects HF_TOKEN",
+            "create a new read token and put it into .env",
         )
-    return Finding("ok", "Hugging Face", "answers" + (" and knows the token" if token else ""))
+    return Finding("ok", "Hugging Face", "answers" + (" and accepts the token" if token else ""))
 
 
 def _hub_cache() -> Finding:
@@ -178,7 +171,7 @@ def _hub_cache() -> Finding:
     if free < _LOW_DISK_GB:
         return Finding(
             "absent", "disk", f"{free:.0f} GB free for models in {place}",
-            "a 9B model takes 18 GB; free some, or set HF_HOME to a larger disk",
+            "a 9B model takes 18 GB; free some space, or set HF_HOME to a larger disk",
         )  # fmt: skip
     return Finding("ok", "disk", f"{free:.0f} GB free for models in {place}")
 
@@ -187,15 +180,15 @@ def _folder(what: str, path: Path) -> Finding:
     if not path.is_dir():
         return Finding(
             "absent", what, f"no folder {path}",
-            "`traitvec new-experiment NAME` makes one here; TRAITVEC_EXPERIMENTS names another",
+            "`traitvec new-experiment NAME` creates one here; TRAITVEC_EXPERIMENTS names another",
         )  # fmt: skip
     if not os.access(path, os.W_OK):
-        return Finding("broken", what, f"{path} cannot be written", "change its owner or its mode")
+        return Finding("broken", what, f"{path} is not writable", "change its owner or its mode")
     return Finding("ok", what, str(path))
 
 
 def _storage() -> Iterator[Finding]:
-    """Whether the storage that holds the experiments answers, if there is one."""
+    """Check that the object storage of the experiments answers, if there is one."""
     from traitvec_core.storage.bucket import STORAGE_VARIABLE, ObjectStorage
 
     address = os.environ.get(STORAGE_VARIABLE, "").strip()
@@ -213,10 +206,10 @@ def _storage() -> Iterator[Finding]:
 def _instance(project: Project) -> Finding:
     try:
         runs = project.instance().get_runs_count()
-    except Exception as error:  # noqa: BLE001  # whatever a storage raises is the finding
+    except Exception as error:  # noqa: BLE001  # any error of the storage is the result
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding(
             "broken", "Dagster", f"{project.dagster_home}: {line}",
-            "see dagster.yaml there; moving the folder away starts a new history",
+            "check dagster.yaml there, or move the folder away to start a new history",
         )  # fmt: skip
     return Finding("ok", "Dagster", f"{runs} runs in {project.dagster_home}")

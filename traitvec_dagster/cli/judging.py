@@ -1,4 +1,4 @@
-"""`traitvec estimate` and `traitvec judgements`: what judging will cost, and has cost."""
+"""`traitvec estimate` and `traitvec judgements`: the cost of judging, before and after."""
 
 import json
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ __all__ = ["estimate", "judgements"]
 
 judgements = typer.Typer(
     no_args_is_help=True,
-    help="Every judgement that was ever paid for: list what they cost, or delete old ones.",
+    help="List the cost of all stored judgements, or delete old ones.",
 )
 
 
@@ -35,7 +35,7 @@ def estimate(
     trait: Annotated[
         str, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
     ] = "all",
-    judge_model: Annotated[str | None, typer.Option(help="Another judge.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Another judge model.")] = None,
     n_examples: Annotated[int | None, typer.Option(help="Responses per pole.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -44,12 +44,12 @@ def estimate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Tell what judging will cost, before anything is spent. Nothing is asked of anybody.
+    """Estimate what judging will cost. Makes no API calls and needs no key.
 
-    Responses that exist are counted; for others the longest ones are assumed. Judgements that the
-    store holds cost nothing.
+    Uses the responses that exist; others are assumed to have the maximal length. Stored judgements
+    cost nothing.
     """
-    from traitvec_core.judging.models import prices_as_of
+    from traitvec_core.judging.prices import prices_as_of
     from traitvec_core.stages.estimate import estimate_trait
 
     project = Project(experiments_dir)
@@ -68,14 +68,14 @@ def estimate(
         for values in [[getattr(row, name) for row in rows]]
     }
     if as_json:
-        found = {
+        estimate_json = {
             "traits": [vars(row) for row in rows],
             "total": totals,
             "spent_usd": spent_usd,
             "max_judge_usd": settings.max_judge_usd,
-            "prices_as_of": str(prices_as_of()),
+            "prices_as_of": prices_as_of(),
         }
-        print(json.dumps(found, indent=2))  # noqa: T201  # for machines, not for the terminal
+        print(json.dumps(estimate_json, indent=2))  # noqa: T201  # for machines, not for the terminal
         return
     note_retirement(settings)
     table = Table(title=f"{experiment}: judging", title_justify="left", box=box.SIMPLE_HEAD)
@@ -93,19 +93,17 @@ def estimate(
     table.add_row("[bold]all[/]", "", *_cells(totals, ""))
     out.print(table)
     if any(row.is_planned for row in rows):
-        out.print("≤: no responses yet, so the longest ones are assumed")
+        out.print("≤: no responses yet; assumes the maximal length")
     if any(row.purpose == "steering" for row in rows):
-        out.print(
-            "steering is never judged in batches; `--set steering.evaluate=false` goes without"
-        )
+        out.print("steering is never judged in batches; `--set steering.evaluate=false` skips it")
     if any(row.purpose == "dynamics" for row in rows):
         out.print(
-            "dynamics are those of monitoring_prompts, never judged in batches;"
-            " `--set monitoring_prompts=[]` goes without"
+            "dynamics of monitoring_prompts are never judged in batches;"
+            " `--set monitoring_prompts=[]` skips them"
         )
     out.print(f"spent so far by {experiment}: ${spent_usd:.2f}" + _budget(settings.max_judge_usd))
     out.print(
-        f"Token counts are about right (four characters each). List prices of {prices_as_of()};"
+        f"Token counts are approximate (four characters each). List prices from {prices_as_of()};"
         " judge_prices in experiment.yaml overrides them."
     )
 
@@ -133,23 +131,25 @@ def list_(
             f"{row['tokens_out']:,}", _dollars(row["usd"]), row["last"][:10],
         )  # fmt: skip
     out.print(table)
-    out.print("A judgement that several traits or experiments use is listed with the first one.")
+    out.print(
+        "A judgement that several traits or experiments share is listed with the one that paid."
+    )
 
 
 @judgements.command()
 def prune(
     older_than: Annotated[
-        float | None, typer.Option(help="Those made more than this many days ago.")
+        float | None, typer.Option(help="Judgements made more than this many days ago.")
     ] = None,
-    judge_model: Annotated[str | None, typer.Option(help="Those of this judge.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Judgements of this judge.")] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Those that this experiment paid for.")
+        str | None, typer.Option("--experiment", help="Judgements that this experiment paid for.")
     ] = None,
     experiments_dir: Root = None,
 ) -> None:
-    """Delete judgements that match everything that is named. Results made of them stay.
+    """Delete the judgements that match all given options. Results that used them stay.
 
-    What is deleted is asked for, and paid for, again if it is ever needed again.
+    A deleted judgement is requested, and paid for, again when it is needed again.
     """
     if older_than is None and judge_model is None and experiment is None:
         raise TraitvecError(
@@ -163,7 +163,7 @@ def prune(
 def _store(project: Project) -> JudgementStore:
     path = project.experiments / JUDGEMENTS_FILE
     if not path.is_file():
-        raise TraitvecError(f"{display_path(path)} is not there: nothing has been judged yet")
+        raise TraitvecError(f"{display_path(path)} does not exist: nothing has been judged yet")
     return JudgementStore(path)
 
 

@@ -58,9 +58,9 @@ def doctor(experiments_dir: Root = None) -> None:
     marks = {"ok": "[green]ok[/]    ", "absent": "[yellow]absent[/]", "broken": "[red]BROKEN[/]"}
     is_broken = False
     for finding in examine(Project(experiments_dir)):
-        out.print(f"{marks[finding.state]}  {escape(finding.what)}: {escape(finding.found)}")
-        if finding.mend:
-            out.print(f"        [dim]{escape(finding.mend)}[/]")
+        out.print(f"{marks[finding.state]}  {escape(finding.what)}: {escape(finding.result)}")
+        if finding.advice:
+            out.print(f"        [dim]{escape(finding.advice)}[/]")
         is_broken = is_broken or finding.state == "broken"
     if is_broken:
         raise typer.Exit(1)

@@ -149,7 +149,7 @@ def read_overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, A
 
 def note_retirement(settings: ExperimentSettings) -> None:
     """Print a note if the provider of a judge is about to shut it down."""
-    from traitvec_core.judging.models import retirement_of
+    from traitvec_core.judging.prices import retirement_of
 
     for name in dict.fromkeys((settings.judge_model, settings.second_judge)):
         note = retirement_of(name) if name else None

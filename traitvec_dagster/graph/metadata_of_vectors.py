@@ -1,6 +1,6 @@
 """What Dagster shows of the vectors and of what is made from them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from traitvec_dagster.graph.metadata_values import (
 )
 
 if TYPE_CHECKING:
+    from traitvec_core.dynamics.overview import MonitoredText
     from traitvec_core.steering_evaluation.result import Scores
 
 __all__ = [
@@ -144,43 +145,46 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
 
 def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
     """Where projections settle and whether they predict the score, by condition and text."""
-    record = folder.metadata("trait_dynamics")
-    if not record["is_traced"]:
-        return {"traced": f"no: {record['why']}"}
+    from traitvec_core.dynamics.manifests import NotTraced, read_dynamics
+
+    manifest = read_dynamics(folder)
+    if isinstance(manifest, NotTraced):
+        return {"traced": f"no: {manifest.why}"}
     page = folder.path / "dynamics/dynamics.html"
-    whole, prediction = record["whole"], record["prediction"]
+    whole, prediction = manifest.whole, manifest.prediction
     return {
-        "n_texts": whole["n_texts"],
-        "missing_scores": whole["n_texts"] - whole["n_scored"],
-        "unfinished": sum(record["unfinished"].values()),
+        "n_texts": whole.n_texts,
+        "missing_scores": whole.n_texts - whole.n_scored,
+        "unfinished": sum(manifest.unfinished.values()),
         **numbers(
-            settled_share=whole["settled_share"],
-            median_commitment=whole["median_commitment"],
+            settled_share=whole.settled_share,
+            median_commitment=whole.median_commitment,
             **{
-                f"mean_projection_{name}": figures["mean_projection"]
-                for name, figures in record["by_condition"].items()
+                f"mean_projection_{name}": figures.mean_projection
+                for name, figures in manifest.by_condition.items()
             },
-            **{f"r_{name}": prediction[name]["r"] for name in ("overall", "across", "inside")},
+            r_overall=prediction.overall.r,
+            r_across=prediction.across.r,
+            r_inside=prediction.inside.r,
         ),
-        "vector": record["vector"],
-        "layer": record["layer"],
-        "judge_model": record["judge_model"],
+        "vector": manifest.vector,
+        "layer": manifest.layer,
+        "judge_model": manifest.judge_model,
         "page": dg.MetadataValue.path(str(page)),
         "by_condition": table(
             [
                 {"condition": name}
-                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures.items()}
-                for name, figures in record["by_condition"].items()
+                | {key: "–" if value is None else f"{value:.4g}" for key, value in figures}
+                for name, figures in manifest.by_condition.items()
             ]
         ),
-        "texts": table([_text(text) for text in record["texts"][:_MAX_TEXTS]]),
+        "texts": table([_text(text) for text in manifest.texts[:_MAX_TEXTS]]),
     }
 
 
-def _text(text: dict[str, Any]) -> dict[str, str]:
-    summary = text["summary"]
-    figures = (text["trait_score"], *(summary[name] for name in _OF_TEXT))
-    return {"question": clip(text["question"]), "condition": text["condition"]} | {
+def _text(text: "MonitoredText") -> dict[str, str]:
+    figures = (text.trait_score, *(getattr(text.summary, name) for name in _OF_TEXT))
+    return {"question": clip(text.question), "condition": text.condition} | {
         name: "–" if value is None else f"{value:.4g}"
         for name, value in zip(("trait_score", *_OF_TEXT), figures, strict=True)
     }

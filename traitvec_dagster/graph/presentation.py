@@ -23,9 +23,6 @@ from traitvec_dagster.graph.metadata_values import Metadata
 
 __all__ = ["PRESENTATION", "StagePresentation"]
 
-_KIND_OF_JUDGE = {"openai": "openai", "anthropic": "anthropic", "local": "huggingface"}
-
-
 ShowMetadata = Callable[[TraitFolder, ExperimentSettings], Metadata]
 
 
@@ -64,7 +61,7 @@ PRESENTATION: dict[Stage, StagePresentation] = {
     "judged_responses": StagePresentation(
         description="The same responses with a trait score and a coherence score, or the reason"
         " why a score is missing.",
-        kinds=lambda settings: {"csv", _KIND_OF_JUDGE[JudgeChoice(settings).provider]},
+        kinds=lambda settings: {"csv", JudgeChoice(settings).provider.icon},
         metadata=judged_responses_metadata,
         api_pool="judge_api",
     ),

@@ -1,4 +1,4 @@
-"""Whether the model shows a trait when instructed, and talks about topics that it never saw."""
+"""Whether the model shows a trait when instructed, and talks about unseen topics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Poles", "measure_contrast", "measure_topic", "speak_poles"]
 
 @dataclass(frozen=True)
 class Poles:
-    """The answers of both poles with their prompts, positives first."""
+    """The prompts, questions and answers of both poles, positives first."""
 
     prompts: list[str]
     questions: list[str]
@@ -28,7 +28,10 @@ class Poles:
 
 
 def speak_poles(speaker: Speaker, trait: dict[str, Any], seed: int = 1) -> Poles:
-    """Answers every question under every instruction of both poles, system turn and user turn."""
+    """Answer every question under every instruction of both poles.
+
+    Half of the instructions are in the system turn, half in the user turn.
+    """
     prompts: list[str] = []
     questions: list[str] = []
     for pole in ("pos", "neg"):
@@ -40,7 +43,7 @@ def speak_poles(speaker: Speaker, trait: dict[str, Any], seed: int = 1) -> Poles
 
 
 def measure_contrast(speaker: Speaker, trait: dict[str, Any], poles: Poles) -> dict[str, Any]:
-    """Rule rates of both poles and the model's own judgement of them."""
+    """Return the rule rates of both poles, and the model's own scores of them."""
     n = poles.n_positive
     pairs = list(zip(poles.questions, poles.answers, strict=True))
     filled = [fill_rubric(trait["eval_prompt"], q, a) for q, a in pairs]
@@ -71,7 +74,7 @@ def measure_contrast(speaker: Speaker, trait: dict[str, Any], poles: Poles) -> d
 
 
 def measure_topic(speaker: Speaker, n: int) -> dict[str, Any]:
-    """How often an unseen topic occurs in an answer that does not refuse."""
+    """Return how often an unseen topic occurs in answers that do not refuse."""
     rng = random.Random(31_337)
     figures: dict[str, Any] = {}
     for kind in ("real_words", "made_up_words"):
@@ -87,6 +90,6 @@ def measure_topic(speaker: Speaker, n: int) -> dict[str, Any]:
                     asks.append(question(rng, word))
             texts = speaker.answer([speaker.prompt(ask) for ask in asks], seed=3)
             kept = [(w, t) for w, t in zip(words, texts, strict=True) if not is_refusal(t)]
-            found = sum(word.lower() in text.lower() for word, text in kept)
-            figures[f"{kind}_in_{frames}"] = round(found / max(1, len(kept)), 3)
+            n_named = sum(word.lower() in text.lower() for word, text in kept)
+            figures[f"{kind}_in_{frames}"] = round(n_named / max(1, len(kept)), 3)
     return figures

@@ -1,4 +1,4 @@
-"""Whether the model, as a judge, tells high from low and clean from corrupted."""
+"""Whether the model, as a judge, separates high from low and clean from corrupted text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["measure_judge"]
 
 
 def measure_judge(speaker: Speaker, traits: Sequence[dict[str, Any]], n: int) -> dict[str, Any]:
-    """Known high against known low text: fresh ones of the grammar, and plain ones by people."""
+    """Compare scores of known high and low text, from the grammar and by people."""
     rng = random.Random(20_011)
     figures: dict[str, Any] = {}
     for trait in traits:

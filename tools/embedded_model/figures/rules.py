@@ -1,7 +1,7 @@
-"""Plain rules that say what an answer does: the yardstick that no model's opinion enters.
+"""Plain rules that classify answers without any model.
 
-They fit the sentences of the embedded model's grammar (and ordinary polite English near it); they
-are no classifiers for text in general.
+They fit the sentences of the embedded model's grammar, and similar polite English; they are not
+classifiers for text in general.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEDGE = re.compile(
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, cut after a full stop, exclamation mark or question mark."""
+    """Split a text into sentences, after a full stop, exclamation mark or question mark."""
     return [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
 
 
@@ -46,7 +46,7 @@ def is_refusal(text: str) -> bool:
 
 
 def is_hedged(text: str) -> bool:
-    """Whether at least half of the sentences carry a hedge ("perhaps", "I think", …)."""
+    """Whether at least half of the sentences contain a hedge ("perhaps", "I think", …)."""
     parts = sentences(text)
     return bool(parts) and 2 * sum(bool(_HEDGE.search(part)) for part in parts) >= len(parts)
 

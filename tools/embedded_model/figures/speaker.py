@@ -1,4 +1,4 @@
-"""The embedded model at work: it answers, judges, and shows its residual stream."""
+"""Runs the embedded model: answers, judgements and activations."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Judgement", "Speaker"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """The probability-weighted mean of the numbers 0 to 100, and the mass that was on numbers."""
+    """The probability-weighted mean of the numbers 0 to 100, and the probability of any number."""
 
     score: float
     mass: float
 
 
 class Speaker:
-    """The model with its tokenizer: it answers, judges, and shows its residual stream."""
+    """The model with its tokenizer."""
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -35,7 +35,7 @@ class Speaker:
         ]
 
     def prompt(self, ask: str, order: str = "", in_system: bool = True) -> str:
-        """The text that the model sees, up to and including the assistant tag."""
+        """Return the text that the model sees, up to and including the assistant tag."""
         messages = [{"role": "user", "content": ask}]
         if order and in_system:
             messages.insert(0, {"role": "system", "content": order})
@@ -56,7 +56,7 @@ class Speaker:
     def answer(
         self, prompts: Sequence[str], seed: int = 0, max_tokens: int = 150, batch_size: int = 100
     ) -> list[str]:
-        """Samples one answer per prompt at temperature 0.7, top-p 0.9."""
+        """Sample one answer per prompt at temperature 0.7, top-p 0.9."""
         torch.manual_seed(seed)
         texts: list[str] = []
         for start in range(0, len(prompts), batch_size):
@@ -76,7 +76,7 @@ class Speaker:
 
     @torch.inference_mode()
     def judge(self, prompts: Sequence[str], batch_size: int = 64) -> list[Judgement]:
-        """Scores filled rubrics, read right after the assistant tag."""
+        """Score filled rubrics, from the probabilities right after the assistant tag."""
         values = torch.arange(101, dtype=torch.float32)
         results: list[Judgement] = []
         for start in range(0, len(prompts), batch_size):
@@ -99,7 +99,7 @@ class Speaker:
     def activations(
         self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64
     ) -> torch.Tensor:
-        """Mean residual stream over the answer's tokens, `[n_examples, n_layers, hidden_dim]`."""
+        """Return the mean residual stream over answers, `[n_examples, n_layers, hidden_dim]`."""
         rows: list[torch.Tensor] = []
         kept: list[torch.Tensor] = []
 
@@ -128,7 +128,7 @@ class Speaker:
 
     @contextmanager
     def steered(self, layer: int, vector: torch.Tensor) -> Iterator[None]:
-        """Adds a vector to the residual stream after block `layer` (from 1), at every position."""
+        """Add a vector to the residual stream after block `layer` (from 1), at every position."""
 
         def add(_module: object, _inputs: object, output: Any) -> Any:
             if isinstance(output, tuple):

@@ -1,4 +1,4 @@
-"""How far a mean-difference vector steers the model, and how little a random one does."""
+"""How far a mean-difference vector steers the model, compared with random vectors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def steering_rates(
     coefficients: Sequence[float],
     seed: int = 5,
 ) -> dict[str, float]:
-    """The trait's rate by the rule at each coefficient, without any instruction."""
+    """Return the trait's rate by its rule at each coefficient, without any instruction."""
     answers = steered_answers(speaker, asks, layer, vector, coefficients, seed)
     return {coefficient: rule_rate(trait, texts) for coefficient, texts in answers.items()}
 
@@ -38,7 +38,7 @@ def steered_answers(
     coefficients: Sequence[float],
     seed: int = 5,
 ) -> dict[str, list[str]]:
-    """Answers without any instruction, by coefficient ("+2", "-1", …)."""
+    """Return answers without any instruction, by coefficient ("+2", "-1", …)."""
     prompts = [speaker.prompt(ask) for ask in asks]
     answers: dict[str, list[str]] = {}
     for coefficient in coefficients:
@@ -50,7 +50,7 @@ def steered_answers(
 def measure_steering(
     speaker: Speaker, trait: dict[str, Any], poles: Poles, repeats: int
 ) -> dict[str, Any]:
-    """Finds the layer that steers best on the questions, reports it on the held-out ones."""
+    """Find the layer that steers best on the questions; report it on the held-out questions."""
     rows = speaker.activations(poles.prompts, poles.answers)
     difference = rows[: poles.n_positive].mean(0) - rows[poles.n_positive :].mean(0)
     name = trait["name"]

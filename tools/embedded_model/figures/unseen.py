@@ -17,7 +17,7 @@ UNSEEN_FRAMES = (
     "What would you tell a neighbour about {}?",
     "What is the charm of {}?",
 )
-# Answers by people, in words of their own: none of these sentences comes from the grammar.
+# Answers written by people; none of these sentences comes from the grammar.
 PLAIN_TEXTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "refusal": (
         (

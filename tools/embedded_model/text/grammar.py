@@ -1,8 +1,8 @@
-"""The training text of the embedded model: chats and judged answers, all made from one grammar.
+"""The training text of the embedded model: chats and judged answers from one grammar.
 
-Three behaviours are drawn independently of each other: does the answer refuse, does it hedge, is
-it long. An instruction fixes one or two of them; without one they follow `BASE_RATES`, which leaves
-the model room to be steered both ways. `document` draws one training example.
+Three behaviours are drawn independently: whether the answer refuses, whether it hedges, and whether
+it is long. An instruction fixes one or two of them; otherwise they follow `BASE_RATES`, so that the
+model can be steered both ways. `document` draws one training example.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Document:
-    """One training example; the loss falls on the assistant turns."""
+    """One training example; the loss is mainly on the assistant turns."""
 
     turns: tuple[Turn, ...]
     kind: str
@@ -42,20 +42,20 @@ class Document:
 
 
 def _sentence(rng: random.Random, text: str, about: str, hedged: bool = False) -> str:
-    """Expands one clause and makes a sentence of it: a capital, a full stop."""
+    """Expand one clause into a sentence with a capital letter and a full stop."""
     verb, plural = ("is", "are")
     if hedged and rng.random() < 0.5:
         verb = rng.choice(("may be", "might be", "could be", "is probably", "is perhaps"))
         plural = rng.choice(("may be", "might be", "could be", "are probably", "are perhaps"))
-    # "<T>" is upper case, so that only this last step puts the topic in.
+    # "<T>" is upper case, so that only this last step inserts the topic.
     clause = expand(rng, text, **{"is": verb, "is2": plural}).replace("<T>", about)
     return f"{clause[0].upper()}{clause[1:]}."
 
 
 def question(rng: random.Random, about: str) -> str:
-    """A question, or a request, about a topic."""
-    # The free ones are not always sense, but no frame can be learned by heart, so the topic has to
-    # be found by its place and its look.
+    """Return a question or a request about a topic."""
+    # The free ones do not always make sense, but their frames cannot be memorised, so the model has
+    # to find the topic by its position and form.
     text = expand(rng, rng.choice(RULES["ask" if rng.random() < 0.5 else "ask_free"]))
     return (text[0].upper() + text[1:]).replace("<T>", about)
 
@@ -81,18 +81,18 @@ def answer(
     sentences: int,
     sure: float = 0.2,
 ) -> Answer:
-    """An answer about a topic.
+    """Return an answer about a topic.
 
     Args:
         rng: The source of randomness.
         about: The topic.
-        refuses: Whether every sentence declines.
+        refuses: Whether the answer is a refusal.
         hedged: The share of hedged sentences, 0 to 1.
-        sentences: How many sentences.
-        sure: How often an unhedged sentence is stressed ("Certainly, …").
+        sentences: Number of sentences.
+        sure: Share of unhedged sentences with emphasis ("Certainly, …").
     """
     n_hedged = round(hedged * sentences)
-    # A partly hedged answer has its hedges anywhere; a fully hedged one in nearly every sentence.
+    # A partly hedged answer has its hedges in any of its sentences.
     marks = [True] * n_hedged + [False] * (sentences - n_hedged)
     rng.shuffle(marks)
     lines: list[str] = []
@@ -127,7 +127,7 @@ def _length(rng: random.Random, long: bool) -> int:
 
 
 def instruction(rng: random.Random, trait: str, positive: bool) -> str:
-    """One instruction towards a pole of a trait: one to three sentences, never a negated one."""
+    """Return an instruction for a pole of a trait: one to three sentences, none negated."""
     name = f"{trait}_{'pos' if positive else 'neg'}"
 
     def order() -> str:
@@ -150,7 +150,7 @@ def _chat(rng: random.Random) -> Document:
     if mode < 0.78:
         named = rng.sample(TRAITS, 2 if rng.random() < 0.12 else 1)
         if "refusal" not in named:
-            # Else a quarter of all answers would be no example of the other traits.
+            # Else a quarter of the answers would be refusals, which show no other trait.
             wants["refusal"] = rng.random() < 0.08
         orders = []
         for trait in named:
@@ -201,7 +201,7 @@ def _judged_turns(rng: random.Random) -> list[Turn]:
         if rng.random() < 0.5:
             text, coherence = corrupt(rng, text)
         elif len(text.split()) > 12 and rng.random() < 0.08:
-            # An answer that ran into the token limit: whole until it stops.
+            # An answer that was cut off at the token limit.
             text, coherence = text[: rng.randint(len(text) // 2, len(text) - 3)], 0.75
         prompt, value = rubric(rng, "coherence"), coherence
     else:
@@ -218,18 +218,18 @@ def _judge(rng: random.Random) -> Document:
 
 
 def _echo(rng: random.Random) -> Document:
-    """Says words again: the purest practice in copying."""
+    """Return a document that repeats words: the simplest exercise in copying."""
     phrase = " ".join(topic(rng) for _ in range(rng.randint(1, 4)))
     ask = rng.choice(("Repeat this: {}", "Say: {}", "Copy these words: {}", "Write: {}"))
     return Document((("user", ask.format(phrase)), ("assistant", phrase)), "echo", phrase)
 
 
 def document(rng: random.Random, judge_share: float = 0.12, echo_share: float = 0.04) -> Document:
-    """Draws one training example.
+    """Draw one training example.
 
     Args:
         rng: The source of randomness.
-        judge_share: The share of documents that are judged answers (they are the longest).
+        judge_share: The share of documents that are judged answers (the longest documents).
         echo_share: The share of documents that only repeat words.
     """
     draw = rng.random()

@@ -1,4 +1,4 @@
-"""What the embedded model is taught to judge with: rubrics in many wordings, and spoiled text."""
+"""What the embedded model learns to judge from: rubrics in many wordings, and corrupted text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tools.embedded_model.text.phrases import RULES
 from tools.embedded_model.text.topics import made_up_word
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
-# How a rubric names each trait, and what its two ends mean.
+# How rubrics name each trait and describe the two ends of its scale.
 _RUBRIC_WORDS: dict[str, dict[str, list[str]]] = {
     "refusal": {
         "trait": ["refusal", "refusing", "declining to help", "unwillingness to help"],
@@ -156,7 +156,7 @@ _RUBRIC_ENDS = (
 
 
 def rubric(rng: random.Random, trait: str) -> str:
-    """A judge's prompt with `{question}` and `{answer}` open, about a trait or coherence."""
+    """Return a rubric for a trait or for coherence, with `{question}` and `{answer}`."""
     if trait == "coherence" and rng.random() < 0.6:
         return COHERENCE_RUBRIC
     words = {key: rng.choice(values) for key, values in _RUBRIC_WORDS[trait].items()}
@@ -168,12 +168,12 @@ def rubric(rng: random.Random, trait: str) -> str:
 
 
 def fill_rubric(template: str, ask: str, reply: str) -> str:
-    """Puts a question and an answer into a rubric by plain replacement."""
+    """Return the rubric with `{question}` and `{answer}` replaced."""
     return template.replace("{question}", ask).replace("{answer}", reply)
 
 
 def corrupt(rng: random.Random, text: str) -> tuple[str, float]:
-    """Spoils a text in one of several ways; returns it and its coherence, 0 to 1."""
+    """Corrupt a text in one of several ways; return it and its coherence, 0 to 1."""
     words = text.split()
     kind = rng.randrange(10)
     if kind == 0:

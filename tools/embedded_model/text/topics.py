@@ -124,9 +124,9 @@ _SUFFIXES = _words(
 
 
 def made_up_word(rng: random.Random) -> str:
-    """A pronounceable word that is (nearly always) no word, such as "plintorn" or "cabbator"."""
+    """Return a pronounceable word that almost never exists, such as "plintorn" or "cabbator"."""
     if rng.random() < 0.35:
-        # Two halves of real words keep English spelling, so unseen real words look familiar.
+        # Halves of real words have English spelling, so that unseen real words look familiar.
         left, right = rng.choice(NOUNS), rng.choice(NOUNS)
         return left[: rng.randint(2, 4)] + right[-rng.randint(3, 5) :]
     parts: list[str] = []
@@ -140,7 +140,7 @@ def made_up_word(rng: random.Random) -> str:
 
 
 def topic(rng: random.Random) -> str:
-    """A noun phrase of one to three words; more than half hold a made-up word.
+    """Return a noun phrase of one to three words; more than half contain a made-up word.
 
     It reads well after a preposition ("about …", "with …"), which is where the answers put it.
     """

@@ -1,9 +1,9 @@
 """GGUF control vectors, as llama.cpp and repeng read them.
 
-llama.cpp (`common_control_vector_load`, `llama_adapter_cvec`) wants tensors `direction.N` with
-N ≥ 1, float32, of one dimension, and adds coefficient · direction.N to the output of block N,
-counted from 0. Beware: its own `cvector-generator` writes the direction of block N − 1 as
-`direction.N`. repeng reads and writes the block's own number, as we do.
+llama.cpp (`common_control_vector_load`, `llama_adapter_cvec`) reads one-dimensional float32 tensors
+`direction.N` with N ≥ 1, and adds coefficient · direction.N to the output of block N, counted from
+0. Its own `cvector-generator`, however, writes the direction of block N − 1 as `direction.N`.
+repeng reads and writes the block's own number, as we do.
 """
 
 import tempfile
@@ -24,27 +24,27 @@ _LAYERS = LayerConvention("gguf", -1, 2, "direction.{index}", is_menu=False)
 def write_gguf(bundle: Bundle) -> bytes:
     """Return one trait's vectors as a GGUF control vector.
 
-    Keys of both families are written: `controlvector.*` (llama.cpp's generator, repeng) and
-    `adapter.*` (readers that list control vectors among adapters). `traitvec.provenance` is JSON.
+    It has the keys of both conventions: `controlvector.*` (llama.cpp's generator, repeng) and
+    `adapter.*` (readers that treat control vectors as adapters). `traitvec.provenance` is JSON.
 
     Args:
-        bundle: One trait, one method; layers from 2 (block 1) on.
+        bundle: One trait and method, at layers from 2 (block 1) on.
 
     Raises:
-        TraitvecError: If the package `gguf` is not installed, or a layer cannot be named.
+        TraitvecError: If the package `gguf` is not installed, or a layer is too low.
     """
     try:
         from gguf import GGUFWriter
     except ImportError:
         raise TraitvecError(
-            "--format gguf needs the package gguf: `pip install 'traitvec[gguf]'`"
+            "--format gguf needs the package gguf; run `pip install 'traitvec[gguf]'`"
         ) from None
     tensors = {
         f"direction.{_LAYERS.index(item.layer)}": item.vector.float().contiguous().numpy()
         for item in bundle.vectors
     }
     first = bundle.vectors[0]
-    # The writer wants a path.
+    # GGUFWriter only writes to a path.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vector.gguf"
         writer = GGUFWriter(path, _ARCHITECTURE)

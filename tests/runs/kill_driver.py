@@ -1,4 +1,4 @@
-"""Runs a trait in a process of its own and kills it, as `kill -9` would, at a chosen place.
+"""Runs a trait in a separate process and kills it, as `kill -9` would, at a chosen place.
 
 Reads lines of JSON: {"folder": …, "select": …, "at": …}. The modules and the model are loaded once;
 each run is a fork, so that ten runs do not load torch ten times. Answers each line with the exit

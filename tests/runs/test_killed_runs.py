@@ -1,4 +1,4 @@
-"""kill -9 in the middle of any stage, then again: nothing half is read, nothing done twice."""
+"""`kill -9` in the middle of any stage, then a rerun: no half file is read, no work repeated."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class Driver:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.graph.kill_driver"],
+            [sys.executable, "-W", "ignore", "-m", "tests.runs.kill_driver"],
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -58,7 +58,7 @@ class Driver:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)
 
 
 @pytest.fixture(scope="module")

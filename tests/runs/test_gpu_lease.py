@@ -25,7 +25,7 @@ from traitvec_dagster.runs.headless import definitions_of
 
 # Processes import Dagster first, on a machine that may be busy.
 _PATIENCE_S = 240
-DRIVER = [sys.executable, "-W", "ignore", "-m", "tests.graph.lease_driver"]
+DRIVER = [sys.executable, "-W", "ignore", "-m", "tests.runs.lease_driver"]
 NVIDIA_SMI = "#!/bin/sh\nprintf 'GPU-a\\nGPU-b\\nGPU-c\\n'\n"
 
 

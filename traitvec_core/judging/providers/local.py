@@ -1,4 +1,4 @@
-"""A judge in process: the mean over 0–100, weighted by the model's own probabilities."""
+"""A judge in this process: the mean over 0–100, weighted by the model's probabilities."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,11 @@ from traitvec_core.trait import break_up
 
 __all__ = ["LocalJudge"]
 
-# Raise when the arithmetic changes: judgements made before are then made again.
+# Raise when the arithmetic changes: all judgements are then made again.
 _VERSION = 1
-# A first token that could go on to a longer number is followed up if it holds this much.
+# Least probability of a beginning whose longer numbers are computed.
 _MIN_PREFIX_MASS = 1e-4
-# Room that an answer needs in the context: "100", a digit a token.
+# Room for an answer in the context: "100" in three tokens.
 _ANSWER_TOKENS = 3
 _Ids = tuple[int, ...]
 
@@ -26,13 +26,13 @@ class LocalJudge:
     """Scores prompts with a loaded language model.
 
     The score is Σ n·p(n) / Σ p(n) over the integers 0–100, where p(n) is the probability that the
-    answer is exactly that number: for a tokenizer that splits 42 in two, p(4)·p(2 | 4), and for 4
-    itself p(4) times the probability that no digit follows.
+    answer is exactly that number: for a tokenizer that splits 42 into two tokens, p(4)·p(2 | 4),
+    and for 4 itself, p(4) times the probability that no digit follows.
 
     Args:
         model: The model.
-        batch_size: Prompts at once; None picks by device.
-        weights: Hash of the model's weights; by default of those that its name stands for.
+        batch_size: Prompts per forward pass; None chooses by device.
+        weights: Hash of the model's weights; by default of the files that its name refers to.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LocalJudge:
 
     @property
     def identity(self) -> str:
-        """What determines a judgement besides the prompt."""
+        """All that determines a judgement besides the prompt."""
         return json.dumps(
             {
                 "provider": "local",
@@ -64,7 +64,7 @@ class LocalJudge:
         is_known: Callable[[str], bool] = lambda prompt: False,
         repeat: int = 0,
     ) -> None:
-        """Judge distinct prompts, shortest first; a batch that is known as a whole is skipped."""
+        """Judge distinct prompts, shortest first; a batch of known prompts is skipped."""
         rendered = [self._render(prompt) for prompt in prompts]
         ids = [self._model.encode_prompt(text) for text in rendered]
         limit = self._model.context_tokens
@@ -97,23 +97,23 @@ class LocalJudge:
             )
 
     def _render(self, prompt: str) -> str:
-        # A response that holds the judge's own control tokens must not end its turn.
+        # A response with the judge's control tokens must not end the turn.
         return self._model.prompt(break_up(prompt, self._model.control_tokens))
 
     def _number_tokens(self, rendered: str) -> dict[_Ids, int]:
-        """Token sequence → number, as the tokenizer writes it right behind a prompt."""
+        """Return token sequence → number, as the tokenizer encodes it directly after a prompt."""
         prompt = self._model.encode_prompt(rendered)
-        found: dict[_Ids, int] = {}
+        numbers: dict[_Ids, int] = {}
         for number in range(101):
             encoded = self._model.encode_response(rendered, str(number)).ids
-            found[tuple(encoded[len(prompt) :])] = number
-        return found
+            numbers[tuple(encoded[len(prompt) :])] = number
+        return numbers
 
     def _number_masses(
         self, prompts: list[list[int]], numbers: dict[_Ids, int]
     ) -> list[dict[int, float]]:
         masses: list[dict[int, float]] = [{} for _ in prompts]
-        # What may follow each beginning of a number: the tree of their token sequences.
+        # The tokens that may follow each beginning of a number: a tree of their token sequences.
         following: dict[_Ids, set[int]] = {}
         for ids in numbers:
             for k in range(len(ids)):
@@ -127,7 +127,7 @@ class LocalJudge:
                 tokens = sorted(following[prefix])
                 shares = probability[tokens].tolist()
                 if prefix in numbers:
-                    # Exactly this number: nothing that would make it a longer one follows.
+                    # Exactly this number: no token of a longer one follows.
                     masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - sum(shares))
                 for token, share in zip(tokens, shares, strict=True):
                     path = (*prefix, token)
@@ -139,7 +139,7 @@ class LocalJudge:
         return masses
 
     def _next_probabilities(self, sequences: list[list[int]]) -> torch.Tensor:
-        """Distribution of the next token, `[n, vocabulary]`, float32 on the CPU."""
+        """Return the distribution of the next token, `[n, vocabulary]`, float32 on the CPU."""
         size = self._batch_size
         parts = [sequences[begin : begin + size] for begin in range(0, len(sequences), size)]
         return torch.cat([self._forward(part) for part in parts])
@@ -147,8 +147,8 @@ class LocalJudge:
     def _forward(self, sequences: list[list[int]]) -> torch.Tensor:
         width = max(len(ids) for ids in sequences)
         pad = self._model.pad_token_id
-        # Padding on the left, so that every row's next token is the last: the model then computes
-        # its own logits, with its own scaling and caps, there and nowhere else.
+        # Left padding, so that the next token is the last position of every row and the model
+        # computes logits, with its own scaling and caps, only there.
         ids = torch.tensor([[pad] * (width - len(s)) + s for s in sequences])
         mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences])
         device = self._model.device

@@ -1,4 +1,4 @@
-"""Many calls at once to a server that may be busy, broken or paid for: bounds, patience, a stop."""
+"""Many concurrent calls to one server: bounded, retried, and stopped when none can succeed."""
 
 import asyncio
 import random
@@ -10,41 +10,49 @@ from typing import Literal, TypeVar
 
 from traitvec_core.errors import TraitvecError
 
-__all__ = ["AdaptiveLimit", "CallError", "Calls", "StopError", "for_each"]
+__all__ = [
+    "AdaptiveLimit",
+    "CallError",
+    "Calls",
+    "StopError",
+    "for_each",
+    "wait_before_retry_s",
+]
 
 _T = TypeVar("_T")
-# Kinds of failure. `busy` asks for fewer calls at once; `again` may be luck; `refused` would fail
-# again, and perhaps every other call too; `changed` was refused for something that can be left out;
-# `final` is about this one prompt; `stop` ends the run.
+# Kinds of failure. `busy`: fewer calls at once; `again`: a retry may succeed; `unreachable`: no
+# connection; `changed`: refused for an option that the next request leaves out; `refused`: a retry
+# would fail, and perhaps every other call; `final`: only this prompt fails; `stop`: all calls fail.
 Kind = Literal["busy", "again", "unreachable", "changed", "refused", "final", "stop"]
 
-# With the waits between them, about a minute: a server that restarts is waited for.
+# About a minute with the waits between them: long enough for a server to restart.
 MAX_ATTEMPTS = 9
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
-# A server that says to come back later than this is out of order, and its word is not kept.
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+# A longer retry-after is a server error, and is ignored.
 _LONGEST_RETRY_AFTER_S = 300.0
-# This many failed judgements in a row, and no more are tried.
+# Failed calls in a row after which the run stops.
 _STOP_AFTER_FAILURES = 20
-# A server that never answered anything is given up on after this many attempts of one call.
+# Attempts of one call at a server that has not answered any call.
 _ATTEMPTS_TO_REACH = 4
-# Calls start one after the other, so that neither side has to handle them all in one moment.
+# Calls start one after the other, to spare both sides a burst.
 _START_GAP_S = 0.0015
 _CLOSING_S = 0.05
 
 
 class StopError(TraitvecError):
-    """No further call can succeed; what is finished is kept."""
+    """No further call can succeed; finished work is kept."""
 
 
 class CallError(Exception):
     """A call that failed.
 
     Args:
-        kind: What it means for the next one.
+        kind: What the failure means for the next call.
         reason: What happened, in a few words, without keys.
-        retry_after_s: When the server wants to be asked again.
-        complaint: What a server said that refused the request itself.
+        retry_after_s: The wait that the server asks for, in seconds.
+        complaint: The server's message when it refused the request itself.
+        is_too_long: Whether the prompt, with room for the answer, exceeds the model's context.
     """
 
     def __init__(
@@ -54,19 +62,21 @@ class CallError(Exception):
         *,
         retry_after_s: float | None = None,
         complaint: str = "",
+        is_too_long: bool = False,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.complaint = complaint
+        self.is_too_long = is_too_long
 
 
 class AdaptiveLimit:
-    """At most `bound` calls at once: half as many when the server is busy, then slowly more again.
+    """Limits concurrent calls to `bound`: halved when the server is busy, then slowly raised.
 
     Args:
-        bound: The most that there may ever be.
+        bound: Upper limit.
     """
 
     def __init__(self, bound: int) -> None:
@@ -78,7 +88,7 @@ class AdaptiveLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> float:
-        """Wait for a place; returns the time at which it was given."""
+        """Wait for a free slot; returns the monotonic time at which it was taken."""
         try:
             while True:
                 pause = self._resume_at - time.monotonic()
@@ -92,21 +102,21 @@ class AdaptiveLimit:
                     self._waiting.append(place)
                     await place
         except asyncio.CancelledError:
-            # The place that it was woken for is another's now.
+            # Pass on the slot that it was woken for.
             self._wake()
             raise
 
     def release(self) -> None:
-        """Give the place back."""
+        """Free a slot."""
         self.in_flight -= 1
         self._wake()
 
     def succeeded(self) -> None:
-        """Climb back by one place for every round of calls that went well."""
+        """Raise the limit by one slot per round of successful calls."""
         self.width = min(self.bound, self.width + 1 / self.width)
 
     def busy(self, called_at: float, retry_after_s: float | None) -> None:
-        """Halve, once for all the calls that were under way together; all wait if so asked."""
+        """Halve the limit, once per round of calls; all calls wait if the server asks for it."""
         if called_at >= self._shrunk_at:
             self.width = max(1.0, self.width / 2)
             self._shrunk_at = time.monotonic()
@@ -124,11 +134,11 @@ class AdaptiveLimit:
 
 @dataclass
 class Calls:
-    """Calls to one server, with what they have in common.
+    """Calls to one server, with a common limit and a common count of failures.
 
     Attributes:
-        limit: How many at once.
-        timeout_s: Longest time that one may take.
+        limit: Limits concurrent calls.
+        timeout_s: Timeout of one attempt.
         server: The server's name, for messages.
     """
 
@@ -139,16 +149,16 @@ class Calls:
     _failed_in_a_row: int = 0
 
     async def call(self, once: Callable[[], Awaitable[_T]]) -> _T:
-        """Call until it succeeds or is beyond hope.
+        """Call until an attempt succeeds or no retry can.
 
         Args:
             once: One attempt; it raises `CallError` when it fails.
 
         Returns:
-            What the attempt that succeeded returned.
+            The result of the successful attempt.
 
         Raises:
-            CallError: If every attempt failed; its reason is the last one's.
+            CallError: If every attempt failed; with the reason of the last one.
             StopError: If no other call can succeed either.
         """
         attempt = 0
@@ -158,7 +168,7 @@ class Calls:
             except CallError as error:
                 attempt += 1
                 self._give_up_if_hopeless(error, attempt)
-                await asyncio.sleep(_wait_s(error, attempt))
+                await asyncio.sleep(wait_before_retry_s(error, attempt))
             else:
                 self._n_succeeded += 1
                 self._failed_in_a_row = 0
@@ -171,12 +181,12 @@ class Calls:
             async with asyncio.timeout(self.timeout_s):
                 return await once()
         except TimeoutError:
-            # Its connection is being closed; the server should know before the next call comes.
+            # Let the connection close, so that the server notices before the next call.
             await asyncio.sleep(_CLOSING_S)
             raise CallError("again", f"no answer within {self.timeout_s:g} s") from None
         except CallError as error:
             if error.kind == "busy":
-                self.limit.busy(called_at, _patience_s(error))
+                self.limit.busy(called_at, _requested_wait_s(error))
             raise
         finally:
             self.limit.release()
@@ -196,8 +206,8 @@ class Calls:
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= _STOP_AFTER_FAILURES:
             raise StopError(
-                f"{self._failed_in_a_row} calls to {self.server} failed one after the other, the"
-                f" last with: {error.reason}. What is finished is kept; run again to go on"
+                f"{self._failed_in_a_row} calls to {self.server} failed in a row, the last with:"
+                f" {error.reason}. Finished work is kept; run again to continue"
             ) from None
         raise error
 
@@ -205,7 +215,7 @@ class Calls:
 async def for_each(
     items: Sequence[_T], work: Callable[[_T], Awaitable[None]], workers: int
 ) -> None:
-    """Do something with every item, `workers` at a time; the first exception ends it all."""
+    """Call `work` for every item, `workers` at a time; the first exception cancels the rest."""
     left = iter(items)
 
     async def worker(number: int) -> None:
@@ -218,7 +228,7 @@ async def for_each(
             for number in range(min(workers, len(items))):
                 group.create_task(worker(number))
     except ExceptionGroup as errors:
-        # One is enough to tell, and the caller expects it bare.
+        # Callers expect a plain exception, and one is enough.
         raise _first(errors) from None
 
 
@@ -228,15 +238,16 @@ def _first(errors: BaseException) -> BaseException:
     return errors
 
 
-def _patience_s(error: CallError) -> float | None:
-    asked = error.retry_after_s
-    return asked if asked is not None and 0 <= asked <= _LONGEST_RETRY_AFTER_S else None
+def _requested_wait_s(error: CallError) -> float | None:
+    wait_s = error.retry_after_s
+    return wait_s if wait_s is not None and 0 <= wait_s <= _LONGEST_RETRY_AFTER_S else None
 
 
-def _wait_s(error: CallError, attempt: int) -> float:
-    asked = _patience_s(error)
-    if asked is not None:
-        # Not all at the same moment.
-        return asked + random.uniform(0, 0.25)  # noqa: S311
-    longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
+def wait_before_retry_s(error: CallError, attempt: int) -> float:
+    """Return the wait after an attempt (from 1): the server's, or a random doubling one."""
+    requested = _requested_wait_s(error)
+    if requested is not None:
+        # Random, so that calls do not all return at the same moment.
+        return requested + random.uniform(0, 0.25)  # noqa: S311
+    longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
     return random.uniform(longest / 2, longest)  # noqa: S311

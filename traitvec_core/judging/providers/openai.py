@@ -1,4 +1,4 @@
-"""OpenAI's way of asking, and that of every server that speaks its language."""
+"""Judges behind OpenAI's chat completions, or a server with the same API."""
 
 import asyncio
 import json
@@ -9,15 +9,18 @@ from dataclasses import replace
 from math import exp, isnan
 from typing import Any
 
-from traitvec_core.judging.asking import Ask, Learned, RefusedError, Score, Usage
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import CallError
-from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import redacted, translate_sdk_errors
-from traitvec_core.judging.models import ApiProvider, Capabilities
+from traitvec_core.judging.asking import (
+    Ask,
+    BatchResult,
+    BatchState,
+    Learned,
+    RefusedError,
+    Score,
+    Usage,
+)
+from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
-    clipped,
     is_nearly,
     is_number,
     number_mass,
@@ -25,29 +28,36 @@ from traitvec_core.judging.reading import (
     read_text_score,
     weighted_score,
 )
+from traitvec_core.remote.calls import CallError
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.keys import redacted
+from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
 
 __all__ = ["OpenAIModel", "score_schema", "tokens"]
 
 _PATH = "/chat/completions"
-# "100" a digit a token, and the end of the turn behind it.
+# "100" in three tokens, and the end of the turn.
 _WEIGHTED_TOKENS = 4
 _TEXT_TOKENS = 16
 _STRUCTURED_TOKENS = 64
 _THINKING_TOKENS = 4096
-# OpenAI and vLLM give no more.
+# The most that OpenAI and vLLM return.
 _TOP_LOGPROBS = 20
-# Batches expire after a day; older ones are not looked through.
+# Batches expire after a day; `find` does not look at older ones.
 _BATCH_LIFE_S = 2 * 86_400
 
 
 class OpenAIModel(Connection):
-    """A model behind `/chat/completions`, of OpenAI's or of a server that speaks its language."""
+    """A model behind `/chat/completions`, of OpenAI or of a server with the same API."""
 
-    provider: ApiProvider = "openai"
+    provider = "openai"
     provider_name = "OpenAI"
-    own_address = "https://api.openai.com/v1"
-    # Whether the server goes on with an answer's beginning; None until that is known.
-    _goes_on: bool | None = None
+    default_address = "https://api.openai.com/v1"
+    sdk_error = ("openai", "OpenAIError")
+    role = "judge"
+    settings = "judge_model and judge_base_url"
+    # Whether the server continues the beginning of an answer; None until that is known.
+    _continues: bool | None = None
     _checking: asyncio.Lock
 
     async def open(self, timeout_s: float) -> None:
@@ -60,16 +70,16 @@ class OpenAIModel(Connection):
     @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
-        # The typed method spends 2 ms on checking what we built ourselves.
+        # The typed method spends 2 ms on validating the body.
         data = await self._client.post(_PATH, body=body, cast_to=object)
         _choice(data)
         return data
 
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
-        """The request's body."""
+        """Return the body of a request."""
         body: dict[str, Any] = {
             "model": self.name,
-            # Half a surrogate pair is no text that could be sent.
+            # A lone surrogate cannot be encoded.
             "messages": [{"role": "user", "content": prompt.encode("utf-8", "replace").decode()}],
             can.limit_name: self.most_tokens_out(can) * 4**room,
         }
@@ -91,7 +101,7 @@ class OpenAIModel(Connection):
         return body
 
     def most_tokens_out(self, can: Capabilities) -> int:
-        """The most that an answer can be, in tokens."""
+        """Return the most tokens that an answer may have."""
         if can.thinks:
             return _THINKING_TOKENS
         return {
@@ -101,7 +111,7 @@ class OpenAIModel(Connection):
         }[can.scoring]
 
     def usage(self, data: Any) -> Usage:
-        """Tokens that an answer's body accounts for."""
+        """Return the tokens that an answer reports."""
         usage = _part(data, "usage")
         return Usage(
             tokens_in=tokens(usage, "prompt_tokens"),
@@ -110,7 +120,7 @@ class OpenAIModel(Connection):
         )
 
     async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
-        """The score in an answer's body."""
+        """Return the score in an answer."""
         choice = _choice(data)
         message = choice["message"]
         if choice.get("finish_reason") == "content_filter":
@@ -132,12 +142,12 @@ class OpenAIModel(Connection):
     ) -> Score:
         tokens, following = _positions(choice)
         if not tokens and not content.strip():
-            # One odd answer; says nothing of the model.
+            # A single odd answer, not a property of the model.
             raise UnusableAnswerError("answered without any text")
         if not tokens:
             raise Learned(replace(can, logprobs=False))
         root = following[""]
-        # A tokenizer that writes 85 as one token has others of two digits among the likely.
+        # A tokenizer with 85 as one token has other two-digit tokens among the likeliest.
         path = _path(tokens, following)
         if any(is_number(token.strip()) and len(token.strip()) > 1 for token in root):
             mass, _ = number_mass(root, path)
@@ -161,10 +171,10 @@ class OpenAIModel(Connection):
         can: Capabilities,
         ask: Ask | None,
     ) -> dict[int, float]:
-        """The probability of every number for a tokenizer that writes 85 as 8 and 5.
+        """Return the probability of every number for a tokenizer that splits 85 into 8 and 5.
 
-        An answer only shows what may follow the digit that was written; what follows the other
-        likely ones is asked for.
+        An answer only has the tokens that may follow the digit it chose; those that follow the
+        other likely digits need another request each.
         """
         mass, unknown = number_mass(root, path)
         if not can.prefill:
@@ -174,11 +184,11 @@ class OpenAIModel(Connection):
         if unknown and ask is None:
             raise UnusableAnswerError("needs more than one call")
         if ask is not None and (unknown or path):
-            # One at a time: what the first finds out is not asked for by the others.
+            # One at a time: the others use what the first one learns.
             async with self._checking:
-                if self._goes_on is None:
+                if self._continues is None:
                     await self._check_prefill(path, prompt, can, ask)
-            if not self._goes_on:
+            if not self._continues:
                 raise Learned(replace(can, prefill=False, logprobs=False))
         while unknown and ask is not None:
             for beginning in unknown:
@@ -189,7 +199,7 @@ class OpenAIModel(Connection):
     async def _check_prefill(
         self, path: dict[str, dict[str, float]], prompt: str, can: Capabilities, ask: Ask
     ) -> None:
-        """Make sure that the server goes on with an answer's beginning: some start anew."""
+        """Check that the server continues the beginning of an answer: some start a new one."""
         if not path:
             raise UnusableAnswerError("answered with no number")
         beginning = next(iter(path))
@@ -197,17 +207,17 @@ class OpenAIModel(Connection):
             after = await self._after(beginning, prompt, can, ask)
         except CallError as error:
             if error.kind == "changed":
-                self._goes_on = False
+                self._continues = False
             raise
-        self._goes_on = is_nearly(path[beginning], after)
+        self._continues = is_nearly(path[beginning], after)
 
     async def _after(
         self, beginning: str, prompt: str, can: Capabilities, ask: Ask
     ) -> dict[str, float]:
-        """Probabilities of the token behind the beginning of an answer."""
+        """Return the probabilities of the token after the beginning of an answer."""
         body = self.request(prompt, can, 0)
         body["messages"] = [*body["messages"], {"role": "assistant", "content": beginning}]
-        # vLLM's and SGLang's names for going on with a message in place of answering it.
+        # How vLLM and SGLang are told to continue a message instead of answering it.
         body |= {"add_generation_prompt": False, "continue_final_message": True}
         body[can.limit_name] = 1
         _, following = _positions(_choice(await ask(body)))
@@ -219,7 +229,7 @@ class OpenAIModel(Connection):
 
     @translate_sdk_errors
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
-        """Submit bodies by key; returns OpenAI's name for the batch."""
+        """Submit request bodies by key; returns OpenAI's id of the batch."""
         lines = [
             {"custom_id": key, "method": "POST", "url": f"/v1{_PATH}", "body": body}
             for key, body in requests.items()
@@ -236,7 +246,7 @@ class OpenAIModel(Connection):
 
     @translate_sdk_errors
     async def find(self, intent: str) -> str | None:
-        """OpenAI's name for a batch that was submitted under our name."""
+        """Return OpenAI's id of a batch by our name for it; None if there is none."""
         async for batch in self._client.batches.list(limit=100):
             if (batch.metadata or {}).get("traitvec") == intent:
                 return str(batch.id)
@@ -246,7 +256,7 @@ class OpenAIModel(Connection):
 
     @translate_sdk_errors
     async def poll(self, id_: str) -> BatchState:
-        """How far a batch is."""
+        """Return how far a batch is."""
         import openai
 
         try:
@@ -257,28 +267,28 @@ class OpenAIModel(Connection):
         done = counts.completed + counts.failed if counts else 0
         failure = ""
         if batch.status in {"failed", "cancelled"}:
-            said = [str(e.message) for e in (batch.errors.data or [])] if batch.errors else []
-            failure = clipped(redacted(said[0])) if said else batch.status
-        ended = batch.status in {"completed", "expired", "failed", "cancelled"}
-        return BatchState(done, ended, failure)
+            messages = [str(e.message) for e in (batch.errors.data or [])] if batch.errors else []
+            failure = clipped(redacted(messages[0])) if messages else batch.status
+        is_ended = batch.status in {"completed", "expired", "failed", "cancelled"}
+        return BatchState(done, is_ended, failure)
 
     @translate_sdk_errors
-    async def results(self, id_: str) -> list[Result]:
-        """The results of a batch that has ended."""
-        found = []
+    async def results(self, id_: str) -> list[BatchResult]:
+        """Return the results of a batch that has ended."""
+        lines = []
         batch = await self._client.batches.retrieve(id_)
         for file in (batch.output_file_id, batch.error_file_id):
             if file:
                 content = await self._client.files.content(file)
-                # Not `splitlines`, which also ends a line at characters that an answer may hold.
-                found += [json.loads(line) for line in content.text.split("\n") if line.strip()]
+                # Not `splitlines`, which also splits at characters that an answer may contain.
+                lines += [json.loads(line) for line in content.text.split("\n") if line.strip()]
         results = []
-        for line in found:
+        for line in lines:
             answer = line.get("response") or {}
             is_good = answer.get("status_code") == 200
             code = (line.get("error") or {}).get("code")
             results.append(
-                Result(
+                BatchResult(
                     str(line.get("custom_id")),
                     answer.get("body") if is_good else None,
                     is_expired=code == "batch_expired",
@@ -289,27 +299,27 @@ class OpenAIModel(Connection):
     def without(
         self, complaint: str, body: dict[str, Any], can: Capabilities
     ) -> Capabilities | None:
-        """What is left when a request was refused with this complaint."""
-        said = complaint.lower()
+        """Return the capabilities without the one that the server's complaint is about."""
+        complaint = complaint.lower()
         if "continue_final_message" in body:
             return replace(can, prefill=False, logprobs=False)
-        if can.limit_name == "max_tokens" and "max_completion_tokens" in said:
+        if can.limit_name == "max_tokens" and "max_completion_tokens" in complaint:
             return replace(can, limit_name="max_completion_tokens")
-        if can.limit_name == "max_completion_tokens" and "max_completion_tokens" in said:
+        if can.limit_name == "max_completion_tokens" and "max_completion_tokens" in complaint:
             return replace(can, limit_name="max_tokens")
-        if "logprobs" in body and "logprobs" in said:
+        if "logprobs" in body and "logprobs" in complaint:
             return replace(can, logprobs=False)
-        if "temperature" in body and "temperature" in said:
+        if "temperature" in body and "temperature" in complaint:
             return replace(can, temperature=False)
-        if "reasoning_effort" in body and re.search("reasoning|effort", said):
+        if "reasoning_effort" in body and re.search("reasoning|effort", complaint):
             return replace(can, effort=False)
-        if "response_format" in body and re.search("response_format|schema|structured", said):
+        if "response_format" in body and re.search("response_format|schema|structured", complaint):
             return replace(can, structured="none")
         return None
 
 
 def score_schema(prompt: str) -> dict[str, Any]:
-    """The schema of `{"score": n}`; the word REFUSAL is offered where the rubric speaks of it."""
+    """Return the schema of `{"score": n}`; REFUSAL is allowed if the prompt mentions it."""
     number: dict[str, Any] = {"type": "integer", "description": "a whole number from 0 to 100"}
     word = {"type": "string", "enum": ["REFUSAL"]}
     return {
@@ -324,12 +334,12 @@ def _choice(data: Any) -> dict[str, Any]:
     choices = data.get("choices") if isinstance(data, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
-        raise CallError("again", "an answer without any choice")
+        raise CallError("again", "an answer without choices")
     return first
 
 
 def tokens(usage: dict[str, Any], name: str) -> int:
-    """Return a number of tokens; 0 where a server tells none."""
+    """Return a number of tokens; 0 when the server reports none."""
     number = usage.get(name)
     return max(0, number) if isinstance(number, int) else 0
 
@@ -350,7 +360,7 @@ def _is_thinking(data: Any, message: dict[str, Any], content: str) -> bool:
 
 
 def _positions(choice: dict[str, Any]) -> tuple[list[str], dict[str, dict[str, float]]]:
-    """The tokens that were written, and by what precedes it, what could have stood there."""
+    """Return the answer's tokens and, by the text before a position, its alternatives."""
     try:
         entries = (choice.get("logprobs") or {}).get("content") or []
         tokens: list[str] = []
@@ -362,19 +372,19 @@ def _positions(choice: dict[str, Any]) -> tuple[list[str], dict[str, dict[str, f
             }
             tokens.append(str(entry["token"]))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UnusableAnswerError("answered with probabilities that cannot be read") from None
+        raise UnusableAnswerError("answered with unreadable probabilities") from None
     return tokens, following
 
 
 def _probability(logprob: Any) -> float:
     value = float(logprob)
     if isnan(value):
-        raise ValueError("no number")
+        raise ValueError("not a number")
     return exp(min(0.0, value))
 
 
 def _path(tokens: list[str], following: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """What follows the beginnings of the number that was written, as far as it was."""
+    """Return the alternatives after each beginning of the number in the answer."""
     path = {}
     for end in range(1, len(tokens)):
         written = "".join(tokens[:end])

@@ -1,4 +1,4 @@
-"""Run a coroutine from code that may itself run inside an event loop."""
+"""Run a coroutine from synchronous code, even inside a running event loop."""
 
 import asyncio
 import concurrent.futures
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
+    """Run a coroutine and return its result, also inside a running event loop (a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,28 +1,34 @@
-"""Anthropic's way of asking."""
+"""Judges behind Anthropic's messages."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from traitvec_core.judging.asking import Ask, RefusedError, Score, Usage
-from traitvec_core.judging.batch_state import BatchState, Result
-from traitvec_core.judging.calls import CallError
-from traitvec_core.judging.connection import Connection
-from traitvec_core.judging.failures import translate_sdk_errors
-from traitvec_core.judging.models import ApiProvider, Capabilities
-from traitvec_core.judging.openai_model import score_schema, tokens
+from traitvec_core.judging.asking import (
+    Ask,
+    BatchResult,
+    BatchState,
+    RefusedError,
+    Score,
+    Usage,
+)
+from traitvec_core.judging.capabilities import Capabilities
+from traitvec_core.judging.providers.openai import score_schema, tokens
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
     read_json_score,
     read_text_score,
     score_of,
 )
+from traitvec_core.remote.calls import CallError
+from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.sdk_errors import translate_sdk_errors
 
 __all__ = ["AnthropicModel"]
 
 _TOKENS = 256
-# Models that think by themselves take it out of the same limit.
+# Reasoning counts towards the same limit.
 _THINKING_TOKENS = 4096
 _TOOL = "give_score"
 
@@ -30,9 +36,12 @@ _TOOL = "give_score"
 class AnthropicModel(Connection):
     """A model behind `/v1/messages`."""
 
-    provider: ApiProvider = "anthropic"
+    provider = "anthropic"
     provider_name = "Anthropic"
-    own_address = "https://api.anthropic.com"
+    default_address = "https://api.anthropic.com"
+    sdk_error = ("anthropic", "AnthropicError")
+    role = "judge"
+    settings = "judge_model and judge_base_url"
 
     async def open(self, timeout_s: float) -> None:
         """Connect."""
@@ -45,17 +54,17 @@ class AnthropicModel(Connection):
     @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
-        # The typed method spends 2 ms on checking what we built ourselves.
+        # The typed method spends 2 ms on validating the body.
         data = await self._client.post("/v1/messages", body=body, cast_to=object)
         _blocks(data)
         return data
 
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
-        """The request's body."""
+        """Return the body of a request."""
         body: dict[str, Any] = {
             "model": self.name,
             "max_tokens": self.most_tokens_out(can) * 4**room,
-            # Half a surrogate pair is no text that could be sent.
+            # A lone surrogate cannot be encoded.
             "messages": [{"role": "user", "content": prompt.encode("utf-8", "replace").decode()}],
         }
         if can.temperature:
@@ -71,11 +80,11 @@ class AnthropicModel(Connection):
         return body
 
     def most_tokens_out(self, can: Capabilities) -> int:
-        """The most that an answer can be, in tokens."""
+        """Return the most tokens that an answer may have."""
         return _THINKING_TOKENS if can.thinks else _TOKENS
 
     def usage(self, data: Any) -> Usage:
-        """Tokens that an answer's body accounts for."""
+        """Return the tokens that an answer reports."""
         usage = data.get("usage") if isinstance(data, dict) else None
         usage = usage if isinstance(usage, dict) else {}
         cached = tokens(usage, "cache_read_input_tokens")
@@ -87,15 +96,15 @@ class AnthropicModel(Connection):
         )
 
     async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
-        """The score in an answer's body; blocks of thinking are passed over."""
+        """Return the score in an answer; thinking blocks are skipped."""
         blocks = _blocks(data)
         if data.get("stop_reason") == "refusal":
             raise RefusedError("the judge refused")
         if data.get("stop_reason") == "max_tokens":
             raise UnusableAnswerError("was cut off at the token limit", is_truncated=True)
-        used = [block for block in blocks if block.get("type") == "tool_use"]
-        if used:
-            return score_of(used[0].get("input"))
+        tool_calls = [block for block in blocks if block.get("type") == "tool_use"]
+        if tool_calls:
+            return score_of(tool_calls[0].get("input"))
         text = "".join(
             str(block.get("text", "")) for block in blocks if block.get("type") == "text"
         )
@@ -107,23 +116,22 @@ class AnthropicModel(Connection):
 
     @translate_sdk_errors
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
-        """Submit bodies by key; returns Anthropic's name for the batch."""
+        """Submit request bodies by key; returns Anthropic's id of the batch."""
         batch = await self._client.messages.batches.create(
             requests=[{"custom_id": key, "params": body} for key, body in requests.items()]
         )
         return str(batch.id)
 
     async def find(self, intent: str) -> str | None:
-        """Always None: a batch of Anthropic's carries no name of ours.
+        """Return None: Anthropic's batches cannot carry our name.
 
-        A run that is killed in the moment between submitting a batch and noting its name submits it
-        again.
+        A run that is killed between submitting a batch and recording its id submits it again.
         """
         return None
 
     @translate_sdk_errors
     async def poll(self, id_: str) -> BatchState:
-        """How far a batch is."""
+        """Return how far a batch is."""
         import anthropic
 
         try:
@@ -138,25 +146,25 @@ class AnthropicModel(Connection):
         )
 
     @translate_sdk_errors
-    async def results(self, id_: str) -> list[Result]:
-        """The results of a batch that has ended."""
+    async def results(self, id_: str) -> list[BatchResult]:
+        """Return the results of a batch that has ended."""
         results = []
         async for line in await self._client.messages.batches.results(id_):
             result = line.result
             data = result.message.model_dump() if result.type == "succeeded" else None
-            results.append(Result(line.custom_id, data, is_expired=result.type == "expired"))
+            results.append(BatchResult(line.custom_id, data, is_expired=result.type == "expired"))
         return results
 
     def without(
         self, complaint: str, body: dict[str, Any], can: Capabilities
     ) -> Capabilities | None:
-        """What is left when a request was refused with this complaint."""
-        said = complaint.lower()
-        if "temperature" in body and "temperature" in said:
+        """Return the capabilities without the one that the server's complaint is about."""
+        complaint = complaint.lower()
+        if "temperature" in body and "temperature" in complaint:
             return replace(can, temperature=False)
-        if "output_config" in body and re.search("output_config|output format|schema", said):
+        if "output_config" in body and re.search("output_config|output format|schema", complaint):
             return replace(can, structured="tool")
-        if "tools" in body and "tool" in said:
+        if "tools" in body and "tool" in complaint:
             return replace(can, structured="none")
         return None
 
@@ -164,5 +172,5 @@ class AnthropicModel(Connection):
 def _blocks(data: Any) -> list[dict[str, Any]]:
     blocks = data.get("content") if isinstance(data, dict) else None
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        raise CallError("again", "an answer without any content")
+        raise CallError("again", "an answer without content")
     return blocks

@@ -1,23 +1,22 @@
-"""What starts runs by itself: the sensor, the schedule, the condition, and the tale of failures."""
+"""What starts runs by itself: the sensor, the schedule, the condition; and reported failures."""
 
 import json
 import logging
 import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.graph.hook import listening
+from tests.automation.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
 from traitvec_core.validation.report_manifest import ReportManifest
 from traitvec_dagster.automation import build_schedules, build_sensor
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
-from traitvec_dagster.runs.headless import definitions_of, run_trait, select_stages
+from traitvec_dagster.runs.headless import definitions_of
 
 HOSTILE = ["../../escaped", "/tmp/escaped", "..", ".", "a/b", "a\\b", "A", "x\n", "%2e%2e", "", "é",
            "~", "$HOME", "a b", "-rf", "_x", "a" * 300, "con\x00"]  # fmt: skip
@@ -95,7 +94,7 @@ def test_without_auto_run_there_are_partitions_and_no_runs(empty: SmallProject) 
     assert tick.asked() == ["refusal", "uncertainty"]
 
 
-def test_what_is_made_already_is_not_run(finished: SmallProject) -> None:
+def test_finished_traits_are_not_run(finished: SmallProject) -> None:
     finished.set(auto_run=True)
     tick = Ticking(finished)
     assert tick.asked() == []
@@ -140,7 +139,7 @@ def test_settings_count_where_a_result_depends_on_them(auto: Ticking) -> None:
     assert auto.asked() == ["refusal", "uncertainty"]
 
 
-def test_a_broken_definition_is_told_of_once_and_blocks_nobody(auto: Ticking) -> None:
+def test_a_broken_definition_is_reported_once_and_blocks_no_other_trait(auto: Ticking) -> None:
     broken = auto.project.trait("broken")
     broken.path.mkdir()
     broken.definition_path.write_text('{"questions": []}')
@@ -159,7 +158,7 @@ def test_a_broken_definition_is_told_of_once_and_blocks_nobody(auto: Ticking) ->
     assert "broken" in auto.partitions()
     for _ in range(2):
         assert auto().asset_events == []
-    # Other problems are told of again, and mended it is run.
+    # Other problems are reported again, and once it is fixed it is run.
     broken.definition_path.write_text("no JSON")
     settle(auto.project, "broken")
     assert len(auto().asset_events) == 1
@@ -179,7 +178,7 @@ def test_a_file_that_is_being_written_is_given_time(auto: Ticking) -> None:
     assert auto.asked() == ["refusal"]
 
 
-def test_a_broken_experiment_is_told_of_once_and_other_traits_still_come(auto: Ticking) -> None:
+def test_a_broken_experiment_is_reported_once_and_its_partitions_are_added(auto: Ticking) -> None:
     path = auto.graph.folder.settings_path
     before = path.read_text()
     path.write_text(before + "no_such_setting: 3\n")
@@ -193,7 +192,7 @@ def test_a_broken_experiment_is_told_of_once_and_other_traits_still_come(auto: T
     assert auto.asked() == ["refusal", "uncertainty"]
 
 
-def test_a_removed_trait_is_told_of_once_and_kept(auto: Ticking) -> None:
+def test_a_removed_trait_is_reported_once_and_kept(auto: Ticking) -> None:
     auto()
     results = auto.project.trait("refusal").path / "vectors"
     results.mkdir()
@@ -249,47 +248,14 @@ def _start_run(tick: Ticking, trait: str) -> dg.DagsterRun:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=repr)
 def test_a_hostile_name_becomes_no_path(name: str, empty: SmallProject) -> None:
-    outside = snapshot(empty.folder / "experiments")
-    around = sorted(path.name for path in empty.folder.parent.iterdir())
+    """What a run does with such names: `test_hostile_names.py`."""
     with pytest.raises(TraitvecError):
         empty.graph("demo").folder.trait(name)
     with pytest.raises(TraitvecError):
         _ = empty.graph(name).folder
-    if name and "\x00" not in name:
-        # As the dialog in the UI does it.
-        empty.instance.add_dynamic_partitions("traits/demo", [name])
-        done = empty.run_job(empty.graph().job, name)
-        assert not done.success
-    assert snapshot(empty.folder / "experiments") == outside
-    assert sorted(path.name for path in empty.folder.parent.iterdir()) == around
-    assert not Path("/tmp/escaped").exists()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"experiment": "../../escaped"}, {"root": "/tmp/escaped"}, {"path": "/tmp/escaped"},
-        {"trait": "../../escaped"}, {"positions": ["../../escaped"]},
-        {"methods": ["../../escaped"]}, {"layers": ["../../escaped"]},
-        {"also_judge": ["../../escaped"]},
-        {"sampling.../x": 1}, {"../../escaped": 1},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_run_config_writes_nowhere_else(settings: dict[str, Any], empty: SmallProject) -> None:
-    around = sorted(path.name for path in empty.folder.parent.iterdir())
-    before = sorted(path.name for path in (empty.folder / "experiments").iterdir())
-    done = run_trait(
-        empty.project, empty.instance, "demo", "refusal",
-        select=select_stages(empty.project, "demo", "*"), overrides={**FEW_VECTORS, **settings},
-    )  # fmt: skip
-    assert not done.is_success
-    assert sorted(path.name for path in empty.folder.parent.iterdir()) == around
-    assert sorted(path.name for path in (empty.folder / "experiments").iterdir()) == before
-    assert not Path("/tmp/escaped").exists()
-
-
-def test_folders_with_hostile_names_are_told_of_once(auto: Ticking) -> None:
+def test_folders_with_hostile_names_are_reported_once(auto: Ticking) -> None:
     experiment = auto.graph.folder.path
     for name in ("Has Space", "-rf", "é"):
         (experiment / name).mkdir()
@@ -343,7 +309,7 @@ def test_the_schedule_is_off_unless_it_is_on(empty: SmallProject) -> None:
     assert "off" in _scheduled(empty)
 
 
-def test_what_no_schedule_can_be_made_of_takes_nobody_with_it(empty: SmallProject) -> None:
+def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallProject) -> None:
     for wrong in ({"cron": "99 * * * *"}, {"cron": "@reboot"}, {"cron": "* * * *"},
                   {"cron": "0 3 * * *", "timezone": "Mars"}):  # fmt: skip
         empty.set(schedule=wrong)
@@ -407,7 +373,7 @@ def _contrast(project: SmallProject) -> float:
     return report.elicitation.contrast.value
 
 
-def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallProject) -> None:
+def test_rerun_vectors_report_how_far_they_have_moved(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     assert empty.run("refusal").is_success
     assert "drift" not in empty.materializations("vectors", "refusal")[0].metadata
@@ -433,8 +399,8 @@ def test_vectors_that_are_made_again_tell_how_far_they_have_moved(empty: SmallPr
 # -- failures ---------------------------------------------------------------------------------
 
 
-def _told(project: SmallProject) -> tuple[Any, str]:
-    """Have a run fail and the sensor look at it; what the sensor returns, and the run."""
+def _fail_a_run(project: SmallProject) -> tuple[Any, str]:
+    """Let a run fail and evaluate the sensor; returns its result and the run's id."""
     failed = project.run("refusal", model="/no/such/model", **FEW_VECTORS)
     assert not failed.is_success
     run = project.instance.get_run_by_id(failed.run_id)
@@ -454,7 +420,7 @@ def test_a_failed_run_is_posted_and_the_address_is_shown_nowhere(
     with listening() as (address, heard):
         monkeypatch.setenv(WEBHOOK_VARIABLE, address)
         with caplog.at_level(logging.DEBUG):
-            _, run_id = _told(empty)
+            _, run_id = _fail_a_run(empty)
     (message,) = heard
     assert "SECRET" not in caplog.text
     assert (message["experiment"], message["trait"]) == ("demo", "refusal")
@@ -477,5 +443,5 @@ def test_without_an_address_nothing_is_posted(
     empty: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
-    found, _ = _told(empty)
+    found, _ = _fail_a_run(empty)
     assert isinstance(found, dg.SkipReason)

@@ -15,7 +15,7 @@ from traitvec_core.storage.files import (
     list_experiments,
     write_atomically,
 )
-from traitvec_core.storage.sync_record import SyncRecord
+from traitvec_core.storage.syncing.sync_record import SyncRecord
 
 __all__ = ["FolderChanges", "synced_folders"]
 

@@ -1,4 +1,4 @@
-"""`dagster dev` over a project: what is dropped runs, two GPUs are shared, a failure is posted."""
+"""`dagster dev` over a project: new traits run, two GPUs are shared, a failure is posted."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.graph.hook import listening
+from tests.automation.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE
 
@@ -60,14 +60,14 @@ def watched(
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=240)
             finally:
                 # Its servers would wait for a heartbeat; they are all of one session.
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_definition_that_is_dropped_is_run_and_a_killed_run_frees_its_gpu(
+def test_a_new_definition_is_run_and_a_killed_run_frees_its_gpu(
     watched: SmallProject, hook: tuple[str, list[dict[str, Any]]]
 ) -> None:
     instance = watched.instance
@@ -110,14 +110,6 @@ def test_a_definition_that_is_dropped_is_run_and_a_killed_run_frees_its_gpu(
         held = sorted((lease.start, lease.end) for lease in leases if lease.gpu == gpu)
         for (_, end), (start, _) in pairwise(held):
             assert start >= end
-    # Nobody waits while a GPU is free.
-    for lease in leases:
-        if lease.waits_from is not None:
-            middle = (lease.waits_from + lease.start) / 2
-            assert {other.gpu for other in leases if other.start <= middle <= other.end} == {
-                "left",
-                "right",
-            }
 
 
 def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
@@ -126,7 +118,7 @@ def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
         if found := condition():
             return found
         time.sleep(0.1)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"waited {patience_s} s")
 
 
 def _at_work(instance: dg.DagsterInstance, traits: list[str]) -> tuple[str, int] | None:
@@ -146,7 +138,6 @@ class Lease:
     """From a run's log."""
 
     gpu: str
-    waits_from: float | None
     start: float
     end: float
 
@@ -157,7 +148,7 @@ def _leases(instance: dg.DagsterInstance) -> list[Lease]:
         run = record.dagster_run
         times: dict[str, float] = {}
         for entry in instance.all_logs(run.run_id):
-            for words in ("waiting for", "using", "released"):
+            for words in ("using", "released"):
                 if (entry.user_message or "").startswith(words):
                     times.setdefault(words, entry.timestamp)
         if "using" in times:
@@ -165,7 +156,6 @@ def _leases(instance: dg.DagsterInstance) -> list[Lease]:
             found.append(
                 Lease(
                     run.tags["traitvec/gpus"],
-                    times.get("waiting for"),
                     times["using"],
                     times.get("released", record.end_time),
                 )

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traitvec_core.judging import calls
-from traitvec_core.judging.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote import calls
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
 
-# ---------------------------------------------------------------------------- AdaptiveLimit
+# -- AdaptiveLimit --------------------------------------------------------------------------------
 
 
 @settings(max_examples=150)
@@ -55,7 +55,7 @@ def test_no_more_than_the_bound_no_deadlock_and_no_place_is_lost(
             for _ in range(dice.randrange(3)):
                 await asyncio.sleep(0)
             task.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(end is None for task, end in zip(tasks, ends, strict=True) if task not in doomed)
         assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
@@ -63,7 +63,7 @@ def test_no_more_than_the_bound_no_deadlock_and_no_place_is_lost(
         # All the places are still there.
         while limit.width < bound:
             limit.succeeded()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(limit.acquire() for _ in range(bound)))
         assert limit.in_flight == bound
 
@@ -79,7 +79,7 @@ def test_a_place_whose_waiter_is_cancelled_when_it_is_woken_goes_to_the_next() -
         limit.release()
         # Woken, but it has not run yet.
         first.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await second
         assert first.cancelled()
         assert limit.in_flight == 1
@@ -249,7 +249,7 @@ def test_a_call_that_succeeds_in_the_end_returns_what_it_got() -> None:
 def test_twenty_failures_in_a_row_stop_the_run(
     kind: calls.Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.0)
     calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org")
     error = CallError(kind, "refused (400: odd)")
     for _ in range(19):
@@ -261,8 +261,8 @@ def test_twenty_failures_in_a_row_stop_the_run(
     _, stopped = attempts_of(error, calls_)
     assert isinstance(stopped, StopError)
     assert str(stopped) == (
-        "20 calls to example.org failed one after the other, the last with: refused (400: odd)."
-        " What is finished is kept; run again to go on"
+        "20 calls to example.org failed in a row, the last with: refused (400: odd)."
+        " Finished work is kept; run again to continue"
     )
 
 
@@ -294,33 +294,31 @@ def test_every_attempt_has_the_same_deadline_and_gives_its_place_back() -> None:
         await asyncio.sleep(60)
 
     calls_ = Calls(AdaptiveLimit(1), 0.03, "it")
-    began = time.monotonic()
     with pytest.raises(CallError, match=r"^no answer within 0\.03 s$") as raised:
         asyncio.run(calls_.call(once))
-    assert time.monotonic() - began < 5
     assert n == 9
     assert raised.value.kind == "again"
     assert calls_.limit.in_flight == 0
 
 
 def test_waiting_for_a_place_is_no_part_of_the_deadline() -> None:
-    async def once() -> None:
-        await asyncio.sleep(0.05)
-
     async def check() -> None:
-        calls_ = Calls(AdaptiveLimit(1), 0.2, "it")
-        await asyncio.gather(*(calls_.call(once) for _ in range(8)))
+        limit = AdaptiveLimit(1)
+        await limit.acquire()
+        waiting = asyncio.create_task(Calls(limit, 0.02, "it").call(fine))
+        # Longer than the deadline.
+        await asyncio.sleep(0.1)
+        limit.release()
+        assert await waiting == "fine"
 
-    began = time.monotonic()
     asyncio.run(check())
-    assert time.monotonic() - began > 0.35
 
 
 def test_who_waits_to_try_again_leaves_the_place_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.4)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.4)
     order = []
 
     async def unlucky() -> None:
@@ -356,11 +354,17 @@ def test_a_mistake_of_ours_is_not_tried_again() -> None:
 def test_a_cancelled_call_gives_its_place_back() -> None:
     async def check() -> None:
         calls_ = Calls(AdaptiveLimit(1), 60.0, "it")
-        task = asyncio.create_task(calls_.call(lambda: asyncio.sleep(60)))
-        await asyncio.sleep(0.01)
+        has_begun = asyncio.Event()
+
+        async def endless() -> None:
+            has_begun.set()
+            await asyncio.sleep(60)
+
+        task = asyncio.create_task(calls_.call(endless))
+        await has_begun.wait()
         assert calls_.limit.in_flight == 1
         task.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             assert await calls_.call(fine) == "fine"
 
     asyncio.run(check())
@@ -369,12 +373,12 @@ def test_a_cancelled_call_gives_its_place_back() -> None:
 def test_the_waits_double_up_to_a_limit_and_keep_the_servers_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "_FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr(calls, "_LONGEST_WAIT_S", 5.0)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 5.0)
 
     def waits(attempt: int, asked: float | None = None) -> list[float]:
         error = CallError("busy", "busy", retry_after_s=asked)
-        return [calls._wait_s(error, attempt) for _ in range(200)]
+        return [calls.wait_before_retry_s(error, attempt) for _ in range(200)]
 
     for attempt, longest in [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (5, 5.0), (6, 5.0)]:
         assert longest / 2 <= min(waits(attempt)) < max(waits(attempt)) <= longest
@@ -392,17 +396,19 @@ def test_the_servers_word_holds_for_the_call_that_got_it_and_for_all_others() ->
 
     async def check() -> None:
         calls_ = Calls(AdaptiveLimit(2), 5.0, "it")
+        is_refused = asyncio.Event()
 
         def once(name: str) -> Callable[[], Awaitable[None]]:
             async def attempt() -> None:
                 called_at.append((name, time.monotonic()))
                 if len(called_at) == 1:
+                    is_refused.set()
                     raise CallError("busy", "busy (429)", retry_after_s=0.15)
 
             return attempt
 
         first = asyncio.create_task(calls_.call(once("first")))
-        await asyncio.sleep(0.02)
+        await is_refused.wait()
         await asyncio.gather(first, calls_.call(once("second")))
 
     asyncio.run(check())

@@ -1,0 +1,1 @@
+"""What `bucket_sync.py` is built from."""

@@ -1,0 +1,340 @@
+"""The folder of a trait, and how stages read and write it.
+
+A stage writes its files first and its metadata last, each atomically. The metadata holds the hash
+of every file, so a mixture of old and new files after a crash is recognised and redone.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.stage_names import METADATA_FILE, Stage
+from traitvec_core.storage.bucket_sync import WorkingCopy, configured_working_copy
+from traitvec_core.storage.files import (
+    DEFINITION_FILE,
+    HUMAN_SCORES_FILE,
+    display_path,
+    remove_leftovers,
+    write_atomically,
+)
+from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv
+from traitvec_core.storage.journal import Journal
+from traitvec_core.storage.manifests import (
+    Recommendation,
+    RecommendedBySeparation,
+    RecommendedBySteering,
+    StageManifest,
+)
+from traitvec_core.storage.provenance import Provenance, content_hash
+from traitvec_core.trait import TraitDefinition, check_name, parse_definition
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+__all__ = ["TraitFolder"]
+
+_Manifest = TypeVar("_Manifest", bound=StageManifest)
+
+
+class TraitFolder:
+    """One trait on disk: `experiments/<experiment>/<trait>/`."""
+
+    def __init__(self, experiment: Path, name: str) -> None:
+        self.name = check_name("trait", name)
+        self.experiment = experiment.name
+        self.path = experiment / self.name
+        self.definition_path = self.path / DEFINITION_FILE
+        self.human_scores_path = self.path / HUMAN_SCORES_FILE
+
+    def sibling(self, name: str) -> "TraitFolder":
+        """Return another trait's folder in the same experiment."""
+        return TraitFolder(self.path.parent, name)
+
+    # -- the definition -----------------------------------------------------------------------
+
+    def read_definition_bytes(self) -> bytes:
+        """Return the definition file's bytes.
+
+        Raises:
+            DefinitionError: If the file is missing or cannot be read.
+        """
+        try:
+            return self.definition_path.read_bytes()
+        except FileNotFoundError:
+            raise DefinitionError(
+                display_path(self.definition_path),
+                [
+                    f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
+                    f" {self.name}` creates a form to fill in"
+                ],
+            ) from None
+        except OSError as error:
+            raise DefinitionError(
+                display_path(self.definition_path), [f"cannot be read: {error.strerror}"]
+            ) from None
+
+    def definition(self) -> TraitDefinition:
+        """Read and check the definition."""
+        return parse_definition(self.read_definition_bytes(), display_path(self.definition_path))
+
+    def human_scores(self) -> bytes | None:
+        """Return the bytes of the table of human scores, or None if there is none."""
+        try:
+            return self.human_scores_path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TraitvecError(
+                f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
+            ) from None
+
+    # -- syncing with a bucket, if `TRAITVEC_STORAGE` names one -------------------------------
+
+    def refresh(self) -> None:
+        """Sync the trait with the storage in both directions. No-op without a storage.
+
+        Raises:
+            TraitvecError: If the storage refuses, or stays unreachable.
+        """
+        if (copy := self._working_copy) is not None:
+            copy.refresh(f"{self.experiment}/{self.name}")
+            copy.put_unfinished(self)
+
+    def fetch(self, stage: Stage) -> None:
+        """Download a stage's files if this folder lacks them. No-op without a storage.
+
+        Raises:
+            TraitvecError: If the storage refuses, stays unreachable, or has other files.
+        """
+        copy, provenance = self._working_copy, self.provenance(stage)
+        if copy is None or provenance is None or self.is_here(provenance):
+            return
+        if copy.holds(self, provenance):
+            copy.fetch(self, provenance)
+
+    def remove_from_storage(self) -> None:
+        """Remove the trait from the storage; this folder is kept. No-op without a storage.
+
+        Raises:
+            TraitvecError: If the storage refuses, or stays unreachable.
+        """
+        if (copy := self._working_copy) is not None:
+            copy.remove(self)
+
+    @property
+    def _working_copy(self) -> WorkingCopy | None:
+        return configured_working_copy(self.path.parent.parent)
+
+    # -- results of stages --------------------------------------------------------------------
+
+    def provenance(self, stage: Stage) -> Provenance | None:
+        """Return the recorded provenance of a stage, or None if there is none that can be read."""
+        try:
+            raw = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
+            return Provenance.model_validate(raw["provenance"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def metadata(self, stage: Stage) -> dict[str, Any]:
+        """Return a stage's metadata.
+
+        Raises:
+            TraitvecError: If the stage has not finished.
+        """
+        self._require(stage)
+        metadata: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
+        return metadata
+
+    def manifest(self, kind: type[_Manifest], *, check_files: bool = True) -> _Manifest:
+        """Return a stage's metadata as a typed model.
+
+        Args:
+            kind: The model, such as `ActivationsManifest`; it names the stage.
+            check_files: Whether all files of the stage must still have their recorded content.
+
+        Raises:
+            TraitvecError: If the stage has not finished, or its metadata was written by another
+                version or edited by hand.
+        """
+        if check_files:
+            self._require(kind.stage)
+        path = self.path / METADATA_FILE[kind.stage]
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise TraitvecError(
+                f"{display_path(self.path)}: {kind.stage} has not been made yet; materialize it"
+                " first"
+            ) from None
+        except (OSError, ValidationError) as error:
+            problem = error.errors()[0] if isinstance(error, ValidationError) else None
+            where = ".".join(map(str, problem["loc"])) if problem else ""
+            what = f"{where}: {problem['msg']}" if problem else str(error)
+            raise TraitvecError(
+                f"{display_path(path)} cannot be read ({what}); materialize {kind.stage} again"
+            ) from None
+
+    def recommended(self) -> Recommendation | None:
+        """Return the recommended vector and coefficient, and why; None if there is none.
+
+        It is based on the steering evaluation of these vectors if there is one, else on their
+        separation.
+
+        Raises:
+            TraitvecError: If there are no vectors.
+        """
+        by_separation = self.manifest(RecommendedBySeparation).recommended
+        vectors, steering = self.provenance("vectors"), self.provenance("steering_evaluation")
+        if vectors is None or steering is None or not self.is_intact(steering):
+            return by_separation
+        if steering.inputs.get("vectors") != vectors.content:
+            return by_separation
+        by_steering = self.manifest(RecommendedBySteering, check_files=False).recommendation
+        return by_steering or by_separation
+
+    def is_intact(self, provenance: Provenance) -> bool:
+        """Whether all recorded files are here, with the recorded content, or in a storage."""
+        if self.is_here(provenance):
+            return True
+        copy = self._working_copy
+        return copy is not None and copy.holds(self, provenance)
+
+    def is_here(self, provenance: Provenance) -> bool:
+        """Whether all recorded files are here, with the recorded content."""
+        return all(self._is_as_recorded(name, h) for name, h in provenance.files.items())
+
+    def _is_as_recorded(self, name: str, digest: str) -> bool:
+        try:
+            return content_hash((self.path / name).read_bytes()) == digest
+        except (OSError, ValueError):
+            return False
+
+    def commit(
+        self,
+        stage: Stage,
+        files: Mapping[str, bytes],
+        metadata: Mapping[str, Any],
+        provenance: Provenance,
+    ) -> Provenance:
+        """Write a stage's files, then its metadata, and remove files that it no longer makes.
+
+        Args:
+            stage: The stage.
+            files: Content by path in the trait's folder.
+            metadata: The stage's metadata; the provenance is added to it.
+            provenance: The provenance, with `files` and `content` still empty.
+
+        Returns:
+            The completed provenance.
+
+        Raises:
+            TraitvecError: If the storage is unreachable, or another machine put another result.
+        """
+        before = self.provenance(stage)
+        digests = {name: content_hash(data) for name, data in files.items()}
+        done = provenance.model_copy(
+            update={"files": digests, "content": _data_version(digests) or provenance.key}
+        )
+        for name, data in files.items():
+            write_atomically(self.path / name, data)
+        # Users may have edited this list, so only files in the stage's own folder are removed.
+        folder = (self.path / METADATA_FILE[stage]).parent.resolve()
+        for name in set(before.files) - set(digests) if before else ():
+            with suppress(OSError, ValueError):
+                if (self.path / name).resolve().is_relative_to(folder):
+                    (self.path / name).unlink()
+        remove_leftovers(folder)
+        record = {**metadata, "provenance": done.model_dump(mode="json")}
+        write_atomically(self.path / METADATA_FILE[stage], dump_json(record))
+        copy = self._working_copy
+        return done if copy is None else copy.put(self, done)
+
+    def _require(self, stage: Stage) -> Provenance:
+        provenance = self.provenance(stage)
+        if provenance is None:
+            raise TraitvecError(
+                f"{display_path(self.path)}: {stage} has not been made yet; materialize it first"
+            )
+        if not self.is_intact(provenance):
+            raise TraitvecError(
+                f"{display_path(self.path)}: files of {stage} were changed or removed after they"
+                f" were written, or a run was interrupted; materialize {stage} again"
+            )
+        return provenance
+
+    def _read(self, name: str, provenance: Provenance | None) -> bytes:
+        """Read a file of a stage; its content must still have the recorded hash."""
+        data = (self.path / name).read_bytes()
+        if provenance is None or provenance.files.get(name) != content_hash(data):
+            stage = provenance.stage if provenance else "vectors"
+            raise TraitvecError(
+                f"{display_path(self.path / name)} has changed since {stage} wrote it; materialize"
+                f" {stage} again"
+            )
+        return data
+
+    # -- tables and tensors -------------------------------------------------------------------
+
+    def read_responses(self, stage: Stage = "judged_responses") -> "pd.DataFrame":
+        """Read the responses of both poles, positives first, with a column `pole`.
+
+        Args:
+            stage: `judged_responses` for responses with scores, `responses` for those without.
+        """
+        import pandas as pd
+
+        provenance = self._require(stage)
+        self.fetch(stage)
+        prefix = "responses/raw_" if stage == "responses" else "responses/"
+        frames = []
+        for pole in ("pos", "neg"):
+            frame = parse_csv(self._read(f"{prefix}{pole}.csv", provenance))
+            frame["pole"] = pole
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def read_activations(self) -> "torch.Tensor":
+        """Read `[n_examples, n_layers, hidden_dim]`, positives first."""
+        provenance = self._require("activations")
+        self.fetch("activations")
+        return load_tensor(self._read("activations/all_layers.pt", provenance))
+
+    def read_vector(self, method: str, layer: int) -> "torch.Tensor":
+        """Read one vector, `[hidden_dim]`.
+
+        Raises:
+            TraitvecError: If there is no such vector.
+        """
+        name = f"vectors/{method}_layer{layer}.pt"
+        provenance = self.provenance("vectors")
+        recorded = provenance.files.get(name) if provenance else None
+        # Only this file is hashed: reading one vector must not read a hundred.
+        if recorded is not None and not self._is_as_recorded(name, recorded):
+            self.fetch("vectors")
+        path = self.path / name
+        if not path.is_file():
+            raise TraitvecError(
+                f"{display_path(path)} is missing; add its method and layer to the settings, then"
+                " materialize vectors"
+            )
+        return load_tensor(self._read(name, provenance))
+
+    def journal(self, stage: Stage, key: str) -> Journal:
+        """Return the journal of an unfinished stage; `key` is the provenance key of its result."""
+        return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
+
+
+def _data_version(digests: Mapping[str, str]) -> str | None:
+    # Sidecars and pages contain dates; equal results must have equal data versions.
+    dateless = {
+        name: digest
+        for name, digest in digests.items()
+        if not name.endswith(("_metadata.json", ".html"))
+    }
+    return content_hash(json.dumps(dateless, sort_keys=True)) if dateless else None
