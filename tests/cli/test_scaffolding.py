@@ -152,10 +152,10 @@ def test_check_of_what_is_not_there(traitvec: Command) -> None:
         ({"judge_model": "gpt-4.1-mini"}, "set OPENAI_API_KEY in the environment or in .env"),
         ({"judge_model": "claude-haiku-4-5"}, "set ANTHROPIC_API_KEY in the environment"),
         ({"second_judge": "claude-haiku-4-5"}, "set ANTHROPIC_API_KEY in the environment"),
-        ({"judge_mode": "batch"}, "judge_mode: batch needs a provider that takes batches"),
+        ({"judge_mode": "batch"}, "judge_mode: batch needs a provider that accepts batches"),
         (
             {"judge_base_url": "http://127.0.0.1:1/v1", "judge_model": "own", "max_judge_usd": 1},
-            "the price of 'own' is not known; add `judge_prices:",
+            "needs the price of 'own', which is unknown; add `judge_prices:",
         ),
     ],
     ids=["openai", "anthropic", "second", "batch", "price"],

@@ -352,8 +352,8 @@ def test_the_judge_beside_another_people_and_itself(
     ("table", "says"),
     [
         (b"id,score\na,1\n", "human_scores.csv: missing column question_id, trait_score"),
-        (b"question_id,trait_score\nrefusal_0_pos_0_0,often\n", "line 2: 'often' is no score"),
-        (b"question_id,trait_score\nrefusal_0_pos_0_0,101\n", "line 2: '101' is no score"),
+        (b"question_id,trait_score\nrefusal_0_pos_0_0,often\n", "line 2: 'often' is not a score"),
+        (b"question_id,trait_score\nrefusal_0_pos_0_0,101\n", "line 2: '101' is not a score"),
         (b"question_id,trait_score\nnosuch,5\n", "line 2: no response has the question_id"),
         (b"\xff\xfe\x00", "human_scores.csv: not a UTF-8 CSV table"),
     ],
