@@ -45,7 +45,7 @@ class CompletionsServer:
     """A server of `/v1/completions` in a thread.
 
     `manners` is how it reads a prompt: `vllm` adds BOS unless told not to; `llama.cpp` always adds
-    it, whatever else it is told; `openai` does too and refuses fields that it does not know;
+    it, whatever else is asked for; `openai` does too and refuses fields that it does not know;
     `no_bos` refuses them and adds nothing; `template` puts turns around every prompt.
     """
 

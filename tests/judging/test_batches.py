@@ -54,7 +54,7 @@ def test_a_batch_is_scored_at_half_the_price(asker: MakeAsker, name: str) -> Non
         assert price is not None
         assert paid.usd == pytest.approx(price.usd(paid.tokens_in, paid.tokens_out) / 2)
         assert mine.store.spent_usd("demo") == pytest.approx(paid.usd)
-        # Its end is told, and its progress.
+        # Its end and its progress are reported.
         assert "submitted, 40 judgements" in mine.said[0]
         assert any(re.search(r": 40 of 40 answered$", said) for said in mine.said)
         assert in_batches(asker, server, name).ask(prompts)[2] == 0

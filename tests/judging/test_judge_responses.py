@@ -1,4 +1,4 @@
-"""From responses to a judged table, with judges that answer as they are told."""
+"""From responses to a judged table, with scripted judges."""
 
 import json
 import math
@@ -227,9 +227,9 @@ def test_what_another_run_may_mend_is_counted_by_reason_and_asked_again() -> Non
     found = judge_responses(flaky, definition(), responses(TEXTS), store=store)
     assert found.unfinished == {"busy (429)": 3}, "by judgement: two responses are the same"
     assert found.table["trait_score"].isna().all()
-    mended = Teller()
-    found = judge_responses(mended, definition(), responses(TEXTS), store=store)
-    assert len(mended.asked) == found.n_asked == 3
+    repaired = Teller()
+    found = judge_responses(repaired, definition(), responses(TEXTS), store=store)
+    assert len(repaired.asked) == found.n_asked == 3
     assert found.unfinished == {}
     assert found.table["trait_score"].notna().all()
     assert found.paid.usd == 1.5

@@ -1,4 +1,4 @@
-"""From settings to a judge: what cannot work is told before anything is spent, and shows no key."""
+"""From settings to a judge: what cannot work is reported before anything is spent, without any key."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def test_an_address_in_the_environment_is_the_users_own_and_gets_the_users_key(
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("provider", ["auto", "openai", "anthropic"])
 def test_an_address_in_the_file_never_gets_the_key_of_the_users_account(provider: Any) -> None:
-    """Whoever shares an experiment must not be sent the keys of those who run it."""
+    """Someone who shares an experiment must not receive the keys of those who run it."""
     settings = experiment(judge_model="m", judge_provider=provider, judge_base_url=SERVER)
     for name in (None, "m", "another"):
         model = load(settings, name=name).model

@@ -70,7 +70,7 @@ ANTHROPIC_FAILURES: dict[str, Reply] = {
     "out of range": replies.anthropic_answer('{"score": 850}'),
     "prose": replies.anthropic_answer("The score is 0 out of 100."),
 }
-# What asking again does not mend.
+# What no repetition can fix.
 FINAL = {"filter", "filter of the prompt", "refusal"}
 
 

@@ -332,7 +332,7 @@ class _Connection(asyncio.Protocol):
         self._timer = loop.call_later(step_s, self._trickle, reply, pieces[1:])
 
     def _write_last(self, reply: Reply, data: bytes) -> None:
-        # The lock spans both, so that whoever has the answer finds it counted.
+        # The lock spans both, so that a client that has the answer finds it counted.
         with self._provider.log.lock:
             self.transport.write(data)
             if self.transport.get_write_buffer_size():

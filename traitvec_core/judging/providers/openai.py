@@ -217,7 +217,7 @@ class OpenAIModel(Connection):
         """Return the probabilities of the token after the beginning of an answer."""
         body = self.request(prompt, can, 0)
         body["messages"] = [*body["messages"], {"role": "assistant", "content": beginning}]
-        # How vLLM and SGLang are told to continue a message instead of answering it.
+        # Makes vLLM and SGLang continue a message instead of answering it.
         body |= {"add_generation_prompt": False, "continue_final_message": True}
         body[can.limit_name] = 1
         _, following = _positions(_choice(await ask(body)))
