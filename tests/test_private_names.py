@@ -16,11 +16,6 @@ DOTTED = re.compile(r"\b(?:traitvec_\w+|dagster\w*|tests)(?:\.\w+)*\._(?!_)\w+")
 # Modules that still need one; do not add to them.
 EXCEPTIONS = {
     "generation/test_engines.py": {"_ROOM"},
-    "judging/test_batches.py": {"_MOST_REQUESTS", "_MOST_BYTES"},
-    "judging/test_calls.py": {"_ATTEMPTS_TO_REACH"},
-    "judging/test_judgement_store.py": {
-        "traitvec_core.judging.judgement_store._LOCKED_TIMEOUT_S",
-    },
 }
 
 

@@ -1,4 +1,4 @@
-"""From settings to a judge: what cannot work is reported before anything is spent, without any key."""
+"""From settings to a judge: mistakes are reported before anything is spent, without any key."""
 
 from pathlib import Path
 from typing import Any
