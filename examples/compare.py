@@ -1,4 +1,4 @@
-"""Hold the traits of an experiment against each other. Run: `python examples/compare.py`."""
+"""Compare the traits of an experiment with each other. Run: `python examples/compare.py`."""
 
 # %% An atlas is plain numbers, made from what the traits left on disk; no model is loaded
 from demo_results import demo_results

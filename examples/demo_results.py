@@ -1,4 +1,4 @@
-"""What the examples stand on: the demo's results, or small ones that are made on the spot."""
+"""The results that the examples use: the demo's, or small ones made on the spot."""
 
 import atexit
 import os

@@ -176,6 +176,24 @@ def test_every_path_of_the_house_exists() -> None:
     assert not bare, "write the whole path"
 
 
+@pytest.mark.parametrize(
+    ("wish", "path"),
+    [
+        ('"the norm check is too strict"', "traitvec_core/validation/checks/norm.py"),
+        ("another vector method", "traitvec_core/vectors/methods.py"),
+        ("another judge provider", "traitvec_core/judging/providers/table.py"),
+        ("a new stage", "traitvec_core/stage_names.py"),
+    ],
+)
+def test_a_newcomers_wish_leads_to_its_file(wish: str, path: str) -> None:
+    (row,) = [
+        row
+        for row in house_rows(REPOSITORY / "docs" / "architecture.md")
+        if row.startswith(f"| {wish} |")
+    ]
+    assert f"`{path}`" in row
+
+
 # -- from the code to the docs ------------------------------------------------------------------
 
 
