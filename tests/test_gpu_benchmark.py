@@ -30,7 +30,7 @@ def test_without_a_gpu_it_is_one_line(
     assert gpu.main(["--out", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err == "bench-gpu needs a GPU that torch can see, and there is none\n"
+    assert printed.err == "bench-gpu needs a GPU, and torch sees none\n"
     assert list(tmp_path.iterdir()) == []
 
 

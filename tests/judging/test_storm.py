@@ -14,7 +14,7 @@ from tests.providers import models, replies
 from tests.providers.models import stable_score
 from tests.providers.replies import Call, Reply, Responder
 from tests.providers.server import FakeProvider
-from traitvec_core.judging import calls
+from traitvec_core.remote import calls
 
 MakeAsker = Callable[..., Asker]
 BOUND = 25
