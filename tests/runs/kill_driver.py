@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.projects import SmallProject
 from traitvec_core.models.language_model import load_language_model
-from traitvec_core.storage import folders as store
+from traitvec_core.storage import trait_folder as store
 from traitvec_dagster.graph.resources import set_progress_sink
 
 
