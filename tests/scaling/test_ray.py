@@ -161,7 +161,8 @@ def test_a_step_whose_worker_or_process_is_killed_is_tried_again(
     with ray.running(",".join(stages), "refusal") as process:
         wait_for(lambda: list(unfinished.glob(".responses-*.jsonl")))
         os.kill(step_process(ray, "responses"), signal.SIGKILL)
-        wait_for(lambda: ray.events("activations", dg.DagsterEventType.STEP_START))
+        # Before the step imports torch: reading so few activations takes no longer than finding it.
+        wait_for(lambda: ray.events("activations", dg.DagsterEventType.STEP_WORKER_STARTED))
         os.kill(worker_of(step_process(ray, "activations")), signal.SIGKILL)
         wait_for(lambda: ray.events("vectors", dg.DagsterEventType.STEP_WORKER_STARTED))
         mask = environment_of(step_process(ray, "vectors")).get("CUDA_VISIBLE_DEVICES")
