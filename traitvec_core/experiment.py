@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
 from traitvec_core.settings.address import check_address
 from traitvec_core.settings.group import SettingGroup
@@ -140,6 +141,17 @@ class ExperimentSettings(SettingGroup):
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How the experiment's model is loaded."""
+        return LoadOptions(
+            revision=self.revision,
+            dtype=self.dtype,
+            attention=self.attention,
+            quantization=self.quantization,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     @property
     def response_filter(self) -> ResponseFilter:

@@ -102,16 +102,7 @@ def read_with(load_model: "Callable[[str, LoadOptions], LanguageModel]") -> Read
     def read(folder: TraitFolder, settings: ExperimentSettings) -> torch.Tensor:
         from traitvec_core.models.activations import capture_means
 
-        model = load_model(
-            settings.model,
-            LoadOptions(
-                revision=settings.revision,
-                dtype=settings.dtype,
-                attention=settings.attention,
-                quantization=settings.quantization,
-                trust_remote_code=settings.trust_remote_code,
-            ),
-        )
+        model = load_model(settings.model, settings.load_options)
         rows = folder.read_responses().set_index("question_id")
         rows = rows.loc[folder.manifest(ActivationsManifest).question_ids]
         texts = [

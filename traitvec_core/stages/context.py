@@ -74,14 +74,7 @@ class StageContext:
     @property
     def loading(self) -> LoadOptions:
         """Options for loading the experiment's model."""
-        settings = self.settings
-        return LoadOptions(
-            revision=settings.revision,
-            dtype=settings.dtype,
-            attention=settings.attention,
-            quantization=settings.quantization,
-            trust_remote_code=settings.trust_remote_code,
-        )
+        return self.settings.load_options
 
     def generator(self) -> "LanguageModel":
         """The experiment's model, loaded."""
