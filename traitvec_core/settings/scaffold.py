@@ -33,7 +33,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # max_concurrent_judges: 20
 # second_judge: claude-haiku-4-5   # e.g. scores a sample again: is the judge right?
 # also_judge: []             # other traits whose rubric also scores every response
-# steering: {evaluate: true, n_search: 20, n_held_out: 40, side_effects: []}
+# steering: {evaluate: auto, n_search: 20, n_held_out: 40, n_random: 16, side_effects: auto}
 # monitoring_prompts: []     # prompts to monitor with the vectors, token by token
 # auto_run: false            # true: new and changed definitions run at once
 # schedule: {cron: "0 3 * * 1", timezone: UTC}   # e.g. rerun all traits, Mondays at 3:00
@@ -41,8 +41,10 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # thresholds:
 #   contrast: 40             # passes above this
 #   contrast_warning: 20     # warns from here up to contrast, fails below
-#   accuracy: 0.90           # held-out probe accuracy
-#   norm: {kind: absolute, minimum: 15, maximum: 40}   # kind: relative for other model sizes
+#   accuracy: 0.90           # held-out balanced probe accuracy
+#   norm: {kind: chance, minimum: 2}   # times the norm under swapped labels; also absolute, relative
+#   share: 0.5               # of the separation that length, words, … may explain; fails above
+#   share_warning: 0.25      # warns above
 # severities: {}             # e.g. {norm: warn, confounds: error}
 """
     )

@@ -1,6 +1,7 @@
 """Content hashes that several stages are made from: earlier stages, model, judge, rubrics."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
@@ -8,7 +9,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import model_fingerprint
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.files import display_path
-from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "model_input",
     "other_traits",
     "rubric_inputs",
+    "side_effect_traits",
 ]
 
 
@@ -77,3 +79,21 @@ def rubric_inputs(others: "dict[str, TraitDefinition]") -> dict[str, str]:
 def other_traits(folder: TraitFolder, names: Iterable[str]) -> "dict[str, TraitDefinition]":
     """Return the definitions of the named traits of the experiment, this one left out."""
     return {name: folder.sibling(name).definition() for name in names if name != folder.name}
+
+
+def side_effect_traits(
+    folder: TraitFolder, settings: ExperimentSettings
+) -> "dict[str, TraitDefinition]":
+    """Return the other traits whose rubrics score the chosen dose of steering.
+
+    With `auto` these are all traits of the experiment whose definitions can be read.
+    """
+    named = settings.steering.side_effects
+    if named != "auto":
+        return other_traits(folder, named)
+    definitions = {}
+    for name in ExperimentFolder(folder.path.parent.parent, folder.experiment).traits():
+        if name != folder.name:
+            with suppress(TraitvecError):
+                definitions[name] = folder.sibling(name).definition()
+    return definitions

@@ -10,6 +10,7 @@ from traitvec_core.stages.inputs import (
     content_of,
     other_traits,
     rubric_inputs,
+    side_effect_traits,
 )
 from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
@@ -59,7 +60,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
                 n_search=settings.steering.n_search, n_held_out=settings.steering.n_held_out,
                 n_random=settings.steering.n_random, min_coherence=settings.min_coherence,
             ),
-            other_traits(folder, settings.steering.side_effects),
+            side_effect_traits(folder, settings),
         )  # fmt: skip
         evaluation = evaluate_steering(
             setup, plan, log=TrialLog(journal.rows(), journal.append), on_progress=progress
@@ -108,10 +109,12 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     vectors = content_of(folder, "vectors")
     if not settings.steering.evaluate:
         return vectors
+    named = settings.steering.side_effects
     return {
         **answering_inputs(folder, settings),
         "eval_questions": content_hash("\n".join(folder.definition().eval_questions)),
-        **rubric_inputs(other_traits(folder, settings.steering.side_effects)),
+        # With `auto`, a trait that is added later must not make this one stale.
+        **rubric_inputs({} if named == "auto" else other_traits(folder, named)),
         **vectors,
     }
 
@@ -125,7 +128,7 @@ def _estimate(
     definition = folder.definition()
     questions = definition.eval_questions or definition.questions
     searched, held_out = most_responses(len(questions), settings.steering)
-    others = other_traits(folder, settings.steering.side_effects)
+    others = side_effect_traits(folder, settings)
     return [
         estimate_longest(
             folder.name, definition, settings, store, "steering", questions,
@@ -151,6 +154,6 @@ SPEC = StageSpec(
     inputs=_inputs,
     make=make_steering_evaluation,
     place=lambda settings: "gpu",
-    is_on=lambda settings: settings.steering.evaluate,
+    is_on=lambda settings: bool(settings.steering.evaluate),
     estimate=_estimate,
 )

@@ -4,7 +4,7 @@ Here are the manifests made of plain values; those that hold figures are beside 
 figures (`validation/manifests.py`).
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -21,6 +21,7 @@ __all__ = [
     "RecommendedBySteering",
     "ResponsesManifest",
     "StageManifest",
+    "VectorVerdict",
 ]
 
 
@@ -40,8 +41,12 @@ class StageManifest(BaseModel):
     provenance: Provenance | None = Field(default=None, exclude=True)
 
 
+VectorVerdict = Literal["usable", "with_care", "not_usable"]
+"""Whether a vector can be used, by everything that was measured."""
+
+
 class Recommendation(BaseModel):
-    """The vector to start with.
+    """The vector to start with, and whether it can be used.
 
     Attributes:
         method: Vector method.
@@ -50,6 +55,10 @@ class Recommendation(BaseModel):
             `separation`.
         chosen_by: What the choice rests on.
         why: The same in a sentence.
+        added_norm: Norm of `coefficient · vector` over the mean activation norm of the layer;
+            coherence breaks down near 1. None where it is not known.
+        verdict: Whether the vector can be used; None until the validation report has judged it.
+        reasons: What the verdict rests on, one sentence each, the gravest first.
     """
 
     method: VectorMethod
@@ -57,6 +66,9 @@ class Recommendation(BaseModel):
     coefficient: float = 1.0
     chosen_by: str = "held-out separation"
     why: str
+    added_norm: float | None = None
+    verdict: VectorVerdict | None = None
+    reasons: list[str] = []
 
     @property
     def place(self) -> tuple[VectorMethod, int]:

@@ -23,6 +23,8 @@ class VectorRow(BaseModel):
         raw_norm: Norm before scaling.
         relative_norm: `vector_norm` over the mean activation norm of the layer.
         separation: Distance of the class means along the vector, activation units.
+        chance_norm: The median norm of the same vector under swapped labels; None where labels
+            cannot be swapped.
         held_out_intervals: (low, high) of each held-out figure, for readers of the file; code reads
             `VectorsManifest.separation`.
     """
@@ -38,6 +40,7 @@ class VectorRow(BaseModel):
     relative_norm: float
     separation: float
     scale: str
+    chance_norm: float | None = None
     held_out_accuracy: float | None = None
     held_out_auroc: float | None = None
     held_out_effect_size: float | None = None

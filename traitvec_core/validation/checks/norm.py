@@ -1,11 +1,22 @@
-"""`norm`: is the recommended vector's norm in the experiment's range?"""
+"""`norm`: is the recommended vector longer than chance makes it, or in the experiment's range?"""
+
+import math
 
 from traitvec_core.experiment import ExperimentSettings, NormThreshold
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.checks.result import CheckResult, Figures
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 
 __all__ = ["check_norm", "evaluate"]
+
+_ADVICE_ON_RANGE = (
+    "Norms carry over only between similar models: set thresholds.norm in experiment.yaml to this"
+    " model's range, or compare with chance (kind: chance)."
+)
+_ADVICE_ON_CHANCE = (
+    "Swapped labels give vectors of much the same length: the poles differ little compared with the"
+    " noise. Look at `contrast` first, then add instruction pairs or raise n_examples."
+)
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -15,11 +26,11 @@ def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
 
 
 def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResult:
-    """Check that a vector's norm, absolute or relative, is in a range.
+    """Check that a vector's norm is in a range.
 
     Args:
         vector: The recommended vector; None fails.
-        threshold: The range, and which of the two norms has to be in it.
+        threshold: The range, and which norm has to be in it.
     """
     if vector is None:
         return CheckResult(
@@ -28,24 +39,45 @@ def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResul
             summary="no vector is recommended, so there is no norm to check",
             advice="Without held-out questions nothing can be recommended; see `accuracy`.",
         )
-    is_absolute = threshold.kind == "absolute"
-    name = "vector_norm" if is_absolute else "relative_norm"
-    value = vector.vector_norm if is_absolute else vector.relative_norm
-    is_inside = threshold.minimum <= value <= threshold.maximum
+    figures: Figures = {
+        "held": threshold.kind,
+        "minimum": threshold.minimum,
+        "maximum": threshold.maximum,
+        "vector_norm": vector.vector_norm,
+        "relative_norm": vector.relative_norm,
+        "chance_norm": vector.chance_norm,
+    }
+    name, value, advice = _held(vector, threshold)
+    place = f"{vector.method} at layer {vector.layer}"
+    if value is None:
+        return CheckResult(
+            name="norm",
+            verdict="fail",
+            summary=f"{place}: labels cannot be swapped, so there is no norm by chance to compare",
+            advice="This needs two instruction pairs; or check the norm itself (kind: relative).",
+            figures=figures,
+        )
+    upper = math.inf if threshold.maximum is None else threshold.maximum
+    is_inside = threshold.minimum <= value <= upper
+    wanted = (
+        f"at least {threshold.minimum:g}"
+        if threshold.maximum is None
+        else f"{threshold.minimum:g} to {threshold.maximum:g}"
+    )
     return CheckResult(
         name="norm",
         verdict="pass" if is_inside else "fail",
-        summary=f"{name} {value:.3g} of {vector.method} at layer {vector.layer} is"
-        f" {'in' if is_inside else 'not in'} [{threshold.minimum:g}, {threshold.maximum:g}]",
-        advice=""
-        if is_inside
-        else "Norms carry over only between similar models: set thresholds.norm in experiment.yaml"
-        " to this model's range, or check relative_norm (kind: relative).",
-        figures={
-            "held": name,
-            "minimum": threshold.minimum,
-            "maximum": threshold.maximum,
-            "vector_norm": vector.vector_norm,
-            "relative_norm": vector.relative_norm,
-        },
+        summary=f"{name} of {place} is {value:.3g} ({'passes' if is_inside else 'needs'}: {wanted})",
+        advice="" if is_inside else advice,
+        figures=figures,
     )
+
+
+def _held(vector: VectorRow, threshold: NormThreshold) -> tuple[str, float | None, str]:
+    """What is compared: its name, its value, and what to do when it is out of range."""
+    if threshold.kind == "absolute":
+        return "vector_norm", vector.vector_norm, _ADVICE_ON_RANGE
+    if threshold.kind == "relative":
+        return "relative_norm", vector.relative_norm, _ADVICE_ON_RANGE
+    value = vector.vector_norm / vector.chance_norm if vector.chance_norm else None
+    return "vector_norm over chance_norm", value, _ADVICE_ON_CHANCE
