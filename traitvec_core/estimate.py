@@ -51,6 +51,31 @@ class Estimate(BaseModel):
         low, high = np.percentile(finite, [2.5, 97.5])
         return cls(value=value, low=float(low), high=float(high))
 
+    @classmethod
+    def from_cluster_draws(
+        cls, draws: Any, n_clusters: int, bounds: tuple[float, float] = (-math.inf, math.inf)
+    ) -> "Estimate":
+        """Build an estimate from resampled clusters, with the quantile that few clusters need.
+
+        Percentiles of resamples are too narrow with few clusters: the interval is the value ± the
+        t quantile with `n_clusters − 1` degrees of freedom times the draws' standard deviation.
+
+        Args:
+            draws: `[1 + n_draws]`, as for `from_draws`.
+            n_clusters: Number of clusters (questions or instruction pairs, whichever are fewer);
+                with fewer than two there is no interval.
+            bounds: The interval is cut at these.
+        """
+        import numpy as np
+        from scipy.stats import t
+
+        value, resampled = float(draws[0]), np.asarray(draws[1:])
+        finite = resampled[np.isfinite(resampled)]
+        if not math.isfinite(value) or n_clusters < 2 or len(finite) < 2:
+            return cls(value=value if math.isfinite(value) else None)
+        half = float(t.ppf(0.975, n_clusters - 1) * finite.std(ddof=1))
+        return cls(value=value, low=max(value - half, bounds[0]), high=min(value + half, bounds[1]))
+
     @property
     def interval(self) -> tuple[float, float] | None:
         """Both ends, or None where there is no interval."""

@@ -66,6 +66,7 @@ class TraitDefinition(BaseModel):
     positive_label: str = "positive"
     negative_label: str = "negative"
     eval_questions: list[str] = Field(default_factory=list)
+    about: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list, exclude=True)
 
     @property

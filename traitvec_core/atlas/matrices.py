@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from traitvec_core.estimate import Estimate
-from traitvec_core.validation.held_out import resampled
+from traitvec_core.validation.draws import resampled
 from traitvec_core.vectors.examples import Array
 
 __all__ = ["cluster_order", "correlation_within", "cosine_matrix", "cross_separation"]

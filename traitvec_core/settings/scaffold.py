@@ -42,7 +42,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 #   contrast: 40             # passes above this
 #   contrast_warning: 20     # warns from here up to contrast, fails below
 #   accuracy: 0.90           # held-out balanced probe accuracy
-#   norm: {kind: chance, minimum: 2}   # times the norm under swapped labels; also absolute, relative
+#   norm: {kind: chance, minimum: 2}   # × the norm under swapped labels; or absolute, relative
 #   share: 0.5               # of the separation that length, words, … may explain; fails above
 #   share_warning: 0.25      # warns above
 # severities: {}             # e.g. {norm: warn, confounds: error}

@@ -58,7 +58,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 SPEC = StageSpec(
     name="validation_report",
     upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
-    version="4",
+    version="5",
     settings=("thresholds", "severities", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_validation_report,

@@ -16,47 +16,54 @@ from traitvec_core.storage.manifests import ActivationsManifest
 if TYPE_CHECKING:
     import torch
 
+    from traitvec_core.validation.evidence import LabelledExamples
     from traitvec_core.validation.manifests import VectorRow
-    from traitvec_core.validation.separation import Separation
+    from traitvec_core.validation.measure_vectors import VectorMeasurements
     from traitvec_core.vectors import TraitVector
 
-__all__ = ["SPEC", "make_vectors"]
+__all__ = ["SPEC", "make_vectors", "read_examples"]
 
 
 def make_vectors(context: StageContext) -> StageOutput:
     """Extract vectors, and measure what else could explain them."""
     from traitvec_core.validation.manifests import VectorsManifest
-    from traitvec_core.validation.measure_vectors import Examples, measure_vectors, n_steps
+    from traitvec_core.validation.measure_vectors import (
+        layers_of,
+        measure_vectors,
+        method_options,
+        n_steps,
+    )
     from traitvec_core.validation.separation import cosines_between_methods, cosines_with_previous
 
     settings, folder = context.settings, context.folder
-    examples = Examples(
-        folder.manifest(ActivationsManifest), folder.read_activations(), folder.read_responses()
-    )
-    done, total = 0, n_steps(examples, settings)
+    captured = folder.manifest(ActivationsManifest)
+    examples = read_examples(folder, settings)
+    layers = layers_of(examples.activations, settings)
+    done, total = 0, n_steps(layers)
 
     def tick(_layer: int) -> None:
         nonlocal done
         done += 1
         context.bench.progress("vectors", min(done, total), total)
 
-    measured = measure_vectors(examples, settings, on_layer=tick)
+    measured = measure_vectors(
+        examples, layers, settings.methods,
+        scale=settings.scale, options=method_options(settings), on_layer=tick,
+    )  # fmt: skip
     context.bench.progress("vectors", total, total)
     manifest = VectorsManifest(
         trait=folder.name,
-        model=examples.manifest.model,
+        model=captured.model,
         recommended=measured.recommended,
         separation=measured.separation,
-        separation_by_instruction=measured.separation_by_instruction,
-        explanations=measured.explanations,
-        held_out_projections=measured.held_out_projections,
+        evidence=measured.evidence,
         chance=measured.chance,
-        stability=measured.stability,
+        forecast=measured.forecast,
         cosines=cosines_between_methods(measured.vectors),
         previous_cosines=cosines_with_previous(
             measured.vectors, _previous(folder, measured.vectors)
         ),
-        vectors=_rows(context, examples.manifest, measured.vectors, measured.separation),
+        vectors=_rows(context, captured, measured),
     )
     files: dict[str, bytes] = {}
     for vector, row in zip(measured.vectors, manifest.vectors, strict=True):
@@ -67,17 +74,26 @@ def make_vectors(context: StageContext) -> StageOutput:
     return files, manifest.model_dump()
 
 
+def read_examples(folder: TraitFolder, settings: ExperimentSettings) -> "LabelledExamples":
+    """Read the activations of a trait, with what is known about each row."""
+    from traitvec_core.validation.measure_vectors import label_examples
+
+    return label_examples(
+        folder.manifest(ActivationsManifest), folder.read_activations(), folder.read_responses(),
+        folder.read_opposite_activations(), settings.sampling.seed,
+    )  # fmt: skip
+
+
 def _rows(
     context: StageContext,
     captured: ActivationsManifest,
-    vectors: "Sequence[TraitVector]",
-    separation: "Separation",
+    measured: "VectorMeasurements",
 ) -> "list[VectorRow]":
     from traitvec_core.validation.manifests import VectorRow
 
     date = now()
     rows = []
-    for vector in vectors:
+    for vector in measured.vectors:
         row = VectorRow(
             trait=context.folder.name,
             method=vector.method,
@@ -92,8 +108,9 @@ def _rows(
             scale=context.settings.scale,
             n_positive=captured.n_positive,
             n_negative=captured.n_negative,
+            chance_norm=measured.chance_norms.get((vector.method, vector.layer)),
         )
-        score = separation.of(vector.method, vector.layer)
+        score = measured.separation.of(vector.method, vector.layer)
         rows.append(row if score is None else row.with_score(score))
     return rows
 
@@ -117,7 +134,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 SPEC = StageSpec(
     name="vectors",
     upstream=("activations",),
-    version="3",
+    version="4",
     settings=(
         "methods",
         "layers",

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from traitvec_core.estimate import Estimate
 from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.validation.breakdown import by_cell, by_number, mean
-from traitvec_core.validation.held_out import resampled
+from traitvec_core.validation.draws import resampled
 from traitvec_core.validation.response_counts import count_contents, count_responses, which_refuse
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What else could separate the poles: length, words, embeddings, a few massive dimensions.
+"""What else could separate the poles: length, words, refusing, embeddings, the instruction itself.
 
 Every alternative is held out on the same folds as the vectors. How good it is shows how easily the
 poles are separated without the model's inner layers; it does not show that the vector is wrong.
@@ -15,12 +15,10 @@ from pydantic import BaseModel
 from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.validation.held_out import HeldOut, Split, hold_out, resampled, score_draws
-from traitvec_core.validation.separation import (
-    N_RESAMPLES,
-    SeparationScore,
-    score_separation,
-)
+from traitvec_core.validation.draws import score_draws
+from traitvec_core.validation.held_out import HeldOut, Split, choice_groups, hold_out
+from traitvec_core.validation.separation import SeparationScore, score_separation
+from traitvec_core.validation.shares import ShareOfVector, instruction_share, share_of_vector
 from traitvec_core.vectors.direction import MethodOptions
 from traitvec_core.vectors.examples import Array
 from traitvec_core.vectors.extract import layer_examples
@@ -52,33 +50,13 @@ class Baseline(BaseModel):
     Attributes:
         name: `length`, `refusal` (one threshold on one number), `words` (bag of words), or
             `embeddings` (the probe at row 0).
-        accuracy: Held-out balanced accuracy, with its interval over questions.
+        accuracy: Held-out balanced accuracy, with its interval over questions and pairs.
         auroc: Held-out AUROC.
-        probe_advantage: The probe's balanced accuracy minus this one, draw by draw on the same
-            questions.
     """
 
     name: BaselineName
     accuracy: Estimate
     auroc: Estimate
-    probe_advantage: Estimate
-
-
-class ShareOfVector(BaseModel):
-    """How much of what a vector measures is explained by one number per response.
-
-    Attributes:
-        name: `length` (its logarithm) or `refusal`.
-        correlation: Of the number with the held-out projections, within the poles.
-        share_of_separation: The share of the poles' distance along the vector that the number
-            explains: the slope within the poles, times the poles' difference in the number, over
-            the distance. 0 is none, 1 all; it may leave [0, 1] where the poles differ the other
-            way.
-    """
-
-    name: str
-    correlation: Estimate
-    share_of_separation: Estimate
 
 
 class LargestDimensions(BaseModel):
@@ -110,7 +88,8 @@ class Explanations(BaseModel):
         probe_accuracy: The probe's held-out balanced accuracy, at a layer chosen inside each
             training split. Balanced is the mean over the poles, 0.5 by chance.
         baselines: Classifiers without the inner layers.
-        shares: How much of the vector is explained by length, and by refusal.
+        shares: How much of the vector's separation each of these explains, and how much the
+            instruction does where it was read the other way round too.
         largest: The vector without the largest dimensions.
     """
 
@@ -124,6 +103,10 @@ class Explanations(BaseModel):
     def baseline(self, name: str) -> Baseline | None:
         """Return one baseline, or None."""
         return next((each for each in self.baselines if each.name == name), None)
+
+    def share(self, name: str) -> ShareOfVector | None:
+        """Return one share, or None."""
+        return next((each for each in self.shares if each.name == name), None)
 
 
 def measure_explanations(
@@ -141,7 +124,7 @@ def measure_explanations(
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
-        held_out: From `hold_out` with folds by question.
+        held_out: From `hold_out`.
         method: Method of the vector to examine, one of those held out.
         layer: Its row.
         responses: `[n_examples]`: the texts behind the activations, in their order.
@@ -150,7 +133,7 @@ def measure_explanations(
         options: As for the extraction.
 
     Returns:
-        The explanations, or None where the questions do not allow two folds.
+        The explanations, or None where the examples do not allow two folds.
     """
     if not held_out.folds:
         return None
@@ -162,19 +145,29 @@ def measure_explanations(
         "words": classify_by_words(responses, held_out, options.seed),
         "embeddings": held_out.margins["probe", 0],
     }
-    probe = score_draws(held_out.probe_margins, held_out, seed=options.seed)
+    own, seed = held_out.margins[method, layer], options.seed
+    covariates = {**margins, **numbers}
+    shares = [
+        share_of_vector(name, values, own, held_out, seed) for name, values in covariates.items()
+    ]
+    if (method, layer) in held_out.opposite_margins:
+        opposite = held_out.opposite_margins[method, layer]
+        shares.append(instruction_share(own, opposite, held_out, seed))
     return Explanations(
         method=method,
         layer=layer,
-        probe_accuracy=Estimate.from_draws(probe["balanced_accuracy"]),
+        probe_accuracy=_accuracy(held_out.probe_margins, held_out, seed),
         baselines=[
-            _baseline(name, each, held_out, probe["balanced_accuracy"], options.seed)
+            Baseline(
+                name=name,
+                accuracy=_accuracy(each, held_out, seed),
+                auroc=Estimate.from_cluster_draws(
+                    score_draws(each, held_out, seed=seed)["auroc"], held_out.n_clusters, (0, 1)
+                ),
+            )
             for name, each in margins.items()
         ],
-        shares=[
-            _share(name, values, held_out.margins[method, layer], held_out, options.seed)
-            for name, values in numbers.items()
-        ],
+        shares=shares,
         largest=_largest_dimensions(activations, held_out, method, layer, options),
     )
 
@@ -193,9 +186,10 @@ def classify_by_number(values: Array, split: Split) -> Array:
         Held-out margins `[n_examples]`, above 0 for positive; NaN outside every fold.
     """
     margins = np.full(len(values), np.nan)
-    for mask in split.folds:
-        sign, threshold = _best_threshold(values[~mask], split.is_positive[~mask])
-        margins[mask] = sign * (values[mask] - threshold)
+    for fold in split.folds:
+        inside = split.is_positive[fold.training]
+        sign, threshold = _best_threshold(values[fold.training], inside)
+        margins[fold.test] = sign * (values[fold.test] - threshold)
     return margins
 
 
@@ -221,13 +215,13 @@ def classify_by_words(responses: Sequence[str], split: Split, seed: int = 0) -> 
     except ValueError:
         # No response has a word, so nothing is called positive.
         return margins
-    for mask in split.folds:
-        known = np.asarray(occurs[~mask].sum(axis=0)).ravel() >= _MIN_RESPONSES
+    for fold in split.folds:
+        known = np.asarray(occurs[fold.training].sum(axis=0)).ravel() >= _MIN_RESPONSES
         if not known.any():
             continue
         model = LogisticRegression(class_weight="balanced", max_iter=1000, random_state=seed)
-        model.fit(occurs[~mask][:, known], split.is_positive[~mask])
-        margins[mask] = model.decision_function(occurs[mask][:, known])
+        model.fit(occurs[fold.training][:, known], split.is_positive[fold.training])
+        margins[fold.test] = model.decision_function(occurs[fold.test][:, known])
     return margins
 
 
@@ -247,45 +241,9 @@ def _best_threshold(values: Array, is_positive: NDArray[np.bool_]) -> tuple[floa
     return (-1.0 if lead[at] > 0 else 1.0), float((ordered[at] + ordered[at + 1]) / 2)
 
 
-def _baseline(
-    name: BaselineName, margins: Array, split: Split, of_probe: Array, seed: int
-) -> Baseline:
-    draws = score_draws(margins, split, seed=seed)
-    return Baseline(
-        name=name,
-        accuracy=Estimate.from_draws(draws["balanced_accuracy"]),
-        auroc=Estimate.from_draws(draws["auroc"]),
-        probe_advantage=Estimate.from_draws(of_probe - draws["balanced_accuracy"]),
-    )
-
-
-def _share(name: str, values: Array, margins: Array, split: Split, seed: int) -> ShareOfVector:
-    """Analysis of covariance: pooled slope within the poles, with question draws as weights."""
-    scored = split.is_scored
-    _, counts = resampled(split.groups[scored], N_RESAMPLES, seed)
-    weights = np.vstack([np.ones(counts.shape[1]), counts])
-    x, y, positive = values[scored], margins[scored], split.is_positive[scored]
-    products = np.zeros((3, len(weights)))
-    differences = np.zeros((2, len(weights)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for pole, sign in ((positive, 1), (~positive, -1)):
-            w, own_x, own_y = weights[:, pole], x[pole] - x.mean(), y[pole] - y.mean()
-            total = w.sum(axis=1)
-            mean_x, mean_y = w @ own_x / total, w @ own_y / total
-            differences += sign * np.array([mean_x, mean_y])
-            for row, (first, second) in enumerate(((own_x, own_y), (own_x, own_x), (own_y, own_y))):
-                products[row] += w @ (first * second)
-            products -= total * np.array([mean_x * mean_y, mean_x**2, mean_y**2])
-        # A number that does not vary within the poles explains nothing there.
-        varies = products[1] > 1e-12 * weights.sum(axis=1)
-        slope = np.where(varies, products[0] / products[1], 0.0)
-        correlation = np.where(varies, products[0] / np.sqrt(products[1] * products[2]), 0.0)
-        share = slope * differences[0] / differences[1]
-    return ShareOfVector(
-        name=name,
-        correlation=Estimate.from_draws(correlation),
-        share_of_separation=Estimate.from_draws(share),
-    )
+def _accuracy(margins: Array, split: Split, seed: int) -> Estimate:
+    draws = score_draws(margins, split, seed=seed)["balanced_accuracy"]
+    return Estimate.from_cluster_draws(draws, split.n_clusters, (0, 1))
 
 
 def _largest_dimensions(
@@ -295,7 +253,8 @@ def _largest_dimensions(
     layer: int,
     options: MethodOptions,
 ) -> LargestDimensions:
-    examples = layer_examples(activations, layer, held_out.is_positive, held_out.groups)
+    groups = choice_groups(held_out.questions, held_out.pairs)
+    examples = layer_examples(activations, layer, held_out.is_positive, groups)
     squares = (examples.values**2).mean(axis=0)
     # In a small space five dimensions would be much of it.
     count = min(_MAX_LARGEST, max(1, len(squares) // 100))
@@ -305,7 +264,8 @@ def _largest_dimensions(
     try:
         without = hold_out(
             activations[:, [layer]][:, :, torch.from_numpy(others)],
-            held_out.is_positive, held_out.groups, layers=[0], methods=[method], options=options,
+            Split(held_out.folds, held_out.is_positive, held_out.questions, held_out.pairs),
+            layers=[0], methods=[method], options=options,
         )  # fmt: skip
         score = score_separation(without, options.seed).of(method, 0)
     except TraitvecError:

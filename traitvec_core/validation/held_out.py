@@ -1,36 +1,52 @@
-"""Projections on vectors that were extracted without the example's question, or instruction."""
+"""Projections on vectors that were extracted without the example's question and instruction pair.
+
+Responses under one instruction text share whatever that text does, and responses to one question
+share the topic. A vector that only knows these texts or topics must not look good, so every example
+is scored by a vector from other instruction pairs and other questions at once.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from traitvec_core.experiment import VectorMethod
-from traitvec_core.vectors.direction import MethodOptions
-from traitvec_core.vectors.examples import Array, Examples, grouped_folds
+from traitvec_core.vectors.direction import Direction, MethodOptions
+from traitvec_core.vectors.examples import Array, Examples, fold_numbers
 from traitvec_core.vectors.extract import layer_examples, over_layers, training_accuracy
 from traitvec_core.vectors.ica import ica_of_each
 from traitvec_core.vectors.methods import METHODS
 from traitvec_core.vectors.probe import fit_probe
 
 __all__ = [
-    "N_FOLDS",
+    "Fold",
     "HeldOut",
-    "ScoreName",
     "Split",
+    "choice_groups",
     "hold_out",
-    "resampled",
-    "score_draws",
-    "split_groups",
+    "split_examples",
 ]
 
-ScoreName = Literal["accuracy", "balanced_accuracy", "auroc", "effect_size", "separation"]
+_N_PAIR_FOLDS = 5
+# Each example is tested once. Most pairs train, because they are few; of questions, two thirds do.
+_N_QUESTION_FOLDS = 3
+_N_FOLDS_BY_QUESTION = 5
 
 
-N_FOLDS = 5
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What one vector is tested on, and what it is extracted from.
+
+    Attributes:
+        test: Mask `[n_examples]`.
+        training: Mask `[n_examples]`: no question and no instruction pair of the test. Examples
+            that share only one of the two with the test are in neither.
+    """
+
+    test: NDArray[np.bool_]
+    training: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +54,41 @@ class Split:
     """Which examples are held out together.
 
     Attributes:
-        folds: The held-out mask `[n_examples]` of each fold; empty where the groups do not allow
-            two.
+        folds: Every example is tested in one of them; empty where the examples do not allow two.
         is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the number of each example's question, or of its instruction pair.
-            A fold never divides a group.
+        questions: `[n_examples]`: the number of each example's question, or group of questions.
+        pairs: `[n_examples]`: the number of each example's instruction pair; None where there were
+            no instructions, or they are not known.
     """
 
-    folds: list[NDArray[np.bool_]]
+    folds: list[Fold]
     is_positive: NDArray[np.bool_]
-    groups: NDArray[np.int64]
+    questions: NDArray[np.int64]
+    pairs: NDArray[np.int64] | None
 
     @property
     def is_scored(self) -> NDArray[np.bool_]:
-        """Whether each example is in a fold, `[n_examples]`."""
-        scored: NDArray[np.bool_] = np.any([np.zeros(len(self.groups), bool), *self.folds], axis=0)
+        """Whether each example is tested in a fold, `[n_examples]`."""
+        scored: NDArray[np.bool_] = np.any(
+            [np.zeros(len(self.questions), bool), *(fold.test for fold in self.folds)], axis=0
+        )
         return scored
+
+    @property
+    def n_pairs(self) -> int | None:
+        """Number of instruction pairs; None where they are not known."""
+        return None if self.pairs is None else len(np.unique(self.pairs))
+
+    @property
+    def crossed_pairs(self) -> NDArray[np.int64] | None:
+        """`pairs` where there are several, so that entire pairs can be held out; else None."""
+        return self.pairs if (self.n_pairs or 0) > 1 else None
+
+    @property
+    def n_clusters(self) -> int:
+        """Questions or instruction pairs, whichever are fewer; pairs only if there are several."""
+        n_questions = len(np.unique(self.questions))
+        return n_questions if self.crossed_pairs is None else min(n_questions, self.n_pairs or 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,207 +98,189 @@ class HeldOut(Split):
     Attributes:
         layers: Rows of the activation tensor.
         margins: For each method and layer `[n_examples]`: the distance to the threshold along the
-            vector that was extracted without the example's fold; NaN outside every fold.
-        train_accuracies: For each method and layer, the accuracy on the examples that each fold's
-            vector was extracted from, averaged over folds.
-        inner_accuracy: `[n_folds, n_layers]`: the probe's accuracy inside each training split; −1
-            at a layer that was not requested.
+            vector that was extracted without the example; NaN outside every fold.
+        opposite_margins: The same for the same responses, read after the opposite instruction of
+            their pair; empty where these were not captured.
+        train_accuracies: For each method and layer, the balanced accuracy on the examples that each
+            fold's vector was extracted from, averaged over folds.
+        inner_accuracy: `[n_folds, n_layers]`: the probe's balanced accuracy inside each training
+            split; −1 at a layer that was not requested.
     """
 
     layers: list[int]
     margins: dict[tuple[VectorMethod, int], Array]
+    opposite_margins: dict[tuple[VectorMethod, int], Array]
     train_accuracies: dict[tuple[VectorMethod, int], float]
     inner_accuracy: Array
 
     @property
     def probe_margins(self) -> Array:
         """The probe's margins `[n_examples]`, at a layer chosen inside each training split."""
-        margins = np.full(len(self.groups), np.nan)
+        margins = np.full(len(self.questions), np.nan)
         # argmax takes the first of equals: the earliest layer, which is the stronger claim.
         chosen = self.inner_accuracy.argmax(axis=1)
-        for mask, column in zip(self.folds, chosen, strict=True):
-            margins[mask] = self.margins["probe", self.layers[column]][mask]
+        for fold, column in zip(self.folds, chosen, strict=True):
+            margins[fold.test] = self.margins["probe", self.layers[column]][fold.test]
         return margins
+
+
+@dataclass(frozen=True, eq=False)
+class _LayerResult:
+    margins: dict[VectorMethod, Array]
+    opposite: dict[VectorMethod, Array]
+    accuracies: dict[VectorMethod, float]
+    inner: Array
 
 
 def hold_out(
     activations: torch.Tensor,
-    is_positive: NDArray[np.bool_],
-    groups: NDArray[np.int64],
+    split: Split,
     *,
     layers: Sequence[int],
     methods: Sequence[VectorMethod],
+    opposite: torch.Tensor | None = None,
     options: MethodOptions = MethodOptions(),
     on_layer: Callable[[int], None] = lambda layer: None,
 ) -> HeldOut:
-    """Project every example on vectors that were extracted without its group.
+    """Project every example on vectors that were extracted without its question and pair.
 
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
-        is_positive: `[n_examples]`.
-        groups: `[n_examples]`: the question that each example answers; or, to hold out entire
-            instruction pairs, the number of its pair.
+        split: From `split_examples`.
         layers: Rows to measure; 0 is always added.
         methods: Methods to measure; `probe` and `random` are always added.
+        opposite: `[n_examples, n_layers, hidden_dim]`: the same responses, read after the opposite
+            instruction of their pair.
         options: As for the extraction.
         on_layer: Called with every finished layer.
     """
     rows = sorted({0, *layers})
     names = tuple(dict.fromkeys([*methods, "probe", "random"]))
-    split = split_groups(is_positive, groups, options.seed)
     folds = split.folds
     if not folds:
-        return HeldOut(**vars(split), layers=rows, margins={}, train_accuracies={},
-                       inner_accuracy=np.zeros((0, len(rows))))  # fmt: skip
+        return HeldOut(**vars(split), layers=rows, margins={}, opposite_margins={},
+                       train_accuracies={}, inner_accuracy=np.zeros((0, len(rows))))  # fmt: skip
+    groups = choice_groups(split.questions, split.pairs)
 
-    def hold_out_at(
-        layer: int,
-    ) -> tuple[dict[VectorMethod, Array], dict[VectorMethod, float], Array]:
-        examples = layer_examples(activations, layer, is_positive, groups)
+    def hold_out_at(layer: int) -> _LayerResult:
+        examples = layer_examples(activations, layer, split.is_positive, groups)
         if examples.values.shape[0] <= examples.values.shape[1]:
             # Computed once here; every fold takes its part.
             _ = examples.gram
-        margins = {name: np.full(len(groups), np.nan) for name in names}
-        accuracies = {}
-        inner = np.full(len(folds), -1.0)
-        trainings = [examples.subset(~mask) for mask in folds]
+        nothing = np.where(split.is_scored, 0.0, np.nan)
+        result = _LayerResult({}, {}, {}, np.full(len(folds), -1.0))
+        trainings = [examples.subset(fold.training) for fold in folds]
         if layer not in layers and not all(map(_has_gap, trainings)):
             # At the last token of a prompt all embeddings are the same: no separation.
-            nothing = np.where(split.is_scored, 0.0, np.nan)
-            return dict.fromkeys(names, nothing), dict.fromkeys(names, 0.5), inner
+            nothings = dict.fromkeys(names, nothing)
+            return _LayerResult(nothings, nothings, dict.fromkeys(names, 0.5), result.inner)
+        again = None if opposite is None else opposite[:, layer].cpu().double().numpy()
         for method in names:
-            if method == "probe":
-                fits = [fit_probe(training, options) for training in trainings]
-                directions = [fit.direction for fit in fits]
-                if layer in layers:
-                    accuracy = np.array([fit.inner_accuracy for fit in fits])
-                    inner = np.where(np.isfinite(accuracy), accuracy, -1.0)
-            elif method == "ica":
-                directions = ica_of_each(trainings, options)
-            else:
-                directions = [METHODS[method](training, options) for training in trainings]
-            accuracies[method] = float(
+            directions = _directions(method, trainings, options, result, layer in layers)
+            result.accuracies[method] = float(
                 np.mean([
                     training_accuracy(direction, training)
                     for direction, training in zip(directions, trainings, strict=True)
                 ])
             )  # fmt: skip
-            for mask, direction in zip(folds, directions, strict=True):
-                length = np.linalg.norm(direction.vector)
-                margins[method][mask] = (
-                    examples.values[mask] @ direction.vector - direction.threshold
-                ) / length
-        return margins, accuracies, inner
+            result.margins[method] = _project(examples.values, folds, directions)
+            if again is not None:
+                result.opposite[method] = _project(again, folds, directions)
+        return result
 
     measured = list(zip(rows, over_layers(hold_out_at, rows, on_layer), strict=True))
+    places = [(name, row, result) for row, result in measured for name in names]
     return HeldOut(
         **vars(split),
         layers=rows,
-        margins={(name, row): margins[name] for row, (margins, _, _) in measured for name in names},
-        train_accuracies={
-            (name, row): accuracies[name] for row, (_, accuracies, _) in measured for name in names
-        },
-        inner_accuracy=np.stack([inner for _, (_, _, inner) in measured], axis=1),
+        margins={(name, row): result.margins[name] for name, row, result in places},
+        opposite_margins={}
+        if opposite is None
+        else {(name, row): result.opposite[name] for name, row, result in places},
+        train_accuracies={(name, row): result.accuracies[name] for name, row, result in places},
+        inner_accuracy=np.stack([result.inner for _, result in measured], axis=1),
     )
 
 
-def split_groups(is_positive: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0) -> Split:
-    """Assign groups to folds; vectors, permutations and baselines all use these folds.
+def split_examples(
+    is_positive: NDArray[np.bool_],
+    questions: NDArray[np.int64],
+    pairs: NDArray[np.int64] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Assign examples to folds; vectors, permutations and baselines all use these folds.
+
+    With several instruction pairs, pairs go to five folds and questions to three; each of the 15
+    combinations is tested by a vector from the other pairs and questions. With one pair, or pairs
+    that are not known, questions go to five folds.
 
     Args:
         is_positive: `[n_examples]`.
-        groups: `[n_examples]`.
-        seed: For the order in which groups are assigned.
+        questions: `[n_examples]`: the number of the question, or of a group of similar ones.
+        pairs: `[n_examples]`: the number of the instruction pair, where known.
+        seed: For the order in which questions and pairs are assigned.
     """
-    labels, names = np.asarray(is_positive, bool), np.asarray(groups, np.int64)
-    folds = grouped_folds(Examples(np.zeros((len(names), 0)), labels, names), N_FOLDS, seed)
-    return Split(folds if len(folds) > 1 else [], labels, names)
+    labels, topics = np.asarray(is_positive, bool), np.asarray(questions, np.int64)
+    split = Split([], labels, topics, None if pairs is None else np.asarray(pairs, np.int64))
+    wordings = split.crossed_pairs
+    n_folds = _N_FOLDS_BY_QUESTION if wordings is None else _N_QUESTION_FOLDS
+    of_question = fold_numbers(topics, n_folds, seed)
+    of_pair = None if wordings is None else fold_numbers(wordings, _N_PAIR_FOLDS, seed)
+    folds = []
+    for pair_fold in [None] if of_pair is None else np.unique(of_pair):
+        for question_fold in np.unique(of_question):
+            test = of_question == question_fold
+            training = ~test
+            if of_pair is not None:
+                test = test & (of_pair == pair_fold)
+                training = training & (of_pair != pair_fold)
+            inside = labels[training]
+            if test.any() and inside.any() and not inside.all():
+                folds.append(Fold(test, training))
+    return replace(split, folds=folds if len(folds) > 1 else [])
 
 
-def score_draws(
-    margins: Array, split: Split, *, n_resamples: int = 200, seed: int = 0
-) -> dict[ScoreName, Array]:
-    """Compute held-out figures of one classifier over groups (questions) drawn with replacement.
+def choice_groups(
+    questions: NDArray[np.int64], pairs: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Return what a probe holds out together when it chooses its C: instruction pairs, if it can.
 
-    The draws depend on the seed and the groups alone, so two classifiers on one split can be
-    compared draw by draw. Nothing is refitted, because a group that is drawn twice would be on both
-    sides of a split. The figures therefore show the variance of the test questions, not that of the
-    vectors.
-
-    Args:
-        margins: `[n_examples]`: above 0 is called positive. The scale may differ between folds, not
-            within one.
-        split: What was held out together.
-        n_resamples: Number of draws.
-        seed: For the draws.
-
-    Returns:
-        `[1 + n_resamples]` for each figure, the first with every group once; NaN where a draw lacks
-        what the figure needs. `SeparationScore` defines the figures; balanced accuracy is the mean
-        of the two poles' accuracies, 0.5 by chance however uneven the poles are.
+    A C that was chosen on other questions under the same instructions would fit these wordings.
+    With two pairs one would be left to train on, so then questions are held out.
     """
-    names, _ = resampled(split.groups, n_resamples, seed)
-    drawn = np.vstack([np.ones(names.shape[1]), names])
-    owner = np.unique(split.groups, return_inverse=True)[1]
-    poles = []
-    for pole in (split.is_positive, ~split.is_positive):
-        chosen = split.is_scored & pole
-        values = margins[chosen]
-        centre = values.mean() if len(values) else 0.0
-        right = (values > 0) == split.is_positive[chosen]
-        # Sums over each group first: count, right ones, distances and squares.
-        sums = [
-            np.bincount(owner[chosen], column, minlength=drawn.shape[1])
-            for column in (np.ones(len(values)), right, values - centre, (values - centre) ** 2)
-        ]
-        n, n_right, distance, squares = (drawn @ np.array(sums).T).T
-        poles.append((n, n_right, distance, squares, centre))
-    (n, n_right, distance, squares, centre), (m, m_right, other, more, middle) = poles
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gap = centre + distance / n - middle - other / m
-        scatter = squares - distance**2 / n + more - other**2 / m
-        pooled = np.sqrt(np.maximum(scatter, 0.0) / (n + m - 2))
-        # Rounding leaves a trace of scatter among equal projections.
-        varies = pooled > 1e-12 * np.abs(gap)
-        effect = np.divide(gap, pooled, out=np.zeros_like(gap), where=varies)
-        effect[(n < 2) | (m < 2)] = np.nan
-        return {
-            "accuracy": (n_right + m_right) / (n + m),
-            "balanced_accuracy": (n_right / n + m_right / m) / 2,
-            "auroc": _drawn_aurocs(margins, split, drawn[:, owner]),
-            "effect_size": effect,
-            "separation": gap,
-        }
+    if pairs is None or len(np.unique(pairs)) < 3:
+        return np.asarray(questions, np.int64)
+    return np.asarray(pairs, np.int64)
 
 
-def resampled(groups: NDArray[np.int64], n: int, seed: int) -> tuple[Array, Array]:
-    """Draw groups (questions) with replacement, the same way for the same seed and groups.
+def _directions(
+    method: VectorMethod,
+    trainings: Sequence[Examples],
+    options: MethodOptions,
+    result: _LayerResult,
+    is_requested: bool,
+) -> Sequence[Direction]:
+    """One direction per training split; notes the probe's inner accuracy."""
+    if method == "probe":
+        fits = [fit_probe(training, options) for training in trainings]
+        if is_requested:
+            accuracy = np.array([fit.inner_accuracy for fit in fits])
+            result.inner[:] = np.where(np.isfinite(accuracy), accuracy, -1.0)
+        return [fit.direction for fit in fits]
+    if method == "ica":
+        return ica_of_each(trainings, options)
+    return [METHODS[method](training, options) for training in trainings]
 
-    Returns:
-        How often each group `[n, n_groups]` and each example `[n, n_examples]` is drawn.
-    """
-    names, owner = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
-    counts = drawn.astype(np.float64)
-    return counts, counts[:, owner]
+
+def _project(values: Array, folds: Sequence[Fold], directions: Sequence[Direction]) -> Array:
+    """Each example's distance to the threshold, along the direction of its fold."""
+    margins = np.full(len(values), np.nan)
+    for fold, direction in zip(folds, directions, strict=True):
+        length = np.linalg.norm(direction.vector)
+        margins[fold.test] = (values[fold.test] @ direction.vector - direction.threshold) / length
+    return margins
 
 
 def _has_gap(examples: Examples) -> bool:
     """Whether the poles differ by more than rounding."""
     return bool(np.linalg.norm(examples.gap) > 1e-12 * np.abs(examples.values).max())
-
-
-def _drawn_aurocs(margins: Array, split: Split, counts: Array) -> Array:
-    # Pairs are compared within a fold only: each fold has its own vector, and so its own scale.
-    above = pairs = np.zeros(len(counts))
-    for mask in split.folds:
-        positive = np.flatnonzero(mask & split.is_positive)
-        negative = np.flatnonzero(mask & ~split.is_positive)
-        gaps = margins[positive][:, None] - margins[negative]
-        left, right = counts[:, positive], counts[:, negative]
-        above = above + ((left @ ((gaps > 0) + 0.5 * (gaps == 0))) * right).sum(axis=1)
-        pairs = pairs + left.sum(axis=1) * right.sum(axis=1)
-    # A draw may leave no fold with both poles.
-    aurocs: Array = above / pairs
-    return aurocs

@@ -8,11 +8,11 @@ from traitvec_core.experiment import VectorMethod
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.validation.chance import Chance
-from traitvec_core.validation.explanations import Explanations
-from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.evidence import VectorEvidence
+from traitvec_core.validation.forecast import Forecast
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 
-__all__ = ["HeldOutProjections", "VectorRow", "VectorsManifest"]
+__all__ = ["SteeredEvidence", "VectorRow", "VectorsManifest"]
 
 
 class VectorRow(BaseModel):
@@ -69,22 +69,13 @@ class VectorRow(BaseModel):
         )
 
 
-class HeldOutProjections(BaseModel):
-    """Held-out projections on one vector, in the order of the activations.
+class VectorsManifest(StageManifest):
+    """`vectors/manifest.json`: every vector, and everything that was measured on them.
 
     Attributes:
-        method: The vector's method.
-        layer: Its layer.
-        margins: Distance to the threshold along the vector; None where nothing was held out.
+        recommended: The vector that separates best; None when nothing was held out.
+        evidence: What is measured on that vector alone.
     """
-
-    method: VectorMethod
-    layer: int
-    margins: list[float | None]
-
-
-class VectorsManifest(StageManifest):
-    """`vectors/manifest.json`: every vector, and everything that was measured on them."""
 
     stage: ClassVar[Stage] = "vectors"
 
@@ -92,11 +83,9 @@ class VectorsManifest(StageManifest):
     model: str
     recommended: Recommendation | None
     separation: Separation
-    separation_by_instruction: Separation | None
-    explanations: Explanations | None
-    held_out_projections: HeldOutProjections | None
+    evidence: VectorEvidence | None
     chance: Chance
-    stability: list[Stability]
+    forecast: Forecast
     cosines: list[VectorCosine]
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
@@ -109,3 +98,16 @@ class VectorsManifest(StageManifest):
     def recommended_row(self) -> VectorRow | None:
         """The row of the vector that separates best; None when none is recommended."""
         return self.row(*self.recommended.place) if self.recommended else None
+
+
+class SteeredEvidence(StageManifest):
+    """The part of `steering/evaluation.json` about the vector that steering chose.
+
+    Attributes:
+        evidence: What is measured on that vector, as `VectorsManifest.evidence` is on the vector
+            that separates best; None where it is the same vector, or none was chosen.
+    """
+
+    stage: ClassVar[Stage] = "steering_evaluation"
+
+    evidence: VectorEvidence | None = None

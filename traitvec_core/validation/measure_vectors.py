@@ -1,63 +1,34 @@
 """Everything that is measured on a trait's vectors, from activations to values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from traitvec_core.experiment import ExperimentSettings, VectorMethod
 from traitvec_core.storage.manifests import ActivationsManifest, Recommendation
 from traitvec_core.validation.chance import Chance, measure_chance
+from traitvec_core.validation.chance_norm import chance_norms
 from traitvec_core.validation.elicitation import instruction_of, question_of
-from traitvec_core.validation.explanations import Explanations, measure_explanations
-from traitvec_core.validation.held_out import HeldOut, hold_out
-from traitvec_core.validation.manifests import HeldOutProjections
+from traitvec_core.validation.evidence import LabelledExamples, VectorEvidence, measure_evidence
+from traitvec_core.validation.forecast import Forecast, forecast_steering, paired_cosine
+from traitvec_core.validation.held_out import choice_groups, hold_out, split_examples
+from traitvec_core.validation.question_topics import group_questions
 from traitvec_core.validation.recommend import recommend
-from traitvec_core.validation.resampling import CONVEX_METHODS, Stability, bootstrap_stability
 from traitvec_core.validation.response_counts import which_refuse
-from traitvec_core.validation.separation import (
-    Separation,
-    measure_separation,
-    score_separation,
-)
+from traitvec_core.validation.separation import Separation, score_separation
 from traitvec_core.vectors import MethodOptions, TraitVector, extract_vectors
 
-__all__ = ["Examples", "VectorMeasurements", "measure_vectors", "n_steps"]
-
-_N_RESAMPLES = 100
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """The activations of a trait, with what each row is.
-
-    Attributes:
-        manifest: Their manifest.
-        activations: `[n_examples, n_layers, hidden_dim]`, positives first.
-        judged: The trait's judged responses, among them those of the rows.
-    """
-
-    manifest: ActivationsManifest
-    activations: torch.Tensor
-    judged: pd.DataFrame
-
-    @property
-    def is_positive(self) -> NDArray[np.bool_]:
-        """Which rows are positive."""
-        return np.arange(len(self.manifest.question_ids)) < self.manifest.n_positive
-
-    @property
-    def questions(self) -> NDArray[np.int64]:
-        """The number of each row's question."""
-        return np.array([question_of(name) for name in self.manifest.question_ids])
-
-    @property
-    def instructions(self) -> NDArray[np.int64]:
-        """The number of each row's instruction pair."""
-        return np.array([instruction_of(name) for name in self.manifest.question_ids])
+__all__ = [
+    "VectorMeasurements",
+    "label_examples",
+    "layers_of",
+    "measure_vectors",
+    "method_options",
+    "n_steps",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,120 +37,131 @@ class VectorMeasurements:
 
     Attributes:
         vectors: One per method and layer.
-        separation: Held-out figures; whole questions are held out.
-        separation_by_instruction: The same with whole instruction pairs held out.
+        chance_norms: The median norm of each under swapped labels, by method and layer.
+        separation: Held-out figures.
         recommended: The vector that separates best; None when nothing was held out.
-        explanations: What else could explain it.
-        held_out_projections: Held-out projections on it.
-        chance: Permuted labels and random directions.
-        stability: Cosines between resamples of the questions.
+        evidence: What is measured on that vector alone.
+        chance: Swapped labels and random directions.
+        forecast: Whether steering has a chance.
     """
 
     vectors: list[TraitVector]
+    chance_norms: dict[tuple[VectorMethod, int], float]
     separation: Separation
-    separation_by_instruction: Separation
     recommended: Recommendation | None
-    explanations: Explanations | None
-    held_out_projections: HeldOutProjections | None
+    evidence: VectorEvidence | None
     chance: Chance
-    stability: list[Stability]
+    forecast: Forecast
+
+
+def label_examples(
+    manifest: ActivationsManifest,
+    activations: torch.Tensor,
+    judged: pd.DataFrame,
+    opposite: torch.Tensor | None,
+    seed: int,
+) -> LabelledExamples:
+    """Say of each captured row what it is.
+
+    Near-duplicate questions count as one, so that none is held out while its twin trains.
+
+    Args:
+        manifest: The activations' manifest.
+        activations: `[n_examples, n_layers, hidden_dim]`, positives first.
+        judged: The trait's judged responses, among them those of the rows.
+        opposite: The same responses, read after the opposite instruction; None if not captured.
+        seed: For what is held out together.
+    """
+    names = manifest.question_ids
+    rows = judged.drop_duplicates("question_id").set_index("question_id").loc[names]
+    numbers = np.array([question_of(name) for name in names])
+    # One text per question number; the same text under two numbers is one question.
+    texts = dict(zip(numbers.tolist(), rows["question"], strict=True))
+    ordered = sorted(texts)
+    topic_of = dict(zip(ordered, group_questions([texts[n] for n in ordered]), strict=True))
+    return LabelledExamples(
+        activations=activations,
+        split=split_examples(
+            np.arange(len(names)) < manifest.n_positive,
+            np.array([topic_of[number] for number in numbers]),
+            np.array([instruction_of(name) for name in names]),
+            seed,
+        ),
+        responses=rows["response"].tolist(),
+        is_refusal=which_refuse(rows),
+        opposite=opposite,
+    )
 
 
 def measure_vectors(
-    examples: Examples, settings: ExperimentSettings, *, on_layer: Callable[[int], None]
+    examples: LabelledExamples,
+    layers: Sequence[int],
+    methods: Sequence[VectorMethod],
+    *,
+    scale: str = "separation",
+    options: MethodOptions = MethodOptions(),
+    on_layer: Callable[[int], None] = lambda layer: None,
 ) -> VectorMeasurements:
     """Extract vectors by every method at every layer, and measure what else could explain them.
 
     Args:
-        examples: The activations and responses.
-        settings: Methods, layers, scale and seed.
+        examples: The examples.
+        layers: Rows of the activation tensor.
+        methods: Vector methods.
+        scale: Length of the vectors; see `extract_vectors`.
+        options: Seed and penalties.
         on_layer: Called with each layer that a measurement has finished, `n_steps` times.
     """
-    layers = _layers(examples, settings)
-    options = MethodOptions(
+    activations, split = examples.activations, examples.split
+    known = split.is_positive, split.questions, split.pairs
+    vectors = extract_vectors(
+        activations, split.is_positive, choice_groups(split.questions, split.pairs),
+        layers=layers, methods=methods, scale=scale, options=options, on_layer=on_layer,
+    )  # fmt: skip
+    held_out = hold_out(
+        activations, split, layers=layers, methods=methods, opposite=examples.opposite,
+        options=options, on_layer=on_layer,
+    )  # fmt: skip
+    separation = score_separation(held_out, options.seed)
+    chosen = recommend(separation, [(v.method, v.layer) for v in vectors])
+    chance = measure_chance(activations, held_out, seed=options.seed, on_layer=on_layer)
+    norms = chance_norms(activations, *known, vectors, options=options, on_layer=on_layer)
+    evidence, cosine = None, None
+    if chosen is not None:
+        evidence = measure_evidence(examples, *chosen.place, held_out=held_out, options=options)
+        cosine = paired_cosine(activations, *known, chosen.layer)
+        chosen.added_norm = next(
+            v.relative_norm for v in vectors if (v.method, v.layer) == chosen.place
+        )
+    return VectorMeasurements(
+        vectors=vectors,
+        chance_norms=norms,
+        separation=separation,
+        recommended=chosen,
+        evidence=evidence,
+        chance=chance,
+        forecast=forecast_steering(separation, chance, cosine),
+    )
+
+
+def method_options(settings: ExperimentSettings) -> MethodOptions:
+    """Return the options of the vector methods that an experiment sets."""
+    return MethodOptions(
         seed=settings.sampling.seed,
         gradient_penalty=settings.gradient_penalty,
         gradient_objective=settings.gradient_objective,
         probe_penalty=settings.probe_penalty,
     )
-    activations, is_positive = examples.activations, examples.is_positive
-    vectors = extract_vectors(
-        activations, is_positive, examples.questions, layers=layers,
-        methods=settings.methods, scale=settings.scale, options=options, on_layer=on_layer,
-    )  # fmt: skip
-    held_out = hold_out(
-        activations, is_positive, examples.questions, layers=layers,
-        methods=settings.methods, options=options, on_layer=on_layer,
-    )  # fmt: skip
-    by_instruction = measure_separation(
-        activations, is_positive, examples.instructions, layers=layers,
-        methods=settings.methods, options=options, on_layer=on_layer,
-    )  # fmt: skip
-    separation = score_separation(held_out, options.seed)
-    chosen = recommend(separation, [(v.method, v.layer) for v in vectors])
-    return VectorMeasurements(
-        vectors=vectors,
-        separation=separation,
-        separation_by_instruction=by_instruction,
-        recommended=chosen,
-        explanations=_explanations(examples, held_out, chosen, options) if chosen else None,
-        held_out_projections=_projections(held_out, chosen) if chosen else None,
-        chance=measure_chance(activations, held_out, seed=options.seed, on_layer=on_layer),
-        stability=_stability(examples, chosen, settings.methods, options) if chosen else [],
-    )
 
 
-def n_steps(examples: Examples, settings: ExperimentSettings) -> int:
-    """Return how often `measure_vectors` calls `on_layer`."""
-    layers = _layers(examples, settings)
-    # Extraction, two ways to hold out, and chance, which looks at the inner layers twice.
-    n_inner = len([layer for layer in layers if layer]) or 1
-    return len(layers) + 2 * len({0, *layers}) + 2 * n_inner
-
-
-def _layers(examples: Examples, settings: ExperimentSettings) -> list[int]:
-    n_blocks = examples.activations.shape[1] - 1
+def layers_of(activations: torch.Tensor, settings: ExperimentSettings) -> list[int]:
+    """Return the layers that an experiment extracts from."""
+    n_blocks = activations.shape[1] - 1
     return list(range(1, n_blocks + 1)) if settings.layers == "all" else list(settings.layers)
 
 
-def _projections(held_out: HeldOut, chosen: Recommendation) -> HeldOutProjections:
-    margins = held_out.margins[chosen.place]
-    return HeldOutProjections(
-        method=chosen.method,
-        layer=chosen.layer,
-        margins=[float(margin) if np.isfinite(margin) else None for margin in margins],
-    )
-
-
-def _explanations(
-    examples: Examples,
-    held_out: HeldOut,
-    chosen: Recommendation,
-    options: MethodOptions,
-) -> Explanations | None:
-    """What else explains the recommended vector."""
-    rows = examples.judged.set_index("question_id").loc[examples.manifest.question_ids]
-    texts = rows["response"]
-    return measure_explanations(
-        examples.activations, held_out, method=chosen.method, layer=chosen.layer,
-        # Characters: tokens end at their limit, and count thinking.
-        responses=texts.tolist(), n_tokens=texts.str.len().tolist(),
-        is_refusal=which_refuse(rows), options=options,
-    )  # fmt: skip
-
-
-def _stability(
-    examples: Examples,
-    chosen: Recommendation,
-    methods: tuple[VectorMethod, ...],
-    options: MethodOptions,
-) -> list[Stability]:
-    """Stability at the recommended layer; at every layer it would take as long as everything else.
-
-    Measured for the recommended method, and for those that are quick to resample.
-    """
-    measured = [name for name in methods if name in {*CONVEX_METHODS, chosen.method}]
-    return bootstrap_stability(
-        examples.activations, examples.is_positive, examples.questions, layers=[chosen.layer],
-        methods=measured, n_resamples=_N_RESAMPLES, options=options,
-    )  # fmt: skip
+def n_steps(layers: Sequence[int]) -> int:
+    """Return how often `measure_vectors` calls `on_layer` at most."""
+    # Extraction, what is held out, chance (which looks at the inner layers twice), and norms.
+    n_inner = len([layer for layer in layers if layer]) or 1
+    return 2 * len(layers) + len({0, *layers}) + 2 * n_inner

@@ -15,6 +15,8 @@ def recommend(
 ) -> Recommendation | None:
     """Choose the candidate with the largest held-out effect size.
 
+    `why` gives its figures corrected for having won, where it is the winner of all vectors.
+
     Accuracy and AUROC saturate at 1 for many layers at once; the effect size does not. Separation
     does not prove that a vector steers, and `why` says so.
 
@@ -35,12 +37,17 @@ def recommend(
             best, effect_size = score, score.effect_size.value
     if best is None:
         return None
+    winner = separation.winner
+    is_winner = winner is not None and (winner.method, winner.layer) == (best.method, best.layer)
+    shown = winner if winner is not None and is_winner else best
+    corrected = ", corrected for being the best of many" if is_winner else ""
     return Recommendation(
         method=best.method,
         layer=best.layer,
         why=(
-            f"{best.method} at layer {best.layer} separates held-out questions best (effect size"
-            f" {effect_size:.2f}, AUROC {best.auroc.value or math.nan:.3f}); chosen by separation"
-            " alone, which does not show that the vector steers"
+            f"{best.method} at layer {best.layer} separates best on {separation.held_out_by}"
+            f" (effect size {shown.effect_size.format('.2f')}, AUROC"
+            f" {shown.auroc.value or math.nan:.3f}{corrected}); chosen by separation alone, which"
+            " does not show that the vector steers"
         ),
     )

@@ -1,13 +1,13 @@
 """The labelled activations of one layer, the input of every method, and their span."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Examples", "Span", "grouped_folds", "span_of"]
+__all__ = ["Array", "Examples", "Span", "fold_numbers", "grouped_folds", "span_of"]
 
 Array = NDArray[np.float64]
 
@@ -56,12 +56,23 @@ class Examples:
     Attributes:
         values: float64 `[n, hidden_dim]`.
         is_positive: bool `[n]`.
-        groups: int `[n]`; examples of one group (a question) are never on both sides of a split.
+        groups: int `[n]`; examples of one group (an instruction pair, or a question) are never on
+            both sides of a split.
+        label_free: What methods keep here because labels do not change it, by name.
     """
 
     values: Array
     is_positive: NDArray[np.bool_]
     groups: NDArray[np.int64]
+    label_free: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def relabelled(self, is_positive: NDArray[np.bool_]) -> "Examples":
+        """Return the same examples with other labels; what labels do not change is shared."""
+        other = Examples(self.values, is_positive, self.groups, self.label_free)
+        for name in ("centred", "gram", "reduced"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     def subset(self, rows: NDArray[Any]) -> "Examples":
         """Return the examples at `rows` (indices or a mask)."""
@@ -150,10 +161,20 @@ def _span_by_svd(points: Array) -> Span:
 def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[np.bool_]]:
     """Split by group into at most `n_folds` folds, and return the held-out mask of each.
 
-    Groups are assigned in a seeded order, largest first, to the smallest fold, so that folds are
-    even. A fold whose removal leaves only one pole is dropped, as is one without examples.
+    A fold whose removal leaves only one pole is dropped, as is one without examples.
     """
-    names, sizes = np.unique(examples.groups, return_counts=True)
+    assigned = fold_numbers(examples.groups, n_folds, seed)
+    masks = [assigned == fold for fold in np.unique(assigned)]
+    return [mask for mask in masks if _leaves_both_poles(examples, mask)]
+
+
+def fold_numbers(groups: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Assign entire groups to at most `n_folds` folds, and return each example's fold `[n]`.
+
+    Groups are assigned in a seeded order, largest first, to the smallest fold, so that folds are
+    even.
+    """
+    names, sizes = np.unique(groups, return_counts=True)
     shuffled = np.random.default_rng(seed).permutation(len(names))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     count = min(n_folds, len(names))
@@ -163,9 +184,7 @@ def grouped_folds(examples: Examples, n_folds: int, seed: int) -> list[NDArray[n
         fold = int(load.argmin())
         fold_of[int(names[index])] = fold
         load[fold] += sizes[index]
-    assigned = np.array([fold_of[int(group)] for group in examples.groups])
-    masks = [assigned == fold for fold in range(count)]
-    return [mask for mask in masks if mask.any() and _leaves_both_poles(examples, mask)]
+    return np.array([fold_of[int(group)] for group in groups], np.int64)
 
 
 def _leaves_both_poles(examples: Examples, held_out: NDArray[np.bool_]) -> bool:

@@ -39,8 +39,8 @@ class TraitVector:
         raw_norm: Its length before scaling.
         relative_norm: `vector_norm` over the mean activation norm of this layer.
         separation: (mean positive − mean negative) along the direction, in activation units.
-        train_accuracy: Share of the examples on their own side; 1.0 is meaningless when there are
-            more dimensions than examples.
+        train_accuracy: Balanced share of the examples on their own side; 1.0 is meaningless when
+            there are more dimensions than examples.
     """
 
     method: VectorMethod
@@ -80,7 +80,8 @@ def extract_vectors(
     Args:
         activations: `[n_examples, n_layers, hidden_dim]`.
         is_positive: bool `[n_examples]`.
-        groups: int `[n_examples]`: the question that each example answers.
+        groups: int `[n_examples]`: what the probe holds out together when it chooses its C: the
+            instruction pair, or the question where there are fewer than three pairs.
         layers: Rows to extract from; 0 is the embedding output.
         methods: Names from `METHODS`.
         scale: `separation`, `raw` or `unit`.
@@ -161,9 +162,11 @@ def over_layers(
 
 
 def training_accuracy(direction: Direction, examples: Examples) -> float:
-    """Return the share of the examples that the direction's threshold puts on their side."""
+    """Return the share of the examples on their side of the threshold: the mean over the poles."""
     called = examples.values @ direction.vector > direction.threshold
-    return float((called == examples.is_positive).mean())
+    return float(
+        (called[examples.is_positive].mean() + 1 - called[~examples.is_positive].mean()) / 2
+    )
 
 
 def _scaled(

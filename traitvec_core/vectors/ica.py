@@ -30,8 +30,17 @@ def ica(examples: Examples, options: MethodOptions) -> Direction:
 
 def ica_of_each(problems: Sequence[Examples], options: MethodOptions) -> list[Direction]:
     """Run `ica` on several sets of examples; those with equally many components run together."""
+    name = f"ica unmixing {options.seed}"
+    new = [examples for examples in problems if name not in examples.label_free]
+    for examples, unmixing in zip(new, _unmixings(new, options), strict=True):
+        examples.label_free[name] = unmixing
+    return [_best(examples, examples.label_free[name]) for examples in problems]
+
+
+def _unmixings(problems: Sequence[Examples], options: MethodOptions) -> list[Array]:
+    """The components of each problem, columns of `[count, count]`; labels play no part."""
     whitened = [_whitened(examples) for examples in problems]
-    directions: dict[int, Direction] = {}
+    unmixings: dict[int, Array] = {}
     for count in {whitening.shape[1] for whitening in whitened}:
         which = [i for i, whitening in enumerate(whitened) if whitening.shape[1] == count]
         start = np.random.RandomState(options.seed).normal(size=(count, count))
@@ -40,8 +49,8 @@ def ica_of_each(problems: Sequence[Examples], options: MethodOptions) -> list[Di
             for i in which
         ]
         for i, rotation in zip(which, _rotations(sources, start), strict=True):
-            directions[i] = _best(problems[i], whitened[i] @ rotation.T)
-    return [directions[i] for i in range(len(problems))]
+            unmixings[i] = whitened[i] @ rotation.T
+    return [unmixings[i] for i in range(len(problems))]
 
 
 def _whitened(examples: Examples) -> Array:

@@ -38,8 +38,8 @@ class ProbeFit:
     Attributes:
         direction: Its direction and threshold in activation space.
         c: The C that was chosen.
-        inner_accuracy: Accuracy of that C on groups held out inside the examples; NaN without
-            two usable folds.
+        inner_accuracy: Balanced accuracy of that C on groups held out inside the examples; NaN
+            without two usable folds.
     """
 
     direction: Direction
@@ -69,7 +69,7 @@ class Standardised:
 
 
 def probe(examples: Examples, options: MethodOptions) -> Direction:
-    """Fit a logistic regression, L2 or L1, with C chosen on questions held out in the examples."""
+    """Fit a logistic regression, L2 or L1, with C chosen on groups held out in the examples."""
     return fit_probe(examples, options).direction
 
 
@@ -83,13 +83,17 @@ def fit_probe(examples: Examples, options: MethodOptions) -> ProbeFit:
         examples: The examples to fit.
         options: The penalty, and the seed of the inner folds.
     """
-    scaled = standardised(examples)
+    if "standardised" not in examples.label_free:
+        examples.label_free["standardised"] = standardised(examples)
+    scaled = examples.label_free["standardised"]
     if options.probe_penalty == "l1":
         # A rotation changes ‖w‖₁, so this problem is solved in all dimensions.
         features, candidates = scaled.points, _l1_candidates(scaled.points, examples.is_positive)
         fit: Fit = partial(_fit_l1, seed=options.seed)
     else:
-        span = scaled.span()
+        if "probe span" not in examples.label_free:
+            examples.label_free["probe span"] = scaled.span()
+        span = examples.label_free["probe span"]
         features, candidates, fit = span.coordinates, CANDIDATES, fit_logistic
     c, inner_accuracy = choose_c(features, examples, options.seed, candidates, fit)
     weights, intercept = fit(features, examples.is_positive, np.array([c]))
@@ -97,7 +101,8 @@ def fit_probe(examples: Examples, options: MethodOptions) -> ProbeFit:
     vector = full * scaled.inverse
     direction = oriented(vector, examples)
     # logit = (x − μ)·v + b, so it changes sign where x·v = μ·v − b.
-    threshold = float(examples.values.mean(axis=0) @ vector - intercept[0])
+    level = intercept[0] - _log_odds(examples.is_positive)
+    threshold = float(examples.values.mean(axis=0) @ vector - level)
     sign = 1.0 if direction.vector @ vector > 0 else -1.0
     return ProbeFit(Direction(direction.vector, sign * threshold), c, inner_accuracy)
 
@@ -109,22 +114,33 @@ def choose_c(
     candidates: Sequence[float] = CANDIDATES,
     fit: Fit = fit_logistic,
 ) -> tuple[float, float]:
-    """Return the C with the best accuracy on held-out groups, and that accuracy.
+    """Return the C with the best balanced accuracy on held-out groups, and that accuracy.
 
     Ties go to the strongest penalty, and so does the choice without two usable folds.
     """
     folds = grouped_folds(examples, _INNER_FOLDS, seed)
     if len(folds) < 2:
         return float(candidates[0]), float("nan")
-    correct = np.zeros(len(candidates))
-    held_out = 0
+    is_positive = examples.is_positive
+    is_scored = np.any(folds, axis=0)
+    # How much each right answer counts: the same for both poles together.
+    share = np.where(is_positive, 0.5 / max((is_positive & is_scored).sum(), 1), 0.0)
+    share += np.where(is_positive, 0.0, 0.5 / max((~is_positive & is_scored).sum(), 1))
+    accuracy = np.zeros(len(candidates))
     for mask in folds:
-        weights, intercept = fit(features[~mask], examples.is_positive[~mask], np.array(candidates))
-        called = features[mask] @ weights.T + intercept > 0
-        correct += (called == examples.is_positive[mask][:, None]).sum(axis=0)
-        held_out += int(mask.sum())
-    best = int(correct.argmax())
-    return float(candidates[best]), float(correct[best] / held_out)
+        weights, intercept = fit(features[~mask], is_positive[~mask], np.array(candidates))
+        called = features[mask] @ weights.T + intercept > _log_odds(is_positive[~mask])
+        accuracy += share[mask] @ (called == is_positive[mask][:, None])
+    best = int(accuracy.argmax())
+    return float(candidates[best]), float(accuracy[best])
+
+
+def _log_odds(is_positive: NDArray[np.bool_]) -> float:
+    """The part of an intercept that only reflects how many examples each pole has.
+
+    Without it the smaller pole would hardly ever be called (King & Zeng 2001, prior correction).
+    """
+    return float(np.log(is_positive.sum() / (~is_positive).sum()))
 
 
 def standardised(examples: Examples) -> Standardised:

@@ -1,4 +1,4 @@
-"""`accuracy`: does a probe separate the poles on questions that it was not trained on?"""
+"""`accuracy`: does a probe separate the poles on questions and pairs that it has not seen?"""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
 def check_accuracy(
     separation: Separation, train_accuracies: Sequence[float], thresholds: Thresholds
 ) -> CheckResult:
-    """Check the probe's accuracy on held-out questions.
+    """Check the probe's balanced accuracy on held-out questions and instruction pairs.
 
     Args:
         separation: Held-out figures.
@@ -40,7 +40,8 @@ def check_accuracy(
         return CheckResult(
             name="accuracy",
             verdict="fail",
-            summary="nothing could be held out: two questions with both poles are needed",
+            summary="nothing could be held out: two questions with both poles are needed, and with"
+            " several instruction pairs two of these",
             advice="Add questions, or see `coverage` for why so few responses were kept.",
             figures=figures,
         )
@@ -48,7 +49,8 @@ def check_accuracy(
     return CheckResult(
         name="accuracy",
         verdict="pass" if passes else "fail",
-        summary=f"held-out probe accuracy {accuracy:.3f} over {separation.n_held_out} examples"
+        summary=f"balanced probe accuracy {accuracy:.3f} on {separation.held_out_by}, over"
+        f" {separation.n_held_out} examples"
         f" ({'above' if passes else 'not above'} {thresholds.accuracy:g})",
         advice=""
         if passes

@@ -1,77 +1,100 @@
-"""`chance`: do the vectors beat permuted labels and random directions?"""
+"""`chance`: does the vector beat swapped labels and random directions?"""
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.chance import Chance
-from traitvec_core.validation.checks.result import CheckResult, Figures
+from traitvec_core.validation.checks.result import CheckResult, Figures, Verdict
 from traitvec_core.validation.manifests import VectorsManifest
+from traitvec_core.validation.recommended_vector import read_recommended_vector
 
 __all__ = ["check_chance", "evaluate"]
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
-    chance = folder.manifest(VectorsManifest).chance
-    return check_chance(chance, significance=settings.thresholds.significance)
+    manifest = folder.manifest(VectorsManifest)
+    chosen = read_recommended_vector(folder, manifest)
+    place = chosen.recommendation.place if chosen else None
+    return check_chance(manifest.chance, place, significance=settings.thresholds.significance)
 
 
-def check_chance(chance: Chance | None, *, significance: float = 0.05) -> CheckResult:
-    """Check that the vectors beat label permutations and random directions.
+def check_chance(
+    chance: Chance | None,
+    place: tuple[str, int] | None = None,
+    *,
+    significance: float = 0.05,
+) -> CheckResult:
+    """Check that the vectors, and the recommended one among them, beat chance.
 
-    Both p-values are corrected over layers and methods, and both must reach the significance, so
-    pure noise passes in at most that share of traits.
+    All p-values are corrected over layers and methods, and all must reach the significance: the
+    best vector's against swapped instruction pairs, swapped questions and random directions, and
+    the recommended vector's against swapped labels. So noise passes in at most that share of
+    traits. Where so few instruction pairs exist that no result could reach it, the best possible
+    result warns.
 
     Args:
         chance: From `measure_chance`; None or untested fails.
+        place: Method and layer of the recommended vector.
         significance: Largest p-value that passes.
     """
-    if chance is None or chance.permutation_p_value is None or chance.random_p_value is None:
+    p_value = chance.permutation_p_value if chance else None
+    if chance is None or p_value is None or chance.random is None:
         return CheckResult(
             name="chance",
             verdict="fail",
             summary=(chance.untested if chance else "") or "nothing was compared with chance",
-            advice="Labels are permuted within questions, so this needs questions with kept"
-            " responses on both poles. See `coverage`.",
+            advice="Poles of entire questions and instruction pairs are swapped, so this needs"
+            " several with kept responses on both poles. See `coverage`.",
         )
-    best = min(chance.scores, key=lambda score: (score.corrected_p_value, -score.auroc))
-    figures: Figures = {
-        "permutation_p_value": chance.permutation_p_value,
-        "random_p_value": chance.random_p_value,
+    own = chance.of(*place) if place else None
+    p_values = {f"{test.of} swapped": test.p_value for test in chance.tests}
+    p_values["random directions"] = chance.random.p_value
+    if own is not None:
+        p_values["recommended vector"] = own.corrected_p_value
+    worst = max(p_values.values())
+    limits = [significance, *(test.smallest_p_value for test in chance.tests)]
+    figures: Figures = {name.replace(" ", "_"): value for name, value in p_values.items()}
+    figures |= {
         "passes_up_to": significance,
-        "smallest_p_value": chance.smallest_p_value,
-        "best_auroc": best.auroc,
-        "best_effect_size": chance.best_effect_size,
-        "random_effect_size": chance.random_effect_size,
-        "n_permutations": chance.n_permutations,
-        "n_movable": chance.n_movable,
+        "smallest_p_value": max(limits[1:]),
+        "auroc": own.auroc if own else None,
+        "best_effect_size": chance.random.best_effect_size,
+        "random_effect_size": chance.random.effect_size_high,
     }
-    beats_labels = chance.permutation_p_value <= significance
-    beats_random = chance.random_p_value <= significance
-    passes = beats_labels and beats_random
+    figures |= {f"n_{test.of.replace(' ', '_')}": test.n_groups for test in chance.tests}
+    verdict: Verdict = "fail"
+    if worst <= max(limits):
+        verdict = "pass" if worst <= significance else "warn"
+    shown = ", ".join(f"{name} {value:.2g}" for name, value in p_values.items())
     return CheckResult(
         name="chance",
-        verdict="pass" if passes else "fail",
-        summary=f"p = {chance.permutation_p_value:.3g} against {chance.n_permutations} label"
-        f" permutations and {chance.random_p_value:.3g} against {chance.n_random} draws of random"
-        f" directions, over all layers and methods (passes up to {significance:g})",
-        advice="" if passes else _advice(chance, significance, beats_labels=beats_labels),
+        verdict=verdict,
+        summary=f"p-values over all layers and methods: {shown} (passes up to {significance:g})",
+        advice=_advice(chance, significance, verdict),
         figures=figures,
     )
 
 
-def _advice(chance: Chance, significance: float, *, beats_labels: bool) -> str:
-    if (chance.smallest_p_value or 0.0) > significance:
-        return (
-            "Too few responses belong to questions that are kept on both poles: no result could"
-            " reach this p-value. Raise n_examples or add questions."
-        )
-    if beats_labels:
+def _advice(chance: Chance, significance: float, verdict: str) -> str:
+    if verdict == "pass":
+        return ""
+    for test in chance.tests:
+        if test.smallest_p_value > significance:
+            return (
+                f"With {test.n_groups} {test.of} on both poles, no result could show less than p ="
+                f" 1/{test.n_labelings}: swapping all of them changes nothing, so"
+                f" {test.n_groups} can be swapped in {test.n_labelings} ways that differ. Ten"
+                " instruction pairs are recommended."
+            )
+    beats_labels = (chance.permutation_p_value or 0.0) <= significance
+    if beats_labels and chance.random is not None and chance.random.p_value > significance:
         return (
             "The poles differ, but random directions separate them as well: the difference is in"
             " most directions at once (a shift of the whole activation, often by length or format)."
             " See `confounds`."
         )
     return (
-        "Permuted labels do as well as the real ones: the responses differ too little, or there are"
-        " too few. Look at `contrast` first, then raise n_examples."
+        "Swapped labels do as well as the real ones: what separates the poles belongs to single"
+        " instruction texts or questions, or the responses differ too little. Look at `contrast`"
+        " first, then write more instruction pairs."
     )

@@ -1,137 +1,135 @@
-"""`confounds`: does something simpler than the trait separate the poles as well?"""
+"""`confounds`: does something other than the trait explain what the vector separates?"""
 
-from traitvec_core.experiment import ExperimentSettings
+from collections.abc import Collection
+
+from traitvec_core.experiment import ExperimentSettings, Thresholds
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.validation.checks.result import CheckResult, Figures
-from traitvec_core.validation.explanations import Baseline, Explanations
+from traitvec_core.validation.checks.result import CheckResult, Figures, Verdict
+from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.manifests import VectorsManifest
-from traitvec_core.validation.separation import Separation
+from traitvec_core.validation.recommended_vector import read_recommended_vector
+from traitvec_core.validation.shares import ShareOfVector
 
 __all__ = ["check_confounds", "evaluate"]
 
 _LABELS = {
-    "length": "one threshold on length",
+    "length": "length",
     "refusal": "refusing",
-    "words": "a bag of words",
-    "embeddings": "the probe at the embeddings (layer 0)",
+    "words": "the words",
+    "embeddings": "the embeddings (layer 0)",
+    "instruction": "the instruction in the context",
 }
 _ADVICE = {
     "length": "read long positives beside short negatives (or the other way round), ask for one"
     " length in the instructions or cap max_new_tokens, and extract again; if the trait is about"
-    " length, this is as it should be",
+    " length, write `about: [length]` in its definition",
     "refusal": "read the refusals: the vector may represent refusing instead of the trait; drop"
-    " them, or reword the instructions; if the trait is about refusing, this is as it should be",
+    " them, or reword the instructions; if the trait is about refusing, write `about: [refusal]` in"
+    " its definition",
     "words": "look for stock phrases and formats that one pole repeats, and vary the instructions;"
-    " a trait that is a way of wording is recognised by its words",
-    "embeddings": "the model's layers add nothing to the tokens themselves at this position; look"
-    " for the same stock phrases, and compare steering before you trust the vector",
-    "instructions": "the vectors may represent these wordings; write instruction pairs that differ"
-    " more from one another, and see which pair fails by itself",
+    " if the trait is a way of wording, write `about: [words]` in its definition",
+    "embeddings": "the model's layers add little to the tokens themselves at this position; look"
+    " for stock phrases, and compare steering before you trust the vector",
+    "instruction": "the vector represents being told to, more than doing it: it will hardly fire on"
+    " a response that shows the trait unasked; raise n_examples, or read positions further into the"
+    " response",
 }
+# A trait about words is one about the embeddings, which are the words' own vectors.
+_IMPLIED = {"words": {"words", "embeddings"}}
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
-    manifest = folder.manifest(VectorsManifest)
-    return check_confounds(
-        manifest.explanations,
-        manifest.separation_by_instruction,
-        accuracy=settings.thresholds.accuracy,
-    )
+    chosen = read_recommended_vector(folder, folder.manifest(VectorsManifest))
+    explanations = chosen.evidence.explanations if chosen and chosen.evidence else None
+    return check_confounds(explanations, settings.thresholds, folder.definition().about)
 
 
 def check_confounds(
     explanations: Explanations | None,
-    by_instruction: Separation | None = None,
-    *,
-    accuracy: float = 0.9,
+    thresholds: Thresholds = Thresholds(),
+    about: Collection[str] = (),
 ) -> CheckResult:
-    """Check whether something simpler than the trait separates the poles.
+    """Check which share of the recommended vector's separation something else explains.
 
-    Warns when
+    For length, words, refusing, the embeddings and the instruction in the context:
 
-    - one threshold on length, or refusing, does so by itself: as accurately as the accuracy check
-      requires of the probe, or as the probe does;
-    - a bag of words, or the probe at the embeddings, does as well as the probe;
-    - the probe, at its best layer, falls short of the accuracy check on instruction pairs that it
-      was not trained on.
-
-    "As well" means that the probe's advantage is not above 0 in 97.5% of the draws of questions.
-    The check never fails because of what it finds: verbosity is about length, slang is about words,
-    and no figure can distinguish such a trait from a confounded one. A person has to look, and the
-    advice says where.
+    - a share above `thresholds.share` fails, if its interval stays above
+      `thresholds.share_warning`;
+    - a share above `thresholds.share_warning` warns;
+    - where the share cannot be told, because it hardly varies within the poles, a classifier on it
+      that is as accurate as the accuracy check asks of the probe warns.
 
     Args:
         explanations: From `measure_explanations`; None where nothing was held out, which fails.
-        by_instruction: From `measure_separation` by instruction pair, if there are several pairs.
-        accuracy: Balanced accuracy above which one number alone explains too much, and which the
-            probe must exceed on new instructions: the threshold of the accuracy check.
+        thresholds: The experiment's thresholds.
+        about: What the trait is about by its definition; those shares count as the trait.
     """
-    if explanations is None or explanations.probe_accuracy.value is None:
+    if explanations is None:
         return CheckResult(
             name="confounds",
             verdict="fail",
             summary="nothing could be held out, so no other explanation was tested",
             advice="Add questions, or see `coverage` for why so few responses were kept.",
         )
-    probe = explanations.probe_accuracy.value
-    figures: Figures = {"probe": probe, "one_number_warns_above": accuracy}
-    figures |= _figures(explanations)
-    doubts: dict[str, str] = {
-        baseline.name: f"{_LABELS[baseline.name]} {_percent(baseline.accuracy.value)}"
-        for baseline in explanations.baselines
-        if _explains(baseline, accuracy)
-    }
-    on_new_instructions = by_instruction.probe_accuracy.value if by_instruction else None
-    if on_new_instructions is not None:
-        figures["probe_on_new_instructions"] = on_new_instructions
-        # Where the probe does badly on new questions too, the accuracy check says so.
-        if on_new_instructions <= accuracy < probe:
-            doubts["instructions"] = (
-                f"the probe on new instructions only {_percent(on_new_instructions)}"
-            )
-    reference = f"(the probe on new questions: {_percent(probe)})"
-    if not doubts:
-        best = max(explanations.baselines, key=lambda baseline: baseline.accuracy.value or 0.0)
-        return CheckResult(
-            name="confounds",
-            verdict="pass",
-            summary="nothing simpler separates the poles as well; closest is"
-            f" {_LABELS[best.name]} {_percent(best.accuracy.value)} {reference}",
-            figures=figures,
-        )
+    excused = {name for each in about for name in _IMPLIED.get(each, {each})}
+    verdicts: dict[str, Verdict] = {}
+    for share in explanations.shares:
+        if share.name not in excused:
+            verdicts[share.name] = _judge(share, explanations, thresholds)
+    doubts = {name: verdict for name, verdict in verdicts.items() if verdict != "pass"}
+    judged = [share for share in explanations.shares if share.name in verdicts]
+    shown = [share for share in judged if share.name in doubts] or judged
+    parts = [f"{_LABELS[share.name]} {_percent(share)}" for share in shown]
+    excuse = f"; the trait is about {', '.join(sorted(about))}" if about else ""
+    method = f"{explanations.method} at layer {explanations.layer}"
     return CheckResult(
         name="confounds",
-        verdict="warn",
-        summary="held-out accuracy of other explanations:"
-        f" {'; '.join(doubts.values())} {reference}",
-        advice=" ".join(f"{name.capitalize()}: {_ADVICE[name]}." for name in doubts),
-        figures=figures,
+        verdict="fail" if "fail" in doubts.values() else "warn" if doubts else "pass",
+        summary=f"share of {method}'s separation explained by {', '.join(parts) or 'anything else'}"
+        f" (warns above {thresholds.share_warning:.0%}, fails above {thresholds.share:.0%})"
+        f"{excuse}",
+        advice=" ".join(f"{_LABELS[name].capitalize()}: {_ADVICE[name]}." for name in doubts),
+        figures=_figures(explanations, thresholds),
     )
 
 
-def _figures(explanations: Explanations) -> Figures:
-    figures: Figures = {}
+def _judge(share: ShareOfVector, explanations: Explanations, thresholds: Thresholds) -> Verdict:
+    estimate = share.share_of_separation
+    low, high = estimate.interval or (None, None)
+    if estimate.value is not None:
+        certain = low is not None and low > thresholds.share_warning
+        if estimate.value > thresholds.share and certain:
+            return "fail"
+        if estimate.value > thresholds.share_warning:
+            return "warn"
+    baseline = explanations.baseline(share.name)
+    is_told = estimate.value is not None and high is not None and high <= thresholds.share
+    separates = baseline is not None and (baseline.accuracy.value or 0.0) > thresholds.accuracy
+    return "warn" if separates and not is_told else "pass"
+
+
+def _figures(explanations: Explanations, thresholds: Thresholds) -> Figures:
+    figures: Figures = {
+        "probe": explanations.probe_accuracy.value,
+        "warns_above": thresholds.share_warning,
+        "fails_above": thresholds.share,
+    }
     for baseline in explanations.baselines:
         figures[f"{baseline.name}_accuracy"] = baseline.accuracy.value
         figures[f"{baseline.name}_auroc"] = baseline.auroc.value
-        figures[f"probe_over_{baseline.name}"] = baseline.probe_advantage.value
     for share in explanations.shares:
-        figures[f"{share.name}_share_of_separation"] = share.share_of_separation.value
-        figures[f"{share.name}_correlation"] = share.correlation.value
+        figures[f"{share.name}_share"] = share.share_of_separation.value
     figures["largest_dimensions_share"] = explanations.largest.share_of_vector
     if explanations.largest.without is not None:
         figures["auroc_without_largest_dimensions"] = explanations.largest.without.auroc.value
     return figures
 
 
-def _explains(baseline: Baseline, accuracy: float) -> bool:
-    """Whether a baseline explains what the probe separates."""
-    is_one_number = baseline.name in {"length", "refusal"}
-    if is_one_number and (baseline.accuracy.value or 0.0) > accuracy:
-        return True
-    return not (baseline.probe_advantage.low or 0.0) > 0
-
-
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.1%}"
+def _percent(share: ShareOfVector) -> str:
+    estimate = share.share_of_separation
+    if estimate.value is None:
+        return "unknown (it hardly varies within the poles)"
+    if estimate.interval is None:
+        return f"{estimate.value:.0%}"
+    return f"{estimate.value:.0%} [{estimate.interval[0]:.0%}, {estimate.interval[1]:.0%}]"

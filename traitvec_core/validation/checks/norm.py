@@ -6,6 +6,7 @@ from traitvec_core.experiment import ExperimentSettings, NormThreshold
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Figures
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
+from traitvec_core.validation.recommended_vector import read_recommended_vector
 
 __all__ = ["check_norm", "evaluate"]
 
@@ -21,8 +22,8 @@ _ADVICE_ON_CHANCE = (
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
-    manifest = folder.manifest(VectorsManifest)
-    return check_norm(manifest.recommended_row, settings.thresholds.norm)
+    chosen = read_recommended_vector(folder, folder.manifest(VectorsManifest))
+    return check_norm(chosen.row if chosen else None, settings.thresholds.norm)
 
 
 def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResult:
@@ -60,14 +61,15 @@ def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResul
     upper = math.inf if threshold.maximum is None else threshold.maximum
     is_inside = threshold.minimum <= value <= upper
     wanted = (
-        f"at least {threshold.minimum:g}"
+        f"{threshold.minimum:g}"
         if threshold.maximum is None
         else f"{threshold.minimum:g} to {threshold.maximum:g}"
     )
     return CheckResult(
         name="norm",
         verdict="pass" if is_inside else "fail",
-        summary=f"{name} of {place} is {value:.3g} ({'passes' if is_inside else 'needs'}: {wanted})",
+        summary=f"{name} of {place} is {value:.3g};"
+        f" {'passes from' if threshold.maximum is None else 'passes in'} {wanted}",
         advice="" if is_inside else advice,
         figures=figures,
     )

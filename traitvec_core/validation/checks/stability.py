@@ -1,4 +1,4 @@
-"""`stability`: would other questions give the same vector, and did the last run?"""
+"""`stability`: would other questions or instructions give the same vector, and did the last run?"""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,21 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Figures
 from traitvec_core.validation.manifests import VectorsManifest
-from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.recommended_vector import read_recommended_vector
 from traitvec_core.validation.separation import VectorCosine
+from traitvec_core.validation.stability import Stability
 
 __all__ = ["check_stability", "evaluate"]
-
-# With more dimensions than examples, vectors of pure noise have a cosine of √½ = 0.71 (mean_diff)
-# to 0.79 (probe, gradient) with those of a bootstrap resample, which repeats the same noise.
-_NOISE_COSINE = 0.8
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
     manifest = folder.manifest(VectorsManifest)
-    place = manifest.recommended.place if manifest.recommended else None
-    own = next((s for s in manifest.stability if (s.method, s.layer) == place), None)
-    return check_stability(own, manifest.previous_cosines, cosine=settings.thresholds.stability)
+    chosen = read_recommended_vector(folder, manifest)
+    stability = chosen.evidence.stability if chosen and chosen.evidence else None
+    return check_stability(
+        stability, manifest.previous_cosines, cosine=settings.thresholds.stability
+    )
 
 
 def check_stability(
@@ -30,18 +29,20 @@ def check_stability(
     *,
     cosine: float = 0.9,
 ) -> CheckResult:
-    """Check that the recommended vector does not depend on the questions at hand.
+    """Check that the recommended vector does not depend on the questions and pairs at hand.
 
-    Passes when the mean cosine with vectors from resampled questions, and that with the previous
-    materialization if there is one, are at least `cosine`; fails when the first is no better than
-    for noise; warns in between. A change since the last run only warns: it may be intended.
+    Passes when the mean cosine with vectors from resampled questions, that from resampled
+    instruction pairs, and that with the previous materialization if there is one, are at least
+    `cosine`; fails when one of the first two is below it and no better than under swapped labels;
+    warns in between. A change since the last run only warns: it may be intended.
 
     Args:
-        stability: From `bootstrap_stability` for the recommended method and layer; None fails.
+        stability: From `measure_stability` for the recommended method and layer; None fails.
         previous: From `cosines_with_previous`, of any methods and layers.
         cosine: Smallest cosine that passes.
     """
-    if stability is None:
+    weakest = stability.weakest if stability else None
+    if stability is None or weakest is None:
         return CheckResult(
             name="stability",
             verdict="fail",
@@ -50,20 +51,18 @@ def check_stability(
         )
     place = stability.method, stability.layer
     before = next((old.cosine for old in previous if (old.method, old.layer) == place), None)
-    resampled = stability.cosine
-    figures: Figures = {
-        "bootstrap_cosine": resampled.value,
-        "bootstrap_low": resampled.low,
-        "bootstrap_high": resampled.high,
-        "n_resamples": stability.n_resamples,
-        "previous_cosine": before,
-        "passes_from": cosine,
-        "noise_below": _NOISE_COSINE,
-    }
+    figures: Figures = {"previous_cosine": before, "passes_from": cosine}
+    is_noise = False
+    for each in stability.resampled:
+        name = each.of.replace(" ", "_")
+        figures[f"{name}_cosine"] = each.cosine.value
+        figures[f"{name}_noise"] = each.noise
+        value = each.cosine.value or 0.0
+        is_noise = is_noise or (value < cosine and each.noise is not None and value <= each.noise)
     advice = []
-    if resampled.value is None or resampled.value < cosine:
+    if (weakest.cosine.value or 0.0) < cosine:
         advice.append(
-            "A few questions decide the direction: add questions or raise n_examples, or take"
+            f"A few {weakest.of} decide the direction: add some, or raise n_examples, or take"
             " mean_diff, which varies least."
         )
     if before is not None and not before >= cosine:
@@ -71,13 +70,16 @@ def check_stability(
             "The vector differs from the last run's: compare the definition, the judge and the"
             " settings of both runs, and steer with it again before you rely on old coefficients."
         )
-    is_noise = resampled.value is None or resampled.value < _NOISE_COSINE
+    noise = " (no more than under swapped labels)" if is_noise else ""
     with_previous = "no previous one" if before is None else f"{before:.3f} with the previous one"
+    cosines = ", ".join(
+        f"{each.cosine.format('.3f')} from resampled {each.of}" for each in stability.resampled
+    )
     return CheckResult(
         name="stability",
         verdict="fail" if is_noise else "warn" if advice else "pass",
-        summary=f"cosine of {stability.method} at layer {stability.layer} with vectors from"
-        f" resampled questions {resampled.format('.3f')}; {with_previous} (passes from {cosine:g})",
+        summary=f"cosine of {stability.method} at layer {stability.layer} with vectors {cosines}"
+        f"{noise}; {with_previous} (passes from {cosine:g})",
         advice=" ".join(advice),
         figures=figures,
     )

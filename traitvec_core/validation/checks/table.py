@@ -89,31 +89,31 @@ _ROWS = (
     Check(
         "norm",
         stage="vectors",
-        description="The recommended vector's norm is in the experiment's range.",
+        description="The recommended vector is longer than swapped labels make it.",
         troubleshooting="norms-out-of-range",
     ),
     Check(
         "accuracy",
         stage="vectors",
-        description="A probe separates the poles on questions that it was not trained on.",
+        description="A probe separates the poles on new questions and new instruction pairs.",
         troubleshooting="weak-separation",
     ),
     Check(
         "confounds",
         stage="vectors",
-        description="Length, words or the embeddings do not separate the poles as well.",
+        description="Length, words, refusing, embeddings and the instruction explain little.",
         troubleshooting="other-explanations",
     ),
     Check(
         "chance",
         stage="vectors",
-        description="The vectors beat permuted labels and random directions.",
+        description="The vector beats swapped pairs, swapped questions and random directions.",
         troubleshooting="no-better-than-chance",
     ),
     Check(
         "stability",
         stage="vectors",
-        description="Other questions would give the same vector, and the last run did.",
+        description="Other questions and instructions give the same vector; the last run did.",
         troubleshooting="an-unstable-vector",
     ),
 )

@@ -1,0 +1,1 @@
+"""How often the verdict says yes when the trait is not there, and when it is."""

@@ -1,0 +1,46 @@
+"""The one vector that a trait recommends, with everything that was measured on it."""
+
+from dataclasses import dataclass
+
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.manifests import Recommendation
+from traitvec_core.validation.evidence import VectorEvidence
+from traitvec_core.validation.manifests import SteeredEvidence, VectorRow, VectorsManifest
+
+__all__ = ["RecommendedVector", "read_recommended_vector"]
+
+
+@dataclass(frozen=True)
+class RecommendedVector:
+    """The recommended vector: chosen by steering where that was evaluated, else by separation.
+
+    Attributes:
+        recommendation: Method, layer and coefficient.
+        row: Its norms and held-out figures; None if the manifest does not list it.
+        evidence: What is measured on it alone; None if nothing could be.
+    """
+
+    recommendation: Recommendation
+    row: VectorRow | None
+    evidence: VectorEvidence | None
+
+
+def read_recommended_vector(
+    folder: TraitFolder, manifest: VectorsManifest
+) -> RecommendedVector | None:
+    """Return the recommended vector of a trait; None when none is recommended.
+
+    Args:
+        folder: The trait's folder.
+        manifest: Its vectors.
+
+    Raises:
+        TraitvecError: If the steering evaluation cannot be read.
+    """
+    chosen = folder.recommended()
+    if chosen is None:
+        return None
+    evidence = manifest.evidence
+    if evidence is None or (evidence.method, evidence.layer) != chosen.place:
+        evidence = folder.manifest(SteeredEvidence, check_files=False).evidence
+    return RecommendedVector(chosen, manifest.row(*chosen.place), evidence)
