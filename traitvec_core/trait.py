@@ -359,7 +359,7 @@ def _few_pairs(n_pairs: int) -> str:
     shows = f"cannot show less than p = 1/{ways}" if ways > 1 else "cannot show anything"
     return (
         f"{_count(n_pairs, 'instruction pair')}: with so few, swapped labels {shows};"
-        f" {RECOMMENDED_PAIRS} are recommended"
+        " ten are recommended"
     )
 
 
