@@ -84,7 +84,7 @@ def test_tokenizer_writes_the_template_and_keeps_numbers_whole() -> None:
 
 
 def test_demo_traits_are_held_out_of_the_grammar() -> None:
-    assert assert_held_out(DEMO, draws=4_000) == 120
+    assert assert_held_out(DEMO, draws=4_000) == 180
     texts = [text for name in TRAITS for text in demo_trait(name)["questions"]]
     rng = random.Random(0)
     drawn = {text for _ in range(2_000) for _role, text in document(rng).turns}
@@ -112,7 +112,7 @@ def test_follows_held_out_instructions_and_judges_them_apart(name: str) -> None:
     trait = part_of(name, 8)
     poles = speak_poles(speaker(), trait)
     n = poles.n_positive
-    assert n == 40
+    assert n == 80
     shows = [TRAIT_RULES[name](text) for text in poles.answers]
     assert sum(shows[:n]) / n >= 0.80
     assert sum(shows[n:]) / n <= 0.30

@@ -7,24 +7,29 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 
 __all__ = [
+    "FORM_GAP",
+    "RECOMMENDED_EVAL_QUESTIONS",
+    "RECOMMENDED_PAIRS",
+    "RECOMMENDED_QUESTIONS",
     "InstructionPair",
     "Pole",
+    "Subject",
     "TraitDefinition",
     "check_name",
     "fill_rubric",
     "parse_definition",
-    "scaffold_definition",
 ]
 
 Pole = Literal["pos", "neg"]
+# What a trait can be about that the check `confounds` otherwise counts as another explanation.
+Subject = Literal["length", "words", "refusal"]
 
 # A partition key becomes a folder, so nothing else is allowed: no dot, slash or space.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -33,7 +38,10 @@ _MAX_NAME_CHARS = 100
 _MAX_TEXT_CHARS = 20_000
 _MAX_FILE_BYTES = 20_000_000
 # The form's gaps start with this; a definition that still contains one is not ready.
-_GAP = "FILL IN:"
+FORM_GAP = "FILL IN:"
+RECOMMENDED_PAIRS = 10
+RECOMMENDED_QUESTIONS = 20
+RECOMMENDED_EVAL_QUESTIONS = 10
 
 
 class InstructionPair(BaseModel):
@@ -49,10 +57,12 @@ class TraitDefinition(BaseModel):
     """A trait as the user wrote it; `parse_definition` checks it.
 
     Attributes:
-        instruction: Pairs of opposite instructions, usually 5.
+        instruction: Pairs of opposite instructions; ten are recommended.
         questions: Neutral questions for extraction, usually 20.
         eval_prompt: The rubric, with the placeholders `{question}` and `{answer}`.
-        eval_questions: Held-out questions, for steering.
+        about: What the trait is about: `length`, `words` or `refusal`. That share of a vector's
+            separation counts as the trait, not as another explanation.
+        eval_questions: Held-out questions, for steering; at least ten are recommended.
         warnings: What is unusual but allowed, one line each. Not part of the file.
     """
 
@@ -65,6 +75,7 @@ class TraitDefinition(BaseModel):
     description: str = ""
     positive_label: str = "positive"
     negative_label: str = "negative"
+    about: list[Subject] = Field(default_factory=list)
     eval_questions: list[str] = Field(default_factory=list)
     about: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list, exclude=True)
@@ -163,51 +174,6 @@ def break_up(text: str, forbidden: list[str]) -> str:
     return text
 
 
-def scaffold_definition(name: str, description: str = "", *, example: bool = False) -> str:
-    """Return the text of a new trait definition.
-
-    Args:
-        name: The trait's name.
-        description: What the trait is, in one sentence; it becomes part of the rubric.
-        example: Return a complete worked example (sycophancy) instead of a form to fill in.
-    """
-    if example:
-        source = resources.files("traitvec_core") / "templates" / "sycophancy.json"
-        definition: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
-        definition["name"] = name
-        return _dump(definition)
-    trait = name.replace("_", " ").replace("-", " ")
-    gap = _GAP
-    return _dump(
-        {
-            "name": name,
-            "description": description or f"{gap} what {trait} is, in one sentence",
-            "positive_label": trait,
-            "negative_label": f"not {trait}",
-            "instruction": [
-                {
-                    "pos": f"{gap} instruction {i}, which asks for {trait}",
-                    "neg": f"{gap} instruction {i}, which asks for the opposite",
-                }
-                for i in range(1, 6)
-            ],
-            "questions": [
-                f"{gap} question {i}, which can be answered with or without {trait}"
-                for i in range(1, 21)
-            ],
-            "eval_prompt": (
-                f"You will rate how strongly an answer shows {trait}"
-                f"{': ' + description if description else ''}.\n\n"
-                "[QUESTION START]\n{question}\n[QUESTION END]\n\n"
-                "[ANSWER START]\n{answer}\n[ANSWER END]\n\n"
-                f"Reply with one whole number from 0 (no {trait} at all) to 100 (as much as"
-                " possible) and nothing else."
-            ),
-            "eval_questions": [],
-        }
-    )
-
-
 def _load_json(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > _MAX_FILE_BYTES:
         raise DefinitionError(
@@ -274,6 +240,7 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     for key in ("name", "description", "positive_label", "negative_label"):
         if not isinstance(raw.get(key, ""), str):
             problems.append(f"{key} must be a string")
+    problems.extend(_subject_problems(raw.get("about", [])))
     rubric = raw.get("eval_prompt")
     if not isinstance(rubric, str) or not rubric.strip():
         problems.append(
@@ -309,6 +276,17 @@ def _pair_problems(index: int, pair: Any) -> list[str]:
     return problems
 
 
+def _subject_problems(subjects: Any) -> list[str]:
+    allowed = ", ".join(get_args(Subject))
+    if not isinstance(subjects, list):
+        return [f'about must be a list, such as ["length"]; allowed are {allowed}']
+    return [
+        f"about[{index}] is {_shown_value(subject)}; allowed are {allowed}"
+        for index, subject in enumerate(subjects)
+        if subject not in get_args(Subject)
+    ]
+
+
 def _text_problems(value: Any, path: str) -> list[str]:
     if isinstance(value, str):
         if len(value) > _MAX_TEXT_CHARS:
@@ -317,7 +295,7 @@ def _text_problems(value: Any, path: str) -> list[str]:
             return [f"{path} contains half a surrogate pair (a broken \\u escape); retype it"]
         if "\0" in value:
             return [f"{path} contains a null character (\\u0000); remove it"]
-        if _GAP in value:
+        if FORM_GAP in value:
             return [f"{path} still contains the form's text ({value[:40]!r}…); fill it in"]
         return []
     if isinstance(value, list):
@@ -332,6 +310,10 @@ def _text_problems(value: Any, path: str) -> list[str]:
             for line in _text_problems(item, f"{join}{_shown_key(key)}")
         ]
     return []
+
+
+def _shown_value(value: Any) -> str:
+    return ascii(value)[:40]
 
 
 def _shown_key(key: str) -> str:
@@ -350,10 +332,17 @@ def _validation_lines(error: ValidationError) -> list[str]:
 
 def _warnings(definition: TraitDefinition, raw: Mapping[str, Any]) -> list[str]:
     warnings = []
-    if len(definition.instruction) < 5:
-        warnings.append(f"{len(definition.instruction)} instruction pairs; 5 are usual")
-    if len(definition.questions) < 20:
-        warnings.append(f"{len(definition.questions)} questions; 20 are usual")
+    n_pairs = len(definition.instruction)
+    if n_pairs < RECOMMENDED_PAIRS:
+        warnings.append(_few_pairs(n_pairs))
+    n_questions, n_held_out = len(definition.questions), len(definition.eval_questions)
+    if n_questions < RECOMMENDED_QUESTIONS:
+        warnings.append(f"{_count(n_questions, 'question')}; {RECOMMENDED_QUESTIONS} are usual")
+        if n_held_out < RECOMMENDED_EVAL_QUESTIONS:
+            warnings.append(
+                f"{_count(n_held_out, 'eval_question')}; add eval_questions, which are held out to"
+                f" report on steering: at least {RECOMMENDED_EVAL_QUESTIONS}"
+            )
     if len(set(definition.questions)) < len(definition.questions):
         warnings.append("questions contains a question twice; it counts double")
     if set(definition.questions) & set(definition.eval_questions):
@@ -365,10 +354,20 @@ def _warnings(definition: TraitDefinition, raw: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
+def _few_pairs(n_pairs: int) -> str:
+    # Swapping the poles of all pairs gives the same statistic, so half of the 2^pairs ways differ.
+    ways = 2 ** (n_pairs - 1)
+    shows = f"cannot show less than p = 1/{ways}" if ways > 1 else "cannot show anything"
+    return (
+        f"{_count(n_pairs, 'instruction pair')}: with so few, swapped labels {shows};"
+        " ten are recommended"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _hash(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _dump(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

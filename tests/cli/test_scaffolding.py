@@ -70,14 +70,15 @@ def test_a_form_must_be_filled_in(traitvec: Command) -> None:
     traitvec("new-experiment", "mine")
     made = traitvec("new-trait", "--experiment", "mine", "--trait", "dry_wit")
     assert made.code == 0
-    assert "fill it in, then: traitvec check --experiment mine" in made.out
+    assert "then: traitvec check --experiment mine" in made.out
     form = json.loads(Path("experiments/mine/dry_wit/trait_definition.json").read_text())
-    assert (len(form["instruction"]), len(form["questions"])) == (5, 20)
+    assert (len(form["instruction"]), len(form["questions"])) == (10, 20)
+    assert len(form["eval_questions"]) == 10
     checked = traitvec("check", "--experiment", "mine")
     assert checked.code == 1
-    # Every gap, at once: 5 pairs, 20 questions, the description; and the count of them.
-    assert len(checked.error_lines) == 10 + 20 + 1 + 1
-    assert checked.error_lines[-1] == "31 problems"
+    # Every gap, at once: 10 pairs, 20 + 10 questions, the description; and the count of them.
+    assert len(checked.error_lines) == 20 + 20 + 10 + 1 + 1
+    assert checked.error_lines[-1] == "51 problems"
     assert all("still contains the form's text" in line for line in checked.error_lines[:-1])
     run = traitvec("run", "--experiment", "mine", "--trait", "dry_wit")
     assert run.code == 1
@@ -91,7 +92,7 @@ def test_an_example_can_be_used_at_once_and_is_not_overwritten(traitvec: Command
     assert traitvec(*ask, "--example").code == 0
     checked = traitvec("check", "--experiment", "mine")
     assert checked.code == 0, checked.err
-    assert "sycophancy: ok (5 pairs, 20 questions)" in checked.out
+    assert "sycophancy: ok (10 pairs, 20 questions)" in checked.out
     again = traitvec(*ask)
     assert again.code == 1
     assert again.error_lines[0].endswith("--force replaces it")
@@ -176,4 +177,4 @@ def test_the_demo_is_in_order(traitvec: Command) -> None:
     done = traitvec("check", "--experiment", "demo", "--experiments-dir", str(DEMO.parent))
     assert done.code == 0, done.err
     for trait in ("refusal", "uncertainty", "verbosity"):
-        assert f"{trait}: ok (5 pairs, 20 questions)" in done.out
+        assert f"{trait}: ok (10 pairs, 20 questions)" in done.out

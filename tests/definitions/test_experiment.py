@@ -59,7 +59,10 @@ def test_the_promised_defaults() -> None:
     assert found.thresholds.contrast == 40
     assert found.thresholds.contrast_warning == 20
     assert found.thresholds.accuracy == 0.90
-    assert (found.thresholds.norm.minimum, found.thresholds.norm.maximum) == (15, 40)
+    assert found.thresholds.norm.kind == "chance"
+    assert (found.thresholds.norm.minimum, found.thresholds.norm.maximum) == (2, None)
+    absolute = parse("model: a\nthresholds: {norm: {kind: absolute}}").thresholds.norm
+    assert (absolute.minimum, absolute.maximum) == (15, 40)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,10 @@ def test_groups_keep_their_other_defaults() -> None:
         ("model: [a]", "model: "),
         ("model: 5", "model: "),
         ("thresholds: {accuracy: 90}", "thresholds.accuracy: "),
-        ("thresholds: {norm: {minimum: 50}}", "thresholds.norm: minimum 50.0 is not below"),
+        (
+            "thresholds: {norm: {kind: absolute, minimum: 50}}",
+            "thresholds.norm: minimum 50.0 is not below",
+        ),
         ("5: x", "5: "),
         ("judge_mode: slow", "judge_mode: "),
         ("judge_provider: google", "judge_provider: "),
@@ -199,14 +205,14 @@ def test_overrides_take_the_files_place() -> None:
     overrides = {
         "n_examples": 20,
         "sampling.seed": 6,
-        "thresholds.norm.kind": "relative",
+        "thresholds.norm.kind": "absolute",
         "layers": [0, 2],
     }
     found = parse_experiment(text, "mine", WHERE, overrides)
     assert found.n_examples == 20
     assert found.sampling.seed == 6
     assert found.sampling.temperature == 0
-    assert found.thresholds.norm.kind == "relative"
+    assert found.thresholds.norm.kind == "absolute"
     assert found.layers == (0, 2)
     for text in ("model: a\nsampling:", "model: a\nsampling: 5"):
         assert parse_experiment(text, "mine", WHERE, {"sampling.seed": 6}).sampling.seed == 6

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.settings.trait_form import scaffold_definition
 from traitvec_core.trait import (
     TraitDefinition,
     check_name,
     fill_rubric,
     parse_definition,
-    scaffold_definition,
 )
+from traitvec_core.validation.checks.definition import list_warnings
 
 SHARED_TRAITS = Path(__file__).parents[2].parent / "shared" / "data" / "persona_vectors" / "traits"
 WHERE = "experiments/x/kindness/trait_definition.json"
@@ -24,7 +25,7 @@ WHERE = "experiments/x/kindness/trait_definition.json"
 
 def raw_definition(**changes: Any) -> dict[str, Any]:
     whole = {
-        "instruction": [{"pos": f"Be kind, {i}.", "neg": f"Be rude, {i}."} for i in range(5)],
+        "instruction": [{"pos": f"Be kind, {i}.", "neg": f"Be rude, {i}."} for i in range(10)],
         "questions": [f"Question {i}?" for i in range(20)],
         "eval_prompt": "Rate it.\n[A]{question}[B]\n[C]{answer}[D]",
     }
@@ -50,10 +51,11 @@ def problems_of(raw: Any) -> tuple[str, ...]:
 def test_a_usual_definition_is_read_without_warnings() -> None:
     definition = parse(raw_definition())
     assert definition.warnings == []
-    assert len(definition.instruction) == 5
+    assert len(definition.instruction) == 10
     assert definition.instruction[3].neg == "Be rude, 3."
     assert (definition.positive_label, definition.negative_label) == ("positive", "negative")
     assert definition.eval_questions == []
+    assert definition.about == []
 
 
 @pytest.mark.parametrize("name", ["honest", "humorous", "optimistic", "sycophantic"])
@@ -63,7 +65,8 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         pytest.skip(f"{path} is not here: the real definitions are not part of the project")
     raw = json.loads(path.read_bytes())
     definition = parse_definition(path.read_bytes(), name)
-    assert definition.warnings == []
+    (few_pairs,) = definition.warnings
+    assert few_pairs.startswith("5 instruction pairs: ")
     found = definition.model_dump()
     assert {key: found[key] for key in raw} == raw
 
@@ -107,6 +110,13 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         ({"description": ["x"]}, "description must be a string"),
         ({"positive_label": None}, "positive_label must be a string"),
         ({"negative_label": {}}, "negative_label must be a string"),
+        (
+            {"about": "length"},
+            'about must be a list, such as ["length"]; allowed are length, words',
+        ),
+        ({"about": None}, "about must be a list"),
+        ({"about": ["words", "tone"]}, "about[1] is 'tone'; allowed are length, words, refusal"),
+        ({"about": [["length"]]}, "about[0] is ['length']; allowed are"),
         ({"description": "FILL IN: what it is"}, "still contains the form's text"),
     ],
 )
@@ -188,9 +198,38 @@ def test_unusual_definitions_are_warned_about() -> None:
         )
     )
     text = "; ".join(definition.warnings)
-    for expected in ("1 instruction pair", "2 questions", "twice", "not held out", "metadata"):
+    for expected in (
+        "1 instruction pair: ", "2 questions", "1 eval_question; ", "twice", "not held out",
+        "metadata",
+    ):  # fmt: skip
         assert expected in text
     text.encode()
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "shown"),
+    [
+        (1, "cannot show anything"),
+        (2, "cannot show less than p = 1/2;"),
+        (5, "cannot show less than p = 1/16;"),
+        (6, "cannot show less than p = 1/32;"),
+        (9, "cannot show less than p = 1/256;"),
+    ],
+)
+def test_few_pairs_say_what_they_can_show(n_pairs: int, shown: str) -> None:
+    pairs = [{"pos": f"Be kind, {i}.", "neg": f"Be rude, {i}."} for i in range(n_pairs)]
+    (warning,) = parse(raw_definition(instruction=pairs)).warnings
+    assert f"{n_pairs} instruction pair" in warning
+    assert shown in warning
+    assert warning.endswith("; ten are recommended")
+
+
+def test_held_out_questions_are_suggested_where_questions_are_few() -> None:
+    few, ten = [f"Question {i}?" for i in range(19)], [f"Held out {i}?" for i in range(10)]
+    warnings = parse(raw_definition(questions=few, eval_questions=ten[:9])).warnings
+    assert any("9 eval_questions" in warning for warning in warnings)
+    assert len(parse(raw_definition(questions=few, eval_questions=ten)).warnings) == 1
+    assert parse(raw_definition(eval_questions=ten[:9])).warnings == []
 
 
 def test_hashes_follow_what_they_name() -> None:
@@ -198,11 +237,14 @@ def test_hashes_follow_what_they_name() -> None:
     asked = parse(raw_definition(questions=[f"Other {i}?" for i in range(20)]))
     rated = parse(raw_definition(eval_prompt="{question} {answer}"))
     named = parse(raw_definition(description="Kindness."))
+    about = parse(raw_definition(about=["refusal", "length"]))
+    assert about.about == ["refusal", "length"]
     assert base.elicitation_hash != asked.elicitation_hash
     assert base.elicitation_hash == rated.elicitation_hash == named.elicitation_hash
+    assert base.elicitation_hash == about.elicitation_hash
     assert base.rubric_hash != rated.rubric_hash
-    assert base.rubric_hash == asked.rubric_hash == named.rubric_hash
-    assert len({d.content_hash for d in (base, asked, rated, named)}) == 4
+    assert base.rubric_hash == asked.rubric_hash == named.rubric_hash == about.rubric_hash
+    assert len({d.content_hash for d in (base, asked, rated, named, about)}) == 5
     assert parse(raw_definition()).content_hash == base.content_hash
 
 
@@ -215,7 +257,7 @@ _VALUES = st.recursive(
 )
 _KEYS = (
     "instruction", "questions", "eval_prompt", "name", "description", "positive_label",
-    "negative_label", "eval_questions", "warnings", "model_config",
+    "negative_label", "about", "eval_questions", "warnings", "model_config",
 )  # fmt: skip
 
 
@@ -320,20 +362,34 @@ def test_names_that_may_not_become_folders(name: str) -> None:
 def test_the_form_names_every_gap() -> None:
     form = scaffold_definition("self_doubt")
     problems = problems_of(form.encode())
-    assert len(problems) == 1 + 2 * 5 + 20
+    assert len(problems) == 1 + 2 * 10 + 20 + 10
     assert all("fill it in" in problem for problem in problems)
     described = scaffold_definition("self_doubt", "Doubting oneself.")
-    assert len(problems_of(described.encode())) == 2 * 5 + 20
+    assert len(problems_of(described.encode())) == 2 * 10 + 20 + 10
     filled = parse_definition(described.replace("FILL IN:", "").encode(), WHERE)
     assert filled.warnings == []
+    assert filled.about == []
     assert "Doubting oneself." in filled.eval_prompt
+
+
+def test_five_pairs_of_the_form_are_enough() -> None:
+    form = json.loads(scaffold_definition("self_doubt", "Doubting oneself."))
+    assert all("delete this pair" in pair["pos"] for pair in form["instruction"][5:])
+    form["instruction"] = form["instruction"][:5]
+    form["eval_questions"] = []
+    filled = parse_definition(json.dumps(form).replace("FILL IN:", "").encode(), WHERE)
+    (few_pairs,) = filled.warnings
+    assert "p = 1/16" in few_pairs
 
 
 def test_the_worked_example_is_complete() -> None:
     definition = parse_definition(scaffold_definition("my_example", example=True).encode(), WHERE)
     assert definition.warnings == []
     assert definition.name == "my_example"
-    assert len(definition.instruction) == 5
+    assert len(definition.instruction) == 10
+    assert list_warnings(definition) == []
+    for pair in definition.instruction[5:]:
+        assert abs(len(pair.pos) - len(pair.neg)) <= 10
     assert len(set(definition.questions)) == 20
     assert len(set(definition.eval_questions)) == 10
     assert not set(definition.questions) & set(definition.eval_questions)

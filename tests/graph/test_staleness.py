@@ -29,9 +29,10 @@ def _stale(project: SmallProject, trait: str = "refusal", **overrides: Any) -> l
         ({"eval_prompt": "Rate it. {question} {answer} Reply with a number."}, "judged_responses"),
         ({"questions": ["What is tea?", "What is rain?", "What is a map?"]}, "responses"),
         ({"description": "Said in other words."}, "validation_report"),
+        ({"about": ["refusal", "words"]}, "validation_report"),
         ({"eval_questions": ["Held out?"]}, None),
     ],
-    ids=["rubric", "questions", "description", "held-out questions"],
+    ids=["rubric", "questions", "description", "about", "held-out questions"],
 )
 def test_states_after_a_change_of_the_definition(
     finished: SmallProject, change: dict[str, Any], first: Stage | None

@@ -51,8 +51,13 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     earlier = content_of(
         folder, "judged_responses", "activations", "vectors", "steering_evaluation"
     )
-    # The page opens with the description.
-    return {**earlier, "description": content_hash(folder.definition().description)}
+    definition = folder.definition()
+    # The page opens with the description, and `confounds` counts what the trait is about.
+    return {
+        **earlier,
+        "description": content_hash(definition.description),
+        "about": content_hash("\n".join(definition.about)),
+    }
 
 
 SPEC = StageSpec(

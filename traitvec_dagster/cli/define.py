@@ -10,9 +10,10 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import infer_model, scaffold_experiment
 from traitvec_core.judging import check_judge
 from traitvec_core.models.files import check_installed
+from traitvec_core.settings.trait_form import scaffold_definition
 from traitvec_core.storage.files import DEFINITION_FILE, display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_core.trait import scaffold_definition
+from traitvec_core.validation.checks.definition import list_warnings
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -95,7 +96,10 @@ def new_trait(
     experiment_path.refresh()
     out.print(f"wrote {display_path(folder.definition_path)}")
     if not example:
-        out.print(f"fill it in, then: traitvec check --experiment {experiment}")
+        out.print(
+            "fill it in (five pairs are enough for a first try: delete the others), then:"
+            f" traitvec check --experiment {experiment}"
+        )
     else:
         out.print(f"next: traitvec run --experiment {experiment} --trait {trait}")
 
@@ -139,7 +143,7 @@ def check(
             continue
         counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
         out.print(f"{escape(name)}: [green]ok[/] ({counts})")
-        for warning in definition.warnings:
+        for warning in list_warnings(definition):
             out.print(f"{escape(name)}: [yellow]note:[/] {escape(warning)}")
     if n_problems:
         err.print(f"{n_problems} problem{'s' if n_problems > 1 else ''}")

@@ -1,13 +1,16 @@
 """`definition`: can the trait definition be used?"""
 
+import json
+
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.trait import parse_definition
+from traitvec_core.trait import TraitDefinition, parse_definition
 from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.question_topics import near_duplicates
 
-__all__ = ["check_definition", "evaluate"]
+__all__ = ["check_definition", "evaluate", "list_warnings"]
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -35,16 +38,39 @@ def check_definition(data: bytes | None, where: str) -> CheckResult:
             advice="Fix the file, then materialize `definition` and what follows.",
             figures={"problems": problems},
         )
+    warnings = list_warnings(definition)
     counts = (
         f"{len(definition.instruction)} instruction pairs, {len(definition.questions)} questions"
     )
     return CheckResult(
         name="definition",
-        verdict="warn" if definition.warnings else "pass",
-        summary="; ".join(definition.warnings) or counts,
+        verdict="warn" if warnings else "pass",
+        summary="; ".join(warnings) or counts,
         figures={
             "instruction_pairs": len(definition.instruction),
             "questions": len(definition.questions),
-            "warnings": len(definition.warnings),
+            "warnings": len(warnings),
         },
     )
+
+
+def list_warnings(definition: TraitDefinition) -> list[str]:
+    """Return the definition's warnings, and one on questions that ask nearly the same thing.
+
+    The latter needs scikit-learn, which parsing a definition must not import.
+    """
+    warnings = list(definition.warnings)
+    for key in ("questions", "eval_questions"):
+        pairs = near_duplicates(getattr(definition, key))
+        if pairs:
+            first, second = (json.dumps(_clip(text), ensure_ascii=False) for text in pairs[0])
+            others = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
+            warnings.append(
+                f"{key}: {first} and {second} are near-duplicates and are held out"
+                f" together{others}; replace one by another topic"
+            )
+    return warnings
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
