@@ -12,8 +12,10 @@ import torch
 from tests.models.architectures import make_model
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.generation import plan_responses
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
@@ -217,6 +219,47 @@ def test_a_resumed_run_keeps_the_ids_of_finished_responses(
     make("responses", whole, settings, bench(model))
     assert folder.read_token_ids() == whole.read_token_ids()
     assert len(folder.read_token_ids()) == 16
+
+
+def test_thinking_is_context_as_it_was_when_the_answer_was_generated(folder: TraitFolder) -> None:
+    model = make_model("llama")
+    model.tokenizer.chat_template = str(model.tokenizer.chat_template) + "<think>\n"
+    planned = plan_responses("kind", folder.definition(), SETTINGS.n_examples)
+    thought, answer = (
+        tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        for text in ("Hm.\n</think>\n\n", "It depends.")
+    )
+    # All are finished, so that nothing is left to generate.
+    folder.journal("responses", current_key("responses", folder, SETTINGS)).append(
+        [
+            {
+                "question": item.question,
+                "instruction": item.instruction,
+                "prompt": model.prompt(item.question, item.instruction),
+                "response": "It depends.",
+                "question_id": item.question_id,
+                "prompt_tokens": 9,
+                "response_tokens": len(thought) + len(answer),
+                "finish_reason": "stop",
+                "pole": item.pole,
+                "thinking": "Hm.",
+                "token_ids": [*thought, *answer],
+                "n_thinking": len(thought),
+            }
+            for item in planned
+        ]
+    )
+    manifest = captured(folder, model)
+    assert manifest.n_from_ids == 16
+    ids = ResponseIds((*thought, *answer), len(thought))
+    for prompts, stored in (
+        ([row["prompt"] for row in judged_rows(folder)], folder.read_activations()),
+        (opposite_prompts(folder, model), folder.read_opposite_activations()),
+    ):
+        assert prompts[0].endswith("<think>")
+        exact = capture_means(model, [(p, "") for p in prompts], response_ids=[ids] * 16)
+        assert stored is not None
+        torch.testing.assert_close(stored.float(), exact, rtol=2e-3, atol=2e-3)
 
 
 def test_a_damaged_file_of_ids_is_an_error(folder: TraitFolder, model: LanguageModel) -> None:
