@@ -20,7 +20,7 @@ from traitvec_core.models.language_model import LanguageModel
 # Fields of OpenAI's own completions that are sent.
 _OF_OPENAI = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed"}
 
-Manners = Literal["vllm", "llama.cpp", "openai", "no_bos", "template"]
+Manners = Literal["vllm", "vllm_0.6", "llama.cpp", "openai", "no_bos", "template"]
 
 
 def decode_plainly(
@@ -44,14 +44,17 @@ def decode_plainly(
 class CompletionsServer:
     """A server of `/v1/completions` in a thread.
 
-    `manners` is how it reads a prompt: `vllm` adds BOS unless told not to; `llama.cpp` always adds
-    it, whatever else is asked for; `openai` does too and refuses fields that it does not know;
-    `no_bos` refuses them and adds nothing; `template` puts turns around every prompt.
+    `manners` is how it reads a prompt: `vllm` adds BOS except on request and returns token ids on
+    request, which `vllm_0.6` refuses; `llama.cpp` always adds BOS, whatever else is asked for;
+    `openai` does too and refuses fields that it does not know; `no_bos` refuses them and adds
+    nothing; `template` puts turns around every prompt.
     """
 
     model: LanguageModel
     manners: Manners = "vllm"
     counts: bool = True
+    # Added to returned token ids: another tokenizer's.
+    shift: int = 0
     # Statuses with which the next requests are answered before any succeeds.
     failures: list[int] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -70,8 +73,10 @@ class CompletionsServer:
         if unknown and self.manners in {"openai", "no_bos"}:
             message = f"Unrecognized request arguments supplied: {', '.join(sorted(unknown))}"
             return 400, {"error": {"message": message, "type": "invalid_request_error"}}
+        if "return_token_ids" in body and self.manners == "vllm_0.6":
+            return 400, {"error": {"message": "return_token_ids: extra inputs are not permitted"}}
         adds = self.manners != "no_bos"
-        if self.manners == "vllm":
+        if self.manners in {"vllm", "vllm_0.6"}:
             adds = body.get("add_special_tokens", True)
         text = body["prompt"]
         if self.manners == "template":
@@ -91,6 +96,8 @@ class CompletionsServer:
                  "finish_reason": "stop" if is_ended else "length"}
             ],
         }  # fmt: skip
+        if self.manners == "vllm" and body.get("return_token_ids"):
+            answer["choices"][0]["token_ids"] = [token + self.shift for token in tokens]
         if self.counts:
             n_in, n_out = len(ids), len(tokens)
             answer["usage"] = {

@@ -420,7 +420,7 @@ def test_vllm_gets_tokens_seeds_and_stops_of_each_row(
 # -- a server ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("manners", ["vllm", "llama.cpp", "openai", "no_bos"])
+@pytest.mark.parametrize("manners", ["vllm", "vllm_0.6", "llama.cpp", "openai", "no_bos"])
 @pytest.mark.parametrize("template", ["system", "none"])
 def test_a_server_gives_what_transformers_gives(
     manners: Manners, template: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -447,7 +447,7 @@ def test_a_server_gives_what_transformers_gives(
     assert {request["seed"] for request in server.requests[-len(NAMES) :]} == {
         seed_of(name, 0) for name in NAMES
     }
-    if manners == "vllm":
+    if manners in {"vllm", "vllm_0.6"}:
         # Nothing is left to the server's, or the checkpoint's, defaults.
         assert (last["top_k"], last["min_p"], last["repetition_penalty"]) == (-1, 0, 1)
         assert last["stop_token_ids"] == model.end_token_ids

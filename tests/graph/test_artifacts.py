@@ -60,7 +60,9 @@ def test_every_file_of_the_contract_and_no_other(finished: SmallProject) -> None
         *(f"responses/{prefix}{pole}.csv" for prefix in ("", "raw_") for pole in ("pos", "neg")),
         "responses/generation_metadata.json",
         "responses/judging_metadata.json",
+        "responses/token_ids.json",
         "activations/all_layers.pt",
+        "activations/opposite_instruction.pt",
         "activations/metadata.json",
         *(f"{stem}.pt" for stem in stems),
         *(f"{stem}_metadata.json" for stem in stems),
@@ -101,6 +103,12 @@ def test_tensors_load_without_unpickling_and_have_the_promised_shapes(
     assert activations.shape == (captured["n_examples"], n_blocks + 1, hidden_dim)
     assert activations.dtype in (torch.float16, torch.float32)
     assert torch.isfinite(activations).all()
+    opposite = torch.load(folder / "activations/opposite_instruction.pt", weights_only=True)
+    assert opposite.shape == activations.shape
+    assert opposite.dtype in (torch.float16, torch.float32)
+    assert torch.isfinite(opposite).all()
+    # Every response was read in another context: no row is the same.
+    assert (opposite.float() != activations.float()).flatten(1).any(1).all()
     files = sorted((folder / "vectors").glob("*.pt"))
     assert len(files) == len(METHODS) * n_blocks
     for path in files:

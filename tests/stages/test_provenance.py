@@ -49,6 +49,7 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"min_coherence": 60}, {"activations", STEERED, "validation_report"}),
         ({"pairing": "paired"}, {"activations", "validation_report"}),
         ({"positions": ["prompt_last"]}, {"activations"}),
+        ({"instruction_role": "user"}, {"responses", "activations", STEERED, TRACED}),
         ({"probe_penalty": "l1"}, {"vectors"}),
         ({"steering.n_search": 7}, {STEERED}),
         ({"monitoring_prompts": ["Why?"]}, {TRACED}),

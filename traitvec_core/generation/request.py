@@ -74,6 +74,9 @@ class Generated:
         prompt_tokens: Tokens of the prompt.
         response_tokens: Generated tokens, including thinking, without the end token.
         finish_reason: `stop` or `length`.
+        ids: The generated tokens, including thinking, without the end token; None where the engine
+            does not report them, or where the answer does not begin at a token.
+        n_thinking: How many of `ids` come before the answer.
     """
 
     name: str
@@ -82,3 +85,5 @@ class Generated:
     prompt_tokens: int
     response_tokens: int
     finish_reason: str
+    ids: tuple[int, ...] | None = None
+    n_thinking: int = 0

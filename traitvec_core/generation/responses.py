@@ -41,7 +41,9 @@ def generate_responses(
         instruction_role: The role of the message with the instruction.
         batch_size: Concurrent rows when a model is given; None chooses a number.
         finished: Rows of an earlier, interrupted call; they are not reported again.
-        on_batch: Called with finished rows.
+        on_batch: Called with finished rows. Beside the table's columns they have `token_ids`, the
+            generated tokens, where the engine reports them, and `n_thinking`, how many of them come
+            before the response.
 
     Returns:
         A table in the order of the plan with `RESPONSE_COLUMNS`, followed by `thinking` if any
@@ -132,6 +134,8 @@ def _row(item: PlannedResponse, prompt: str, text: Generated) -> dict[str, Any]:
         "finish_reason": text.finish_reason,
         "pole": item.pole,
     }
+    if text.ids is not None:
+        row |= {"token_ids": list(text.ids), "n_thinking": text.n_thinking}
     return row | ({"thinking": text.thinking} if text.thinking else {})
 
 

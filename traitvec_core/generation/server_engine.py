@@ -1,17 +1,17 @@
 """Generates with a server that offers OpenAI's completions API: vLLM, SGLang, llama.cpp."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.request import Generated, Request
-from traitvec_core.generation.text import split_thinking
+from traitvec_core.generation.text import read_tokens, split_thinking
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
@@ -29,6 +29,8 @@ _TIMEOUT_S = 600.0
 # Options that other servers than OpenAI's accept. When left out, the server takes them from the
 # model's generation config or from its own defaults.
 _EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+# vLLM and SGLang return the generated tokens; other servers ignore or refuse the option.
+_IDS: dict[str, Any] = {"return_token_ids": True}
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class _Form:
     """How prompts are sent so that the server reads exactly their tokens.
 
     Attributes:
-        extras: Whether options beyond those of OpenAI are sent.
+        extras: Options beyond those of OpenAI.
         bos: Whether the text begins with BOS.
     """
 
-    extras: bool
+    extras: Mapping[str, Any]
     bos: bool
 
 
@@ -131,7 +133,8 @@ class ServerEngine:
         """Find the form of requests that the server reads correctly, by asking for one token."""
         has_bos = self._has_bos(request)
         with_bos = dict.fromkeys((has_bos, False))
-        forms = [_Form(extras, bos) for extras in (True, False) for bos in with_bos]
+        levels: tuple[Mapping[str, Any], ...] = ({**_EXTRAS, **_IDS}, _EXTRAS, {})
+        forms = [_Form(extras, bos) for extras in levels for bos in with_bos]
         # Last, because without extras the server may add a second BOS.
         forms.sort(key=lambda form: form.bos and not form.extras)
         counts: list[int] = []
@@ -144,8 +147,8 @@ class ServerEngine:
             except CallError as error:
                 refusal = error
                 if form.extras:
-                    # It accepts only OpenAI's options.
-                    forms = [left for left in forms if not left.extras]
+                    # It refuses one of these options.
+                    forms = [left for left in forms if left.extras != form.extras]
                     continue
                 break
             count = _number(data, "prompt_tokens")
@@ -181,7 +184,7 @@ class ServerEngine:
         }
         if form.extras:
             body["extra_body"] = {
-                **_EXTRAS,
+                **form.extras,
                 "stop_token_ids": self.language_model.end_token_ids,
                 # With BOS in the text the server must add none; without, its tokenizer decides.
                 "add_special_tokens": not form.bos and self._has_bos(request),
@@ -201,6 +204,10 @@ class ServerEngine:
 
     def _read(self, data: Any, request: Request) -> Generated:
         choice = data.choices[0]
+        finish_reason = "length" if choice.finish_reason == "length" else "stop"
+        generated = self._read_ids(choice, request)
+        if generated is not None:
+            return replace(generated, finish_reason=finish_reason)
         thinking, response = split_thinking(choice.text or "", request.prompt)
         tokens = _number(data, "completion_tokens")
         if tokens is None:
@@ -211,8 +218,20 @@ class ServerEngine:
             thinking=thinking,
             prompt_tokens=len(request.ids),
             response_tokens=tokens,
-            finish_reason="length" if choice.finish_reason == "length" else "stop",
+            finish_reason=finish_reason,
         )
+
+    def _read_ids(self, choice: Any, request: Request) -> Generated | None:
+        """Read the returned token ids; None where there are none, or they are not the text's."""
+        ids = getattr(choice, "token_ids", None)
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            return None
+        generated = read_tokens(self.language_model, request, ids)
+        if generated.ids is None:
+            return None
+        tokenizer = cast(Any, self.language_model.tokenizer)
+        text = tokenizer.decode(list(generated.ids), skip_special_tokens=True)
+        return generated if _bare(text) == _bare(choice.text) else None
 
 
 class _Server(Connection):
@@ -240,6 +259,11 @@ class _Server(Connection):
         if choices[0].finish_reason not in {"stop", "length"}:
             raise CallError("again", f"an answer that ended by {choices[0].finish_reason!r}")
         return data
+
+
+def _bare(text: str) -> str:
+    """Return a text without what servers decode differently: its ends, and half a character."""
+    return text.rstrip("\ufffd").strip()
 
 
 def _number(data: Any, name: str) -> int | None:

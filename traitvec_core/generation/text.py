@@ -1,12 +1,14 @@
 """Converts generated tokens to a response: finds its end, and splits off the thinking."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, cast
 
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.response_ids import ResponseIds
 
-__all__ = ["close_thinking", "read_tokens", "split_thinking"]
+__all__ = ["close_thinking", "decode_response", "read_tokens", "split_thinking"]
 
 # How models mark their thinking.
 _MARKS = (
@@ -20,8 +22,11 @@ def read_tokens(model: LanguageModel, request: Request, tokens: Sequence[int]) -
     """Return the response of generated tokens, up to the first end token."""
     ends = set(model.end_token_ids)
     stop = next((i for i, token in enumerate(tokens) if token in ends), None)
-    kept = list(tokens if stop is None else tokens[:stop])
-    thinking, response = split_thinking(_decode(model, kept), request.prompt)
+    kept = tuple(tokens if stop is None else tokens[:stop])
+    text = _decode(model, kept)
+    thinking, response = split_thinking(text, request.prompt)
+    n_before = len(text) - len(response)
+    generated = ResponseIds(kept, _count_tokens(model, kept, n_before) if n_before else 0)
     return Generated(
         name=request.name,
         response=response,
@@ -29,7 +34,15 @@ def read_tokens(model: LanguageModel, request: Request, tokens: Sequence[int]) -
         prompt_tokens=len(request.ids),
         response_tokens=len(kept),
         finish_reason="length" if stop is None else "stop",
+        ids=kept if decode_response(model, generated) == response else None,
+        n_thinking=generated.n_thinking,
     )
+
+
+def decode_response(model: LanguageModel, generated: ResponseIds) -> str:
+    """Return the text of generated tokens without thinking, as `read_tokens` returns it."""
+    text = _decode(model, generated.ids[generated.n_thinking :])
+    return text.lstrip() if generated.n_thinking else text
 
 
 def split_thinking(text: str, prompt: str = "") -> tuple[str, str]:
@@ -65,16 +78,24 @@ def close_thinking(prompt: str) -> str:
     return prompt
 
 
-def _decode(model: LanguageModel, tokens: list[int]) -> str:
+def _count_tokens(model: LanguageModel, tokens: Sequence[int], n_chars: int) -> int:
+    """Return how many tokens lie within the first `n_chars` characters of their text."""
+    return bisect_right(
+        range(len(tokens)), n_chars, key=lambda i: len(_decode(model, tokens[: i + 1]))
+    )
+
+
+def _decode(model: LanguageModel, tokens: Sequence[int]) -> str:
     """Return the text without special tokens, except those that mark thinking."""
     tokenizer = cast(Any, model.tokenizer)
     special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     marks = {mark for pair in _MARKS for mark in pair}
+    kept = list(tokens)
     pieces: list[str] = []
     begin = 0
-    for i, token in enumerate(tokens):
+    for i, token in enumerate(kept):
         if special.get(token) in marks:
-            pieces += [tokenizer.decode(tokens[begin:i], skip_special_tokens=True), special[token]]
+            pieces += [tokenizer.decode(kept[begin:i], skip_special_tokens=True), special[token]]
             begin = i + 1
-    pieces.append(tokenizer.decode(tokens[begin:], skip_special_tokens=True))
+    pieces.append(tokenizer.decode(kept[begin:], skip_special_tokens=True))
     return "".join(pieces)

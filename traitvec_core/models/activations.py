@@ -15,6 +15,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.models.language_model import Encoded, LanguageModel
 from traitvec_core.models.memory import is_out_of_memory, release_memory
 from traitvec_core.models.positions import check_position, first_tokens
+from traitvec_core.models.response_ids import ResponseIds
 
 __all__ = [
     "DEFAULT_POSITION",
@@ -36,6 +37,7 @@ _TOKENS_AT_ONCE = 128
 _MIN_LENGTH_SHARE = 0.9
 
 Receive = Callable[[int, torch.Tensor], None]
+Ids = Sequence[int] | ResponseIds | None
 
 
 @overload
@@ -43,6 +45,7 @@ def capture_means(
     model: LanguageModel,
     texts: Sequence[tuple[str, str]],
     *,
+    response_ids: Sequence[Ids] | None = None,
     positions: None = None,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] = ...,
@@ -54,6 +57,7 @@ def capture_means(
     model: LanguageModel,
     texts: Sequence[tuple[str, str]],
     *,
+    response_ids: Sequence[Ids] | None = None,
     positions: Sequence[str],
     batch_size: int | None = None,
     on_batch: Callable[[int], None] = ...,
@@ -64,6 +68,7 @@ def capture_means(
     model: LanguageModel,
     texts: Sequence[tuple[str, str]],
     *,
+    response_ids: Sequence[Ids] | None = None,
     positions: Sequence[str] | None = None,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
@@ -77,6 +82,10 @@ def capture_means(
     Args:
         model: The model.
         texts: (prompt, response) pairs.
+        response_ids: For each text, the token ids that were generated as its response, without the
+            end token; they are read instead of the response's text. None where they are unknown:
+            the text is tokenised. With thinking before the answer, a `ResponseIds` says where the
+            answer begins; the thinking is context and left out of the means.
         positions: Which tokens to average, all from the same forward pass. `response_mean` is the
             default; `response_first_<k>` is the mean over the first k response tokens; `prompt_avg`
             is the mean over the prompt's tokens, except special ones; `prompt_last` is the prompt's
@@ -91,11 +100,16 @@ def capture_means(
     Raises:
         TraitvecError: If a position is unknown, or a text is too long for the model or, even alone,
             for memory.
+        ValueError: If there are not as many `response_ids` as texts.
     """
     names = tuple(positions) if positions is not None else (DEFAULT_POSITION,)
     rules = [_position(name) for name in names]
     special = set(model.tokenizer.all_special_ids)
-    encoded = [model.encode_response(prompt, response) for prompt, response in texts]
+    generated = response_ids if response_ids is not None else [None] * len(texts)
+    encoded = [
+        model.encode_response(prompt, response, _as_response_ids(ids))
+        for (prompt, response), ids in zip(texts, generated, strict=True)
+    ]
     chosen = [[rule(item, special) for rule in rules] for item in encoded]
     usable = [i for i, tokens in enumerate(chosen) if any(tokens)]
     _check_lengths(model, [len(encoded[i].ids) for i in usable])
@@ -189,6 +203,10 @@ def _position(name: str) -> _Rule:
         ]
     count = first_tokens(name)
     return lambda item, special: _response(item)[:count]
+
+
+def _as_response_ids(ids: Ids) -> ResponseIds | None:
+    return ids if ids is None or isinstance(ids, ResponseIds) else ResponseIds(tuple(ids))
 
 
 def _response(item: Encoded) -> _Tokens:

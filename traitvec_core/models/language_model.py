@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.loading import load_pretrained
+from traitvec_core.models.response_ids import ResponseIds
 
 __all__ = ["Encoded", "LanguageModel", "load_language_model"]
 
@@ -25,7 +26,8 @@ class Encoded:
 
     Attributes:
         ids: All token ids.
-        is_response: For each token, whether it belongs to the response (special tokens never do).
+        is_response: For each token, whether it belongs to the response (special tokens and
+            thinking never do).
         n_prompt: Number of prompt tokens, which come first in `ids`.
     """
 
@@ -168,22 +170,32 @@ class LanguageModel:
         """Return the token ids of a prompt made by `prompt`: no second BOS, and no EOS."""
         return self._encode(prompt, self._is_bare(prompt))
 
-    def encode_response(self, prompt: str, response: str) -> Encoded:
-        """Encode a prompt and its response as one text, and mark the response's tokens.
+    def encode_response(
+        self, prompt: str, response: str, generated: ResponseIds | None = None
+    ) -> Encoded:
+        """Encode a prompt and its response, and mark the response's tokens.
 
         The prompt's tokens are those of `encode_prompt`. Special tokens are never response tokens.
+
+        Args:
+            prompt: The rendered prompt.
+            response: The response's text, which is encoded with the prompt as one text.
+            generated: The tokens that were generated, if they are known; they replace the text.
         """
         prompt_ids = self.encode_prompt(prompt)
-        ids = self._encode(prompt + response, self._is_bare(prompt))
-        if ids[: len(prompt_ids)] != prompt_ids:
-            # A token crosses from prompt to response, which cannot happen in generation.
-            ids = prompt_ids + self._encode(response, is_bare=False)
+        if generated is not None:
+            ids = [*prompt_ids, *generated.ids]
+        else:
+            ids = self._encode(prompt + response, self._is_bare(prompt))
+            if ids[: len(prompt_ids)] != prompt_ids:
+                # A token crosses from prompt to response, which cannot happen in generation.
+                ids = prompt_ids + self._encode(response, is_bare=False)
         special = set(self.tokenizer.all_special_ids)
+        first = len(prompt_ids) + (generated.n_thinking if generated is not None else 0)
         return Encoded(
             ids=ids,
             is_response=[
-                position >= len(prompt_ids) and token not in special
-                for position, token in enumerate(ids)
+                position >= first and token not in special for position, token in enumerate(ids)
             ],
             n_prompt=len(prompt_ids),
         )

@@ -1,39 +1,62 @@
 """Stage 2: activations of the responses that the filter keeps."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stages.context import StageContext, StageOutput, now
 from traitvec_core.stages.inputs import content_of, model_input
 from traitvec_core.stages.spec import FILTER_SETTINGS, MODEL_SETTINGS, StageSpec
-from traitvec_core.storage.files import display_path
+from traitvec_core.storage.files import ACTIVATIONS_FILE, OPPOSITE_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_tensor
 from traitvec_core.storage.manifests import ActivationsManifest
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+
+    from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["SPEC", "make_activations"]
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A prompt and the tokens of its response.
+
+    `is_tokenised_again` says that the tokens are not known to be the generated ones.
+    """
+
+    prompt: str
+    response: ResponseIds
+    is_tokenised_again: bool
+
+
 def make_activations(context: StageContext) -> StageOutput:
-    """Read activations of every kept response at every layer and position."""
+    """Read activations of every kept response at every layer and position.
+
+    At the first position, each response is also read under the opposite instruction of its pair.
+    """
     import torch
 
-    from traitvec_core.generation import close_thinking
-    from traitvec_core.models.activations import capture_means, pack
+    from traitvec_core.models.activations import pack
 
     settings = context.settings
     kept = _kept_examples(context)
     model = context.generator()
-    prompts = kept["prompt"].map(close_thinking)
-    texts = list(zip(prompts, kept["response"], strict=True))
-    means = capture_means(
-        model, texts, positions=settings.positions,
-        on_batch=lambda done: context.bench.progress("activations", done, len(texts)),
-    )  # fmt: skip
+    recorded = context.folder.read_token_ids()
+    texts = [
+        _text(model, row["prompt"], row["response"], recorded.get(row["question_id"]))
+        for row in kept.to_dict("records")
+    ]
+    opposite, reason = _under_opposite_instructions(context, model, kept, texts)
+    first, *others = settings.positions
+    passes = [(texts, settings.positions)] + ([(opposite, [first])] if opposite else [])
+    means, *opposite_means = _capture(context, model, passes)
     # A kept response may consist of white space or special tokens alone, and has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
@@ -43,10 +66,11 @@ def make_activations(context: StageContext) -> StageOutput:
             " responses/*.csv"
         )
     stored = {name: pack(values[present]) for name, values in means.items()}
-    first, *others = settings.positions
-    context.cost.tokens_in = int(kept["prompt_tokens"].sum() + kept["response_tokens"].sum())
-    files = {"activations/all_layers.pt": dump_tensor(stored[first])}
+    files = {ACTIVATIONS_FILE: dump_tensor(stored[first])}
     files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
+    for values in opposite_means:
+        files[OPPOSITE_FILE] = dump_tensor(pack(values[first][present]))
+    n_again = sum(t.is_tokenised_again for t, p in zip(texts, present, strict=True) if p)
     loaded: dict[str, Any] = model.as_loaded
     manifest = ActivationsManifest(
         model=settings.model,
@@ -63,6 +87,9 @@ def make_activations(context: StageContext) -> StageOutput:
         n_positive=int((examples["pole"] == "pos").sum()),
         n_negative=int((examples["pole"] == "neg").sum()),
         without_tokens=int((~present).sum()),
+        n_from_ids=len(examples) - n_again,
+        n_tokenised_again=n_again,
+        opposite_instruction=reason,
         mean_norm_by_layer=stored[first].float().norm(dim=-1).mean(0).tolist(),
         question_ids=examples["question_id"].tolist(),
     )
@@ -85,15 +112,97 @@ def _kept_examples(context: StageContext) -> "pd.DataFrame":
     return ordered
 
 
+def _text(model: "LanguageModel", prompt: str, response: str, ids: ResponseIds | None) -> _Text:
+    from traitvec_core.generation import close_thinking, decode_response
+
+    # A text that was changed after it was generated has other tokens.
+    if ids is not None and decode_response(model, ids) == response:
+        return _Text(prompt, ids, is_tokenised_again=False)
+    # The thinking, if there was some, is not part of the text.
+    closed = close_thinking(prompt)
+    encoded = model.encode_response(closed, response)
+    again = ResponseIds(tuple(encoded.ids[encoded.n_prompt :]))
+    return _Text(closed, again, is_tokenised_again=True)
+
+
+def _under_opposite_instructions(
+    context: StageContext, model: "LanguageModel", kept: "pd.DataFrame", texts: list[_Text]
+) -> tuple[list[_Text], str]:
+    """Return the same responses after the prompts of the other pole.
+
+    If the prompts cannot be rendered, there are no texts, and the second value says why.
+    """
+    from traitvec_core.generation import close_thinking
+    from traitvec_core.validation.elicitation import instruction_of
+
+    pairs = context.folder.definition().instruction
+    role = context.settings.instruction_role
+    opposite: list[_Text] = []
+    for row, text in zip(kept.to_dict("records"), texts, strict=True):
+        number = instruction_of(row["question_id"])
+        if number >= len(pairs):
+            return [], f"the definition no longer has instruction pair {number}"
+        own, other = pairs[number].pos, pairs[number].neg
+        if row["pole"] == "neg":
+            own, other = other, own
+        try:
+            prompts = [model.prompt(row["question"], each, role) for each in (own, other)]
+        except TraitvecError as error:
+            return [], str(error)
+        if row["prompt"] != prompts[0]:
+            return [], (
+                f"the prompt of {row['question_id']} is not the one that the definition and the"
+                " chat template give now"
+            )
+        prompt = close_thinking(prompts[1]) if text.is_tokenised_again else prompts[1]
+        opposite.append(replace(text, prompt=prompt))
+    return opposite, ""
+
+
+def _capture(
+    context: StageContext,
+    model: "LanguageModel",
+    passes: Sequence[tuple[list[_Text], Sequence[str]]],
+) -> "list[dict[str, torch.Tensor]]":
+    """Return the means of each pass's texts by position, `[n_texts, n_layers, hidden_dim]`."""
+    from traitvec_core.models.activations import capture_means
+
+    total = sum(len(texts) for texts, _ in passes)
+    captured: list[dict[str, torch.Tensor]] = []
+    for texts, positions in passes:
+        before = sum(len(earlier) for earlier, _ in passes[: len(captured)])
+
+        def report(done: int, before: int = before) -> None:
+            context.bench.progress("activations", before + done, total)
+
+        captured.append(
+            capture_means(
+                model,
+                [(text.prompt, "") for text in texts],
+                response_ids=[text.response for text in texts],
+                positions=positions,
+                on_batch=report,
+            )
+        )
+        context.cost.tokens_in += sum(
+            len(model.encode_prompt(text.prompt)) + len(text.response.ids) for text in texts
+        )
+    return captured
+
+
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    return {**content_of(folder, "judged_responses"), **model_input(settings)}
+    return {
+        "elicitation": folder.definition().elicitation_hash,
+        **content_of(folder, "responses", "judged_responses"),
+        **model_input(settings),
+    }
 
 
 SPEC = StageSpec(
     name="activations",
-    upstream=("judged_responses",),
-    version="2",
-    settings=(*MODEL_SETTINGS, "positions", *FILTER_SETTINGS),
+    upstream=("definition", "responses", "judged_responses"),
+    version="3",
+    settings=(*MODEL_SETTINGS, "positions", "instruction_role", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
     place=lambda settings: "gpu",

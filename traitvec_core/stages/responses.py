@@ -3,11 +3,13 @@
 from typing import Any
 
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import model_input
 from traitvec_core.stages.spec import MODEL_SETTINGS, Place, StageSpec
+from traitvec_core.storage.files import GENERATED_IDS_FILE
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.formats import dump_token_ids, response_csvs
 from traitvec_core.storage.manifests import ResponsesManifest
 
 __all__ = ["SPEC", "make_responses"]
@@ -28,12 +30,14 @@ def make_responses(context: StageContext) -> StageOutput:
     planned = plan_responses(context.folder.name, definition, settings.n_examples)
     journal = context.folder.journal("responses", context.provenance.key)
     finished = journal.rows()
+    kept = list(finished)
     done = len(finished)
     context.bench.progress("responses", done, len(planned))
 
     def keep(rows: list[dict[str, Any]]) -> None:
         nonlocal done
         journal.append(rows)
+        kept.extend(rows)
         done += len(rows)
         context.bench.progress("responses", min(done, len(planned)), len(planned))
 
@@ -78,7 +82,19 @@ def make_responses(context: StageContext) -> StageOutput:
         resumed_from=len(finished),
         model_load_seconds=round(model.load_seconds, 3),
     )
-    return response_csvs(responses, "raw_"), manifest.model_dump(exclude_unset=True)
+    files = response_csvs(responses, "raw_") | _token_ids(kept, responses["question_id"].tolist())
+    return files, manifest.model_dump(exclude_unset=True)
+
+
+def _token_ids(rows: list[dict[str, Any]], order: list[str]) -> dict[str, bytes]:
+    """Return the file of generated tokens, in the order of the plan; none if none are known."""
+    by_name = {row["question_id"]: row for row in rows if "token_ids" in row}
+    ids = {
+        name: ResponseIds(tuple(by_name[name]["token_ids"]), by_name[name]["n_thinking"])
+        for name in order
+        if name in by_name
+    }
+    return {GENERATED_IDS_FILE: dump_token_ids(ids)} if ids else {}
 
 
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
@@ -92,7 +108,7 @@ def _place(settings: ExperimentSettings) -> Place:
 SPEC = StageSpec(
     name="responses",
     upstream=("definition",),
-    version="2",
+    version="3",
     settings=(*MODEL_SETTINGS, "engine", "n_examples", "instruction_role", "sampling"),
     inputs=_inputs,
     make=make_responses,

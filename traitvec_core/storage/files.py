@@ -9,8 +9,11 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.trait import check_name
 
 __all__ = [
+    "ACTIVATIONS_FILE",
     "DEFINITION_FILE",
+    "GENERATED_IDS_FILE",
     "HUMAN_SCORES_FILE",
+    "OPPOSITE_FILE",
     "SETTINGS_FILE",
     "display_path",
     "is_usable",
@@ -21,6 +24,9 @@ __all__ = [
 SETTINGS_FILE = "experiment.yaml"
 DEFINITION_FILE = "trait_definition.json"
 HUMAN_SCORES_FILE = "human_scores.csv"
+GENERATED_IDS_FILE = "responses/token_ids.json"
+ACTIVATIONS_FILE = "activations/all_layers.pt"
+OPPOSITE_FILE = "activations/opposite_instruction.pt"
 
 
 # No single write takes longer.

@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.models.response_ids import ResponseIds
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 
-__all__ = ["dump_csv", "dump_json", "dump_tensor", "load_tensor", "parse_csv", "response_csvs"]
+__all__ = [
+    "dump_csv",
+    "dump_json",
+    "dump_tensor",
+    "dump_token_ids",
+    "load_tensor",
+    "parse_csv",
+    "parse_token_ids",
+    "response_csvs",
+]
 
 
 _COUNTS = ("prompt_tokens", "response_tokens")
@@ -55,6 +65,32 @@ def parse_csv(data: bytes) -> "pd.DataFrame":
         elif name in _COUNTS:
             frame[name] = pd.to_numeric(frame[name], errors="raise").astype("int64")
     return frame
+
+
+def dump_token_ids(ids: Mapping[str, ResponseIds]) -> bytes:
+    """Return the token ids of responses by `question_id`, as JSON with one response per line."""
+    lines = [
+        f'{json.dumps(name)}: {{"ids": {json.dumps(row.ids)}, "n_thinking": {row.n_thinking}}}'
+        for name, row in ids.items()
+    ]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def parse_token_ids(data: bytes) -> dict[str, ResponseIds]:
+    """Read what `dump_token_ids` has written.
+
+    Raises:
+        TraitvecError: If the file holds anything else.
+    """
+    try:
+        return {
+            name: ResponseIds(tuple(map(int, row["ids"])), int(row["n_thinking"]))
+            for name, row in json.loads(data).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise TraitvecError(
+            "responses/token_ids.json holds no token ids; materialize responses again"
+        ) from None
 
 
 def dump_tensor(tensor: "torch.Tensor") -> bytes:

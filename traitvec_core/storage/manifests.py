@@ -150,6 +150,11 @@ class ActivationsManifest(StageManifest):
         n_examples: Rows of the tensor, positives first.
         n_layers: Decoder blocks plus the embedding output.
         without_tokens: Kept responses left out because no token of theirs counts.
+        n_from_ids: Examples read from the tokens that were generated.
+        n_tokenised_again: Examples whose text was tokenised, because the generated tokens are not
+            known or are not those of the text.
+        opposite_instruction: Empty if `activations/opposite_instruction.pt` was captured: each
+            example in the context of the opposite instruction of its pair. Else why it was not.
         mean_norm_by_layer: Mean activation norm, `[n_layers]`.
         question_ids: The response behind each row.
     """
@@ -178,5 +183,8 @@ class ActivationsManifest(StageManifest):
     n_positive: int
     n_negative: int
     without_tokens: int = 0
+    n_from_ids: int = 0
+    n_tokenised_again: int = 0
+    opposite_instruction: str = ""
     mean_norm_by_layer: list[float]
     question_ids: list[str]

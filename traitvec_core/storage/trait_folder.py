@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stage_names import METADATA_FILE, Stage
 from traitvec_core.storage.bucket_sync import WorkingCopy, configured_working_copy
 from traitvec_core.storage.files import (
+    ACTIVATIONS_FILE,
     DEFINITION_FILE,
+    GENERATED_IDS_FILE,
     HUMAN_SCORES_FILE,
+    OPPOSITE_FILE,
     display_path,
     remove_leftovers,
     write_atomically,
 )
-from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv
+from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv, parse_token_ids
 from traitvec_core.storage.journal import Journal
 from traitvec_core.storage.manifests import (
     Recommendation,
@@ -299,11 +303,32 @@ class TraitFolder:
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
+    def read_token_ids(self) -> dict[str, ResponseIds]:
+        """Read the generated tokens by `question_id`, of the responses for which they are known."""
+        provenance = self._require("responses")
+        if GENERATED_IDS_FILE not in provenance.files:
+            return {}
+        self.fetch("responses")
+        return parse_token_ids(self._read(GENERATED_IDS_FILE, provenance))
+
     def read_activations(self) -> "torch.Tensor":
         """Read `[n_examples, n_layers, hidden_dim]`, positives first."""
         provenance = self._require("activations")
         self.fetch("activations")
-        return load_tensor(self._read("activations/all_layers.pt", provenance))
+        return load_tensor(self._read(ACTIVATIONS_FILE, provenance))
+
+    def read_opposite_activations(self) -> "torch.Tensor | None":
+        """Read the same responses in the context of the opposite instruction of their pair.
+
+        Returns:
+            `[n_examples, n_layers, hidden_dim]`, rows as in `read_activations`; None if they were
+            not captured: `ActivationsManifest.opposite_instruction` says why.
+        """
+        provenance = self._require("activations")
+        if OPPOSITE_FILE not in provenance.files:
+            return None
+        self.fetch("activations")
+        return load_tensor(self._read(OPPOSITE_FILE, provenance))
 
     def read_vector(self, method: str, layer: int) -> "torch.Tensor":
         """Read one vector, `[hidden_dim]`.

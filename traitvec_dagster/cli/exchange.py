@@ -192,6 +192,10 @@ def import_persona_vectors(
             )  # fmt: skip
     ready = [item.name for item in imported if item.n_responses]
     if ready:
+        print_notes(
+            ["the tables hold text and no token ids: activations are read from the text tokenised"
+             " again, which is often not the same tokens"]
+        )  # fmt: skip
         out.print(
             f"next: traitvec run --experiment {experiment} --traits {','.join(ready)}"
             " --select activations+"

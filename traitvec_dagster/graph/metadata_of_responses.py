@@ -6,6 +6,7 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.storage.files import ACTIVATIONS_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import (
     ActivationsManifest,
@@ -177,13 +178,17 @@ def _other_traits(frame: "pd.DataFrame", names: list[str]) -> Metadata:
 def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
     """Shapes, norms and where the tensor is."""
     manifest = folder.manifest(ActivationsManifest)
-    names = ("n_examples", "n_positive", "n_negative", "n_layers", "hidden_dim", "without_tokens")
-    path = folder.path / "activations/all_layers.pt"
+    names = (
+        "n_examples", "n_positive", "n_negative", "n_layers", "hidden_dim", "without_tokens",
+        "n_from_ids", "n_tokenised_again",
+    )  # fmt: skip
+    path = folder.path / ACTIVATIONS_FILE
     return {
         **{name: getattr(manifest, name) for name in names},
         "mean_norm_last_layer": manifest.mean_norm_by_layer[-1],
         "dtype": manifest.dtype,
         "position": manifest.position,
+        "opposite_instruction": manifest.opposite_instruction or "captured",
         "model": manifest.model,
         **_loaded(manifest),
         "megabytes": path.stat().st_size / 1e6,
