@@ -9,6 +9,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.validation.chance import Chance
 from traitvec_core.validation.explanations import Explanations
+from traitvec_core.validation.forecast import Forecast
 from traitvec_core.validation.resampling import Stability
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 
@@ -100,6 +101,7 @@ class VectorsManifest(StageManifest):
     cosines: list[VectorCosine]
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
+    forecast: Forecast | None = None
 
     def row(self, method: str, layer: int) -> VectorRow | None:
         """Return one vector's row, or None."""
