@@ -227,8 +227,8 @@ def steering_evaluation(
         search=[unsteered, scores("trial", "probe", 2)], unsteered=unsteered,
         dose_response=doses if moved else [], prompted=scores("prompted", None, 0),
         random=[scores("random0", "random", 2)], test=_test(moved),
-        side_effects=[], damage=_DAMAGE if moved else None, n_generated=10, tokens_in=1, tokens_out=1, judging_cost=Cost(),
-        paid=Cost(), unfinished={},
+        side_effects=[], damage=_DAMAGE if moved else None, n_generated=10, tokens_in=1,
+        tokens_out=1, judging_cost=Cost(), paid=Cost(), unfinished={},
     )  # fmt: skip
 
 

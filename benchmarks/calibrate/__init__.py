@@ -1,0 +1,1 @@
+"""How often the verdicts are wrong when there is nothing, and how often they are right."""
