@@ -25,7 +25,7 @@ pytestmark = pytest.mark.services
 SETTINGS: dict[str, Any] = {
     "n_examples": 20,
     "layers": [2, 3],
-    "steering": {"n_search": 5, "n_held_out": 10, "n_random": 1},
+    "steering": {"n_search": 5, "n_held_out": 10, "n_random": 2},
 }
 # `trait_dynamics` has nothing to do without prompts.
 STAGES: list[Stage] = [stage for stage in ORDER if stage != "trait_dynamics"]

@@ -44,7 +44,7 @@ def test_recheck_evaluates_again_and_touches_nothing(finished: SmallProject) -> 
     done = finished.run_job(finished.graph().recheck_job, "refusal")
     assert done.success
     found = {f.check_name: f for f in finished.evaluations(done.run_id)}
-    assert set(found) == set(CHECKED_STAGE) - {"agreement"}  # nothing to compare the judge with
+    assert set(found) == set(CHECKED_STAGE) - {"agreement", "steering"}  # neither applies
     assert not found["accuracy"].passed
     assert found["contrast"].passed
     assert {f.partition for f in found.values()} == {"refusal"}

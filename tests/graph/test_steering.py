@@ -3,19 +3,24 @@
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from tests.faults.unfinished import copy_unfinished
 from tests.projects import SmallProject, write_experiment
+from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
-from traitvec_core.steering_evaluation.result import read_steering
+from traitvec_core.steering_evaluation.result import SteeringManifest, read_steering
+from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.validation.checks.table import evaluate_check
 
+STEERING = {"n_search": 5, "n_held_out": 10, "n_random": 4}
 SETTINGS = {
     "n_examples": 20,
     "methods": ["mean_diff"],
     "layers": [2, 3],
-    "steering": {"n_search": 5, "n_held_out": 10, "n_random": 1, "side_effects": ["verbosity"]},
+    "steering": STEERING,
 }
 
 # A project sets the environment of its process.
@@ -50,7 +55,9 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     shown = steered.materializations("steering_evaluation", "refusal")[0].metadata
     assert shown["layer"].value == best.layer
     assert shown["coefficient"].value == best.coefficient
-    assert {"dose_response", "controls", "moved", "moved_low", "random_moved"} <= set(shown)
+    assert shown["steers"].value == found.test.steers
+    figures = {"moved", "moved_low", "random_moved", "bound", "p_value", "wrong_way", "added_norm"}
+    assert figures | {"dose_response", "controls", "what_else_changes"} <= set(shown)
     # Nothing more of it is needed once it is made.
     assert not list(folder.path.glob("responses/.steering*"))
 
@@ -63,6 +70,53 @@ def test_the_recommendation_comes_from_steering(steered: SmallProject) -> None:
     told = json.loads((folder.path / "validation/recommended.json").read_text())
     assert told == found.recommendation.model_dump()
     assert folder.metadata("validation_report")["recommended"] == told
+
+
+def test_the_check_says_whether_it_steers(steered: SmallProject) -> None:
+    folder, settings = steered.trait("refusal"), steered.settings()
+    found = read_steering(folder)
+    assert found is not None
+    check = evaluate_check("steering", folder, settings)
+    assert (check.verdict == "fail") == (not found.test.steers)
+    assert check.figures["effect"] == found.test.effect.value
+    in_report = {c["name"]: c for c in folder.metadata("validation_report")["checks"]}
+    assert in_report["steering"]["verdict"] == check.verdict
+    key = dg.AssetCheckKey(steered.graph().key("steering_evaluation"), "steering")
+    (record,) = steered.instance.event_log_storage.get_asset_check_execution_history(key, 10)
+    assert record.partition == "refusal"
+
+
+def test_auto_skips_what_the_forecast_calls_hopeless(
+    steered: SmallProject, tmp_path: Path
+) -> None:
+    copy_unfinished(tmp_path / "project", steered.folder, "steering_evaluation")
+    with SmallProject(tmp_path / "project") as project:
+        folder = project.trait("refusal")
+        _forecast(folder, is_hopeless=True)
+        assert project.run("refusal", select="steering_evaluation+").is_success
+        record = folder.manifest(SteeringManifest)
+        assert (record.is_evaluated, record.skipped) == (False, "the differences disagree")
+        assert read_steering(folder) is None
+        check = evaluate_check("steering", folder, project.settings())
+        assert check.verdict == "warn"
+        assert check.summary == "not evaluated: the differences disagree"
+        shown = project.materializations("steering_evaluation", "refusal")[0].metadata
+        assert shown["evaluated"].value == "no: the differences disagree"
+        page = (folder.path / "validation/report.html").read_text("utf-8")
+        assert "Not evaluated: the differences disagree." in page
+        # A better forecast makes it stale, and so does insisting.
+        assert project.states("refusal")["steering_evaluation"] == "fresh"
+        insists = project.states("refusal", steering={**STEERING, "evaluate": True})
+        assert insists["steering_evaluation"] == "stale"
+        _forecast(folder, is_hopeless=False)
+        assert project.states("refusal")["steering_evaluation"] == "stale"
+
+
+def _forecast(folder: TraitFolder, *, is_hopeless: bool) -> None:
+    """Put a forecast into the vectors' manifest, as their stage would have recorded it."""
+    path = folder.path / METADATA_FILE["vectors"]
+    forecast = {"is_hopeless": is_hopeless, "reason": "the differences disagree"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"forecast": forecast}))
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(

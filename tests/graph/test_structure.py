@@ -20,8 +20,8 @@ from traitvec_dagster.runs.headless import definitions_of
 ON_GPU = {
     "responses", "judged_responses", "activations", "steering_evaluation", "trait_dynamics",
 }  # fmt: skip
-# An experiment whose judge is compared with nothing has no check of agreement.
-WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k != "agreement"}
+# The judge is compared with nothing, and steering is not evaluated.
+WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k not in {"agreement", "steering"}}
 HEAVY = ("torch", "transformers", "sklearn", "openai", "anthropic")
 
 

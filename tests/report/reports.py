@@ -9,6 +9,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.report.page import Report, ReportSources, build_report
 from traitvec_core.steering_evaluation.result import (
     Answer,
+    Damage,
     Scores,
     SteeringEvaluation,
     SteeringOptions,
@@ -31,6 +32,7 @@ from traitvec_core.validation.explanations import (
 from traitvec_core.validation.manifests import HeldOutProjections, VectorRow, VectorsManifest
 from traitvec_core.validation.resampling import Stability
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
+from traitvec_core.validation.steering import SteeringTest
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 N_QUESTIONS, N_PAIRS = 20, 5
@@ -212,17 +214,38 @@ def steering_evaluation(
         for dose in (-2, -1, 0, 1, 2)
     ]
     chosen = Recommendation(
-        method="probe", layer=1, coefficient=2, chosen_by="steering", why="it steers"
+        method="probe",
+        layer=1,
+        coefficient=2,
+        chosen_by="steering",
+        why="it steers",
+        added_norm=0.6,
     )
     return SteeringEvaluation(
         recommendation=chosen if moved else None, notes=[text], questions_from="eval_questions",
         search_questions=[text], held_out_questions=[text], options=SteeringOptions(),
         search=[unsteered, scores("trial", "probe", 2)], unsteered=unsteered,
         dose_response=doses if moved else [], prompted=scores("prompted", None, 0),
-        random=[scores("random0", "random", 2)], random_moved=_estimate(1.0, -5.0, 6.0),
-        side_effects=[], n_generated=10, tokens_in=1, tokens_out=1, judging_cost=Cost(),
-        paid=Cost(), unfinished={},
+        random=[scores("random0", "random", 2)], test=_test(moved),
+        side_effects=[], damage=_DAMAGE if moved else None, n_generated=10, tokens_in=1,
+        tokens_out=1, judging_cost=Cost(), paid=Cost(), unfinished={},
     )  # fmt: skip
+
+
+def _test(moved: tuple[float, float, float] | None) -> SteeringTest:
+    if moved is None:
+        return SteeringTest(untested="no dose raised the trait score", n_trials=16)
+    return SteeringTest(
+        effect=_estimate(*moved), random_mean=1.0, random_sd=4.0, random_best=9.0, p_value=0.001,
+        n_random=16, n_trials=16, wrong_way=0.1, n_questions=10, is_coherent=True,
+    ).at(0.05)  # fmt: skip
+
+
+_DAMAGE = Damage(
+    kl_per_token=0.8, perplexity_unsteered=20.0, perplexity_steered=31.0, n_tokens=150,
+    looping_unsteered=0.0, looping_steered=0.1, distinct_2_unsteered=0.97, distinct_2_steered=None,
+    refusal_cosine=0.2,
+)  # fmt: skip
 
 
 def _estimate(value: float, low: float, high: float) -> Estimate:

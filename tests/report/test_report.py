@@ -101,6 +101,21 @@ def test_a_report_needs_neither_steering_nor_a_vector() -> None:
 
 
 @pytest.mark.usefixtures("one_picture")
+def test_the_page_says_whether_it_steers_and_what_else_changes() -> None:
+    page, _ = make_report(steering=steering_evaluation())
+    assert "It steers." in page
+    assert "would reach 14.1" in page
+    assert "10% of 10 questions the wrong way" in page
+    assert "adds 0.60 of the residual norm" in page
+    table = page[page.index("What else changes") :]
+    assert "<td>perplexity of neutral text</td>" in table
+    # A missing figure is a dash.
+    assert re.search(r"distinct word pairs</td><td[^>]*>0.97</td><td[^>]*>–</td>", table)
+    chance, _ = make_report(steering=steering_evaluation(moved=(14, 10, 18)))
+    assert "It is not shown to steer." in chance
+
+
+@pytest.mark.usefixtures("one_picture")
 def test_failed_checks_come_first() -> None:
     checks = [_check("one", "pass"), _check("two", "warn"), _check("three", "fail")]
     page, report = make_report(checks=checks)
@@ -139,7 +154,7 @@ VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
         (["pass"], "untried", "pass", "Yes, to monitor."),
         # Its interval holds 0; it does no more than random directions; no dose was chosen.
         (["pass"], (40, -1, 50), "warn", "Not to steer with"),
-        (["pass"], (40, 0.5, 50), "warn", "Not to steer with"),
+        (["pass"], (14, 10, 18), "warn", "Not to steer with"),
         (["pass"], None, "warn", "Not to steer with"),
         (["fail"], None, "fail", "Not as it stands."),
     ],
@@ -159,7 +174,10 @@ def test_the_answer_says_which_and_how_strong() -> None:
     assert "To monitor, take mean_diff at layer 1" in text
     assert "To steer, take probe at layer 1 with coefficient 2" in text
     assert "+40 [+30, +50] to 80, with coherence 80 instead of 80" in text
-    assert "random directions of the same length move it by +1 [−5, +6]" in text
+    assert "16 random directions of the same length move it by +1 on average (SD 4)" in text
+    assert "and the best of 16 would reach +14" in text
+    chance = answer([_check("a", "pass")], VECTOR, steering_evaluation(moved=(14, 10, 18))).text
+    assert "not shown that the vector steers: the best of 16 random directions would" in chance
     assert "How strong is unknown" in answer([_check("a", "pass")], VECTOR, None).text
 
 

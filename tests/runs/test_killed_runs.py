@@ -137,7 +137,7 @@ def test_killed_steering_goes_on_and_ends_the_same(
     copy_unfinished(folder, undisturbed, "steering_evaluation")
     whole = tmp_path / "whole"
     with SmallProject(folder) as project:
-        project.set(steering={"n_search": 5, "n_held_out": 10, "n_random": 1})
+        project.set(steering={"n_search": 5, "n_held_out": 10, "n_random": 2})
     shutil.copytree(folder, whole)
     at = {"stage": "steering_evaluation", "done": 20}
     assert driver.run_until_killed(folder, "steering_evaluation", at) == -signal.SIGKILL

@@ -17,9 +17,10 @@ from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.models.steering import Ablation, Addition
 from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_steering
+from traitvec_core.steering_evaluation.intervals import moved_by
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.steering_evaluation.result import SteeringOptions as Options
-from traitvec_core.steering_evaluation.trials import Condition, Trials, TrialSetup, moved_by
+from traitvec_core.steering_evaluation.trials import Condition, Trials, TrialSetup
 from traitvec_core.trait import TraitDefinition, parse_definition
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.validation.separation import Separation
@@ -70,7 +71,7 @@ def setup_of(trait: str, **others: Any) -> TrialSetup:
 @pytest.fixture(scope="module")
 def refusal() -> SteeringEvaluation:
     vectors, separation = extracted("refusal")
-    plan = SteeringPlan(vectors[1:2], separation, Options(n_search=10, n_held_out=30, n_random=1))
+    plan = SteeringPlan(vectors[1:2], separation, Options(n_search=10, n_held_out=30, n_random=8))
     return evaluate_steering(setup_of("refusal", is_about_refusing=True), plan)
 
 
@@ -84,9 +85,14 @@ def test_the_recommended_vector_steers_and_a_random_one_does_not(
     assert (steered.trait_moved.value or 0) >= 40
     assert (steered.trait_moved.low or 0) > 0
     assert (steered.coherence.value or 0) >= 50
-    # Over 30 responses; over more it is less than 10.
-    assert refusal.random_moved.value is not None
-    assert abs(refusal.random_moved.value) < 20
+    test = refusal.test
+    assert test.steers
+    assert test.effect == steered.trait_moved
+    assert test.bound is not None
+    assert test.random_mean is not None
+    assert abs(test.random_mean) < 20
+    assert (test.n_random, test.n_questions) == (8, 10)
+    assert test.n_trials == len(refusal.search) - 1
     assert (refusal.prompted.trait.value or 0) > 80
 
 
@@ -94,29 +100,37 @@ def test_the_response_rises_with_the_dose_on_both_sides(refusal: SteeringEvaluat
     chosen = refusal.recommendation
     assert chosen is not None
     doses = [scores.coefficient for scores in refusal.dose_response]
-    parts = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
+    parts = [-1.0, 0.0, 0.5, 1.0, 1.5]
     assert doses == pytest.approx([part * chosen.coefficient for part in parts], rel=1e-5)
     means = [scores.trait.value or 0 for scores in refusal.dose_response]
-    assert len(means) == 6
-    assert means[0] < means[2] - 10
-    assert means[2] + 10 < means[3] + 10 < means[4] + 5
-    assert refusal.dose_response[2] == refusal.unsteered
+    assert means[0] < means[1] - 10
+    assert means[1] + 10 < means[2] + 10 < means[3] + 5
+    assert refusal.dose_response[1] == refusal.unsteered
     for scores in refusal.dose_response:
         assert scores.n == 30
         assert len({answer.question for answer in scores.examples}) == 3
 
 
 def test_what_is_reported_was_not_chosen_on(refusal: SteeringEvaluation) -> None:
-    asked = {*refusal.search_questions, *refusal.held_out_questions}
-    assert asked == set(definition_of("refusal").eval_questions)
-    assert len(refusal.search_questions) == len(refusal.held_out_questions) == 5
+    definition = definition_of("refusal")
+    assert refusal.held_out_questions == definition.eval_questions
+    assert set(refusal.search_questions) < set(definition.questions)
+    assert len(refusal.search_questions) == 10
     table = refusal.responses
     halves = {half: set(rows["question"]) for half, rows in table.groupby("half")}
     assert halves["search"] == set(refusal.search_questions)
     assert halves["held_out"] == set(refusal.held_out_questions)
-    assert len(table) == refusal.n_generated == 10 * len(refusal.search) + 30 * 8
+    assert len(table) == refusal.n_generated == 10 * len(refusal.search) + 30 * 6 + 15 * 8
     assert table["question_id"].is_unique
-    assert "chosen by steering on the other half" in str(refusal.recommendation)
+    assert "chosen by steering on other questions" in str(refusal.recommendation)
+
+
+def test_the_damage_is_that_of_a_dose_that_works(refusal: SteeringEvaluation) -> None:
+    damage = refusal.damage
+    assert damage is not None
+    assert (damage.kl_per_token or 0) > 0.01
+    assert (damage.perplexity_steered or 0) > (damage.perplexity_unsteered or 0) > 1
+    assert damage.looping_steered < 0.3
 
 
 def test_it_goes_through_json(refusal: SteeringEvaluation) -> None:
@@ -149,8 +163,8 @@ def test_the_other_traits_are_moved_by_their_vector_and_not_by_a_random_one(trai
         range(10),
         30,
     )
-    moved = moved_by(tables["steered"], tables["unsteered"], "trait_score", 0)
-    by_chance = moved_by(tables["random"], tables["unsteered"], "trait_score", 0)
+    moved = moved_by(tables["steered"], tables["unsteered"], "trait_score")
+    by_chance = moved_by(tables["random"], tables["unsteered"], "trait_score")
     assert (moved.value or 0) >= 40
     assert tables["steered"]["coherence_score"].mean() >= 70
     # Over 30 responses; over more it is less than 10.

@@ -63,17 +63,20 @@ def test_results_do_not_depend_on_the_batch_size() -> None:
 
 
 def test_the_seed_decides_the_halves() -> None:
+    bare = TINY.model_copy(update={"questions": QUESTIONS, "eval_questions": []})
     found = {
         tuple(
             evaluate(
-                vectors=VECTORS[:1], sampling=SHORT.model_copy(update={"seed": seed})
+                definition=bare,
+                vectors=VECTORS[:1],
+                sampling=SHORT.model_copy(update={"seed": seed}),
             ).search_questions
         )
         for seed in range(3)
     }
     assert len(found) > 1
     for questions in found:
-        assert len(questions) == 4
+        assert len(questions) == 3
         assert set(questions) < set(QUESTIONS)
 
 
@@ -122,7 +125,10 @@ def test_without_scores_nothing_is_chosen_by_steering() -> None:
     assert nothing.unsteered.trait_moved == Estimate()
     empty: list[Any] = [nothing.dose_response, nothing.random, nothing.side_effects]
     assert empty == [[], [], []]
-    assert nothing.random_moved == Estimate()
+    assert nothing.damage is None
+    assert not nothing.test.steers
+    assert "no dose raised the trait score" in str(nothing.test.untested)
+    assert nothing.test.n_trials == len(nothing.search) - 1
     assert nothing.steered is None
     found = nothing.recommendation
     assert found is not None
@@ -168,13 +174,19 @@ def test_a_trait_without_eval_questions_is_asked_its_own_and_it_is_said(
     assert "no eval_questions" in bare.notes[0]
     asked = {*bare.search_questions, *bare.held_out_questions}
     assert asked == set(TINY.questions)
+    assert "add eval_questions to the trait's definition" in bare.notes[1]
     assert usual().questions_from == "eval_questions"
-    assert usual().notes == ["3 held-out questions: intervals over so few are too narrow"]
+    assert usual().search_questions == TINY.questions
+    assert usual().held_out_questions == QUESTIONS
+    assert ["add eval_questions" in note for note in usual().notes] == [True]
 
 
-def test_every_question_is_asked_however_few_responses_are_wanted() -> None:
-    few = evaluate(options=Options(n_search=2, n_held_out=2, n_random=1, min_coherence=0))
-    assert set(few.responses["question"]) == set(QUESTIONS)
+def test_few_responses_are_spread_over_as_few_questions() -> None:
+    few = evaluate(options=Options(n_search=2, n_held_out=4, n_random=2, min_coherence=0))
+    asked = few.responses
+    assert set(asked["question"]) == {*few.search_questions, *few.held_out_questions}
+    assert set(asked.groupby("condition")["question"].nunique()) <= {2, 4, 6}
+    assert {scores.n for scores in few.random} == {4}
 
 
 def test_the_prompted_baseline_takes_every_positive_instruction_in_turn() -> None:
@@ -198,12 +210,13 @@ def test_random_directions_have_the_length_of_the_vector(monkeypatch: pytest.Mon
     whole = evaluate()
     chosen = whole.recommendation
     assert chosen is not None
-    controls = added[-2:]
+    ours = [vector.vector for vector in VECTORS]
+    controls = [a for a in added if not any(torch.equal(a.vector, vector) for vector in ours)]
+    assert len({tuple(control.vector.tolist()) for control in controls}) == FEW.n_random
     for control in controls:
         assert control.layer == chosen.layer
         assert control.coefficient == chosen.coefficient
         assert float(control.vector.norm()) == pytest.approx(6.0, rel=1e-5)
-    assert not torch.equal(controls[0].vector, controls[1].vector)
 
 
 def test_no_vector_is_an_error() -> None:

@@ -1,11 +1,7 @@
-"""The search for a dose on made-up scores, and the intervals of scores."""
+"""The search for a dose on made-up scores."""
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +9,7 @@ from tests.steering_evaluation.tiny import separation_of, vector_of
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import Scores
 from traitvec_core.steering_evaluation.search import MAX_TRIALS, Dose, choose, search_doses
-from traitvec_core.steering_evaluation.trials import Condition, mean_score, moved_by
+from traitvec_core.steering_evaluation.trials import Condition
 
 
 def scores_of(trait: float | None, coherence: float | None, base: float = 30.0) -> Scores:
@@ -96,39 +92,3 @@ def test_few_scores_are_not_coherence() -> None:
     assert scores.is_coherent(50)
     scarce = scores.model_copy(update={"n_trait": 4})
     assert not scarce.is_coherent(50)
-
-
-# -- intervals -------------------------------------------------------------------------------------
-
-
-tables = st.lists(
-    st.tuples(st.integers(0, 4), st.none() | st.integers(0, 100)), min_size=1, max_size=30
-)
-
-
-def frame(rows: Sequence[tuple[int, float | None]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["question_number", "trait_score"]).astype(
-        {"trait_score": float}
-    )
-
-
-@settings(max_examples=60)
-@given(rows=tables, shift=st.integers(-20, 20))
-def test_intervals(rows: list[tuple[int, float | None]], shift: int) -> None:
-    table = frame(rows)
-    found = mean_score(table, "trait_score", 0)
-    present = [score for _, score in rows if score is not None]
-    if not present:
-        assert found == Estimate()
-        return
-    assert found.value == pytest.approx(np.mean(present))
-    assert found.interval is not None
-    low, high = found.interval
-    assert min(present) - 1e-9 <= low <= high <= max(present) + 1e-9
-    shuffled = mean_score(table.sample(frac=1, random_state=1), "trait_score", 0)
-    assert shuffled.model_dump() == pytest.approx(found.model_dump())
-    # Question by question the difference is the same everywhere: there is nothing to be unsure of.
-    moved = moved_by(
-        table.assign(trait_score=table["trait_score"] + shift), table, "trait_score", 0
-    )
-    assert [moved.value, moved.low, moved.high] == pytest.approx([shift] * 3, abs=1e-9)

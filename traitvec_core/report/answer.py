@@ -64,22 +64,13 @@ def _headline(
         return "fail", "Unknown: no check was evaluated."
     if "fail" in verdicts:
         return "fail", "Not as it stands."
-    if steering is not None and not _is_shown_to_steer(steering):
+    if steering is not None and not steering.test.steers:
         return "warn", "Not to steer with; to monitor, with care."
     if "warn" in verdicts:
         return "warn", "With care."
     if steering is None:
         return "pass", "Yes, to monitor. Whether it steers has not been tested."
     return "pass", "Yes."
-
-
-def _is_shown_to_steer(steering: SteeringEvaluation) -> bool:
-    """Whether the chosen dose moves the trait for certain, and further than random directions."""
-    low = steering.steered.trait_moved.low if steering.steered else None
-    if low is None or low <= 0:
-        return False
-    random = steering.random_moved.value
-    return random is None or low > random
 
 
 def _doubts(checks: Sequence[CheckResult]) -> list[str]:
@@ -122,14 +113,18 @@ def _how_strong(
         f" {_moved_by(steered.trait_moved)} to {steered.trait.value:.0f}, with coherence"
         f" {_number(steered.coherence, 0)} instead of {_number(steering.unsteered.coherence, 0)}"
     ]
-    if steering.random_moved.value is not None:
-        by_chance = _moved_by(steering.random_moved)
-        parts.append(f"random directions of the same length move it by {by_chance}")
+    test = steering.test
+    if test.bound is not None and test.random_mean is not None:
+        parts.append(
+            f"{test.n_random} random directions of the same length move it by"
+            f" {_signed(test.random_mean)} on average (SD {test.random_sd:.0f}), and the best of"
+            f" {test.n_trials} would reach {_signed(test.bound)}"
+        )
     if steering.prompted.trait.value is not None:
         parts.append(f"prompting alone reaches {steering.prompted.trait.value:.0f}")
     text = "; ".join(parts)
-    if not _is_shown_to_steer(steering):
-        text += ". So it is not shown that the vector steers"
+    if not test.steers:
+        text += f". So it is not shown that the vector steers: {'; '.join(test.objections())}"
     if steering.unfinished:
         text += ". Judgements are still missing, and the choice may change"
     return text
@@ -137,6 +132,10 @@ def _how_strong(
 
 def _moved_by(moved: Estimate) -> str:
     return moved.format("+.0f").replace("-", "−")
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.0f}".replace("-", "−")
 
 
 def _number(estimate: Estimate, digits: int) -> str:

@@ -64,6 +64,7 @@ class ReportSources:
         extracted: What `vectors` recorded.
         checks: Every check's result.
         steering: What the vectors do when they are added; None where that was not evaluated.
+        steering_skipped: Why `steering.evaluate: auto` skipped that; None otherwise.
     """
 
     experiment: str
@@ -76,6 +77,7 @@ class ReportSources:
     extracted: VectorsManifest
     checks: Sequence[CheckResult]
     steering: SteeringEvaluation | None = None
+    steering_skipped: str | None = None
 
 
 class ReportedProjections(HeldOutProjections):
@@ -121,7 +123,10 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
     """
     settings, captured, extracted = sources.settings, sources.captured, sources.extracted
     elicitation = summarise_responses(sources.judged, settings.response_filter)
-    best, steering = extracted.recommended_row, sources.steering
+    best = extracted.recommended_row
+    # The responses stay the same at another threshold; the test of them does not.
+    significance = settings.thresholds.significance
+    steering = sources.steering.at(significance) if sources.steering else None
     best_score = extracted.separation.of(best.method, best.layer) if best else None
     report = Report(
         experiment=sources.experiment,
@@ -166,6 +171,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         vector=best,
         samples=sample_responses(sources.judged, settings, per_pole=6),
         conditions=_conditions(steering),
+        steering_skipped=sources.steering_skipped,
     )
     return page, report
 

@@ -36,8 +36,12 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
             (s.coefficient, s.trait.value) for s in steering.random if s.trait.value is not None
         ]
         if controls:
-            axes.plot(*zip(*controls, strict=True), "x", color="black", markersize=6,
-                      label="trait score, random directions")  # fmt: skip
+            axes.plot(*zip(*controls, strict=True), "o", color="black", markersize=4, alpha=0.5,
+                      linestyle="none", label="trait score, random directions")  # fmt: skip
+        bound, base = steering.test.bound, steering.unsteered.trait.value
+        if chosen is not None and bound is not None and base is not None:
+            axes.plot(chosen.coefficient, base + bound, "_", color="black", markersize=16,
+                      label=f"best of {steering.test.n_trials} random directions")  # fmt: skip
         if chosen is not None:
             axes.axvline(chosen.coefficient, color="black", linewidth=0.8, linestyle="--",
                          label="chosen")  # fmt: skip

@@ -1,5 +1,7 @@
 """What the vectors do when they are added to the model."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
@@ -19,6 +21,8 @@ from traitvec_core.storage.formats import dump_csv
 from traitvec_core.storage.provenance import content_hash
 
 if TYPE_CHECKING:
+    import torch
+
     from traitvec_core.judging.cost_estimate import JudgingCost
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.validation.manifests import VectorRow
@@ -38,8 +42,11 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     settings, folder = context.settings, context.folder
     if not settings.steering.evaluate:
         return {}, {"is_evaluated": False}
-    definition = folder.definition()
     manifest = folder.manifest(VectorsManifest)
+    forecast = manifest.forecast
+    if settings.steering.evaluate == "auto" and forecast is not None and forecast.is_hopeless:
+        return {}, {"is_evaluated": False, "skipped": forecast.reason}
+    definition = folder.definition()
     journal = folder.journal("steering_evaluation", context.provenance.key)
 
     def progress(done: int, total: int, note: str) -> None:
@@ -61,6 +68,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
                 n_random=settings.steering.n_random, min_coherence=settings.min_coherence,
             ),
             side_effect_traits(folder, settings),
+            _refusal_vectors(folder, settings),
         )  # fmt: skip
         evaluation = evaluate_steering(
             setup, plan, log=TrialLog(journal.rows(), journal.append), on_progress=progress
@@ -80,6 +88,26 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
         **record.model_dump(),
         **evaluation.model_dump(mode="json"),
     }
+
+
+def _refusal_vectors(
+    folder: TraitFolder, settings: ExperimentSettings
+) -> "Callable[[int], torch.Tensor | None]":
+    """Returns the experiment's refusal vector at a layer, where there is one of this model."""
+    from traitvec_core.validation.manifests import VectorsManifest
+
+    def at(layer: int) -> "torch.Tensor | None":
+        # Only a figure in passing, so a refusal trait that is not made yet or broken is none.
+        # It is no input of the stage either: a new refusal vector must not make it stale.
+        with suppress(TraitvecError):
+            refusal = folder.sibling("refusal")
+            if folder.name == "refusal" or refusal.provenance("vectors") is None:
+                return None
+            if refusal.manifest(VectorsManifest, check_files=False).model == settings.model:
+                return refusal.read_vector("mean_diff", layer)
+        return None
+
+    return at
 
 
 def _vectors(folder: TraitFolder, rows: "list[VectorRow]") -> "list[TraitVector]":
@@ -110,6 +138,8 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     if not settings.steering.evaluate:
         return vectors
     named = settings.steering.side_effects
+    if settings.steering.evaluate == "auto":
+        vectors |= _forecast_input(folder)
     return {
         **answering_inputs(folder, settings),
         "eval_questions": content_hash("\n".join(folder.definition().eval_questions)),
@@ -119,22 +149,31 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     }
 
 
+def _forecast_input(folder: TraitFolder) -> dict[str, str]:
+    """What `auto` decides by."""
+    from traitvec_core.validation.steering import ForecastOfVectors
+
+    forecast = folder.manifest(ForecastOfVectors, check_files=False).forecast
+    return {"is_hopeless": str(forecast is not None and forecast.is_hopeless)}
+
+
 def _estimate(
     folder: TraitFolder, settings: ExperimentSettings, store: "JudgementStore"
 ) -> "list[JudgingCost]":
     from traitvec_core.judging.cost_estimate import estimate_longest
-    from traitvec_core.steering_evaluation.evaluate import most_responses
+    from traitvec_core.steering_evaluation.evaluate import response_counts
+    from traitvec_core.steering_evaluation.questions import choose_questions
 
-    definition = folder.definition()
-    questions = definition.eval_questions or definition.questions
-    searched, held_out = most_responses(len(questions), settings.steering)
+    definition, steering = folder.definition(), settings.steering
+    asked = choose_questions(
+        definition, steering.n_search, steering.n_held_out, settings.sampling.seed
+    )
+    counts = response_counts(len(asked.held_out), steering)
     others = side_effect_traits(folder, settings)
     return [
         estimate_longest(
-            folder.name, definition, settings, store, "steering", questions,
-            searched + sum(held_out),
-            # Side effects are measured without steering and under the chosen dose.
-            others=others.values(), n_others=sum(held_out[:2]),
+            folder.name, definition, settings, store, "steering", asked.held_out, sum(counts),
+            others=others.values(), n_others=counts.measured,
         )
     ]  # fmt: skip
 
@@ -142,7 +181,7 @@ def _estimate(
 SPEC = StageSpec(
     name="steering_evaluation",
     upstream=("definition", "vectors"),
-    version="2",
+    version="3",
     settings=(
         *MODEL_SETTINGS,
         "instruction_role",

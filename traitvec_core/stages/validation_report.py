@@ -20,6 +20,7 @@ def make_validation_report(context: StageContext) -> StageOutput:
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
     from traitvec_core.validation.manifests import VectorsManifest
+    from traitvec_core.validation.steering import SteeringOutcome
 
     settings, folder = context.settings, context.folder
     page, report = build_report(
@@ -33,6 +34,7 @@ def make_validation_report(context: StageContext) -> StageOutput:
             captured=folder.manifest(ActivationsManifest),
             extracted=folder.manifest(VectorsManifest),
             steering=read_steering(folder),
+            steering_skipped=folder.manifest(SteeringOutcome).skipped,
             checks=[
                 evaluate_check(name, folder, settings)
                 for name in applicable_checks(settings, folder)

@@ -1,6 +1,6 @@
 """The result of a steering evaluation: plain numbers, ready for JSON."""
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +10,12 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.storage.provenance import Cost
+from traitvec_core.validation.steering import SteeringOutcome, SteeringTest
 
 __all__ = [
     "Answer",
+    "Damage",
+    "DamageRow",
     "Scores",
     "SideEffect",
     "SteeringEvaluation",
@@ -34,9 +37,9 @@ class Answer(BaseModel):
 class Scores(BaseModel):
     """The scores of one condition.
 
-    Estimates are means over the responses that have a score, with the interval that other questions
-    might have given: questions are drawn with replacement, with all their responses. With few
-    questions the interval is too narrow. Without any score an estimate has no value.
+    Estimates are means over the responses that have a score. Their intervals are t intervals that
+    treat a question's responses as one cluster; with one question there is none. Without any score
+    an estimate has no value.
 
     Attributes:
         condition: Its name.
@@ -82,10 +85,10 @@ class SteeringOptions(BaseModel):
     """How many responses an evaluation generates, and how coherent they must be.
 
     Attributes:
-        n_search: Responses for each trial of the search, of which there are at most 17; never fewer
-            than one for each question.
-        n_held_out: Responses for each condition on the held-out half; likewise.
-        n_random: Random directions to compare the vector with.
+        n_search: Responses for each trial of the search, of which there are at most 16.
+        n_held_out: Responses for each condition on the held-out questions.
+        n_random: Random directions to compare the vector with. Each gets half of `n_held_out`
+            responses, and at least one per question.
         min_coherence: Smallest mean coherence of a dose that may be chosen.
     """
 
@@ -93,7 +96,7 @@ class SteeringOptions(BaseModel):
 
     n_search: int = Field(default=20, ge=2)
     n_held_out: int = Field(default=40, ge=2)
-    n_random: int = Field(default=3, ge=1)
+    n_random: int = Field(default=16, ge=2)
     min_coherence: float = Field(default=50.0, ge=0, le=100)
 
 
@@ -113,6 +116,62 @@ class SideEffect(BaseModel):
     moved: Estimate
 
 
+class Damage(BaseModel):
+    """What the chosen dose does besides the trait.
+
+    Attributes:
+        kl_per_token: Mean KL(steered ‖ unsteered) of the next-token distributions on neutral text,
+            in nats.
+        perplexity_unsteered: Perplexity of the neutral text without steering.
+        perplexity_steered: The same under the dose.
+        n_tokens: Predicted tokens of the neutral text.
+        looping_unsteered: Share of the held-out responses that end by repeating themselves.
+        looping_steered: The same under the dose.
+        distinct_2_unsteered: Mean share of distinct word pairs in a held-out response; None when no
+            response has two words.
+        distinct_2_steered: The same under the dose.
+        refusal_cosine: Cosine of the vector with the experiment's refusal vector (`mean_diff`) at
+            the same layer; None where there is none.
+    """
+
+    kl_per_token: float | None
+    perplexity_unsteered: float | None
+    perplexity_steered: float | None
+    n_tokens: int
+    looping_unsteered: float
+    looping_steered: float
+    distinct_2_unsteered: float | None
+    distinct_2_steered: float | None
+    refusal_cosine: float | None = None
+
+    def rows(self) -> "list[DamageRow]":
+        """Return the figures that compare with and without steering, for tables."""
+        pairs = (
+            ("perplexity of neutral text", self.perplexity_unsteered, self.perplexity_steered),
+            ("share of looping responses", self.looping_unsteered, self.looping_steered),
+            ("distinct word pairs", self.distinct_2_unsteered, self.distinct_2_steered),
+        )
+        rows = [
+            DamageRow(what, before, after, _difference(before, after))
+            for what, before, after in pairs
+        ]
+        divergence = self.kl_per_token
+        return [DamageRow("KL per token of neutral text (nats)", None, None, divergence), *rows]
+
+
+class DamageRow(NamedTuple):
+    """One figure of `Damage` without and with steering; None is missing."""
+
+    what: str
+    unsteered: float | None
+    steered: float | None
+    moved: float | None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
 class SteeringEvaluation(StageManifest):
     """Everything that was measured; all but `search` on the held-out questions.
 
@@ -120,8 +179,8 @@ class SteeringEvaluation(StageManifest):
         recommendation: What to steer with; None when there is nothing to recommend.
         notes: Caveats for the reader.
         questions_from: `eval_questions`, or `questions` when the trait has none of these.
-        search_questions: The half on which the choice was made.
-        held_out_questions: The other half.
+        search_questions: Those on which the choice was made.
+        held_out_questions: The others.
         options: Numbers of responses, and the least coherence.
         search: Every trial of the search, in order, the unsteered one first.
         unsteered: Neither steered nor instructed.
@@ -129,8 +188,9 @@ class SteeringEvaluation(StageManifest):
             nothing was chosen.
         prompted: The trait's positive instructions, without steering.
         random: Random directions of the chosen vector's length, at its layer and coefficient.
-        random_moved: How far these move the trait score, pooled; no value when there are none.
+        test: Whether the chosen dose steers.
         side_effects: Other traits.
+        damage: What else the chosen dose changes; None when nothing was chosen.
         n_generated: Responses.
         tokens_in: Tokens that the model read.
         tokens_out: Tokens that it generated.
@@ -138,7 +198,8 @@ class SteeringEvaluation(StageManifest):
         paid: What this run paid for judgements.
         unfinished: Judgements that another run would request again, by reason. While there are any,
             the choice may change.
-        responses: Every judged response, with `condition` and `half`. Not part of the JSON.
+        responses: Every judged response, with `condition` and `half`
+            (`search` or `held_out`). Not part of the JSON.
     """
 
     stage: ClassVar[Stage] = "steering_evaluation"
@@ -156,8 +217,9 @@ class SteeringEvaluation(StageManifest):
     dose_response: list[Scores]
     prompted: Scores
     random: list[Scores]
-    random_moved: Estimate
+    test: SteeringTest
     side_effects: list[SideEffect]
+    damage: Damage | None = None
     n_generated: int
     tokens_in: int
     tokens_out: int
@@ -174,19 +236,19 @@ class SteeringEvaluation(StageManifest):
             (s for s in self.dose_response if chosen and s.coefficient == chosen.coefficient), None
         )
 
+    def at(self, significance: float) -> "SteeringEvaluation":
+        """Return the same evaluation, tested at another level of significance."""
+        return self.model_copy(update={"test": self.test.at(significance)})
 
-class SteeringManifest(StageManifest):
+
+class SteeringManifest(SteeringOutcome):
     """`steering/evaluation.json`; where steering was evaluated, the evaluation's own keys follow.
 
     Attributes:
-        is_evaluated: Whether `steering.evaluate` was on.
         judge_model: What scored the responses.
         experiment_spent_usd: What the experiment has spent on judgements, all runs together.
     """
 
-    stage: ClassVar[Stage] = "steering_evaluation"
-
-    is_evaluated: bool
     judge_model: str | None = None
     experiment_spent_usd: float | None = None
 

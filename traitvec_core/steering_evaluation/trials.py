@@ -6,11 +6,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
@@ -18,13 +15,13 @@ from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.steering import Intervention, steer
+from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
 from traitvec_core.steering_evaluation.result import Answer, Scores
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 
-__all__ = ["Condition", "TrialLog", "TrialSetup", "Trials", "mean_score", "moved_by", "summarise"]
+__all__ = ["Condition", "TrialLog", "TrialSetup", "Trials", "summarise"]
 
-_N_RESAMPLES = 1_000
 _N_EXAMPLES = 3
 
 
@@ -212,16 +209,13 @@ class Trials:
         )
 
 
-def summarise(
-    condition: Condition, table: pd.DataFrame, unsteered: pd.DataFrame, seed: int
-) -> Scores:
+def summarise(condition: Condition, table: pd.DataFrame, unsteered: pd.DataFrame) -> Scores:
     """Summarise one condition, compared with the unsteered responses to the same questions.
 
     Args:
         condition: The condition.
         table: Its judged responses.
         unsteered: Those without steering.
-        seed: For the bootstrap.
     """
     firsts = table.drop_duplicates("question_number").head(_N_EXAMPLES)
     return Scores(
@@ -232,10 +226,10 @@ def summarise(
         n=len(table),
         n_trait=int(table["trait_score"].notna().sum()),
         n_coherence=int(table["coherence_score"].notna().sum()),
-        trait=mean_score(table, "trait_score", seed),
-        coherence=mean_score(table, "coherence_score", seed),
-        trait_moved=moved_by(table, unsteered, "trait_score", seed),
-        coherence_moved=moved_by(table, unsteered, "coherence_score", seed),
+        trait=mean_score(table, "trait_score"),
+        coherence=mean_score(table, "coherence_score"),
+        trait_moved=moved_by(table, unsteered, "trait_score"),
+        coherence_moved=moved_by(table, unsteered, "coherence_score"),
         mean_tokens=float(table["response_tokens"].mean()),
         truncated=int((table["finish_reason"] == "length").sum()),
         examples=[
@@ -248,34 +242,6 @@ def summarise(
             for row in firsts.to_dict("records")
         ],
     )
-
-
-def mean_score(table: pd.DataFrame, column: str, seed: int) -> Estimate:
-    """Return the mean of a score; without a value when no response has one."""
-    questions = np.unique(table["question_number"])
-    return Estimate.from_draws(_bootstrapped(table, column, questions, seed))
-
-
-def moved_by(table: pd.DataFrame, unsteered: pd.DataFrame, column: str, seed: int) -> Estimate:
-    """Return the mean of a score minus that without steering, drawing the same questions."""
-    questions = np.unique(table["question_number"])
-    means = [_bootstrapped(part, column, questions, seed) for part in (table, unsteered)]
-    return Estimate.from_draws(means[0] - means[1])
-
-
-def _bootstrapped(
-    table: pd.DataFrame, column: str, questions: NDArray[np.int64], seed: int
-) -> NDArray[np.float64]:
-    """`[1 + n_resamples]`: the mean over all questions, then resampled ones; NaN without scores."""
-    grouped = table.groupby("question_number")[column]
-    sums = grouped.sum().reindex(questions, fill_value=0.0).to_numpy(float)
-    counts = grouped.count().reindex(questions, fill_value=0).to_numpy(float)
-    n = len(questions)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES)
-    drawn = np.vstack([np.ones(n), drawn])
-    with np.errstate(invalid="ignore"):
-        means: NDArray[np.float64] = (drawn @ sums) / (drawn @ counts)
-    return means
 
 
 def _or_none(score: float) -> float | None:

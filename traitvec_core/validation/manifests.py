@@ -89,6 +89,7 @@ class VectorsManifest(StageManifest):
     cosines: list[VectorCosine]
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
+    forecast: Forecast | None = None
 
     def row(self, method: str, layer: int) -> VectorRow | None:
         """Return one vector's row, or None."""

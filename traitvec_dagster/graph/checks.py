@@ -6,10 +6,9 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName
-from traitvec_core.judging.load import is_judge_compared
 from traitvec_core.stage_names import Stage
 from traitvec_core.validation.checks.result import CheckResult
-from traitvec_core.validation.checks.table import CHECKS, evaluate_check
+from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_check
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
@@ -21,17 +20,16 @@ BLOCKING = frozenset(name for name, check in CHECKS.items() if check.is_blocking
 
 def build_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
     """Build the checks that one experiment asks for."""
-    names = [name for name in CHECKS if name != "agreement" or _is_judge_compared(graph)]
-    return [_build_check(graph, name) for name in names]
+    return [_build_check(graph, name) for name in _names(graph)]
 
 
-def _is_judge_compared(graph: Graph) -> bool:
+def _names(graph: Graph) -> list[CheckName]:
     try:
         settings = graph.folder.settings()
     except TraitvecError:
         # Each run says what is wrong with the file.
-        return False
-    return is_judge_compared(settings, map(graph.folder.trait, graph.folder.traits()))
+        return [name for name in CHECKS if name != "agreement"]
+    return checks_of(settings, map(graph.folder.trait, graph.folder.traits()))
 
 
 def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:

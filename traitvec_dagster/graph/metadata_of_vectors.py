@@ -20,7 +20,7 @@ from traitvec_dagster.graph.metadata_values import (
 
 if TYPE_CHECKING:
     from traitvec_core.dynamics.overview import MonitoredText
-    from traitvec_core.steering_evaluation.result import Scores
+    from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
 
 __all__ = [
     "steering_evaluation_metadata",
@@ -71,12 +71,15 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
 
 
 def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
-    """The chosen dose, what it does, and the controls."""
-    from traitvec_core.steering_evaluation.result import read_steering
+    """The chosen dose, whether it steers, the controls, and what else changes."""
+    from traitvec_core.steering_evaluation.result import SteeringManifest, read_steering
 
     evaluation = read_steering(folder)
     if evaluation is None:
-        return {"evaluated": "no: steering.evaluate is off in experiment.yaml"}
+        skipped = folder.manifest(SteeringManifest).skipped
+        return {"evaluated": f"no: {skipped or 'steering.evaluate is off in experiment.yaml'}"}
+    # As the check and the report test it.
+    test = evaluation.test.at(settings.thresholds.significance)
     steered, best = evaluation.steered, evaluation.recommendation
     controls = (evaluation.prompted, *evaluation.random)
     metadata: Metadata = {
@@ -97,15 +100,45 @@ def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettin
         moved = steered.trait_moved
         metadata |= numbers(moved=moved.value, moved_low=moved.low, moved_high=moved.high)
         metadata |= numbers(coherence=steered.coherence.value)
-    metadata |= numbers(random_moved=evaluation.random_moved.value)
-    if evaluation.side_effects:
-        metadata["side_effects"] = table(
-            [
-                {"trait": effect.trait, "moved": effect.moved.format(".1f")}
-                for effect in evaluation.side_effects
-            ]
+    metadata |= {
+        "steers": test.steers,
+        "objections": "; ".join(test.objections()) or "none",
+        **numbers(
+            bound=test.bound,
+            p_value=test.p_value,
+            random_moved=test.random_mean,
+            random_sd=test.random_sd,
+            random_best=test.random_best,
+            wrong_way=test.wrong_way,
+            added_norm=best.added_norm if best is not None else None,
+        ),
+    }
+    if evaluation.damage is not None:
+        metadata["what_else_changes"] = table(_what_else_changes(evaluation))
+        metadata |= numbers(
+            kl_per_token=evaluation.damage.kl_per_token,
+            refusal_cosine=evaluation.damage.refusal_cosine,
         )
     return metadata
+
+
+def _what_else_changes(evaluation: "SteeringEvaluation") -> list[dict[str, str]]:
+    rows = [
+        {
+            "what": f"trait {effect.trait}",
+            "unsteered": effect.unsteered.format(".1f"),
+            "steered": effect.steered.format(".1f"),
+            "moved": effect.moved.format(".1f"),
+        }
+        for effect in evaluation.side_effects
+    ]
+    for row in evaluation.damage.rows() if evaluation.damage is not None else ():
+        figures = zip(("unsteered", "steered", "moved"), row[1:], strict=True)
+        rows.append(
+            {"what": row.what}
+            | {name: "–" if value is None else f"{value:.3g}" for name, value in figures}
+        )
+    return rows
 
 
 def _dose(scores: "Scores") -> dict[str, str]:

@@ -5,6 +5,7 @@ as the check is, with a function `evaluate(folder, settings)`. A check that has 
 fails; it does not pass.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
@@ -16,7 +17,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Verdict
 
-__all__ = ["CHECKS", "Check", "applicable_checks", "evaluate_check"]
+__all__ = ["CHECKS", "Check", "applicable_checks", "checks_of", "evaluate_check"]
 
 # The section on results that cannot be read: files are missing, or were changed.
 _UNREADABLE = "stale-results"
@@ -116,14 +117,32 @@ _ROWS = (
         description="Other questions and instructions give the same vector; the last run did.",
         troubleshooting="an-unstable-vector",
     ),
+    Check(
+        "steering",
+        stage="steering_evaluation",
+        description="The chosen dose moves the trait further than searched random directions do.",
+        troubleshooting="a-vector-that-does-not-steer",
+    ),
 )
 CHECKS: dict[CheckName, Check] = {check.name: check for check in _ROWS}
 
 
 def applicable_checks(settings: ExperimentSettings, folder: TraitFolder) -> list[CheckName]:
-    """Return the checks that make sense for a trait: `agreement` needs something to compare."""
-    is_compared = is_judge_compared(settings, [folder])
-    return [name for name in CHECKS if is_compared or name != "agreement"]
+    """Return the checks that make sense for a trait.
+
+    `agreement` needs something to compare, and `steering` an evaluation that is not switched off.
+    """
+    return checks_of(settings, [folder])
+
+
+def checks_of(settings: ExperimentSettings, folders: Iterable[TraitFolder]) -> list[CheckName]:
+    """Return the checks that make sense for any of some traits."""
+    left_out = set()
+    if not is_judge_compared(settings, folders):
+        left_out.add("agreement")
+    if not settings.steering.evaluate:
+        left_out.add("steering")
+    return [name for name in CHECKS if name not in left_out]
 
 
 def evaluate_check(

@@ -1,0 +1,85 @@
+"""The recommendation of a steering evaluation, and what speaks for and against it."""
+
+from collections.abc import Sequence
+
+from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
+from traitvec_core.steering_evaluation.search import Dose
+from traitvec_core.storage.manifests import Recommendation
+from traitvec_core.validation.recommend import recommend
+from traitvec_core.validation.separation import Separation
+from traitvec_core.vectors.extract import TraitVector
+
+__all__ = ["recommend_dose"]
+
+
+def recommend_dose(
+    evaluation: SteeringEvaluation,
+    dose: Dose | None,
+    vectors: Sequence[TraitVector],
+    separation: Separation,
+) -> Recommendation | None:
+    """Return what to steer with: the chosen dose, else the vector that separates best.
+
+    Args:
+        evaluation: Everything that was measured; its own recommendation is not read.
+        dose: The chosen dose; None when the search found none.
+        vectors: The vectors to choose from.
+        separation: Their held-out separation.
+    """
+    if dose is None:
+        return _by_separation(evaluation, vectors, separation)
+    steered = next(s for s in evaluation.dose_response if s.coefficient == dose.coefficient)
+    return Recommendation(
+        method=dose.vector.method,
+        layer=dose.vector.layer,
+        coefficient=dose.coefficient,
+        chosen_by="steering",
+        why=_why(evaluation, dose, steered),
+        added_norm=abs(dose.strength),
+    )
+
+
+def _by_separation(
+    evaluation: SteeringEvaluation, vectors: Sequence[TraitVector], separation: Separation
+) -> Recommendation | None:
+    best = recommend(separation, [(v.method, v.layer) for v in vectors])
+    if best is None:
+        return None
+    why = (
+        f"steering found nothing: of {evaluation.test.n_trials} trials none raised the trait score"
+        f" at a coherence of at least {evaluation.options.min_coherence:g}; {best.why}"
+    )
+    norm = next(v.relative_norm for v in vectors if (v.method, v.layer) == best.place)
+    return best.model_copy(update={"why": why, "added_norm": abs(best.coefficient) * norm})
+
+
+def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:
+    """What the chosen dose does on the held-out questions, and what speaks against it."""
+    base, test = evaluation.unsteered, evaluation.test
+    name = f"{dose.vector.method} at layer {dose.vector.layer}, coefficient {dose.coefficient:.3g}"
+    origin = f"chosen by steering on other questions ({test.n_trials} trials)"
+    before, after, effect = base.trait.value, steered.trait.value, test.effect
+    if before is None or after is None or effect.value is None:
+        why = "the held-out questions have no scores, so nothing shows that it works"
+        return f"{name}: {origin}; {why}"
+    ends = effect.interval
+    interval = f", 95% interval {ends[0]:+.0f} to {ends[1]:+.0f}" if ends else ""
+    parts = [
+        f"{name} moves the trait score of held-out questions from {before:.0f} to {after:.0f}"
+        f" ({effect.value:+.0f}{interval})"
+    ]
+    if steered.coherence.value is not None and base.coherence.value is not None:
+        parts.append(
+            f"coherence {steered.coherence.value:.0f} (unsteered {base.coherence.value:.0f})"
+        )
+    if test.random_mean is not None and test.random_best is not None:
+        parts.append(
+            f"{test.n_random} random directions of the same length move it by"
+            f" {test.random_mean:+.0f} on average, the best by {test.random_best:+.0f}"
+        )
+    if evaluation.prompted.trait.value is not None:
+        parts.append(
+            f"the positive instruction alone reaches {evaluation.prompted.trait.value:.0f}"
+        )
+    parts.append(origin)
+    return "; ".join([*parts, *test.objections(evaluation.options.min_coherence)])
