@@ -15,6 +15,8 @@ from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.manifests import VectorVerdict
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES
 from traitvec_dagster.project import Project
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "read_overrides",
     "restore_interrupts",
     "traits_with_vectors",
+    "verdict_mark",
 ]
 
 out = Console(soft_wrap=True)
@@ -39,6 +42,10 @@ err = Console(stderr=True, soft_wrap=True)
 if not out.is_terminal:
     # In a log file, tables need no wrapping.
     out = Console(soft_wrap=True, width=120)
+
+_VERDICT_STYLES: dict[VectorVerdict | None, str] = {
+    "usable": "green", "with_care": "yellow", "not_usable": "bold red", None: "dim",
+}  # fmt: skip
 
 Root = Annotated[
     Path | None,
@@ -164,6 +171,11 @@ def print_notes(notes: Iterable[str]) -> None:
     """Print notes on the error stream, one per line."""
     for note in notes:
         err.print(f"[yellow]note:[/] {escape(note)}")
+
+
+def verdict_mark(verdict: VectorVerdict | None) -> str:
+    """Return the verdict on a vector, coloured."""
+    return f"[{_VERDICT_STYLES[verdict]}]{VERDICT_NAMES[verdict]}[/]"
 
 
 @contextmanager
