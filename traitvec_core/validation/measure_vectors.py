@@ -37,12 +37,13 @@ class Examples:
     Attributes:
         manifest: Their manifest.
         activations: `[n_examples, n_layers, hidden_dim]`, positives first.
-        judged: The trait's judged responses, among them those of the rows.
+        judged: The trait's judged responses, among them those of the rows; None where the texts
+            are not known, and then nothing else that could explain the vector is measured.
     """
 
     manifest: ActivationsManifest
     activations: torch.Tensor
-    judged: pd.DataFrame
+    judged: pd.DataFrame | None
 
     @property
     def is_positive(self) -> NDArray[np.bool_]:
@@ -158,6 +159,8 @@ def _explanations(
     options: MethodOptions,
 ) -> Explanations | None:
     """What else explains the recommended vector."""
+    if examples.judged is None:
+        return None
     rows = examples.judged.set_index("question_id").loc[examples.manifest.question_ids]
     texts = rows["response"]
     return measure_explanations(
