@@ -1,7 +1,6 @@
 """Whoever is handed a vector is shown its verdict: every surface, for every verdict."""
 
 import json
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -245,8 +244,8 @@ def test_status(
     (experiment.trait("kind").path / METADATA_FILE["judged_responses"]).unlink()
     done = traitvec("status", "--experiment", "mine")
     assert done.code == 0, done.err
-    flat = re.sub(r"[│\s]+", " ", done.out)
-    assert ("NOT USABLE" in flat) == (verdict == "not_usable")
+    assert ("NOT USABLE" in done.out) == (verdict == "not_usable")
+    check_warned(verdict, done.err)
     chosen = json.loads(traitvec("status", "--experiment", "mine", "--json").out)["mine"]["kind"]
     assert chosen["recommended"]["verdict"] == verdict
 

@@ -14,6 +14,7 @@ from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages.make import stage_states
 from traitvec_core.storage.files import list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.terminal import Root, experiment_folder, out, verdict_mark
 from traitvec_dagster.graph.checks import CHECKED_STAGE
 from traitvec_dagster.project import Project
@@ -58,6 +59,10 @@ def status(
         return
     for name, traits in rows.items():
         out.print(_table(name, traits))
+        for trait, row in traits.items():
+            if vector := row["recommended"]:
+                what = f"{name}/{trait} ({vector['method']}_layer{vector['layer']})"
+                warn_if_not_usable(what, vector["verdict"], vector["reasons"])
 
 
 def status_of(
@@ -113,7 +118,7 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
         table.add_column(stage.replace("_", " "))
     table.add_column("checks")
     table.add_column("recommended")
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     for name, row in traits.items():
         checks = row["checks"]
         not_passed = [name for name, check in checks.items() if check["verdict"] != "pass"]
