@@ -1,4 +1,4 @@
-"""Whoever is handed a vector is shown its verdict: every surface, for every verdict."""
+"""A vector is handed out with its verdict: every surface, for every verdict."""
 
 import json
 import warnings
