@@ -51,6 +51,9 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     assert shown["layer"].value == best.layer
     assert shown["coefficient"].value == best.coefficient
     assert {"dose_response", "controls", "moved", "moved_low", "random_moved"} <= set(shown)
+    # The report comes later, so that there is no verdict yet.
+    assert shown["verdict"].value == "no verdict"
+    assert "not judged yet" in str(shown["reasons"].value)
     # Nothing more of it is needed once it is made.
     assert not list(folder.path.glob("responses/.steering*"))
 

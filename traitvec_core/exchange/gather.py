@@ -67,7 +67,8 @@ def gather(
         records[name] = trait_record(folder)
         if recommended is not None:
             what = f"{name} ({recommended.method}_layer{recommended.layer})"
-            warn_if_not_usable(what, recommended.verdict, recommended.reasons)
+            # At the caller of `export_vectors`, who chose the trait.
+            warn_if_not_usable(what, recommended.verdict, recommended.reasons, stacklevel=4)
     if len(shapes) != 1:
         raise TraitvecError(
             f"{display_path(experiment.path)}: the traits' vectors are from different models"

@@ -55,6 +55,9 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         for row in atlas.traits:
             if row.missing:
                 context.log.warning(f"{row.trait}: {'; '.join(row.missing)}")
+            if row.verdict == "not_usable":
+                described = describe_verdict(row.verdict, row.reasons)
+                context.log.warning(f"{row.trait} ({row.method}_layer{row.layer}) is {described}")
         return dg.MaterializeResult(
             metadata={"reused": is_reused, **atlas_metadata(graph.folder, atlas)},
             data_version=dg.DataVersion(atlas.content),
