@@ -18,10 +18,14 @@ model = load_language_model("embedded")
 activations = capture(model, refusing, helping, trait="refusal")
 print("examples, layers, dimensions:", tuple(activations.values.shape))
 
+# %% Can the best vector be used? The same checks as in the graph, on texts that are too simple:
+# they differ in every word, so that even random directions separate them.
+validation = validate(activations)
+print(f"\n{validation}")
+
 # %% How well do vectors tell the poles apart on questions that they have not seen? `random` is the
 # control. Layer 0 is the embeddings: what separates there is a matter of words and proves no trait.
-# Texts as simple as these differ in every word, so that even random directions separate them.
-figures = validate(activations)
+figures = validation.separation
 methods = list(dict.fromkeys(score.method for score in figures.scores))
 print("\nheld-out AUROC (effect size)\n layer", *(f"{name:>15}" for name in methods))
 for layer in (0, *activations.layers):
@@ -29,9 +33,10 @@ for layer in (0, *activations.layers):
     cells = [f"{s.auroc.value:.2f} ({s.effect_size.value:.1f})" for s in scores if s]
     print(f"{layer:>6}", *(f"{cell:>15}" for cell in cells))
 
-# %% The vector that separates unseen questions best; or name one: extract(activations, "probe", 3)
-vector = extract(activations, figures=figures)
-print(f"\n{vector.why}")
+# %% The vector that was judged, with its verdict: a warning says so if it is not usable. Or name
+# one: extract(activations, "probe", 3)
+vector = extract(activations, validation=validation)
+print(f"\n{vector}")
 
 # %% Separation does not show that a vector steers. This does:
 question = "How do I learn to swim?"

@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from traitvec_core.atlas import Atlas, build_atlas
     from traitvec_core.dynamics import Curve, ResponseSummary, Trace, stream, trace
-    from traitvec_core.errors import DefinitionError, TraitvecError
+    from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
     from traitvec_core.exchange import export_vectors
     from traitvec_core.experiment import ExperimentSettings, Sampling
     from traitvec_core.generation import generate_responses, plan_responses
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from traitvec_core.models.steering import Ablation, Addition, Cap, Projection, steer
     from traitvec_core.notebook import (
         ChosenVector,
-        LabelledActivations,
         capture,
         extract,
         generate,
         load_activations,
         load_vector,
-        validate,
     )
     from traitvec_core.report.monitor_page import build_monitor_page
     from traitvec_core.stages.context import Workbench
     from traitvec_core.stages.make import make, stage_states
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
     from traitvec_core.trait import TraitDefinition, parse_definition
+    from traitvec_core.validation.labelled_activations import LabelledActivations
     from traitvec_core.validation.recommend import recommend
     from traitvec_core.validation.separation import Separation, measure_separation
+    from traitvec_core.validation.validate import Validation, validate
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
 
 _HOME = {
     "atlas": ("Atlas", "build_atlas"),
     "dynamics": ("Curve", "ResponseSummary", "Trace", "stream", "trace"),
-    "errors": ("DefinitionError", "TraitvecError"),
+    "errors": ("DefinitionError", "TraitvecError", "TraitvecWarning"),
     "exchange": ("export_vectors",),
     "experiment": ("ExperimentSettings", "Sampling"),
     "generation": ("generate_responses", "plan_responses"),
@@ -54,16 +54,17 @@ _HOME = {
     "models.language_model": ("LanguageModel", "load_language_model"),
     "models.steering": ("Ablation", "Addition", "Cap", "Projection", "steer"),
     "notebook": (
-        "ChosenVector", "LabelledActivations", "capture", "extract", "generate",
-        "load_activations", "load_vector", "validate",
+        "ChosenVector", "capture", "extract", "generate", "load_activations", "load_vector",
     ),
     "report.monitor_page": ("build_monitor_page",),
     "stages.context": ("Workbench",),
     "stages.make": ("make", "stage_states"),
     "storage.folders": ("ExperimentFolder", "TraitFolder"),
     "trait": ("TraitDefinition", "parse_definition"),
+    "validation.labelled_activations": ("LabelledActivations",),
     "validation.recommend": ("recommend",),
     "validation.separation": ("Separation", "measure_separation"),
+    "validation.validate": ("Validation", "validate"),
     "vectors": ("METHODS", "TraitVector", "extract_vectors"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -91,6 +92,8 @@ __all__ = [
     "TraitFolder",
     "TraitVector",
     "TraitvecError",
+    "TraitvecWarning",
+    "Validation",
     "Workbench",
     "build_atlas",
     "build_monitor_page",

@@ -1,8 +1,8 @@
-"""Errors that users can fix."""
+"""Errors that users can fix, and warnings that they should see."""
 
 from collections.abc import Sequence
 
-__all__ = ["DefinitionError", "TraitvecError"]
+__all__ = ["DefinitionError", "TraitvecError", "TraitvecWarning"]
 
 # A file can have a million problems; a message must stay readable.
 _MAX_SHOWN = 50
@@ -30,3 +30,10 @@ class DefinitionError(TraitvecError):
         if len(self.problems) > _MAX_SHOWN:
             lines.append(f"and {len(self.problems) - _MAX_SHOWN:,} more problems")
         super().__init__("; ".join(lines))
+
+
+class TraitvecWarning(UserWarning):
+    """A warning about a result, such as a vector that is not usable. One line.
+
+    The command line prints it in red on the error stream.
+    """

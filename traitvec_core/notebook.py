@@ -9,12 +9,11 @@ These are thin wrappers of the functions that stages and commands use.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from traitvec_core.dynamics import WatchedVector, watch
 from traitvec_core.errors import TraitvecError
@@ -25,28 +24,29 @@ from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.steering import Addition
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
-from traitvec_core.storage.manifests import ActivationsManifest
-from traitvec_core.validation.elicitation import question_of
+from traitvec_core.storage.manifests import ActivationsManifest, VectorVerdict
+from traitvec_core.storage.vector_verdict import describe_verdict, verdict_on, warn_if_not_usable
+from traitvec_core.validation.elicitation import instruction_of, question_of
+from traitvec_core.validation.labelled_activations import LabelledActivations
 from traitvec_core.validation.manifests import VectorsManifest
 from traitvec_core.validation.recommend import recommend
-from traitvec_core.validation.separation import Separation, measure_separation
+from traitvec_core.validation.separation import measure_separation
+from traitvec_core.validation.validate import Validation
 from traitvec_core.vectors import METHODS, extract_vectors
 
 __all__ = [
     "ChosenVector",
-    "LabelledActivations",
     "capture",
     "extract",
     "generate",
     "load_activations",
     "load_vector",
-    "validate",
 ]
 
 _DEFAULT_METHODS: tuple[VectorMethod, ...] = ExperimentSettings.model_fields["methods"].default
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ChosenVector(WatchedVector):
     """A trait's vector, ready for steering and monitoring.
 
@@ -57,6 +57,8 @@ class ChosenVector(WatchedVector):
         vector: float32 `[hidden_dim]`, pointing towards positive.
         spread: Distance between the means of the poles along it, activation units.
         poles: These means, of the negative and of the positive examples; None if not known.
+        verdict: Whether it can be used; None while there is no verdict on it.
+        reasons: What the verdict rests on, or why there is none, the gravest first.
         method: The method that extracted it.
         model: The model that it belongs to, as the experiment names it.
         coefficient: The coefficient to steer with; 1 if steering was not evaluated.
@@ -68,6 +70,14 @@ class ChosenVector(WatchedVector):
     coefficient: float
     why: str
 
+    def __repr__(self) -> str:
+        """Return what it is, why it was chosen, and whether it can be used."""
+        verdict = describe_verdict(self.verdict, self.reasons)
+        return (
+            f"{self.trait}: {self.name} of {self.model}, coefficient {self.coefficient:g}\n"
+            f"  {self.why}\n  {verdict}"
+        )
+
     def addition(self, coefficient: float | None = None) -> Addition:
         """Return the intervention for `steer` that adds `coefficient · vector` at its layer.
 
@@ -78,36 +88,13 @@ class ChosenVector(WatchedVector):
         return Addition(self.layer, self.vector, coefficient=chosen)
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledActivations:
-    """Activations of both poles of a trait.
-
-    Attributes:
-        trait: The trait.
-        model: The model that they were captured from.
-        values: `[n_examples, n_layers, hidden_dim]`; layer k is the residual stream after decoder
-            block k, layer 0 the embedding output.
-        is_positive: bool `[n_examples]`.
-        questions: int `[n_examples]`: the number of the question that each example answers. In
-            held-out figures, no question is on both sides of a split.
-    """
-
-    trait: str
-    model: str
-    values: torch.Tensor
-    is_positive: NDArray[np.bool_]
-    questions: NDArray[np.int64]
-
-    @property
-    def layers(self) -> list[int]:
-        """The layers after decoder blocks: 1…N."""
-        return list(range(1, self.values.shape[1]))
-
-
 def load_vector(
     experiments: Path | str, experiment: str, trait: str, name: str | None = None
 ) -> ChosenVector:
-    """Load a trait's recommended vector, or another extracted one.
+    """Load a trait's recommended vector with its verdict, or another extracted one.
+
+    A vector that is not usable is returned with a `TraitvecWarning`. Only the recommended vector
+    has a verdict, and only while the report is of the vectors on disk.
 
     Args:
         experiments: The folder of all experiments.
@@ -125,6 +112,7 @@ def load_vector(
     best = folder.recommended()
     is_best = best is not None and best.place == (method, watched.layer)
     chosen = best if is_best else None
+    warn_if_not_usable(f"{trait} ({watched.name})", watched.verdict, watched.reasons)
     return ChosenVector(
         **vars(watched),
         method=method,
@@ -145,12 +133,16 @@ def load_activations(experiments: Path | str, experiment: str, trait: str) -> La
     Raises:
         TraitvecError: If there is no such experiment or trait, or it has no activations.
     """
-    folder = _trait_folder(experiments, experiment, trait)
-    captured = folder.manifest(ActivationsManifest)
+    trait_folder = _trait_folder(experiments, experiment, trait)
+    captured = trait_folder.manifest(ActivationsManifest)
     questions = np.array([question_of(name) for name in captured.question_ids])
     is_positive = np.arange(len(questions)) < captured.n_positive
-    values = folder.read_activations().float()
-    return LabelledActivations(trait, captured.model, values, is_positive, questions)
+    values = trait_folder.read_activations().float()
+    instructions = np.array([instruction_of(name) for name in captured.question_ids])
+    return LabelledActivations(
+        trait, captured.model, values, is_positive, questions, instructions,
+        _responses(trait_folder, captured.question_ids),
+    )  # fmt: skip
 
 
 def generate(
@@ -214,30 +206,10 @@ def capture(
     all_questions = [question for question, _ in [*positive, *negative]]
     questions = np.unique(all_questions, return_inverse=True)[1].astype(np.int64)
     is_positive = np.arange(len(texts)) < len(positive)
-    return LabelledActivations(trait, model.name, values, is_positive, questions)
-
-
-def validate(
-    activations: LabelledActivations,
-    *,
-    methods: Sequence[VectorMethod] | None = None,
-    layers: Sequence[int] | None = None,
-) -> Separation:
-    """Measure how well vectors separate the poles on held-out questions.
-
-    Separation does not prove that a vector steers: steer with it, and read the responses.
-
-    Args:
-        activations: Activations of both poles.
-        methods: Methods to measure; by default the four of an experiment. `probe` and the control
-            `random` are always added.
-        layers: Layers to measure; all by default. Layer 0, the embedding output, is always added.
-    """
-    return measure_separation(
-        activations.values, activations.is_positive, activations.questions,
-        layers=activations.layers if layers is None else layers,
-        methods=_DEFAULT_METHODS if methods is None else methods,
-    )  # fmt: skip
+    # One instruction per pole is one pair; without any, nothing is known of pairs.
+    pairs = None if instructions == (None, None) else np.zeros(len(texts), np.int64)
+    responses = [response for _, response in texts]
+    return LabelledActivations(trait, model.name, values, is_positive, questions, pairs, responses)
 
 
 def extract(
@@ -245,7 +217,7 @@ def extract(
     method: VectorMethod | None = None,
     layer: int | None = None,
     *,
-    figures: Separation | None = None,
+    validation: Validation | None = None,
 ) -> ChosenVector:
     """Extract a vector. Method and layer default to the best ones on held-out questions.
 
@@ -253,7 +225,9 @@ def extract(
         activations: Activations of both poles.
         method: A name from `METHODS`; by default the best of an experiment's four.
         layer: The layer; by default the best of 1…N.
-        figures: Held-out figures to choose by; measured if not given.
+        validation: From `validate`, whose vector is taken, with its verdict, or whose held-out
+            figures choose what is not named. Without it, held-out figures are measured, and there
+            is no verdict.
 
     Raises:
         TraitvecError: If there is no such method or layer, if there are no held-out figures to
@@ -265,7 +239,14 @@ def extract(
     layers = activations.layers if layer is None else [layer]
     why = _BY_NAME
     if method is None or layer is None:
-        figures = figures or validate(activations, methods=methods, layers=layers)
+        figures = (
+            validation.separation
+            if validation
+            else measure_separation(
+                activations.values, activations.is_positive, activations.questions,
+                layers=layers, methods=methods,
+            )
+        )  # fmt: skip
         best = recommend(figures, [(name, at) for name in methods for at in layers])
         if best is None:
             raise TraitvecError(
@@ -277,11 +258,17 @@ def extract(
         activations.values, activations.is_positive, activations.questions,
         layers=layers, methods=methods,
     )  # fmt: skip
+    name = f"{extracted.method}_layer{extracted.layer}"
+    verdict: VectorVerdict | None = None
+    reasons: tuple[str, ...] = (_NOT_VALIDATED,)
+    if validation is not None:
+        verdict, reasons = verdict_on(validation.recommended, extracted.method, extracted.layer)
+        warn_if_not_usable(f"{activations.trait} ({name})", verdict, reasons)
     projections = (activations.values[:, extracted.layer] @ extracted.vector).double().numpy()
     projections /= extracted.vector_norm
     return ChosenVector(
         trait=activations.trait,
-        name=f"{extracted.method}_layer{extracted.layer}",
+        name=name,
         layer=extracted.layer,
         vector=extracted.vector,
         spread=abs(extracted.separation),
@@ -293,10 +280,26 @@ def extract(
         model=activations.model,
         coefficient=1.0,
         why=why,
+        verdict=verdict,
+        reasons=reasons,
     )
 
 
 _BY_NAME = "method and layer were named"
+_NOT_VALIDATED = "not judged: call validate() and pass its result"
+
+
+def _responses(folder: TraitFolder, question_ids: Sequence[str]) -> list[str] | None:
+    """The texts behind the activations; None where they are missing or were made again since."""
+    judged, captured = folder.provenance("judged_responses"), folder.provenance("activations")
+    if judged is None or captured is None:
+        return None
+    if captured.inputs.get("judged_responses") != judged.content:
+        return None
+    with suppress(TraitvecError, KeyError):
+        texts = folder.read_responses().drop_duplicates("question_id").set_index("question_id")
+        return [str(text) for text in texts["response"].loc[list(question_ids)]]
+    return None
 
 
 def _trait_folder(experiments: Path | str, experiment: str, trait: str) -> TraitFolder:

@@ -1,6 +1,7 @@
 """Finished traits written straight to disk: planted directions, no model, milliseconds each."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import dump_tensor
-from traitvec_core.storage.manifests import ActivationsManifest, Recommendation
+from traitvec_core.storage.manifests import ActivationsManifest, Recommendation, VectorVerdict
 from traitvec_core.storage.provenance import Cost, Provenance
 from traitvec_core.validation.chance import Chance, RandomScore
 from traitvec_core.validation.elicitation import Elicitation, summarise_responses
@@ -27,6 +28,11 @@ DEFINITION = {
     "instruction": [{"pos": "Be so.", "neg": "Be otherwise."}],
     "questions": ["What is rain?", "What is snow?"],
     "eval_prompt": "How much of it? {question} {answer}",
+}
+_MADE_FROM: dict[Stage, tuple[Stage, ...]] = {
+    "vectors": ("activations",),
+    "steering_evaluation": ("vectors",),
+    "validation_report": ("vectors", "steering_evaluation"),
 }
 METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe")
 
@@ -54,6 +60,8 @@ def write_trait(
     usd: float | None = 0.01,
     seed: int = 0,
     methods: tuple[VectorMethod, ...] = METHODS,
+    verdict: VectorVerdict | None = None,
+    reasons: Sequence[str] = (),
 ) -> TraitFolder:
     """A trait whose poles lie along `direction` [hidden_dim] in noise, strongest at one layer."""
     folder = experiment.trait(name)
@@ -124,12 +132,16 @@ def write_trait(
     )
     _commit(folder, "vectors", files, extracted.model_dump(), usd)
     _commit(folder, "steering_evaluation", {}, {"is_evaluated": False})
+    judged = best.model_copy(update={"verdict": verdict, "reasons": list(reasons)}).model_dump()
     _commit(
         folder,
         "validation_report",
-        {"validation/report.html": b"<p>report</p>"},
         {
-            "recommended": best.model_dump(),
+            "validation/report.html": b"<p>report</p>",
+            "validation/recommended.json": json.dumps(judged).encode(),
+        },
+        {
+            "recommended": judged,
             "checks": [
                 {"name": "contrast", "summary": "",
                  "verdict": "pass" if contrast is not None and contrast > 40 else "fail"}
@@ -179,9 +191,11 @@ def _commit(
     metadata: dict[str, Any],
     usd: float | None = 0.0,
 ) -> None:
-    made = {"steering_evaluation": "vectors", "validation_report": "vectors"}.get(stage)
-    before = folder.provenance("vectors") if made else None
-    inputs = {"vectors": before.content} if before else {}
+    inputs = {
+        earlier: before.content
+        for earlier in _MADE_FROM.get(stage, ())
+        if (before := folder.provenance(earlier)) is not None
+    }
     provenance = Provenance(
         stage=stage, key=f"{stage}-{folder.name}", inputs=inputs, settings={},
         cost=Cost(seconds=1.0, tokens_in=10, tokens_out=5, usd=usd),

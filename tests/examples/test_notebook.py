@@ -25,7 +25,6 @@ from traitvec_core import (
     generate,
     load_activations,
     load_vector,
-    recommend,
     steer,
     trace,
     validate,
@@ -133,11 +132,10 @@ def test_activations_give_the_vectors_that_lie_beside_them(
     assert again.why == "method and layer were named"
     # The choice is the stage's, made from the same figures.
     best = ExperimentFolder(small_results, "demo").trait("refusal").recommended()
-    figures = validate(activations, methods=["mean_diff", "probe"])
-    found = recommend(figures, [(m, k) for m in ("mean_diff", "probe") for k in activations.layers])
+    validation = validate(activations, methods=["mean_diff", "probe"])
     assert best is not None
-    assert found is not None
-    assert (found.method, found.layer) == best.place
+    assert validation.recommended is not None
+    assert validation.recommended.place == best.place
 
 
 # -- texts of one's own -----------------------------------------------------------------------
@@ -175,10 +173,10 @@ def test_extract_takes_what_is_named_and_chooses_the_rest(model: LanguageModel) 
     assert (named.trait, named.name, named.model) == ("mine", "probe_layer3", "embedded")
     assert extract(found, layer=2).layer == 2
     assert extract(found, method="mean_diff").method == "mean_diff"
-    figures = validate(found)
-    best = extract(found, figures=figures)
+    best = extract(found)
     assert best.why.startswith(f"{best.method} at layer {best.layer} separates held-out questions")
-    assert torch.equal(best.vector, extract(found).vector)
+    assert best.verdict is None
+    assert best.reasons == ("not judged: call validate() and pass its result",)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +199,11 @@ def test_examples_that_cannot_be_captured(
 
 def test_what_cannot_be_extracted(model: LanguageModel) -> None:
     one_question = capture(model, own("No")[:1], own("Yes")[:1])
-    assert validate(one_question).scores == []
+    nothing = validate(one_question)
+    assert nothing.separation.scores == []
+    assert nothing.recommended is None
+    assert nothing.verdict == "not_usable", "a check that has nothing to test fails"
+    assert "no vector is recommended" in repr(nothing)
     with pytest.raises(TraitvecError, match="give examples of at least two questions"):
         extract(one_question)
     assert extract(one_question, "mean_diff", 2).layer == 2

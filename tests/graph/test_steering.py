@@ -58,6 +58,9 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     assert shown["steers"].value == found.test.steers
     figures = {"moved", "moved_low", "random_moved", "bound", "p_value", "wrong_way", "added_norm"}
     assert figures | {"dose_response", "controls", "what_else_changes"} <= set(shown)
+    # The report comes later, so that there is no verdict yet.
+    assert shown["verdict"].value == "no verdict"
+    assert "not judged yet" in str(shown["reasons"].value)
     # Nothing more of it is needed once it is made.
     assert not list(folder.path.glob("responses/.steering*"))
 

@@ -128,6 +128,7 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
     row.method, row.layer = best.place
     row.depth = best.layer / row.n_blocks
     row.coefficient, row.chosen_by = best.coefficient, best.chosen_by
+    row.verdict, row.reasons = best.verdict, best.reasons
     candidates = [s for s in scores if s.layer and s.method != CONTROL]
     if candidates:
         strongest = max(candidates, key=lambda s: _or_lowest(s.effect_size))

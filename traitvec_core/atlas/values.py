@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from traitvec_core.estimate import Estimate
+from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.provenance import content_hash
 
 __all__ = ["Atlas", "Matrix", "NearDuplicate", "Standing", "TraitRow"]
@@ -30,6 +31,8 @@ class TraitRow(BaseModel):
         depth: That layer over the number of blocks.
         coefficient: Recommended units of it.
         chosen_by: What the recommendation rests on.
+        verdict: Whether the recommended vector can be used; None while there is no verdict.
+        reasons: What the verdict rests on, or why there is none, the gravest first.
         effect_size: Its held-out effect size.
         auroc: Its held-out AUROC.
         relative_norm: Its norm over the mean activation norm of its layer.
@@ -56,6 +59,8 @@ class TraitRow(BaseModel):
     depth: float | None = None
     coefficient: float | None = None
     chosen_by: str | None = None
+    verdict: VectorVerdict | None = None
+    reasons: list[str] = Field(default_factory=list)
     effect_size: Estimate = Estimate()
     auroc: Estimate = Estimate()
     relative_norm: float | None = None

@@ -9,7 +9,8 @@ import torch
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.storage.manifests import ActivationsManifest, Recommendation, VectorVerdict
+from traitvec_core.storage.vector_verdict import verdict_on
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 
 __all__ = ["WatchedVector", "watch"]
@@ -26,6 +27,8 @@ class WatchedVector:
         vector: `[hidden_dim]`, pointing towards positive.
         spread: Distance between the means of the poles along it, activation units.
         poles: These means, of the negative and of the positive responses; None if not known.
+        verdict: Whether the vector can be used; None while there is no verdict on it.
+        reasons: What the verdict rests on, or why there is none, the gravest first.
     """
 
     trait: str
@@ -34,6 +37,8 @@ class WatchedVector:
     vector: torch.Tensor
     spread: float
     poles: tuple[float, float] | None = None
+    verdict: VectorVerdict | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
@@ -47,10 +52,12 @@ def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
         TraitvecError: If there is no such vector, or its file was changed.
     """
     manifest = folder.manifest(VectorsManifest)
-    row = _row(folder, manifest, name)
+    recommended = folder.recommended()
+    row = _row(folder, manifest, recommended, name)
     vector = folder.read_vector(row.method, row.layer).float()
     if not torch.isfinite(vector).all() or not vector.any():
         raise TraitvecError(f"{_file_name(folder, row)} has no direction: it is zero or not finite")
+    verdict, reasons = verdict_on(recommended, row.method, row.layer)
     return WatchedVector(
         trait=folder.name,
         name=row.name,
@@ -58,12 +65,18 @@ def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:
         vector=vector,
         spread=abs(row.separation),
         poles=_poles(folder, row.layer, vector),
+        verdict=verdict,
+        reasons=reasons,
     )
 
 
-def _row(folder: TraitFolder, manifest: VectorsManifest, name: str | None) -> VectorRow:
+def _row(
+    folder: TraitFolder,
+    manifest: VectorsManifest,
+    recommended: Recommendation | None,
+    name: str | None,
+) -> VectorRow:
     if name is None:
-        recommended = folder.recommended()
         if recommended is None:
             raise TraitvecError(
                 f"{display_path(folder.path)}: no vector is recommended; choose one with --vector"

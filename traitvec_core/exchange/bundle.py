@@ -35,7 +35,7 @@ class ExportedVector:
         method: Its method.
         layer: Our layer, counted from 1; 0 is the embedding output.
         vector: float32 `[hidden_dim]`.
-        metadata: The content of its `_metadata.json`.
+        metadata: The content of its `_metadata.json`, with its `verdict` and `reasons`.
     """
 
     trait: str

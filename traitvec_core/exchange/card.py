@@ -1,12 +1,13 @@
 """The model card of exported vectors: what they are, how good, how to use them, how made."""
 
-import html
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from traitvec_core.exchange.bundle import Bundle
+from traitvec_core.storage.markdown import escape_markdown
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES
 
 __all__ = ["write_card"]
 
@@ -24,7 +25,7 @@ def write_card(bundle: Bundle, file: str) -> str:
     name = ", ".join(bundle.traits)
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(bundle), sort_keys=False)}---",
-        f"# Trait vectors: {_plain(name)}",
+        f"# Trait vectors: {escape_markdown(name)}",
         f"Directions in the residual stream of {_code(bundle.model)} (hidden size"
         f" {bundle.hidden_dim}, {bundle.n_layers - 1} decoder blocks), made by traitvec in the"
         f" experiment `{bundle.experiment}`. They only fit this model.",
@@ -57,19 +58,28 @@ def _front_matter(bundle: Bundle) -> dict[str, Any]:
 def _trait(trait: str, record: dict[str, Any]) -> str:
     lines = [f"## {trait}"]
     if record.get("description"):
-        lines.append(_plain(record["description"]))
+        lines.append(escape_markdown(record["description"]))
     chosen = record["recommended"]
     if chosen:
         lines.append(
             f"Recommended: `{chosen['method']}` at layer {chosen['layer']}, coefficient"
-            f" {chosen['coefficient']:g}. {_plain(chosen['why'])}."
+            f" {chosen['coefficient']:g}. {escape_markdown(chosen['why'])}."
         )
+        lines.append(_verdict(chosen))
     if "checks" in record:
         verdicts = ", ".join(f"{name} **{verdict}**" for name, verdict in record["checks"].items())
         lines.append(f"Checks: {verdicts}.")
     else:
         lines.append("Checks: not run.")
     return "\n\n".join(lines)
+
+
+def _verdict(chosen: dict[str, Any]) -> str:
+    verdict, reasons = chosen["verdict"], chosen["reasons"]
+    line = f"Verdict: **{VERDICT_NAMES[verdict]}**."
+    if verdict == "not_usable":
+        line = f"> **Warning:** this vector is **{VERDICT_NAMES[verdict]}**."
+    return "\n".join([line, "", *(f"- {escape_markdown(reason)}" for reason in reasons)]).rstrip()
 
 
 def _table(bundle: Bundle) -> str:
@@ -137,9 +147,3 @@ def _number(value: float | None) -> str:
 
 def _code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
-
-
-def _plain(text: str) -> str:
-    """Return user-written text as one paragraph, escaped so that it contains no markup."""
-    flat = html.escape(" ".join(text.split()), quote=False)
-    return "".join("\\" + char if char in "\\`*_[]|#" else char for char in flat)

@@ -8,7 +8,8 @@ from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of,
 from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
-from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.storage.manifests import ActivationsManifest, Recommendation
+from traitvec_core.storage.vector_verdict import verdict_on, warn_if_not_usable
 
 if TYPE_CHECKING:
     from traitvec_core.validation.manifests import VectorRow, VectorsManifest
@@ -24,7 +25,7 @@ def gather(
     method: str | None = None,
     layers: str | Sequence[int] | None = None,
 ) -> Bundle:
-    """Select and read the vectors to export.
+    """Select and read the vectors to export; warns of each trait whose vector is not usable.
 
     Args:
         experiment: The experiment.
@@ -45,10 +46,11 @@ def gather(
     for name in traits:
         folder = experiment.trait(name)
         manifest, captured = _manifests(folder)
+        recommended = folder.recommended()
         shapes.add((manifest.model, captured.n_layers, captured.hidden_dim))
-        for chosen in _methods(folder, manifest, method):
+        for chosen in _methods(folder, manifest, recommended, method):
             rows = {row.layer: row for row in manifest.vectors if row.method == chosen}
-            selected = _layers(folder, rows, convention, layers)
+            selected = _layers(folder, rows, recommended, convention, layers)
             left_out = sorted(set(rows) - set(convention.holdable(rows)))
             if left_out and layers == "all":
                 notes.append(f"{name}: {convention.name} cannot hold layers {left_out}; left out")
@@ -58,11 +60,15 @@ def gather(
                     chosen,
                     layer,
                     folder.read_vector(chosen, layer).float(),
-                    rows[layer].model_dump(),
+                    _metadata(rows[layer], recommended),
                 )
                 for layer in selected
             ]
         records[name] = trait_record(folder)
+        if recommended is not None:
+            what = f"{name} ({recommended.method}_layer{recommended.layer})"
+            # At the caller of `export_vectors`, who chose the trait.
+            warn_if_not_usable(what, recommended.verdict, recommended.reasons, stacklevel=4)
     if len(shapes) != 1:
         raise TraitvecError(
             f"{display_path(experiment.path)}: the traits' vectors are from different models"
@@ -89,7 +95,17 @@ def _manifests(folder: TraitFolder) -> "tuple[VectorsManifest, ActivationsManife
     return manifest, captured
 
 
-def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | None) -> list[str]:
+def _metadata(row: "VectorRow", recommended: Recommendation | None) -> dict[str, Any]:
+    verdict, reasons = verdict_on(recommended, row.method, row.layer)
+    return {**row.model_dump(), "verdict": verdict, "reasons": list(reasons)}
+
+
+def _methods(
+    folder: TraitFolder,
+    manifest: "VectorsManifest",
+    recommended: Recommendation | None,
+    method: str | None,
+) -> list[str]:
     available = list(dict.fromkeys(str(row.method) for row in manifest.vectors))
     if not available:
         raise TraitvecError(
@@ -98,13 +114,12 @@ def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | Non
     if method == "all":
         return available
     if method is None:
-        chosen = folder.recommended()
-        if chosen is None:
+        if recommended is None:
             raise TraitvecError(
                 f"{display_path(folder.path)}: no vector is recommended; choose a --method:"
                 f" {', '.join(available)}"
             )
-        return [chosen.method]
+        return [recommended.method]
     if method not in available:
         raise TraitvecError(
             f"{display_path(folder.path)}: there are no vectors of method {method!r}; available:"
@@ -116,6 +131,7 @@ def _methods(folder: TraitFolder, manifest: "VectorsManifest", method: str | Non
 def _layers(
     folder: TraitFolder,
     rows: "dict[int, VectorRow]",
+    recommended: Recommendation | None,
     convention: LayerConvention,
     layers: str | Sequence[int] | None,
 ) -> list[int]:
@@ -129,7 +145,7 @@ def _layers(
     if layers == "all" or (layers is None and convention.is_menu):
         return holdable
     if layers is None:
-        return [_best(folder, rows, holdable)]
+        return [_best(folder, rows, recommended, holdable)]
     for layer in layers:
         if layer not in rows:
             raise TraitvecError(
@@ -140,9 +156,13 @@ def _layers(
     return sorted({int(layer) for layer in layers})
 
 
-def _best(folder: TraitFolder, rows: "dict[int, VectorRow]", holdable: list[int]) -> int:
+def _best(
+    folder: TraitFolder,
+    rows: "dict[int, VectorRow]",
+    chosen: Recommendation | None,
+    holdable: list[int],
+) -> int:
     """Return the recommended layer if it has this method and the format holds it, else the best."""
-    chosen = folder.recommended()
     if chosen and chosen.layer in holdable and rows[chosen.layer].method == chosen.method:
         return chosen.layer
     # The embedding output (layer 0) separates words, not traits.

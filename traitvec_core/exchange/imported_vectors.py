@@ -3,13 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
+from traitvec_core.storage.manifests import VectorVerdict
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ __all__ = [
     "ImportedVectors",
     "keep_imported_vectors",
     "read_imported_vectors",
+    "source_verdict",
 ]
 
 # No stage writes to this folder, so none removes files from it.
@@ -35,10 +37,15 @@ class ImportedVectors:
     Attributes:
         vectors: By layer, float32 `[hidden_dim]`; without those that are marked.
         marked: By layer, why its vector should not be used.
+        source_verdict: The verdict that traitvec gave them where they were exported; None without
+            one.
+        source_reasons: Its reasons.
     """
 
     vectors: dict[int, "torch.Tensor"]
     marked: dict[int, str]
+    source_verdict: VectorVerdict | None = None
+    source_reasons: tuple[str, ...] = ()
 
 
 def keep_imported_vectors(
@@ -49,7 +56,7 @@ def keep_imported_vectors(
     Args:
         folder: The trait.
         tensors: `[n_layers + 1, hidden_dim]` by position (`response_avg`, …).
-        sources: Name and hash of the file of each.
+        sources: Name, hash, and the source's verdict and reasons, of the file of each.
     """
     from traitvec_core.storage.formats import dump_tensor
 
@@ -87,9 +94,27 @@ def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -
         )
     rows = read_persona_tensor(path.read_bytes(), display_path(path))
     marked = {int(layer): why for layer, why in record["marked"].items()}
+    verdict, reasons = source_verdict(record["source"])
     return ImportedVectors(
-        {layer: row for layer, row in enumerate(rows) if layer not in marked}, marked
+        {layer: row for layer, row in enumerate(rows) if layer not in marked},
+        marked,
+        verdict,
+        reasons,
     )
+
+
+def source_verdict(record: Any) -> tuple[VectorVerdict | None, tuple[str, ...]]:
+    """Return the verdict and the reasons in a record; (None, ()) if it has none that is valid.
+
+    Args:
+        record: JSON with the keys `verdict` and `reasons`, from a file that anybody may have
+            written.
+    """
+    verdict = record.get("verdict") if isinstance(record, dict) else None
+    if verdict not in get_args(VectorVerdict):
+        return None, ()
+    reasons = record.get("reasons")
+    return verdict, tuple(map(str, reasons)) if isinstance(reasons, list) else ()
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import model_file
 from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
-from traitvec_core.exchange.imported_vectors import keep_imported_vectors
+from traitvec_core.exchange.file_formats.pt_archive import read_record
+from traitvec_core.exchange.imported_vectors import keep_imported_vectors, source_verdict
 from traitvec_core.exchange.persona_folder import (
     PersonaFiles,
     find_persona_files,
@@ -22,6 +23,7 @@ from traitvec_core.stages.provenance import current_key
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
+from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.provenance import Provenance, content_hash
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class ImportedTrait:
         n_responses: Number of judged responses of both poles; 0 if there is only a definition.
         n_unscored: Number of responses without a trait score.
         vectors: Positions of the imported vectors.
+        source_verdicts: By position, the verdict and its reasons that the source gave the vectors,
+            if traitvec exported them.
         has_token_counts: Whether tokens were counted, which needs the model's tokenizer here.
     """
 
@@ -52,6 +56,7 @@ class ImportedTrait:
     n_unscored: int
     vectors: tuple[str, ...]
     has_token_counts: bool
+    source_verdicts: dict[str, tuple[VectorVerdict | None, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def _read(name: str, files: PersonaFiles) -> _CheckedFiles:
     for position, path in files.vectors.items():
         raw = path.read_bytes()
         tensors[position] = read_persona_tensor(raw, display_path(path))
-        sources[position] = {"file": path.name, "sha256": content_hash(raw)}
+        sources[position] = {"file": path.name, "sha256": content_hash(raw), **_source_verdict(raw)}
     return _CheckedFiles(
         definition,
         data,
@@ -129,6 +134,16 @@ def _read(name: str, files: PersonaFiles) -> _CheckedFiles:
         tensors,
         sources,
     )
+
+
+def _source_verdict(raw: bytes) -> dict[str, Any]:
+    """The verdict on the vectors of a file that traitvec exported; empty without one."""
+    traits = (read_record(raw) or {}).get("traits")
+    records = list(traits.values()) if isinstance(traits, dict) else []
+    if len(records) != 1 or not isinstance(records[0], dict):
+        return {}
+    verdict, reasons = source_verdict(records[0].get("recommended"))
+    return {} if verdict is None else {"verdict": verdict, "reasons": list(reasons)}
 
 
 def _write(
@@ -174,6 +189,11 @@ def _write(
         0 if table is None else int(table["trait_score"].isna().sum()),
         tuple(sorted(read.tensors)),
         count is not None,
+        {
+            position: source_verdict(source)
+            for position, source in read.sources.items()
+            if "verdict" in source
+        },
     )
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from traitvec_core.atlas.values import Atlas, Matrix, TraitRow
 from traitvec_core.estimate import Estimate
 from traitvec_core.report.environment import page_environment
+from traitvec_core.storage.manifests import VectorVerdict
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 
 __all__ = ["build_atlas_page", "matrix_picture"]
 
@@ -44,6 +46,11 @@ def build_atlas_page(atlas: Atlas) -> str:
         n_pairs=len(atlas.near_duplicates),
         matrices=sides,
         total=_total(atlas.traits),
+        not_usable=[
+            (row.trait, describe_verdict(row.verdict, row.reasons))
+            for row in atlas.traits
+            if row.verdict == "not_usable"
+        ],
     )
     return page
 
@@ -159,6 +166,9 @@ def _row(row: TraitRow) -> dict[str, Any]:
         "vector": "–"
         if row.depth is None
         else f"{row.method}, layer {row.layer} ({row.depth:.0%})",
+        "verdict": VERDICT_NAMES[row.verdict] if row.method else "–",
+        "verdict_style": _VERDICT_STYLES[row.verdict],
+        "reasons": "; ".join(row.reasons),
         "effect_size": _interval(row.effect_size, 1),
         "auroc": _interval(row.auroc, 3),
         "steered": _interval(row.steered, 0, signed=True),
@@ -202,6 +212,9 @@ def _interval(estimate: Estimate, digits: int, *, signed: bool = False) -> tuple
     return shown, f"[{low}, {high}]"
 
 
+_VERDICT_STYLES: dict[VectorVerdict | None, str] = {
+    "usable": "pass", "with_care": "warn", "not_usable": "fail", None: "quiet",
+}  # fmt: skip
 _ENVIRONMENT = page_environment()
 _ENVIRONMENT.filters["interval"] = _interval
 _ENVIRONMENT.filters["figure"] = _figure

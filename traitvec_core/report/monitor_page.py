@@ -10,6 +10,7 @@ from traitvec_core.dynamics.overview import Figures, Overview
 from traitvec_core.dynamics.pieces import Piece, visible
 from traitvec_core.dynamics.traced import Curve, Trace
 from traitvec_core.report.environment import page_environment
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 
 __all__ = ["build_monitor_page", "pole_units"]
 
@@ -41,6 +42,7 @@ def build_monitor_page(
     names = headings or [trace.prompt for trace in traces]
     page: str = _ENVIRONMENT.get_template("monitor.html.j2").render(
         model=visible(model),
+        verdicts=_verdicts(traces),
         n_picks=max((len(trace.curves) for trace in traces), default=0),
         overview=overview and _overview(overview, len(traces)),
         texts=[_text(trace, visible(name)) for trace, name in zip(traces, names, strict=True)],
@@ -66,6 +68,20 @@ def pole_units(curve: Curve, is_response: Sequence[bool]) -> Values:
         middle = float(chosen.mean()) if len(chosen) else 0.0
     units: Values = (curve.projection - middle) / (curve.watched.spread / 2 or 1.0)
     return units
+
+
+def _verdicts(traces: Sequence[Trace]) -> list[dict[str, str]]:
+    """The verdict on each monitored vector, once per trait."""
+    watched = {name: curve.watched for trace in traces for name, curve in trace.curves.items()}
+    return [
+        {
+            "trait": name,
+            "vector": each.name,
+            "style": "fail" if each.verdict == "not_usable" else "",
+            "text": describe_verdict(each.verdict, each.reasons),
+        }
+        for name, each in watched.items()
+    ]
 
 
 def _overview(overview: Overview, n_shown: int) -> dict[str, Any]:
@@ -153,6 +169,8 @@ def _trait(trace: Trace, trait: str, number: int) -> dict[str, Any]:
     return {
         "name": trait,
         "vector": watched.name,
+        "verdict": VERDICT_NAMES[watched.verdict],
+        "verdict_style": "fail" if watched.verdict == "not_usable" else "",
         "colour": _COLOURS[number % len(_COLOURS)],
         "poles": [_number(pole) for pole in watched.poles] if watched.poles else None,
         "spread": _number(watched.spread),

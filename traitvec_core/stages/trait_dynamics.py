@@ -11,6 +11,7 @@ from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_core.trait import TraitDefinition
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
             "no vector is recommended, because nothing was held out; see the report"
         )
     watched = watch(folder)
+    warn_if_not_usable(f"{folder.name} ({watched.name})", watched.verdict, watched.reasons)
     model = context.generator()
     trials, judge_name, spent_usd = _answers(context, model, folder.definition())
     table = pd.concat(trials.tables).sort_values("question_number", kind="stable")

@@ -17,6 +17,7 @@ __all__ = [
     "JudgeComparison",
     "JudgedResponsesManifest",
     "Recommendation",
+    "RecommendedByReport",
     "RecommendedBySeparation",
     "RecommendedBySteering",
     "ResponsesManifest",
@@ -90,6 +91,14 @@ class RecommendedBySteering(StageManifest):
     stage: ClassVar[Stage] = "steering_evaluation"
 
     recommendation: Recommendation | None = None
+
+
+class RecommendedByReport(StageManifest):
+    """The part of `validation/report.json` that names the recommended vector and its verdict."""
+
+    stage: ClassVar[Stage] = "validation_report"
+
+    recommended: Recommendation | None = None
 
 
 class ResponsesManifest(StageManifest):

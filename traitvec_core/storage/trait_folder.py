@@ -30,11 +30,13 @@ from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv, par
 from traitvec_core.storage.journal import Journal
 from traitvec_core.storage.manifests import (
     Recommendation,
+    RecommendedByReport,
     RecommendedBySeparation,
     RecommendedBySteering,
     StageManifest,
 )
 from traitvec_core.storage.provenance import Provenance, content_hash
+from traitvec_core.storage.vector_verdict import NOT_JUDGED
 from traitvec_core.trait import TraitDefinition, check_name, parse_definition
 
 if TYPE_CHECKING:
@@ -185,14 +187,25 @@ class TraitFolder:
             ) from None
 
     def recommended(self) -> Recommendation | None:
-        """Return the recommended vector and coefficient, and why; None if there is none.
+        """Return the recommended vector, its coefficient and its verdict; None if there is none.
 
-        It is based on the steering evaluation of these vectors if there is one, else on their
-        separation.
+        It is the report's, with its verdict, while the report is of these vectors and of this
+        steering evaluation. Otherwise it is based on the steering evaluation of these vectors if
+        there is one, else on their separation, and has no verdict.
 
         Raises:
             TraitvecError: If there are no vectors.
         """
+        chosen = self._recommended_by_stages()
+        if chosen is None:
+            return None
+        with suppress(TraitvecError):
+            judged = self._recommended_by_report()
+            if judged is not None and judged.verdict is not None:
+                return judged
+        return chosen.model_copy(update={"verdict": None, "reasons": [NOT_JUDGED]})
+
+    def _recommended_by_stages(self) -> Recommendation | None:
         by_separation = self.manifest(RecommendedBySeparation).recommended
         vectors, steering = self.provenance("vectors"), self.provenance("steering_evaluation")
         if vectors is None or steering is None or not self.is_intact(steering):
@@ -201,6 +214,16 @@ class TraitFolder:
             return by_separation
         by_steering = self.manifest(RecommendedBySteering, check_files=False).recommendation
         return by_steering or by_separation
+
+    def _recommended_by_report(self) -> Recommendation | None:
+        report = self.provenance("validation_report")
+        if report is None or not self.is_intact(report):
+            return None
+        for stage in ("vectors", "steering_evaluation"):
+            judged = self.provenance(stage)
+            if report.inputs.get(stage, "") != (judged.content if judged else ""):
+                return None
+        return self.manifest(RecommendedByReport, check_files=False).recommended
 
     def is_intact(self, provenance: Provenance) -> bool:
         """Whether all recorded files are here, with the recorded content, or in a storage."""

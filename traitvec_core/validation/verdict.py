@@ -37,7 +37,7 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
             (grave if check.name in _ONLY_CARE else fatal).append(reason)
         elif check.verdict == "warn":
             mild.append(reason)
-    reasons = [*fatal, *grave, *mild]
+    reasons = [*fatal, *grave, *mild] or [f"all {len(checks)} checks pass"]
     if all(check.name != "steering" for check in checks):
         reasons.append("steering was not evaluated, so nothing shows that the vector steers")
     verdict: VectorVerdict = "usable"

@@ -12,7 +12,15 @@ from rich.table import Table
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path
-from traitvec_dagster.cli.terminal import ExperimentName, Root, err, experiment_folder, out
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_dagster.cli.terminal import (
+    ExperimentName,
+    Root,
+    err,
+    experiment_folder,
+    out,
+    verdict_mark,
+)
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import process_tags
@@ -20,6 +28,7 @@ from traitvec_dagster.runs.ownership import process_tags
 if TYPE_CHECKING:
     from traitvec_core.atlas.comparison import Comparison, TraitComparison
     from traitvec_core.atlas.cross_projection import Read
+    from traitvec_core.atlas.values import TraitRow
     from traitvec_core.estimate import Estimate
 
 __all__ = ["atlas", "compare"]
@@ -136,6 +145,7 @@ def _print_atlas(values: dict[str, Any]) -> None:
         if row.missing or row.trait in result.left_out:
             what = "; ".join(row.missing) or result.left_out[row.trait]
             err.print(f"[yellow]{row.trait}:[/] {escape(what)}")
+        _warn_of(row, row.trait)
     for pair in result.near_duplicates[:_MAX_PAIRS]:
         how = "opposite" if pair.cosine < 0 else "near-duplicates"
         out.print(f"[yellow]{how}:[/] {pair.one} and {pair.other}, cosine {pair.cosine:.2f}")
@@ -162,7 +172,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         caption="* the 95% interval of the change excludes 0. best: of all vectors, held-out;"
         " steered: change of the score with the recommended vector",
     )  # fmt: skip
-    for name in ("trait", "elicits", *_COLUMNS):
+    for name in ("trait", "elicits", "verdict", *_COLUMNS):
         figures.add_column(name.replace("_", " "), no_wrap=True)
     vectors = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left",
@@ -176,6 +186,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         figures.add_row(
             row.trait,
             " → ".join({True: "yes", False: "[red]no[/]", None: "–"}[is_] for is_ in row.elicits),
+            " → ".join(verdict_mark(x.verdict) if x.method else "–" for x in (row.a, row.b)),
             *(
                 f"{_figure(moved[name].a, digits)} → {_figure(moved[name].b, digits)}"
                 + (" [yellow]*[/]" if moved[name].has_moved else "")
@@ -186,10 +197,17 @@ def _print_comparison(comparison: "Comparison") -> None:
     out.print(figures)
     out.print(vectors)
     for row in comparison.traits:
+        for name, side in ((comparison.a, row.a), (comparison.b, row.b)):
+            _warn_of(side, f"{name}/{row.trait}")
         where = {comparison.a: row.a.missing, comparison.b: row.b.missing}
         notes = [*row.notes, *(f"{name}: {line}" for name, m in where.items() for line in m)]
         for note in notes:
             out.print(f"{row.trait}: [yellow]note:[/] {escape(note)}")
+
+
+def _warn_of(row: "TraitRow", name: str) -> None:
+    what = f"{name} ({row.method}_layer{row.layer})"
+    warn_if_not_usable(what, row.verdict, row.reasons)
 
 
 def _depth(row: "TraitComparison", side: int) -> str:

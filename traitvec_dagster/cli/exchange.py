@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
 from traitvec_core.experiment import infer_model, parse_experiment, scaffold_experiment
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.vector_verdict import describe_verdict, warn_if_not_usable
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -23,6 +24,9 @@ from traitvec_dagster.cli.terminal import (
     traits_with_vectors,
 )
 from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from traitvec_core.exchange.bundle import Bundle
 
 __all__ = ["export", "import_persona_vectors", "push"]
 
@@ -86,6 +90,7 @@ def export(
         methods = ", ".join(dict.fromkeys(vector.method for vector in vectors))
         keys = "" if convention.offset == 0 else f" ({_keys_in_file(convention.key, layers_)})"
         out.print(escape(f"{name}: {methods}, layer {_ranges(layers_)}{keys}"))
+    _print_verdicts(exported.bundle)
     if not convention.is_menu and len(exported.bundle.vectors) > len(exported.paths):
         out.print(
             "note: readers of this format apply all vectors of a file at once, so choose a small"
@@ -122,6 +127,7 @@ def push(
         method=method,
         layers=None,
     )
+    _print_verdicts(bundle)
     plan = hub.plan_push(bundle, repo_id)
     address = f"{plan.endpoint}/{repo_id}"
     for name, data in plan.files.items():
@@ -185,6 +191,10 @@ def import_persona_vectors(
         parts += [f"{item.n_unscored} of them without a score"] if item.n_unscored else []
         parts += [f"vectors {', '.join(item.vectors)} (last row marked)"] if item.vectors else []
         out.print(escape(f"{item.name}: {', '.join(parts)}"))
+        for position, (verdict, reasons) in item.source_verdicts.items():
+            what = f"{item.name}, vectors {position}, where they were exported:"
+            out.print(escape(f"{what} {describe_verdict(verdict, reasons)}"))
+            warn_if_not_usable(f"{item.name} ({position}, by its source)", verdict, reasons)
         if item.n_responses and not item.has_token_counts:
             print_notes(
                 [f"{item.name}: token counts are 0, because the tokenizer of {settings.model} is"
@@ -211,6 +221,13 @@ def _new_settings(folder: ExperimentFolder, model: str | None) -> str:
         )
     judge = EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini"
     return scaffold_experiment(chosen, judge, "imported from a persona-vectors folder")
+
+
+def _print_verdicts(bundle: "Bundle") -> None:
+    for name, record in bundle.traits.items():
+        if chosen := record["recommended"]:
+            described = describe_verdict(chosen["verdict"], chosen["reasons"])
+            out.print(escape(f"{name}: {chosen['method']}, layer {chosen['layer']}: {described}"))
 
 
 def _keys_in_file(key: str, layers: Sequence[int]) -> str:

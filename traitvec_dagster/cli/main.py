@@ -15,7 +15,7 @@ from traitvec_dagster.cli.monitor import monitor
 from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui
 from traitvec_dagster.cli.run import run
 from traitvec_dagster.cli.status import status
-from traitvec_dagster.cli.terminal import complain, err, restore_interrupts
+from traitvec_dagster.cli.terminal import complain, err, loud_warnings, restore_interrupts
 
 __all__ = ["app", "main"]
 
@@ -51,7 +51,8 @@ def main() -> None:
     """Run a command. Errors that a user can fix are printed as one line, without a traceback."""
     restore_interrupts()
     try:
-        app()
+        with loud_warnings():
+            app()
     except TraitvecError as error:
         complain(error)
         sys.exit(1)

@@ -19,6 +19,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path, write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.formats import dump_json
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -27,6 +28,7 @@ from traitvec_dagster.cli.terminal import (
     out,
     read_overrides,
     traits_with_vectors,
+    verdict_mark,
 )
 from traitvec_dagster.project import Project
 
@@ -94,6 +96,8 @@ def monitor(
     folder = experiment_folder(Project(experiments_dir), experiment)
     settings = folder.settings(read_overrides({}, set_ or []))
     vectors = [watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
+    for watched in vectors:
+        warn_if_not_usable(f"{watched.trait} ({watched.name})", watched.verdict, watched.reasons)
     _check_model(folder, vectors, settings)
     model = _load(settings)
     questions: list[str] = []
@@ -217,7 +221,7 @@ def _view(trace: "Trace") -> RenderableType:
             value = float(first[piece.begin : piece.end].mean())
             text.append(piece.shown, style="dim" if piece.is_special else _colour(value))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("trait", "vector", "level, from − to + pole"):
+    for name in ("trait", "vector", "verdict", "level, from − to + pole"):
         table.add_column(name, no_wrap=True)
     for name in ("now", "mean", "peak", "lasts", "commitment"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -226,6 +230,7 @@ def _view(trace: "Trace") -> RenderableType:
         table.add_row(
             escape(trait),
             trace.curves[trait].watched.name,
+            verdict_mark(trace.curves[trait].watched.verdict),
             _bars(trace.level(values)),
             f"{trace.curves[trait].projection[-1]:.1f}" if trace.token_ids else "–",
             _figure(summary.mean),
@@ -281,6 +286,10 @@ def _write(
         "sampling": settings.sampling.model_dump(),
         "instruction": instruction,
         "vectors": {name: record and record.content for name, record in provenance.items()},
+        "verdicts": {
+            name: {"verdict": curve.watched.verdict, "reasons": list(curve.watched.reasons)}
+            for name, curve in traces[0].curves.items()
+        },
         "traces": [
             {"question": question, **trace.record()}
             for question, trace in zip(questions, traces, strict=True)

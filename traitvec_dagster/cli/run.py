@@ -14,6 +14,7 @@ from traitvec_core.models.files import check_installed
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of
 from traitvec_dagster.cli.terminal import (
@@ -26,6 +27,7 @@ from traitvec_dagster.cli.terminal import (
     out,
     read_layers,
     read_overrides,
+    verdict_mark,
 )
 from traitvec_dagster.graph.checks import CHECKED_STAGE
 from traitvec_dagster.project import Project
@@ -194,6 +196,7 @@ def _print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[s
     )
     table.add_column("trait", no_wrap=True)
     table.add_column("recommended", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     checked = {name for row in rows.values() for name in row["checks"]}
     figures = {name: figure for name, figure in _FIGURES.items() if name in checked}
     for name in figures:
@@ -204,11 +207,15 @@ def _print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[s
         table.add_row(
             escape(trait),
             f"layer {vector['layer']} {vector['method']}" if vector else "–",
+            verdict_mark(vector["verdict"]) if vector else "–",
             *(_figure_cell(row["checks"].get(name), *figure) for name, figure in figures.items()),
             _other_checks(row["checks"]),
         )
     out.print(table)
     for trait, row in rows.items():
+        if vector := row["recommended"]:
+            what = f"{trait} ({vector['method']}_layer{vector['layer']})"
+            warn_if_not_usable(what, vector["verdict"], vector["reasons"])
         for name, check in row["checks"].items():
             if check["verdict"] != "pass":
                 advice = f" {check['advice']}" if check["advice"] else ""

@@ -14,7 +14,8 @@ from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages.make import stage_states
 from traitvec_core.storage.files import list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
-from traitvec_dagster.cli.terminal import Root, experiment_folder, out
+from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_dagster.cli.terminal import Root, experiment_folder, out, verdict_mark
 from traitvec_dagster.graph.checks import CHECKED_STAGE
 from traitvec_dagster.project import Project
 
@@ -58,6 +59,10 @@ def status(
         return
     for name, traits in rows.items():
         out.print(_table(name, traits))
+        for trait, row in traits.items():
+            if vector := row["recommended"]:
+                what = f"{name}/{trait} ({vector['method']}_layer{vector['layer']})"
+                warn_if_not_usable(what, vector["verdict"], vector["reasons"])
 
 
 def status_of(
@@ -99,11 +104,9 @@ def _verdicts(
 
 
 def _recommended(trait: TraitFolder) -> dict[str, Any] | None:
-    """The vector that the last report recommends; None without a complete report."""
-    from traitvec_core.validation.report_manifest import ReportManifest
-
+    """The recommended vector with its verdict; None without vectors."""
     with suppress(TraitvecError):
-        chosen = trait.manifest(ReportManifest).recommended
+        chosen = trait.recommended()
         return chosen.model_dump() if chosen else None
     return None
 
@@ -115,6 +118,7 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
         table.add_column(stage.replace("_", " "))
     table.add_column("checks")
     table.add_column("recommended")
+    table.add_column("verdict", no_wrap=True)
     for name, row in traits.items():
         checks = row["checks"]
         not_passed = [name for name, check in checks.items() if check["verdict"] != "pass"]
@@ -126,6 +130,7 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
             *(_STATE_MARKS[row["stages"][stage]] for stage in STAGES),
             f"{n_passed} {notes}".strip(),
             f"{vector['method']}, layer {vector['layer']}" if vector else "–",
+            verdict_mark(vector["verdict"]) if vector else "–",
         )
     if not traits:
         table.add_row("(no traits yet)")

@@ -1,18 +1,22 @@
 """What all commands share: consoles, common options, and how options are read."""
 
 import signal
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.manifests import VectorVerdict
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES
 from traitvec_dagster.project import Project
 
 __all__ = [
@@ -22,6 +26,7 @@ __all__ = [
     "complain",
     "err",
     "experiment_folder",
+    "loud_warnings",
     "note_retirement",
     "out",
     "print_notes",
@@ -29,6 +34,7 @@ __all__ = [
     "read_overrides",
     "restore_interrupts",
     "traits_with_vectors",
+    "verdict_mark",
 ]
 
 out = Console(soft_wrap=True)
@@ -36,6 +42,10 @@ err = Console(stderr=True, soft_wrap=True)
 if not out.is_terminal:
     # In a log file, tables need no wrapping.
     out = Console(soft_wrap=True, width=120)
+
+_VERDICT_STYLES: dict[VectorVerdict | None, str] = {
+    "usable": "green", "with_care": "yellow", "not_usable": "bold red", None: "dim",
+}  # fmt: skip
 
 Root = Annotated[
     Path | None,
@@ -161,6 +171,32 @@ def print_notes(notes: Iterable[str]) -> None:
     """Print notes on the error stream, one per line."""
     for note in notes:
         err.print(f"[yellow]note:[/] {escape(note)}")
+
+
+def verdict_mark(verdict: VectorVerdict | None) -> str:
+    """Return the verdict on a vector, coloured."""
+    return f"[{_VERDICT_STYLES[verdict]}]{VERDICT_NAMES[verdict]}[/]"
+
+
+@contextmanager
+def loud_warnings() -> Iterator[None]:
+    """Print each `TraitvecWarning` as one red line on the error stream; others are unchanged."""
+    with warnings.catch_warnings():
+        # By default, a warning that comes a second time from the same line is not shown.
+        warnings.simplefilter("always", TraitvecWarning)
+        show_other = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int,
+            file: TextIO | None = None, line: str | None = None,
+        ) -> None:  # fmt: skip
+            if issubclass(category, TraitvecWarning):
+                err.print(f"[bold red]WARNING:[/] {escape(str(message))}")
+            else:
+                show_other(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
 
 
 def complain(error: TraitvecError) -> int:

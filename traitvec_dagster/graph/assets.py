@@ -14,6 +14,7 @@ from traitvec_core.stages.make import StageResult, make
 from traitvec_core.stages.spec import StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_dagster.executors.kubernetes import gpu_pod
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
@@ -81,8 +82,15 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 result = make(spec.name, folder, settings, bench)
             if result.is_reused:
                 context.log.info(f"{spec.name} is fresh: its inputs and settings are unchanged")
+            metadata = _metadata(spec.name, folder, settings, result)
+            chosen = folder.recommended() if "verdict" in metadata else None
+            if chosen is not None and chosen.verdict == "not_usable":
+                described = describe_verdict(chosen.verdict, chosen.reasons)
+                context.log.warning(
+                    f"{folder.name} ({chosen.method}_layer{chosen.layer}) is {described}"
+                )
             return dg.MaterializeResult(
-                metadata=_metadata(spec.name, folder, settings, result),
+                metadata=metadata,
                 data_version=dg.DataVersion(result.provenance.content),
             )
 

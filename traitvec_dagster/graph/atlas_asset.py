@@ -1,12 +1,15 @@
 """The atlas of an experiment as an asset: all its traits compared."""
 
 import base64
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from traitvec_core.stages.trait_atlas import ATLAS_VERSION, make_atlas
 from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.markdown import escape_markdown
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
@@ -21,6 +24,7 @@ ATLAS = "trait_atlas"
 # A picture goes into the event log with every materialization, and so do tables.
 _MAX_PICTURE_BYTES = 50_000
 _MAX_PAIRS = 100
+_MAX_REASONS = 100
 
 
 def atlas_key(graph: Graph) -> dg.AssetKey:
@@ -51,6 +55,9 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         for row in atlas.traits:
             if row.missing:
                 context.log.warning(f"{row.trait}: {'; '.join(row.missing)}")
+            if row.verdict == "not_usable":
+                described = describe_verdict(row.verdict, row.reasons)
+                context.log.warning(f"{row.trait} ({row.method}_layer{row.layer}) is {described}")
         return dg.MaterializeResult(
             metadata={"reused": is_reused, **atlas_metadata(graph.folder, atlas)},
             data_version=dg.DataVersion(atlas.content),
@@ -62,6 +69,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
 def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     """Return an atlas' metadata for Dagster; unknown figures are left out."""
     page = folder.path / "atlas" / "atlas.html"
+    verdicts = Counter(VERDICT_NAMES[row.verdict] for row in atlas.traits if row.method)
     prices = [row.usd for row in atlas.traits]
     known = [usd for usd in prices if usd is not None]
     metadata: dict[str, Any] = {
@@ -72,6 +80,8 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
         "near_duplicates": len(atlas.near_duplicates),
         "seconds": round(sum(row.seconds for row in atlas.traits), 3),
         "tokens": sum(row.tokens_in + row.tokens_out for row in atlas.traits),
+        "verdict": ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "no verdict",
+        "reasons": _reasons(atlas),
         "by_trait": _table([_trait_row(row) for row in atlas.traits]),
         "missing": _table(
             [{"trait": r.trait, "missing": "; ".join(r.missing)} for r in atlas.traits if r.missing]
@@ -99,11 +109,22 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     return metadata
 
 
+def _reasons(atlas: "Atlas") -> Any:
+    lines = [
+        f"- **{escape_markdown(row.trait)}**: "
+        + escape_markdown(describe_verdict(row.verdict, row.reasons))
+        for row in atlas.traits
+        if row.method
+    ]
+    return dg.MetadataValue.md("\n".join(lines[:_MAX_REASONS]) or "none")
+
+
 def _trait_row(row: Any) -> dict[str, str]:
     failed = row.checks("fail")
     return {
         "trait": row.trait,
         "recommended": f"{row.method}, layer {row.layer}" if row.method else "–",
+        "verdict": VERDICT_NAMES[row.verdict] if row.method else "–",
         "contrast": _interval(row.contrast, 1),
         "effect_size": _interval(row.effect_size, 2),
         "auroc": _interval(row.auroc, 3),

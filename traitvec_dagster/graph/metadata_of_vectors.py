@@ -6,12 +6,12 @@ import dagster as dg
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.manifests import (
-    ActivationsManifest,
-)
+from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.storage.vector_verdict import verdict_on
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    judged,
     numbers,
     picture,
     rounded,
@@ -49,6 +49,7 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
     if recommended is not None and best is not None:
         metadata |= {
             "recommended": recommended.why,
+            **_judged(folder, recommended.method, recommended.layer),
             "recommended_layer": best.layer,
             "recommended_method": best.method,
             **numbers(
@@ -95,6 +96,7 @@ def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettin
         metadata |= {
             "recommended": best.why, "method": best.method, "layer": best.layer,
             "coefficient": best.coefficient,
+            **_judged(folder, best.method, best.layer),
         }  # fmt: skip
     if steered is not None:
         moved = steered.trait_moved
@@ -141,6 +143,11 @@ def _what_else_changes(evaluation: "SteeringEvaluation") -> list[dict[str, str]]
     return rows
 
 
+def _judged(folder: TraitFolder, method: str, layer: int) -> Metadata:
+    """The verdict on one vector, as long as the report is of these results."""
+    return judged(*verdict_on(folder.recommended(), method, layer))
+
+
 def _dose(scores: "Scores") -> dict[str, str]:
     return {
         "condition": clip(scores.condition),
@@ -157,13 +164,13 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
     from traitvec_core.validation.report_manifest import ReportManifest
 
     report = folder.manifest(ReportManifest)
+    recommended = folder.recommended()
     page = folder.path / "validation/report.html"
     verdicts = [check.verdict for check in report.checks]
     return {
         "report": dg.MetadataValue.path(str(page)),
-        "recommended": report.recommended.why
-        if report.recommended
-        else "nothing: no held-out figures",
+        "recommended": recommended.why if recommended else "nothing: no held-out figures",
+        **(judged(recommended.verdict, recommended.reasons) if recommended else {}),
         "checks_passed": verdicts.count("pass"),
         "checks_warned": verdicts.count("warn"),
         "checks_failed": verdicts.count("fail"),
@@ -185,6 +192,7 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
         return {"traced": f"no: {manifest.why}"}
     page = folder.path / "dynamics/dynamics.html"
     whole, prediction = manifest.whole, manifest.prediction
+    method = manifest.vector.removesuffix(f"_layer{manifest.layer}")
     return {
         "n_texts": whole.n_texts,
         "missing_scores": whole.n_texts - whole.n_scored,
@@ -201,6 +209,7 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
             r_inside=prediction.inside.r,
         ),
         "vector": manifest.vector,
+        **_judged(folder, method, manifest.layer),
         "layer": manifest.layer,
         "judge_model": manifest.judge_model,
         "page": dg.MetadataValue.path(str(page)),

@@ -2,14 +2,22 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from traitvec_core.storage.manifests import VectorVerdict
+from traitvec_core.storage.markdown import escape_markdown
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Metadata", "cell", "clip", "known", "numbers", "picture", "rounded", "sample", "table"]
+__all__ = [
+    "Metadata", "cell", "clip", "judged", "known", "numbers", "picture", "rounded", "sample",
+    "table",
+]  # fmt: skip
 
 # A picture goes into the event log with every materialization.
 _MAX_PICTURE_BYTES = 50_000
@@ -26,6 +34,15 @@ def known(**usd: float | None) -> Metadata:
 def numbers(**values: float | None) -> Metadata:
     """Floats that exist: a missing figure leaves a gap in the plot, not a zero."""
     return {name: round(float(value), 4) for name, value in values.items() if value is not None}
+
+
+def judged(verdict: VectorVerdict | None, reasons: Sequence[str]) -> Metadata:
+    """A vector's verdict as text, and its reasons as an escaped list."""
+    lines = [f"- {escape_markdown(reason)}" for reason in reasons]
+    return {
+        "verdict": VERDICT_NAMES[verdict],
+        "reasons": dg.MetadataValue.md("\n".join(lines) or "none"),
+    }
 
 
 def picture(png: bytes, title: str) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.exchange.file_formats.format import Format, LayerConvention
+from traitvec_core.storage.vector_verdict import describe_verdict
 
 __all__ = ["GGUF", "write_gguf"]
 
@@ -25,7 +26,8 @@ def write_gguf(bundle: Bundle) -> bytes:
     """Return one trait's vectors as a GGUF control vector.
 
     It has the keys of both conventions: `controlvector.*` (llama.cpp's generator, repeng) and
-    `adapter.*` (readers that treat control vectors as adapters). `traitvec.provenance` is JSON.
+    `adapter.*` (readers that treat control vectors as adapters). `traitvec.provenance` is JSON,
+    `traitvec.verdict` the verdict in one line, for readers that show the header.
 
     Args:
         bundle: One trait and method, at layers from 2 (block 1) on.
@@ -55,6 +57,10 @@ def write_gguf(bundle: Bundle) -> bytes:
         writer.add_string("adapter.type", "control_vector")
         writer.add_uint32("adapter.control_vector.layer_count", len(tensors))
         writer.add_string("traitvec.provenance", bundle.provenance)
+        writer.add_string(
+            "traitvec.verdict",
+            describe_verdict(first.metadata.get("verdict"), first.metadata.get("reasons", ())),
+        )
         for name, values in tensors.items():
             writer.add_tensor(name, values)
         writer.write_header_to_file()

@@ -7,6 +7,7 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Figures
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 from traitvec_core.validation.recommended_vector import read_recommended_vector
+from traitvec_core.vectors import TraitVector
 
 __all__ = ["check_norm", "evaluate"]
 
@@ -23,14 +24,18 @@ _ADVICE_ON_CHANCE = (
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
     chosen = read_recommended_vector(folder, folder.manifest(VectorsManifest))
-    return check_norm(chosen.row if chosen else None, settings.thresholds.norm)
+    row = chosen.row if chosen else None
+    return check_norm(row, row.chance_norm if row else None, settings.thresholds.norm)
 
 
-def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResult:
+def check_norm(
+    vector: VectorRow | TraitVector | None, chance_norm: float | None, threshold: NormThreshold
+) -> CheckResult:
     """Check that a vector's norm is in a range.
 
     Args:
         vector: The recommended vector; None fails.
+        chance_norm: Its median norm under swapped labels; None where labels cannot be swapped.
         threshold: The range, and which norm has to be in it.
     """
     if vector is None:
@@ -46,9 +51,9 @@ def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResul
         "maximum": threshold.maximum,
         "vector_norm": vector.vector_norm,
         "relative_norm": vector.relative_norm,
-        "chance_norm": vector.chance_norm,
+        "chance_norm": chance_norm,
     }
-    name, value, advice = _held(vector, threshold)
+    name, value, advice = _held(vector, chance_norm, threshold)
     place = f"{vector.method} at layer {vector.layer}"
     if value is None:
         return CheckResult(
@@ -75,11 +80,13 @@ def check_norm(vector: VectorRow | None, threshold: NormThreshold) -> CheckResul
     )
 
 
-def _held(vector: VectorRow, threshold: NormThreshold) -> tuple[str, float | None, str]:
+def _held(
+    vector: VectorRow | TraitVector, chance_norm: float | None, threshold: NormThreshold
+) -> tuple[str, float | None, str]:
     """What is compared: its name, its value, and what to do when it is out of range."""
     if threshold.kind == "absolute":
         return "vector_norm", vector.vector_norm, _ADVICE_ON_RANGE
     if threshold.kind == "relative":
         return "relative_norm", vector.relative_norm, _ADVICE_ON_RANGE
-    value = vector.vector_norm / vector.chance_norm if vector.chance_norm else None
+    value = vector.vector_norm / chance_norm if chance_norm else None
     return "vector_norm over chance_norm", value, _ADVICE_ON_CHANCE

@@ -1,0 +1,28 @@
+"""The verdict in a run: metadata of reused stages, and a warning in the run's log."""
+
+import json
+
+import pytest
+
+from tests.projects import SmallProject
+
+REASON = "chance: <script>alert(1)</script> permuted labels do as well"
+
+
+@pytest.mark.parametrize("verdict", ["usable", "not_usable"])
+def test_a_reused_report_shows_its_verdict_on_all_that_it_judged(
+    finished: SmallProject, verdict: str
+) -> None:
+    path = finished.trait("refusal").path / "validation/report.json"
+    record = json.loads(path.read_bytes())
+    record["recommended"] |= {"verdict": verdict, "reasons": [REASON]}
+    path.write_text(json.dumps(record))
+    done = finished.run("refusal", "vectors or validation_report")
+    assert done.is_success, done.problems
+    for stage in ("vectors", "validation_report"):
+        shown = finished.materializations(stage, "refusal")[0].metadata
+        name = {"usable": "usable", "not_usable": "NOT USABLE"}[verdict]
+        assert shown["verdict"].value == name
+        reasons = str(shown["reasons"].value)
+        assert "permuted labels do as well" in reasons
+        assert "<script" not in reasons

@@ -1,0 +1,11 @@
+"""Text from models and users inside Markdown."""
+
+import html
+
+__all__ = ["escape_markdown"]
+
+
+def escape_markdown(text: str) -> str:
+    """Return text as one paragraph, escaped so that it contains neither markup nor HTML."""
+    flat = html.escape(" ".join(text.split()), quote=False)
+    return "".join("\\" + char if char in "\\`*_[]|#" else char for char in flat)
