@@ -17,7 +17,7 @@ import numpy as np
 
 from traitvec_core.dynamics import WatchedVector, watch
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import ExperimentSettings, Sampling, VectorMethod
+from traitvec_core.experiment import Sampling, VectorMethod
 from traitvec_core.generation import generate_texts
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
@@ -31,7 +31,7 @@ from traitvec_core.validation.labelled_activations import LabelledActivations
 from traitvec_core.validation.manifests import VectorsManifest
 from traitvec_core.validation.recommend import recommend
 from traitvec_core.validation.separation import measure_separation
-from traitvec_core.validation.validate import Validation
+from traitvec_core.validation.validate import DEFAULT_METHODS, Validation
 from traitvec_core.vectors import METHODS, extract_vectors
 
 __all__ = [
@@ -42,8 +42,6 @@ __all__ = [
     "load_activations",
     "load_vector",
 ]
-
-_DEFAULT_METHODS: tuple[VectorMethod, ...] = ExperimentSettings.model_fields["methods"].default
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -235,7 +233,7 @@ def extract(
     """
     if method is not None and method not in METHODS:
         raise TraitvecError(f"there is no method {method!r}; there are: {', '.join(METHODS)}")
-    methods = _DEFAULT_METHODS if method is None else (method,)
+    methods = DEFAULT_METHODS if method is None else (method,)
     layers = activations.layers if layer is None else [layer]
     why = _BY_NAME
     if method is None or layer is None:

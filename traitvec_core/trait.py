@@ -77,7 +77,6 @@ class TraitDefinition(BaseModel):
     negative_label: str = "negative"
     about: list[Subject] = Field(default_factory=list)
     eval_questions: list[str] = Field(default_factory=list)
-    about: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list, exclude=True)
 
     @property

@@ -14,11 +14,46 @@ __all__ = ["NON_TRAITS", "PLANTED", "Design", "SimulatedTrait", "planted", "simu
 
 Array = NDArray[np.float64]
 
-_WORDS = (
-    "water light house river stone garden paper window table morning evening market letter music"
-    " summer winter forest mountain village harbour engine copper silver cotton pepper basket"
-    " ladder bottle mirror carpet candle pencil button pocket saddle anchor"
-).split()
+_WORDS = tuple(
+    [
+        "water",
+        "light",
+        "house",
+        "river",
+        "stone",
+        "garden",
+        "paper",
+        "window",
+        "table",
+        "morning",
+        "evening",
+        "market",
+        "letter",
+        "music",
+        "summer",
+        "winter",
+        "forest",
+        "mountain",
+        "village",
+        "harbour",
+        "engine",
+        "copper",
+        "silver",
+        "cotton",
+        "pepper",
+        "basket",
+        "ladder",
+        "bottle",
+        "mirror",
+        "carpet",
+        "candle",
+        "pencil",
+        "button",
+        "pocket",
+        "saddle",
+        "anchor",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +99,9 @@ class SimulatedTrait:
         """Keep some examples only."""
         for name in ("is_positive", "questions", "pairs", "activations", "opposite"):
             setattr(self, name, getattr(self, name)[rows])
-        self.responses = [text for text, is_kept in zip(self.responses, rows, strict=True) if is_kept]
+        self.responses = [
+            text for text, is_kept in zip(self.responses, rows, strict=True) if is_kept
+        ]
 
     def add(self, shift: Array, *, to_opposite: Array | None = None) -> None:
         """Add `[n, hidden_dim]` at every inner layer, also after the opposite instruction."""
@@ -160,15 +197,14 @@ def instruction_only(design: Design, rng: np.random.Generator) -> SimulatedTrait
 
 def duplicate_questions(design: Design, rng: np.random.Generator) -> SimulatedTrait:
     """Half as many topics, each asked twice, each answered in its own way under the poles."""
-    trait = question_by_pole(
+    return question_by_pole(
         Design(design.n_pairs, design.n_questions // 2, design.n_per_pole, design.n_layers,
                design.hidden_dim, design.question_sd), rng,
     )  # fmt: skip
-    return trait
 
 
 def planted(strength: float) -> Callable[[Design, np.random.Generator], SimulatedTrait]:
-    """A trait that is there: a shift of the responses, a little different for each pair and question.
+    """A trait that is there: a shift, a little different for each pair and question.
 
     Args:
         strength: Distance of the poles along the trait's direction, in deviations of the noise.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from traitvec_core.validation.resampling import Stability
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
@@ -21,7 +22,6 @@ from traitvec_core.storage.provenance import Cost, Provenance
 from traitvec_core.validation.chance import Chance, RandomScore
 from traitvec_core.validation.elicitation import Elicitation, summarise_responses
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
-from traitvec_core.validation.resampling import Stability
 from traitvec_core.validation.separation import Separation, SeparationScore
 
 DEFINITION = {

@@ -89,9 +89,7 @@ def test_the_check_says_whether_it_steers(steered: SmallProject) -> None:
     assert record.partition == "refusal"
 
 
-def test_auto_skips_what_the_forecast_calls_hopeless(
-    steered: SmallProject, tmp_path: Path
-) -> None:
+def test_auto_skips_what_the_forecast_calls_hopeless(steered: SmallProject, tmp_path: Path) -> None:
     copy_unfinished(tmp_path / "project", steered.folder, "steering_evaluation")
     with SmallProject(tmp_path / "project") as project:
         folder = project.trait("refusal")

@@ -3,6 +3,7 @@
 import math
 
 import pandas as pd
+from traitvec_core.validation.resampling import Stability
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
@@ -30,7 +31,6 @@ from traitvec_core.validation.explanations import (
     ShareOfVector,
 )
 from traitvec_core.validation.manifests import HeldOutProjections, VectorRow, VectorsManifest
-from traitvec_core.validation.resampling import Stability
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 from traitvec_core.validation.steering import SteeringTest
 

@@ -16,6 +16,7 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.storage.provenance import Cost, Provenance
 from traitvec_core.validation.manifests import VectorsManifest
+from traitvec_core.validation.recommended_vector import read_recommended_vector
 from traitvec_core.validation.report_manifest import ReportManifest
 
 __all__ = ["GatheredTrait", "Space", "gather_trait"]
@@ -117,7 +118,8 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
     trait.scores = {
         (s.method, s.layer): Scores(_number(s.effect_size), _number(s.auroc)) for s in scores
     }
-    trait.chance = {r.layer: r.effect_size_high for r in manifest.chance.random}
+    random = manifest.chance.random
+    trait.chance = {r.layer: r.effect_size_high for r in random.layers} if random else {}
     trait.space = Space(
         manifest.model, captured.model_revision, captured.n_layers, captured.hidden_dim,
         captured.position,
@@ -137,9 +139,9 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
         row.effect_size, row.auroc = score.effect_size, score.auroc
     if (vector := manifest.row(*best.place)) is not None:
         row.relative_norm = vector.relative_norm
-    for stability in manifest.stability:
-        if (stability.method, stability.layer) == best.place:
-            row.stability = stability.cosine.value
+    chosen = read_recommended_vector(folder, manifest)
+    weakest = chosen.evidence.stability.weakest if chosen and chosen.evidence else None
+    row.stability = weakest.cosine.value if weakest else None
 
 
 def _read_steering(trait: GatheredTrait, made: _Made) -> None:

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
+from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult, Verdict
 from traitvec_core.validation.separation import SeparationScore
 
@@ -27,6 +28,7 @@ class Answer(BaseModel):
 
 
 def answer(
+    verdict: VectorVerdict,
     checks: Sequence[CheckResult],
     vector: SeparationScore | None,
     steering: SteeringEvaluation | None,
@@ -35,14 +37,14 @@ def answer(
     """Answer from the checks and from the steering evaluation.
 
     Args:
+        verdict: The verdict on the recommended vector.
         checks: Every check's result.
-        vector: Held-out figures of the vector that separates best; None without one.
+        vector: Held-out figures of the recommended vector; None without one.
         steering: What steering did; None where it was not evaluated.
         scale: The length of the vectors; see `ExperimentSettings.scale`.
     """
-    verdict, headline = _headline(checks, steering)
-    # After a failure the best vector is still named, but not recommended.
-    take = "the best candidate would be" if verdict == "fail" else "take"
+    # A vector that is not usable is still named, but not recommended.
+    take = "the best candidate would be" if verdict == "not_usable" else "take"
     sentences = [
         *_doubts(checks),
         _which(vector, take),
@@ -50,27 +52,33 @@ def answer(
         *(steering.notes if steering else ()),
     ]
     return Answer(
-        verdict=verdict,
-        headline=headline,
+        verdict=_COLOURS[verdict],
+        headline=_headline(verdict, checks, steering),
         text=" ".join(_sentence(text) for text in sentences if text),
     )
 
 
+_COLOURS: dict[VectorVerdict, Verdict] = {
+    "usable": "pass",
+    "with_care": "warn",
+    "not_usable": "fail",
+}
+
+
 def _headline(
-    checks: Sequence[CheckResult], steering: SteeringEvaluation | None
-) -> tuple[Verdict, str]:
-    verdicts = {check.verdict for check in checks}
+    verdict: VectorVerdict, checks: Sequence[CheckResult], steering: SteeringEvaluation | None
+) -> str:
     if not checks:
-        return "fail", "Unknown: no check was evaluated."
-    if "fail" in verdicts:
-        return "fail", "Not as it stands."
+        return "Unknown: no check was evaluated."
+    if verdict == "not_usable":
+        return "Not as it stands."
     if steering is not None and not steering.test.steers:
-        return "warn", "Not to steer with; to monitor, with care."
-    if "warn" in verdicts:
-        return "warn", "With care."
+        return "Not to steer with; to monitor, with care."
+    if verdict == "with_care":
+        return "With care."
     if steering is None:
-        return "pass", "Yes, to monitor. Whether it steers has not been tested."
-    return "pass", "Yes."
+        return "Yes, to monitor. Whether it steers has not been tested."
+    return "Yes."
 
 
 def _doubts(checks: Sequence[CheckResult]) -> list[str]:
@@ -87,9 +95,9 @@ def _which(vector: SeparationScore | None, take: str) -> str:
     if vector is None:
         return "No vector can be recommended: nothing could be held out"
     return (
-        f"To monitor, {take} {vector.method} at layer {vector.layer}: on questions that it has not"
-        f" seen it separates the poles with an effect size of {vector.effect_size.format('.2f')},"
-        f" AUROC {_number(vector.auroc, 3)}"
+        f"To monitor, {take} {vector.method} at layer {vector.layer}: on questions and instructions"
+        " that it has not seen it separates the poles with an effect size of"
+        f" {vector.effect_size.format('.2f')}, AUROC {_number(vector.auroc, 3)}"
     )
 
 

@@ -33,14 +33,14 @@ from traitvec_core.validation.elicitation import (
     question_of,
     summarise_responses,
 )
+from traitvec_core.validation.evidence import HeldOutProjections, VectorEvidence
 from traitvec_core.validation.explanations import Explanations
-from traitvec_core.validation.manifests import (
-    HeldOutProjections,
-    VectorRow,
-    VectorsManifest,
-)
-from traitvec_core.validation.resampling import Stability
+from traitvec_core.validation.forecast import Forecast
+from traitvec_core.validation.manifests import VectorRow, VectorsManifest
+from traitvec_core.validation.recommended_vector import RecommendedVector
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
+from traitvec_core.validation.stability import Stability
+from traitvec_core.validation.verdict import judge_vector
 
 __all__ = ["Report", "ReportSources", "build_report", "sample_responses"]
 
@@ -62,6 +62,7 @@ class ReportSources:
         judging: What `judged_responses` recorded.
         captured: What `activations` recorded.
         extracted: What `vectors` recorded.
+        chosen: The recommended vector; None when none is.
         checks: Every check's result.
         steering: What the vectors do when they are added; None where that was not evaluated.
         steering_skipped: Why `steering.evaluate: auto` skipped that; None otherwise.
@@ -75,6 +76,7 @@ class ReportSources:
     judging: JudgedResponsesManifest
     captured: ActivationsManifest
     extracted: VectorsManifest
+    chosen: RecommendedVector | None
     checks: Sequence[CheckResult]
     steering: SteeringEvaluation | None = None
     steering_skipped: str | None = None
@@ -104,10 +106,10 @@ class Report(StageManifest):
     missing_reasons: dict[str, dict[str, int]]
     held_out_projections: ReportedProjections | None
     separation: Separation
-    separation_by_instruction: Separation | None
     explanations: Explanations | None
     chance: Chance
-    stability: list[Stability]
+    forecast: Forecast
+    stability: Stability | None
     cosines: list[VectorCosine]
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
@@ -123,30 +125,39 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
     """
     settings, captured, extracted = sources.settings, sources.captured, sources.extracted
     elicitation = summarise_responses(sources.judged, settings.response_filter)
-    best = extracted.recommended_row
+    chosen = sources.chosen
+    evidence = chosen.evidence if chosen else None
     # The responses stay the same at another threshold; the test of them does not.
     significance = settings.thresholds.significance
     steering = sources.steering.at(significance) if sources.steering else None
-    best_score = extracted.separation.of(best.method, best.layer) if best else None
+    verdict, reasons = judge_vector(sources.checks)
+    recommended = chosen.recommendation if chosen else None
+    if recommended is not None:
+        recommended = recommended.model_copy(update={"verdict": verdict, "reasons": reasons})
     report = Report(
         experiment=sources.experiment,
         trait=sources.trait,
         model=settings.model,
         judge_model=settings.judge_model,
-        answer=answer(sources.checks, best_score, steering, settings.scale),
-        # Steering is what users want, and separation does not predict it.
-        recommended=(steering.recommendation if steering else None) or extracted.recommended,
+        answer=answer(
+            verdict,
+            sources.checks,
+            chosen.score_in(extracted.separation) if chosen else None,
+            steering,
+            settings.scale,
+        ),
+        recommended=recommended,
         recommended_by_separation=extracted.recommended,
         checks=list(sources.checks),
         elicitation=elicitation,
         agreement=measure_agreements(sources.judging.compared, settings.threshold),
         missing_reasons=sources.judging.missing_reasons,
-        held_out_projections=_reported_projections(captured, extracted),
+        held_out_projections=_reported_projections(captured, evidence),
         separation=extracted.separation,
-        separation_by_instruction=extracted.separation_by_instruction,
-        explanations=extracted.explanations,
+        explanations=evidence.explanations if evidence else None,
         chance=extracted.chance,
-        stability=extracted.stability,
+        forecast=extracted.forecast,
+        stability=evidence.stability if evidence else None,
         cosines=extracted.cosines,
         previous_cosines=extracted.previous_cosines,
         vectors=extracted.vectors,
@@ -163,12 +174,12 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         poles=[("positive", elicitation.positive), ("negative", elicitation.negative)],
         pictures={
             **_pictures_of_scores(sources.judged, elicitation),
-            **_pictures_of_vectors(captured, extracted),
+            **_pictures_of_vectors(sources, evidence),
             **_pictures_of_steering(steering),
         },
         separation=extracted.separation,
         best=_best_rows(extracted),
-        vector=best,
+        vector=chosen.row if chosen else None,
         samples=sample_responses(sources.judged, settings, per_pole=6),
         conditions=_conditions(steering),
         steering_skipped=sources.steering_skipped,
@@ -191,12 +202,13 @@ def sample_responses(
 
 
 def _reported_projections(
-    captured: ActivationsManifest, extracted: VectorsManifest
+    captured: ActivationsManifest, evidence: VectorEvidence | None
 ) -> ReportedProjections | None:
-    projections = extracted.held_out_projections
-    if projections is None:
+    if evidence is None:
         return None
-    return ReportedProjections(**projections.model_dump(), question_ids=captured.question_ids)
+    return ReportedProjections(
+        **evidence.projections.model_dump(), question_ids=captured.question_ids
+    )
 
 
 def _pictures_of_scores(judged: pd.DataFrame, elicitation: Elicitation) -> dict[str, bytes]:
@@ -210,21 +222,23 @@ def _pictures_of_scores(judged: pd.DataFrame, elicitation: Elicitation) -> dict[
 
 
 def _pictures_of_vectors(
-    captured: ActivationsManifest, extracted: VectorsManifest
+    sources: ReportSources, evidence: VectorEvidence | None
 ) -> dict[str, bytes]:
-    separation = extracted.separation
+    captured, extracted = sources.captured, sources.extracted
+    separation, explanations = extracted.separation, evidence.explanations if evidence else None
     drawn = {"norms": plots.norms_by_layer(extracted.vectors, captured.mean_norm_by_layer)}
     if not separation.scores:
         return drawn
-    drawn["auroc"] = plots.separation_by_layer(separation, extracted.explanations)
+    drawn["auroc"] = plots.separation_by_layer(separation, explanations)
     drawn["effect_size"] = plots_of_vectors.effect_size_by_layer(separation, extracted.chance)
-    ways = {"new questions": separation}
-    if extracted.separation_by_instruction:
-        ways["new instruction pairs"] = extracted.separation_by_instruction
-    drawn["heatmaps"] = plots_of_vectors.separation_heatmaps(ways)
-    if extracted.held_out_projections:
+    drawn["heatmaps"] = plots_of_vectors.separation_heatmaps(separation)
+    if explanations is not None:
+        drawn["shares"] = plots_of_vectors.shares_of_separation(
+            explanations, sources.settings.thresholds
+        )
+    if evidence is not None:
         drawn["projections"] = plots_of_vectors.held_out_projections(
-            extracted.held_out_projections.margins,
+            evidence.projections.margins,
             [place < captured.n_positive for place in range(captured.n_examples)],
             [question_of(name) for name in captured.question_ids],
         )

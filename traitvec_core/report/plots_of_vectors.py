@@ -1,15 +1,22 @@
 """Pictures of what vectors separate: heat maps, effect sizes beside chance, projections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from traitvec_core.experiment import Thresholds
 from traitvec_core.report import plots
 from traitvec_core.validation.chance import Chance
+from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.separation import Separation
 
-__all__ = ["effect_size_by_layer", "held_out_projections", "separation_heatmaps"]
+__all__ = [
+    "effect_size_by_layer",
+    "held_out_projections",
+    "separation_heatmaps",
+    "shares_of_separation",
+]
 
 
 def effect_size_by_layer(separation: Separation, chance: Chance | None) -> bytes:
@@ -17,17 +24,17 @@ def effect_size_by_layer(separation: Separation, chance: Chance | None) -> bytes
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        if chance is not None and chance.random:
+        random = chance.random if chance is not None else None
+        if random is not None:
             axes.fill_between(
-                [score.layer for score in chance.random],
-                [score.effect_size_median for score in chance.random],
-                [score.effect_size_high for score in chance.random],
+                [score.layer for score in random.layers],
+                [score.effect_size_median for score in random.layers],
+                [score.effect_size_high for score in random.layers],
                 color=plots.MUTED, alpha=0.3, linewidth=0,
                 label="random directions (median to 95%)",
             )  # fmt: skip
-            if chance.random_effect_size is not None:
-                axes.axhline(chance.random_effect_size, color="black", linewidth=1,
-                             linestyle="--", label="95% of their best")  # fmt: skip
+            axes.axhline(random.effect_size_high, color="black", linewidth=1, linestyle="--",
+                         label="95% of their best")  # fmt: skip
         plots.draw_by_layer(axes, separation, "effect_size")
         axes.set(xlabel="layer (0 = embeddings)", ylabel="held-out effect size")
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
@@ -36,28 +43,44 @@ def effect_size_by_layer(separation: Separation, chance: Chance | None) -> bytes
     return plots._picture(draw)
 
 
-def separation_heatmaps(separations: Mapping[str, Separation]) -> bytes:
-    """Draw held-out AUROC and effect size, method × layer, one row per way to hold out."""
-    shown = {name: separation for name, separation in separations.items() if separation.scores}
+def separation_heatmaps(separation: Separation) -> bytes:
+    """Draw held-out AUROC and effect size, method × layer."""
 
     def draw(figure: Figure) -> None:
-        width, height = plots.WIDE
-        figure.set_size_inches(width, height * max(1.0, len(shown) * 0.62))
-        grid = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
-        tables = {name: _tables(separation) for name, separation in shown.items()}
-        most = max(np.nanmax(sizes, initial=0.0) for _, sizes, _, _ in tables.values())
-        for row, (name, (aurocs, sizes, methods, layers)) in zip(grid, tables.items(), strict=True):
-            for axes, table, label, low, high in (
-                (row[0], aurocs, "AUROC", 0.5, 1.0),
-                (row[1], sizes, "effect size", 0.0, most),
-            ):
-                image = axes.imshow(table, aspect="auto", cmap="Blues", vmin=low, vmax=high)
-                axes.set_yticks(range(len(methods)), methods)
-                axes.set_title(f"{label}, {name}", fontsize=9)
-                plots.mark_some(axes, layers)
-                figure.colorbar(image, ax=axes)
-        for axes in grid[-1]:
+        figure.set_size_inches(*plots.WIDE)
+        aurocs, sizes, methods, layers = _tables(separation)
+        for axes, table, label, low, high in zip(
+            figure.subplots(1, 2), (aurocs, sizes), ("AUROC", "effect size"), (0.5, 0.0),
+            (1.0, np.nanmax(sizes, initial=0.0)), strict=True,
+        ):  # fmt: skip
+            image = axes.imshow(table, aspect="auto", cmap="Blues", vmin=low, vmax=high)
+            axes.set_yticks(range(len(methods)), methods)
+            axes.set_title(f"held-out {label}", fontsize=9)
             axes.set_xlabel("layer (0 = embeddings)")
+            plots.mark_some(axes, layers)
+            figure.colorbar(image, ax=axes)
+
+    return plots._picture(draw)
+
+
+def shares_of_separation(explanations: Explanations, thresholds: Thresholds) -> bytes:
+    """Draw which share of a vector's separation each other explanation has, with its interval."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        shares = [s for s in explanations.shares if s.share_of_separation.value is not None]
+        for place, share in enumerate(shares):
+            estimate = share.share_of_separation
+            axes.barh(place, estimate.value or 0.0, color=plots.POSITIVE, alpha=0.65)
+            if estimate.interval is not None:
+                # An interval may leave the picture; the table has its ends.
+                axes.plot(np.clip(estimate.interval, -0.5, 1.5), (place, place), color="black",
+                          linewidth=1)  # fmt: skip
+        axes.set_yticks(range(len(shares)), [share.name for share in shares])
+        axes.invert_yaxis()
+        for threshold, style in ((thresholds.share_warning, ":"), (thresholds.share, "--")):
+            axes.axvline(threshold, color="black", linewidth=1, linestyle=style)
+        axes.set(xlabel="share of the separation", xlim=(-0.5, 1.5))
 
     return plots._picture(draw)
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from traitvec_core.judging.cost_estimate import JudgingCost
     from traitvec_core.judging.judgement_store import JudgementStore
-    from traitvec_core.validation.manifests import VectorRow
+    from traitvec_core.storage.manifests import Recommendation
+    from traitvec_core.validation.evidence import VectorEvidence
+    from traitvec_core.validation.manifests import VectorRow, VectorsManifest
     from traitvec_core.vectors import TraitVector
 
 __all__ = ["SPEC", "make_steering_evaluation"]
@@ -44,7 +46,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
         return {}, {"is_evaluated": False}
     manifest = folder.manifest(VectorsManifest)
     forecast = manifest.forecast
-    if settings.steering.evaluate == "auto" and forecast is not None and forecast.is_hopeless:
+    if settings.steering.evaluate == "auto" and forecast.is_hopeless:
         return {}, {"is_evaluated": False, "skipped": forecast.reason}
     definition = folder.definition()
     journal = folder.journal("steering_evaluation", context.provenance.key)
@@ -82,12 +84,33 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
         }
     )
     record = SteeringManifest(
-        is_evaluated=True, judge_model=judge.name, experiment_spent_usd=round(spent_usd, 6)
+        is_evaluated=True,
+        judge_model=judge.name,
+        experiment_spent_usd=round(spent_usd, 6),
+        evidence=_evidence(folder, settings, manifest, evaluation.recommendation),
     )
     return {"steering/responses.csv": dump_csv(evaluation.responses)}, {
         **record.model_dump(),
         **evaluation.model_dump(mode="json"),
     }
+
+
+def _evidence(
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    manifest: "VectorsManifest",
+    chosen: "Recommendation | None",
+) -> "VectorEvidence | None":
+    """What is measured on the chosen vector, unless `vectors` has measured it."""
+    from traitvec_core.stages.vectors import read_examples
+    from traitvec_core.validation.evidence import measure_evidence
+    from traitvec_core.validation.measure_vectors import method_options
+
+    known = manifest.recommended
+    if chosen is None or (known is not None and known.place == chosen.place):
+        return None
+    examples = read_examples(folder, settings)
+    return measure_evidence(examples, *chosen.place, options=method_options(settings))
 
 
 def _refusal_vectors(

@@ -20,9 +20,11 @@ def make_validation_report(context: StageContext) -> StageOutput:
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
     from traitvec_core.validation.manifests import VectorsManifest
+    from traitvec_core.validation.recommended_vector import read_recommended_vector
     from traitvec_core.validation.steering import SteeringOutcome
 
     settings, folder = context.settings, context.folder
+    extracted = folder.manifest(VectorsManifest)
     page, report = build_report(
         ReportSources(
             experiment=folder.experiment,
@@ -32,7 +34,8 @@ def make_validation_report(context: StageContext) -> StageOutput:
             judged=folder.read_responses(),
             judging=folder.manifest(JudgedResponsesManifest),
             captured=folder.manifest(ActivationsManifest),
-            extracted=folder.manifest(VectorsManifest),
+            extracted=extracted,
+            chosen=read_recommended_vector(folder, extracted),
             steering=read_steering(folder),
             steering_skipped=folder.manifest(SteeringOutcome).skipped,
             checks=[

@@ -10,6 +10,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.storage.provenance import Cost
+from traitvec_core.validation.evidence import VectorEvidence
 from traitvec_core.validation.steering import SteeringOutcome, SteeringTest
 
 __all__ = [
@@ -247,10 +248,12 @@ class SteeringManifest(SteeringOutcome):
     Attributes:
         judge_model: What scored the responses.
         experiment_spent_usd: What the experiment has spent on judgements, all runs together.
+        evidence: What is measured on the chosen vector; None where `vectors` has measured it.
     """
 
     judge_model: str | None = None
     experiment_spent_usd: float | None = None
+    evidence: VectorEvidence | None = None
 
 
 def read_steering(folder: TraitFolder) -> SteeringEvaluation | None:

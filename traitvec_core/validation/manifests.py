@@ -75,6 +75,7 @@ class VectorsManifest(StageManifest):
     Attributes:
         recommended: The vector that separates best; None when nothing was held out.
         evidence: What is measured on that vector alone.
+        forecast: Whether steering has a chance.
     """
 
     stage: ClassVar[Stage] = "vectors"
@@ -89,7 +90,6 @@ class VectorsManifest(StageManifest):
     cosines: list[VectorCosine]
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
-    forecast: Forecast | None = None
 
     def row(self, method: str, layer: int) -> VectorRow | None:
         """Return one vector's row, or None."""

@@ -6,6 +6,7 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import Recommendation
 from traitvec_core.validation.evidence import VectorEvidence
 from traitvec_core.validation.manifests import SteeredEvidence, VectorRow, VectorsManifest
+from traitvec_core.validation.separation import Separation, SeparationScore
 
 __all__ = ["RecommendedVector", "read_recommended_vector"]
 
@@ -23,6 +24,13 @@ class RecommendedVector:
     recommendation: Recommendation
     row: VectorRow | None
     evidence: VectorEvidence | None
+
+    def score_in(self, separation: Separation) -> SeparationScore | None:
+        """Return its held-out figures, corrected for having won where it is the winner."""
+        winner = separation.winner
+        if winner is not None and (winner.method, winner.layer) == self.recommendation.place:
+            return winner
+        return separation.of(*self.recommendation.place)
 
 
 def read_recommended_vector(

@@ -8,8 +8,10 @@ from traitvec_core.validation.checks.result import CheckResult
 
 __all__ = ["judge_vector"]
 
-# A failure here leaves a vector that represents the trait, only less cleanly than asked for.
-_ONLY_CARE: frozenset[CheckName] = frozenset({"accuracy", "norm", "agreement"})
+# A failure here leaves a vector of the trait that is less clean than asked for, or only monitors.
+_ONLY_CARE: frozenset[CheckName] = frozenset({"accuracy", "norm", "agreement", "steering"})
+# A warning here is a near miss that the data cannot tell from a pass.
+_ONLY_NOTED: frozenset[CheckName] = frozenset({"accuracy"})
 
 
 def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str]]:
@@ -17,7 +19,8 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
 
     `usable` needs every check to pass. `not_usable` follows from a failed check, except that one of
     `accuracy`, `norm` or `agreement` asks for care only: they measure how clean the vector is, and
-    whether it is there at all is measured by `chance`. A warning asks for care.
+    whether it is there at all is measured by `chance`. So does one of `steering`: the vector may
+    still monitor. A warning asks for care, except that of `accuracy`, which is a near miss.
 
     Args:
         checks: Every check's result.
@@ -31,13 +34,14 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
     fatal: list[str] = []
     grave: list[str] = []
     mild: list[str] = []
+    noted: list[str] = []
     for check in checks:
         reason = f"{check.name}: {check.summary}"
         if check.verdict == "fail":
             (grave if check.name in _ONLY_CARE else fatal).append(reason)
         elif check.verdict == "warn":
-            mild.append(reason)
-    reasons = [*fatal, *grave, *mild] or [f"all {len(checks)} checks pass"]
+            (noted if check.name in _ONLY_NOTED else mild).append(reason)
+    reasons = [*fatal, *grave, *mild, *noted] or [f"all {len(checks)} checks pass"]
     if all(check.name != "steering" for check in checks):
         reasons.append("steering was not evaluated, so nothing shows that the vector steers")
     verdict: VectorVerdict = "usable"

@@ -23,6 +23,9 @@ def check_accuracy(
 ) -> CheckResult:
     """Check the probe's balanced accuracy on held-out questions and instruction pairs.
 
+    Passes above `thresholds.accuracy`; warns where it is not, but its interval reaches higher, so
+    that it cannot be told from one that passes; fails below.
+
     Args:
         separation: Held-out figures.
         train_accuracies: Of all vectors; shown beside the verdict, never part of it.
@@ -46,11 +49,13 @@ def check_accuracy(
             figures=figures,
         )
     passes = accuracy > thresholds.accuracy
+    high = separation.probe_accuracy.high
+    is_near = high is not None and high > thresholds.accuracy
     return CheckResult(
         name="accuracy",
-        verdict="pass" if passes else "fail",
-        summary=f"balanced probe accuracy {accuracy:.3f} on {separation.held_out_by}, over"
-        f" {separation.n_held_out} examples"
+        verdict="pass" if passes else "warn" if is_near else "fail",
+        summary=f"balanced probe accuracy {separation.probe_accuracy.format('.3f')} on"
+        f" {separation.held_out_by}, over {separation.n_held_out} examples"
         f" ({'above' if passes else 'not above'} {thresholds.accuracy:g})",
         advice=""
         if passes
