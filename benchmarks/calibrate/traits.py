@@ -14,46 +14,12 @@ __all__ = ["NON_TRAITS", "PLANTED", "Design", "SimulatedTrait", "planted", "simu
 
 Array = NDArray[np.float64]
 
-_WORDS = tuple(
-    [
-        "water",
-        "light",
-        "house",
-        "river",
-        "stone",
-        "garden",
-        "paper",
-        "window",
-        "table",
-        "morning",
-        "evening",
-        "market",
-        "letter",
-        "music",
-        "summer",
-        "winter",
-        "forest",
-        "mountain",
-        "village",
-        "harbour",
-        "engine",
-        "copper",
-        "silver",
-        "cotton",
-        "pepper",
-        "basket",
-        "ladder",
-        "bottle",
-        "mirror",
-        "carpet",
-        "candle",
-        "pencil",
-        "button",
-        "pocket",
-        "saddle",
-        "anchor",
-    ]
-)
+_TEXT = """
+water light house river stone garden paper window table morning evening market letter music summer
+winter forest mountain village harbour engine copper silver cotton pepper basket ladder bottle
+mirror carpet candle pencil button pocket saddle anchor
+"""
+_WORDS = _TEXT.split()
 
 
 @dataclass(frozen=True)
