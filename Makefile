@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-services lint docs docs-serve bench bench-gpu clean-demo
+.PHONY: help install demo ui test test-services lint docs docs-serve bench bench-gpu calibrate clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs       build the documentation site into build/site; warnings are errors"
 	@echo "make docs-serve serve it on 127.0.0.1:8000"
 	@echo "make bench      measure, and write benchmarks/results.json"
+	@echo "make calibrate  simulate traits that exist and that do not; write docs/calibration.md"
 	@echo "make bench-gpu  the same on a GPU, into a file that names it"
 
 install: $(INSTALLED)
@@ -60,6 +61,9 @@ docs-serve: $(VENV)/.installed-docs
 
 bench: install
 	$(BIN)/python benchmarks/bench.py
+
+calibrate: install
+	$(BIN)/python -m benchmarks.calibrate.run
 
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py
