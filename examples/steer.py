@@ -1,14 +1,14 @@
 """Load a trait's recommended vector and steer with it. Run: `python examples/steer.py`."""
 
-# %% The model that ships, and the demo's vector for refusal
+# %% The model that ships, and the demo's vector for refusal: why this one, and whether it can be
+# used. A vector that is not usable comes with a warning.
 from demo_results import demo_results
 
 from traitvec_core import Ablation, Sampling, generate, load_language_model, load_vector, steer
 
 model = load_language_model("embedded")
 refusal = load_vector(demo_results("refusal"), "demo", "refusal")
-print(f"{refusal.trait}: {refusal.name}, coefficient {refusal.coefficient:g}")
-print(f"  {refusal.why}")
+print(refusal)
 
 # %% What the model answers by itself
 questions = [

@@ -126,6 +126,15 @@ def test_activations_give_the_vectors_that_lie_beside_them(
 ) -> None:
     activations = load_activations(small_results, "demo", "refusal")
     assert activations.layers == [1, 2, 3, 4, 5]
+    # What the graph's checks read comes with them: instruction pairs and texts, row by row.
+    table = ExperimentFolder(small_results, "demo").trait("refusal").read_responses()
+    assert activations.responses is not None
+    assert activations.instructions is not None
+    positive = set(table.loc[table["pole"] == "pos", "response"])
+    assert {activations.responses[row] for row in np.flatnonzero(activations.is_positive)} <= (
+        positive
+    )
+    assert len(set(activations.instructions.tolist())) > 1
     again = extract(activations, chosen.method, chosen.layer)  # type: ignore[arg-type]
     assert torch.allclose(again.vector, chosen.vector, rtol=1e-5)
     assert again.poles == pytest.approx(chosen.poles, rel=1e-3)
@@ -161,6 +170,10 @@ def test_capture_reads_each_response_behind_its_question_and_instruction(
     # A question is the same one at both poles, whatever was said before it.
     assert found.questions[:2].tolist() == found.questions[3:].tolist()
     assert len(np.unique(found.questions)) == 3
+    assert found.responses == [r for _, r in [*own("I cannot help"), *own("Keep notes")[:2]]]
+    assert found.instructions is not None
+    assert set(found.instructions.tolist()) == {0}, "one instruction per pole is one pair"
+    assert capture(model, own("No"), own("Yes")).instructions is None
 
 
 def test_extract_takes_what_is_named_and_chooses_the_rest(model: LanguageModel) -> None:

@@ -59,13 +59,18 @@ def describe_verdict(
         reasons: The gravest first.
         most: Number of reasons that are shown.
     """
-    shown = [" ".join(reason.split()).rstrip(".") for reason in reasons[:most]]
+    shown = [_one_line(reason).rstrip(".") for reason in reasons[:most]]
     if len(reasons) > most:
         shown.append(f"and {len(reasons) - most} more")
     text = "; ".join(shown)
     if verdict is None:
         return text or VERDICT_NAMES[None]
     return f"{VERDICT_NAMES[verdict]}: {text}" if text else VERDICT_NAMES[verdict]
+
+
+def _one_line(text: str) -> str:
+    # Reasons may quote a model, and a terminal obeys control characters.
+    return "".join(char for char in " ".join(text.split()) if char.isprintable())
 
 
 def warn_if_not_usable(
