@@ -18,6 +18,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make, stage_states
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.manifests import ActivationsManifest
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
 
@@ -112,7 +113,15 @@ def test_the_pipeline_goes_on_from_judged_responses(
     report = folder.metadata("validation_report")
     verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
     assert verdicts["contrast"] == "pass"
-    assert "Sycophantic".lower() in (folder.path / "validation/report.html").read_text().lower()
+    page = (folder.path / "validation/report.html").read_text()
+    assert "sycophantic" in page.lower()
+    # The tables hold text alone, and prompts of another chat template.
+    assert "tokenised again" in done.out
+    captured = folder.manifest(ActivationsManifest)
+    assert (captured.n_from_ids, captured.n_tokenised_again) == (0, captured.n_examples)
+    assert f"The texts of {captured.n_examples} of the {captured.n_examples} kept" in page
+    assert "is not the one that the definition" in captured.opposite_instruction
+    assert folder.read_opposite_activations() is None
 
 
 def test_what_was_imported_is_said_and_kept_until_settings_change(

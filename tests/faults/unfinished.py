@@ -8,7 +8,11 @@ from traitvec_core.stage_names import STAGES, Stage
 
 ORDER: list[Stage] = list(STAGES[1:])
 _PARTS: dict[Stage, tuple[str, ...]] = {
-    "responses": ("responses/raw_*.csv", "responses/generation_metadata.json"),
+    "responses": (
+        "responses/raw_*.csv",
+        "responses/token_ids.json",
+        "responses/generation_metadata.json",
+    ),
     "judged_responses": ("responses/pos.csv", "responses/neg.csv", "responses/judging_*.json"),
     "activations": ("activations/*",),
     "vectors": ("vectors/*",),

@@ -127,6 +127,9 @@ def test_metadata_files_have_the_guides_keys(finished: SmallProject) -> None:
     assert list(captured)[: len(keys)] == keys
     assert captured["storage_type"] == "token_averaged"
     assert captured["n_examples"] == captured["n_positive"] + captured["n_negative"]
+    assert captured["n_from_ids"] == captured["n_examples"]
+    assert captured["opposite_instruction"] == ""
+    assert "tokenised again" not in (folder / "validation/report.html").read_text("utf-8")
     vector = _json(folder / "vectors/mean_diff_layer3_metadata.json")
     keys = ["trait", "method", "layer", "model", "vector_norm", "train_accuracy",
             "extraction_date"]  # fmt: skip

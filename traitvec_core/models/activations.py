@@ -84,8 +84,9 @@ def capture_means(
         texts: (prompt, response) pairs.
         response_ids: For each text, the token ids that were generated as its response, without the
             end token; they are read instead of the response's text. None where they are unknown:
-            the text is tokenised. With thinking before the answer, a `ResponseIds` says where the
-            answer begins; the thinking is context and left out of the means.
+            the text is tokenised. With thinking before the answer, a `ResponseIds` (in
+            `traitvec_core.models.response_ids`) says where the answer begins; the thinking is
+            context and left out of the means.
         positions: Which tokens to average, all from the same forward pass. `response_mean` is the
             default; `response_first_<k>` is the mean over the first k response tokens; `prompt_avg`
             is the mean over the prompt's tokens, except special ones; `prompt_last` is the prompt's
