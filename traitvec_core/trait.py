@@ -39,6 +39,7 @@ _MAX_TEXT_CHARS = 20_000
 _MAX_FILE_BYTES = 20_000_000
 # The form's gaps start with this; a definition that still contains one is not ready.
 FORM_GAP = "FILL IN:"
+_BOTH = "a direction needs both poles (a role file, which has only positives, is not a trait)"
 RECOMMENDED_PAIRS = 10
 RECOMMENDED_QUESTIONS = 20
 RECOMMENDED_EVAL_QUESTIONS = 10
@@ -218,8 +219,7 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
             + ("" if "instruction" in raw else " (the key is missing)")
         )
     else:
-        for index, pair in enumerate(pairs):
-            problems.extend(_pair_problems(index, pair))
+        problems.extend(_pole_problems(pairs))
     questions = raw.get("questions")
     if not isinstance(questions, list) or len(questions) < 2:
         count = len(questions) if isinstance(questions, list) else "no list"
@@ -259,20 +259,29 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _pole_problems(pairs: list[Any]) -> list[str]:
+    """One line for every problem, but one in all where no pair has a negative pole."""
+    if len(pairs) > 1 and all(isinstance(pair, dict) and _lacks(pair, "neg") for pair in pairs):
+        return [f"instruction has no negative pole ('neg') in its {len(pairs)} pairs; {_BOTH}"]
+    return [line for index, pair in enumerate(pairs) for line in _pair_problems(index, pair)]
+
+
 def _pair_problems(index: int, pair: Any) -> list[str]:
     if not isinstance(pair, dict):
         return [f'instruction[{index}] must be a {{"pos": …, "neg": …}} pair']
-    problems = []
-    for pole, name in (("pos", "positive"), ("neg", "negative")):
-        text = pair.get(pole)
-        if not isinstance(text, str) or not text.strip():
-            problems.append(
-                f"instruction[{index}] has no {name} pole ({pole!r}); a direction needs both poles"
-                " (a role file, which has only positives, is not a trait)"
-            )
+    problems = [
+        f"instruction[{index}] has no {name} pole ({pole!r}); {_BOTH}"
+        for pole, name in (("pos", "positive"), ("neg", "negative"))
+        if _lacks(pair, pole)
+    ]
     if not problems and pair["pos"].strip() == pair["neg"].strip():
         problems.append(f"instruction[{index}] has the same text for both poles; reword one")
     return problems
+
+
+def _lacks(pair: Mapping[str, Any], pole: str) -> bool:
+    text = pair.get(pole)
+    return not isinstance(text, str) or not text.strip()
 
 
 def _subject_problems(subjects: Any) -> list[str]:

@@ -86,6 +86,10 @@ def test_real_definitions_load_unchanged(name: str) -> None:
         ({"instruction": [{"pos": "Be.", "neg": " "}]}, "instruction[0] has no negative pole"),
         ({"instruction": [{"pos": "Be.", "neg": "Be. "}]}, "instruction[0] has the same text"),
         ({"instruction": [{"pos": 1, "neg": ["x"]}]}, "instruction[0] has no positive pole"),
+        (
+            {"instruction": [{"pos": "Be."}] * 10},
+            "instruction has no negative pole ('neg') in its 10",
+        ),
         ({"instruction": ["Be kind."]}, "instruction[0] must be a"),
         ({"instruction": "Be kind."}, "instruction must be a list"),
         ({"instruction": {"pos": "a", "neg": "b"}}, "instruction must be a list"),

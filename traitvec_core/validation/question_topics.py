@@ -16,12 +16,14 @@ __all__ = ["group_questions", "near_duplicates"]
 
 # Two groups are joined while the mean cosine between their questions is above 1 − this.
 # Measured: of 160 questions of eight published persona-vectors files (20 each, one topic per
-# question), 3 are joined to another, and of the demo's and the example's 120 none. Of 10 topics
+# question), 3 are joined to another, and of the demo's and the example's 150 none. Of 10 topics
 # asked twice, all 10 are joined when the frame, case or punctuation differs (English, German,
 # Chinese, Japanese, Thai), 9 of 10 rewritten opinions and 8 of 10 free paraphrases. At 0.75 the
-# counts are 1, 0, 10, 9 and 6; at 0.85 they are 12, 1, 10, 10 and 9. A paraphrase that shares no
-# word is not noticed.
+# counts are 1, 0, 10, 9 and 6; at 0.85 they are 12, 2, 10, 10 and 9. A paraphrase that shares no
+# word is not noticed. Two distinct questions that are held out together cost little, so this is
+# sensitive; a warning must be right, and at 0.70 none of the 310 is joined.
 _LARGEST_DISTANCE = 0.80
+_CLEAR_DISTANCE = 0.70
 # Above 1, so that a frame that half of the questions share weighs little beside a topic that two
 # share: in a language without spaces the frame has many more character pairs than the topic.
 _RARITY_POWER = 1.5
@@ -43,6 +45,21 @@ def group_questions(questions: Sequence[str]) -> NDArray[np.int64]:
     Args:
         questions: In any language, in any order, repeats included.
     """
+    return _group(questions, _LARGEST_DISTANCE)
+
+
+def near_duplicates(questions: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every two different questions that clearly ask the same, in the order of `questions`.
+
+    Stricter than `group_questions`, which also joins what only looks alike. The same text twice is
+    not listed.
+    """
+    groups = _group(questions, _CLEAR_DISTANCE)
+    pairs = combinations(dict(zip(questions, groups.tolist(), strict=True)).items(), 2)
+    return [(first, second) for (first, one), (second, other) in pairs if one == other]
+
+
+def _group(questions: Sequence[str], largest_distance: float) -> NDArray[np.int64]:
     words = [_words(question) for question in questions]
     # Signs alone, such as "?!", are compared as they stand.
     keys = [
@@ -50,21 +67,12 @@ def group_questions(questions: Sequence[str]) -> NDArray[np.int64]:
     ]
     # Sorted, so that ties between distances are broken alike in every order.
     distinct = sorted(set(keys))
-    cluster_of = dict(zip(distinct, _cluster([_words(key) for key in distinct]), strict=True))
+    clusters = _cluster([_words(key) for key in distinct], largest_distance)
+    cluster_of = dict(zip(distinct, clusters, strict=True))
     numbers: dict[int, int] = {}
     return np.array(
         [numbers.setdefault(cluster_of[key], len(numbers)) for key in keys], dtype=np.int64
     )
-
-
-def near_duplicates(questions: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every two different questions that share a group, in the order of `questions`.
-
-    The same text twice is not listed.
-    """
-    groups = group_questions(questions)
-    pairs = combinations(dict(zip(questions, groups.tolist(), strict=True)).items(), 2)
-    return [(first, second) for (first, one), (second, other) in pairs if one == other]
 
 
 def _words(text: str) -> list[str]:
@@ -91,8 +99,8 @@ def _substrings(text: str, lengths: Sequence[int]) -> set[str]:
     return {text[i : i + n] for n in lengths for i in range(max(1, len(text) - n + 1))}
 
 
-def _cluster(texts: Sequence[Sequence[str]]) -> list[int]:
-    """Return the cluster of each text."""
+def _cluster(texts: Sequence[Sequence[str]], largest_distance: float) -> list[int]:
+    """Return the cluster of each text, given as its words."""
     if len(texts) < 2:
         return [0] * len(texts)
     from sklearn.cluster import AgglomerativeClustering
@@ -109,7 +117,7 @@ def _cluster(texts: Sequence[Sequence[str]]) -> list[int]:
     np.fill_diagonal(distances, 0)
     clustering = AgglomerativeClustering(
         n_clusters=None,
-        distance_threshold=_LARGEST_DISTANCE,
+        distance_threshold=largest_distance,
         metric="precomputed",
         linkage="average",
     )
