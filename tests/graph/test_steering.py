@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from tests.faults.unfinished import copy_unfinished
-from tests.projects import SmallProject, write_experiment
+from tests.projects import SmallProject, demo_definition, write_experiment
 from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
@@ -117,14 +117,15 @@ def test_the_cosine_with_the_refusal_vector_is_a_figure_in_passing(
     assert _damage(steered.trait("refusal")).refusal_cosine is None
     shutil.copytree(steered.folder, tmp_path / "project")
     with SmallProject(tmp_path / "project") as project:
-        run = project.run("verbosity", select="+steering_evaluation")
+        project.define("uncertainty", demo_definition("uncertainty"))
+        run = project.run("uncertainty", select="+steering_evaluation")
         assert run.is_success, run.problems
-        found = _damage(project.trait("verbosity")).refusal_cosine
+        found = _damage(project.trait("uncertainty")).refusal_cosine
         assert found is not None
         assert -1 <= found <= 1
         # Another refusal vector, or none, does not make it stale.
         shutil.rmtree(project.trait("refusal").path / "vectors")
-        assert project.states("verbosity")["steering_evaluation"] == "fresh"
+        assert project.states("uncertainty")["steering_evaluation"] == "fresh"
 
 
 def _damage(folder: TraitFolder) -> Damage:
