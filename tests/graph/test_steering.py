@@ -1,17 +1,18 @@
 """The steering stage: its files, resuming it, and how the report uses it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from tests.faults.unfinished import copy_unfinished
-from tests.projects import SmallProject, write_experiment
+from tests.projects import SmallProject, demo_definition, write_experiment
 from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
-from traitvec_core.steering_evaluation.result import SteeringManifest, read_steering
+from traitvec_core.steering_evaluation.result import Damage, SteeringManifest, read_steering
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.table import evaluate_check
 
@@ -111,6 +112,30 @@ def test_auto_skips_what_the_forecast_calls_hopeless(steered: SmallProject, tmp_
         assert insists["steering_evaluation"] == "stale"
         _forecast(folder, is_hopeless=False)
         assert project.states("refusal")["steering_evaluation"] == "stale"
+
+
+def test_the_cosine_with_the_refusal_vector_is_a_figure_in_passing(
+    steered: SmallProject, tmp_path: Path
+) -> None:
+    assert _damage(steered.trait("refusal")).refusal_cosine is None
+    shutil.copytree(steered.folder, tmp_path / "project")
+    with SmallProject(tmp_path / "project") as project:
+        project.define("uncertainty", demo_definition("uncertainty"))
+        run = project.run("uncertainty", select="+steering_evaluation")
+        assert run.is_success, run.problems
+        found = _damage(project.trait("uncertainty")).refusal_cosine
+        assert found is not None
+        assert -1 <= found <= 1
+        # Another refusal vector, or none, does not make it stale.
+        shutil.rmtree(project.trait("refusal").path / "vectors")
+        assert project.states("uncertainty")["steering_evaluation"] == "fresh"
+
+
+def _damage(folder: TraitFolder) -> Damage:
+    evaluation = read_steering(folder)
+    assert evaluation is not None
+    assert evaluation.damage is not None
+    return evaluation.damage
 
 
 def _forecast(folder: TraitFolder, *, is_hopeless: bool) -> None:

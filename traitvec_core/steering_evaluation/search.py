@@ -152,7 +152,7 @@ def choose(tried: Sequence[tuple[Dose, Scores]], min_coherence: float) -> Dose |
     if not good:
         return None
     _, best, ends = max(good, key=lambda item: item[1])
-    # An interval of 95% is four standard errors wide.
+    # An interval of 95% is four standard errors wide, and wider with few questions.
     tie = max(_LEAST_TIE, (ends[1] - ends[0]) / 4 if ends else 0.0)
     near = [(dose, score) for dose, score, _ in good if score >= best - tie]
     return min(near, key=lambda item: (item[0].strength, -item[1]))[0]
