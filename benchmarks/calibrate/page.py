@@ -28,8 +28,8 @@ know both and nothing else.
 - **instruction only**: the activations follow the instruction in the context, whatever the \
 response.
 - **topics asked twice**: question × pole effects with half as many topics.
-- **planted**: a shift along one direction, a little different for each pair and question, so large \
-that the held-out effect size is about d.
+- **planted**: a shift along one direction, a little different for each pair and question, so \
+large that the held-out effect size is about d.
 """
 
 

@@ -38,7 +38,7 @@ class Design:
     n_pairs: int = 10
     n_questions: int = 20
     n_per_pole: int = 100
-    n_layers: int = 3
+    n_layers: int = 2
     hidden_dim: int = 64
     question_sd: float = 1.0
 
