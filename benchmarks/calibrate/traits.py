@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from traitvec_core.validation.evidence import LabelledExamples
 from traitvec_core.validation.held_out import split_examples
+from traitvec_core.validation.question_topics import group_questions
 
 __all__ = ["NON_TRAITS", "PLANTED", "Design", "SimulatedTrait", "planted", "simulate"]
 
@@ -38,7 +39,7 @@ class Design:
     n_pairs: int = 10
     n_questions: int = 20
     n_per_pole: int = 100
-    n_layers: int = 3
+    n_layers: int = 2
     hidden_dim: int = 64
     question_sd: float = 1.0
 
@@ -163,10 +164,15 @@ def instruction_only(design: Design, rng: np.random.Generator) -> SimulatedTrait
 
 def duplicate_questions(design: Design, rng: np.random.Generator) -> SimulatedTrait:
     """Half as many topics, each asked twice, each answered in its own way under the poles."""
-    return question_by_pole(
-        Design(design.n_pairs, design.n_questions // 2, design.n_per_pole, design.n_layers,
-               design.hidden_dim, design.question_sd), rng,
-    )  # fmt: skip
+    trait = noise(design, rng)
+    n_topics = design.n_questions // 2
+    topics = rng.permutation(_WORDS)[:n_topics]
+    texts = [f"What should a beginner know about a {topic}?" for topic in topics]
+    texts += [f"How would you describe a {topic} to a friend?" for topic in topics]
+    shifts = rng.standard_normal((n_topics, design.hidden_dim))
+    trait.add(1.5 * trait.sign[:, None] * shifts[trait.questions % n_topics])
+    trait.questions = group_questions(texts)[trait.questions]
+    return trait
 
 
 def planted(strength: float) -> Callable[[Design, np.random.Generator], SimulatedTrait]:
@@ -198,7 +204,9 @@ NON_TRAITS: dict[str, Callable[[Design, np.random.Generator], SimulatedTrait]] =
     "topics asked twice": duplicate_questions,
 }
 
-PLANTED = (1.2, 2.0, 2.8, 4.3)
+# By the held-out effect size that it gives: the strength that has to be planted for it. Questions
+# differ and vectors are noisy, so more than the effect size has to be there.
+PLANTED = {1.2: 2.15, 2.0: 3.4, 2.8: 4.7, 4.3: 7.3}
 
 
 def simulate(
