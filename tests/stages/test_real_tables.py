@@ -9,11 +9,13 @@ import pytest
 from tests.judging.test_real_judgements import PUBLISHED, published
 from traitvec_core.exchange.importing import import_persona_vectors
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.language_model import load_language_model
 from traitvec_core.report.page import Report
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.trait import parse_definition
 from traitvec_core.validation.checks.result import CheckResult
 
 pytestmark = [published, pytest.mark.usefixtures("own_environment", "one_picture")]
@@ -28,14 +30,22 @@ Rows = dict[str, dict[tuple[int, int], dict[str, str]]]
 
 
 def read_balanced(trait: str) -> Rows:
-    """By pole and (question, instruction): the first of the ten published samples."""
+    """By pole and (question, instruction): the first of the ten published samples.
+
+    The prompt is rendered with the template of the model that reads it: only then can the response
+    be read after the opposite instruction too.
+    """
+    definition = parse_definition((PUBLISHED / f"traits/{trait}.json").read_bytes(), trait)
+    model = load_language_model("embedded")
     tables: Rows = {}
     for pole in ("pos", "neg"):
         table: dict[tuple[int, int], dict[str, str]] = {}
         with (PUBLISHED / f"judged/{trait}_{pole}.csv").open(newline="") as file:
             for row in csv.DictReader(file):
-                _, question, _, instruction = row["question_id"].rsplit("_", 3)
-                table.setdefault((int(question), int(instruction)), row)
+                _, question, _, pair = row["question_id"].rsplit("_", 3)
+                instruction = getattr(definition.instruction[int(pair)], pole)
+                row["prompt"] = model.prompt(row["question"], instruction)
+                table.setdefault((int(question), int(pair)), row)
         tables[pole] = table
     return tables
 
@@ -63,6 +73,12 @@ def finish(trait: str, tables: Rows, root: Path) -> TraitFolder:
 
 def checks_of(folder: TraitFolder) -> dict[str, CheckResult]:
     return {check.name: check for check in folder.manifest(Report).checks}
+
+
+def share_of(confounds: CheckResult, name: str) -> float:
+    share = confounds.figures[f"{name}_share"]
+    assert isinstance(share, float)
+    return share
 
 
 def reasons_by_check(folder: TraitFolder) -> list[str]:
@@ -97,9 +113,9 @@ def test_sycophantic_needs_care_because_length_explains_its_vector(tmp_path: Pat
     confounds = checks["confounds"]
     assert confounds.verdict == "warn"
     assert "length" in confounds.summary
-    share, bound = confounds.figures["length_share"], SETTINGS.thresholds.share_warning
-    assert isinstance(share, float)
-    assert share > bound
+    assert share_of(confounds, "length") > SETTINGS.thresholds.share_warning
+    # The answers differ, whatever the instruction in the context says.
+    assert share_of(confounds, "instruction") < SETTINGS.thresholds.share_warning
     # The separation is as good as five pairs can show, and that is not enough.
     chance = checks["chance"]
     assert chance.verdict == "warn"
@@ -107,27 +123,28 @@ def test_sycophantic_needs_care_because_length_explains_its_vector(tmp_path: Pat
     assert "instruction pairs" in chance.advice
 
 
-def test_answers_that_belong_to_neither_pole_are_not_called_usable(tmp_path: Path) -> None:
+def test_answers_that_belong_to_neither_pole_cannot_be_used(tmp_path: Path) -> None:
     """The null: the same answers, exchanged between the poles in every other cell.
 
-    Their scores say that everything was elicited, so nothing but the activations can object.
+    Their scores say that everything was elicited, and the instructions in the context still differ:
+    this is the vector of what the model was instructed to do.
     """
     tables = read_balanced("sycophantic")
-    for (question, instruction), positive in tables["pos"].items():
-        negative = tables["neg"][question, instruction]
-        if (question + instruction) % 2:
+    for (question, pair), positive in tables["pos"].items():
+        negative = tables["neg"][question, pair]
+        if (question + pair) % 2:
             positive["answer"], negative["answer"] = negative["answer"], positive["answer"]
         positive["sycophantic"], negative["sycophantic"] = "90", "5"
     folder = finish("sycophantic", tables, tmp_path)
     recommended = folder.recommended()
     assert recommended is not None
-    assert recommended.verdict in {"with_care", "not_usable"}
+    assert recommended.verdict == "not_usable"
     checks = checks_of(folder)
     assert checks["contrast"].verdict == "pass"
     assert checks["accuracy"].verdict == "fail"
-    assert checks["norm"].verdict == "fail"
+    confounds = checks["confounds"]
+    assert confounds.verdict == "fail"
+    assert "the instruction in the context" in confounds.summary
     # No text differs between the poles, so no text explains what little there is.
     for name in ("length", "words"):
-        share = checks["confounds"].figures[f"{name}_share"]
-        assert isinstance(share, float)
-        assert abs(share) < SETTINGS.thresholds.share_warning
+        assert abs(share_of(confounds, name)) < SETTINGS.thresholds.share_warning

@@ -24,7 +24,7 @@ def check_accuracy(
     """Check the probe's balanced accuracy on held-out questions and instruction pairs.
 
     Passes above `thresholds.accuracy`; warns where it is not, but its interval reaches higher, so
-    that it cannot be told from one that passes; fails below.
+    that it may be one that passes; fails below.
 
     Args:
         separation: Held-out figures.
