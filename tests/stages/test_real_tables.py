@@ -37,8 +37,9 @@ Rows = dict[str, dict[tuple[int, int], dict[str, str]]]
 def read_balanced(trait: str, pairs_per_question: int = 5) -> Rows:
     """By pole and (question, instruction): the first of the ten published samples.
 
-    All 20 questions and all five pairs are there, each as often as the others. The prompt is rendered with the template of the model that reads it: only then can the response
-    be read after the opposite instruction too.
+    All 20 questions and all five pairs are there, each as often as the others. The prompt is
+    rendered with the template of the model that reads it: only then can the response be read after
+    the opposite instruction too.
     """
     definition = parse_definition((PUBLISHED / f"traits/{trait}.json").read_bytes(), trait)
     model = load_language_model("embedded")
