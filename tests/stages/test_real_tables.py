@@ -152,8 +152,9 @@ def test_answers_that_belong_to_neither_pole_cannot_be_used(tmp_path: Path) -> N
     assert checks["contrast"].verdict == "pass"
     assert checks["accuracy"].verdict == "fail"
     confounds = checks["confounds"]
-    assert confounds.verdict == "fail"
+    assert confounds.verdict != "pass"
     assert "the instruction in the context" in confounds.summary
+    assert share_of(confounds, "instruction") > SETTINGS.thresholds.share
     # No text differs between the poles, so no text explains what little there is.
     for name in ("length", "words"):
         assert abs(share_of(confounds, name)) < SETTINGS.thresholds.share_warning
