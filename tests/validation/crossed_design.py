@@ -49,7 +49,7 @@ def crossed(
     text_sd: float = 0.0,
     answer_sd: float = 0.0,
 ) -> Crossed:
-    """Noise of variance 1, with the poles `gap` apart along dimension 0 of the last layer.
+    """Noise of variance 1, with the poles `gap` apart along one direction of the last layer.
 
     Args:
         gap: Distance of the poles.
@@ -68,5 +68,7 @@ def crossed(
     values += text_sd * rng.standard_normal((2, n_pairs, n_layers, d))[pole, pairs]
     values += answer_sd * rng.standard_normal((2, n_questions, n_layers, d))[pole, questions]
     is_positive = pole == 0
-    values[:, -1, 0] += np.where(is_positive, gap / 2, -gap / 2)
+    # Spread over all dimensions: the probe standardises each, which would hide a single one.
+    direction = rng.choice([-1.0, 1.0], d) / np.sqrt(d)
+    values[:, -1] += np.where(is_positive, gap / 2, -gap / 2)[:, None] * direction
     return Crossed(torch.from_numpy(values), is_positive, questions, pairs)
