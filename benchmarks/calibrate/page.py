@@ -28,9 +28,8 @@ know both and nothing else.
 - **instruction only**: the activations follow the instruction in the context, whatever the \
 response.
 - **topics asked twice**: question × pole effects with half as many topics.
-- **planted d**: a shift of d deviations of the noise along one direction, a little different for \
-each pair and question. Vectors find it with noise, and questions differ too, so the held-out \
-effect size is lower than d; it is in the table.
+- **planted**: a shift along one direction, a little different for each pair and question, so \
+large that the held-out effect size is about d.
 """
 
 

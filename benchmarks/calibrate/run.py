@@ -66,7 +66,7 @@ def measure(job: tuple[str, int, int]) -> dict[str, Any]:
 
 
 def _kinds() -> dict[str, Callable[..., Any]]:
-    return {**NON_TRAITS, **{f"planted {size:g}": planted(size) for size in PLANTED}}
+    return {**NON_TRAITS, **{f"planted d = {size:g}": planted(s) for size, s in PLANTED.items()}}
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

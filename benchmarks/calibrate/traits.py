@@ -38,7 +38,7 @@ class Design:
     n_pairs: int = 10
     n_questions: int = 20
     n_per_pole: int = 100
-    n_layers: int = 3
+    n_layers: int = 2
     hidden_dim: int = 64
     question_sd: float = 1.0
 
@@ -198,7 +198,9 @@ NON_TRAITS: dict[str, Callable[[Design, np.random.Generator], SimulatedTrait]] =
     "topics asked twice": duplicate_questions,
 }
 
-PLANTED = (1.2, 2.0, 2.8, 4.3)
+# By the held-out effect size that it gives: the strength that has to be planted for it. Questions
+# differ and vectors are noisy, so more than the effect size has to be there.
+PLANTED = {1.2: 2.15, 2.0: 3.4, 2.8: 4.7, 4.3: 7.3}
 
 
 def simulate(

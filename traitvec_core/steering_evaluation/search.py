@@ -15,6 +15,9 @@ from traitvec_core.vectors.extract import TraitVector
 __all__ = ["MAX_TRIALS", "Dose", "choose", "dose_condition", "search_doses"]
 
 _N_LAYERS = 6
+# Of the residual norm. What is added is then as large as what was there: coherence breaks down, and
+# random directions move the trait too.
+_MOST_ADDED = 1.0
 # In class separations. At one, most layers move little yet and cannot be compared.
 _FIRST_DOSE = 2.0
 # Vectors that continue in each further round; then other methods are tried.
@@ -50,6 +53,16 @@ class Dose:
         """Norm of what is added over the mean activation norm of the layer."""
         return self.coefficient * self.vector.relative_norm
 
+    def limited(self) -> "Dose":
+        """Return the dose, or the largest one that adds no more than the residual norm."""
+        return self if self.strength <= _MOST_ADDED else _largest(self.vector)
+
+
+def _largest(vector: TraitVector) -> Dose:
+    amount = _MOST_ADDED / Dose(vector, 1.0).strength
+    # Rounded down, so that limiting it again changes nothing.
+    return Dose(vector, math.floor(amount * 1e4) / 1e4 or amount)
+
 
 @dataclass
 class _Search:
@@ -82,8 +95,10 @@ class _Search:
             return Dose(vector, min(tried) / 2)
         if above:
             return Dose(vector, (amount + min(above)) / 2)
-        if scores.trait.value is not None and scores.trait.value < _SATURATED:
-            return Dose(vector, amount + 1)
+        larger = Dose(vector, amount + 1).limited()
+        is_saturated = scores.trait.value is None or scores.trait.value >= _SATURATED
+        if not is_saturated and larger.amount > amount:
+            return larger
         return Dose(vector, (amount + max(below, default=0.0)) / 2)
 
     def rank(self, scores: Scores) -> tuple[bool, float]:
@@ -107,7 +122,8 @@ def search_doses(
 
     First the same dose of one method's vector at up to six layers, spread evenly over the model;
     then, for the three best (twice) and for the best, a dose that depends on the scores so far;
-    last the other methods at the best layer with its best dose. At most `MAX_TRIALS`.
+    last the other methods at the best layer with its best dose. At most `MAX_TRIALS`. No dose adds
+    more than the residual norm of its layer.
 
     Layers are compared with `mean_diff` where that was extracted: separation ranks methods
     differently than steering does (AxBench, arXiv:2501.17148), and the mean difference is the
@@ -124,7 +140,9 @@ def search_doses(
     """
     usable = [v for v in vectors if v.layer > 0 and v.method != "random" and v.separation > 0]
     search = _Search(run, min_coherence)
-    search.try_all([Dose(vector, _FIRST_DOSE) for vector in _shortlist(usable, separation)])
+    search.try_all(
+        [Dose(vector, _FIRST_DOSE).limited() for vector in _shortlist(usable, separation)]
+    )
     for n in _SURVIVORS:
         search.try_all([search.next_dose(vector) for vector in search.best(n)])
     for dose, _ in sorted(search.tried, key=lambda item: search.rank(item[1]))[-1:]:
@@ -132,7 +150,7 @@ def search_doses(
             v for v in usable if v.layer == dose.vector.layer and v.method != dose.vector.method
         ]
         others.sort(key=lambda v: -_effect_size(v, separation))
-        search.try_all([Dose(vector, dose.amount) for vector in others[:3]])
+        search.try_all([Dose(vector, dose.amount).limited() for vector in others[:3]])
     return search.tried
 
 

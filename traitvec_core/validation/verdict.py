@@ -10,8 +10,9 @@ __all__ = ["judge_vector"]
 
 # A failure here leaves a vector of the trait that is less clean than asked for, or only monitors.
 _ONLY_CARE: frozenset[CheckName] = frozenset({"accuracy", "norm", "agreement", "steering"})
-# A warning here is a near miss that the data cannot tell from a pass.
-_ONLY_NOTED: frozenset[CheckName] = frozenset({"accuracy"})
+# A warning here is a near miss that the data cannot tell from a pass, or advice on the definition
+# whose effect other checks measure.
+_ONLY_NOTED: frozenset[CheckName] = frozenset({"accuracy", "definition"})
 
 
 def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str]]:
@@ -20,7 +21,8 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
     `usable` needs every check to pass. `not_usable` follows from a failed check, except that one of
     `accuracy`, `norm` or `agreement` asks for care only: they measure how clean the vector is, and
     whether it is there at all is measured by `chance`. So does one of `steering`: the vector may
-    still monitor. A warning asks for care, except that of `accuracy`, which is a near miss.
+    still monitor. A warning asks for care, except that of `accuracy`, which is a near miss, and of
+    `definition`, whose effects other checks measure.
 
     Args:
         checks: Every check's result.

@@ -33,8 +33,11 @@ def _names(graph: Graph) -> list[CheckName]:
 
 
 def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
+    waits_for = [graph.key("steering_evaluation")] if CHECKS[name].is_of_recommended else []
+
     @dg.asset_check(
         asset=graph.key(CHECKS[name].stage),
+        additional_deps=waits_for,
         name=name,
         description=CHECKS[name].description,
         blocking=CHECKS[name].is_blocking,

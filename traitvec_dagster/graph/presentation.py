@@ -77,8 +77,7 @@ PRESENTATION: dict[Stage, StagePresentation] = {
         metadata=vectors_metadata,
         metadata_when_made=drift_metadata,
     ),
-    # The next two take longer than all else: verdicts on the vectors should not wait for steering,
-    # nor the report for the monitoring of single texts.
+    # These take longer than all else, and hardly anything waits for them.
     "steering_evaluation": StagePresentation(
         description="What the vectors do when they are added to the model: layer, method and"
         " coefficient are chosen on half of the questions and reported on the others.",

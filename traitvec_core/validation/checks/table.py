@@ -34,6 +34,8 @@ class Check:
         troubleshooting: The section of docs/troubleshooting.md that helps when it does not pass.
         is_blocking: Whether a failure stops the trait, because the next stage would have nothing to
             work on. A weak contrast or a low accuracy is a result, and its report is still made.
+        is_of_recommended: Whether it tests the recommended vector alone. Steering may recommend
+            another one than separation does, so it waits for steering.
     """
 
     name: CheckName
@@ -41,6 +43,7 @@ class Check:
     description: str
     troubleshooting: str
     is_blocking: bool = False
+    is_of_recommended: bool = False
 
     def evaluate(self, folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
         """Evaluate the check on a trait's files.
@@ -92,6 +95,7 @@ _ROWS = (
         stage="vectors",
         description="The recommended vector is longer than swapped labels make it.",
         troubleshooting="norms-out-of-range",
+        is_of_recommended=True,
     ),
     Check(
         "accuracy",
@@ -104,18 +108,21 @@ _ROWS = (
         stage="vectors",
         description="Length, words, refusing, embeddings and the instruction explain little.",
         troubleshooting="other-explanations",
+        is_of_recommended=True,
     ),
     Check(
         "chance",
         stage="vectors",
         description="The vector beats swapped pairs, swapped questions and random directions.",
         troubleshooting="no-better-than-chance",
+        is_of_recommended=True,
     ),
     Check(
         "stability",
         stage="vectors",
         description="Other questions and instructions give the same vector; the last run did.",
         troubleshooting="an-unstable-vector",
+        is_of_recommended=True,
     ),
     Check(
         "steering",
