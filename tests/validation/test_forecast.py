@@ -109,7 +109,9 @@ def test_it_is_the_mean_cosine_of_differences_that_share_neither_question_nor_pa
     whole = []
     for question in range(3):
         inside = data.questions == question
-        positive, negative = (values[inside & pole] for pole in (data.is_positive, ~data.is_positive))
+        positive, negative = (
+            values[inside & pole] for pole in (data.is_positive, ~data.is_positive)
+        )
         gap = positive.mean(axis=0) - negative.mean(axis=0)
         whole.append(gap / np.linalg.norm(gap))
     between = [one @ other for one, other in combinations(whole, 2)]
