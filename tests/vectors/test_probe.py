@@ -42,7 +42,7 @@ def test_all_c_at_once_are_the_same_as_one_by_one() -> None:
 @pytest.mark.parametrize(("n", "d"), [(40, 200), (200, 12)])
 def test_the_probe_and_its_threshold_agree_with_scikit_learn(n: int, d: int) -> None:
     examples, _ = planted(n, d, gap=1.5, offset=50.0)
-    # Uneven poles, so that the threshold is not half-way between the means.
+    # Uneven poles: the intercept is corrected for them.
     examples = examples.subset(np.r_[np.arange(0, n, 2), np.arange(1, n // 2, 2)])
     features, _ = standardised_features(examples)
     c, _ = choose_c(features, examples, seed=0)
@@ -53,9 +53,49 @@ def test_the_probe_and_its_threshold_agree_with_scikit_learn(n: int, d: int) -> 
     )
     assert cosine(direction.vector, reference.coef_[0] / scaler.scale_) >= 0.9999
     logits = reference.decision_function(scaler.transform(examples.values))
+    # The intercept that only says how many examples each pole has is left out.
+    n_positive = examples.is_positive.sum()
+    logits -= np.log(n_positive / (len(examples.values) - n_positive))
     np.testing.assert_allclose(
         examples.values @ direction.vector - direction.threshold, logits, rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("n_negative", [8, 50])
+def test_the_smaller_pole_is_called_as_rightly_as_the_larger(n_negative: int) -> None:
+    """A strong penalty leaves little but the intercept, which would call nothing negative."""
+    rng = np.random.default_rng(0)
+    accuracies = []
+    for seed in range(10):
+        drawn, direction = planted(400, 30, gap=0.0, seed=seed, offset=0.0)
+        values = drawn.values + np.where(drawn.is_positive, 1, -1)[:, None] * direction
+        examples = Examples(values, drawn.is_positive, np.arange(400))
+        rows = np.r_[
+            np.flatnonzero(drawn.is_positive)[:100], np.flatnonzero(~drawn.is_positive)[:n_negative]
+        ]
+        fitted = probe(examples.subset(rng.permutation(rows)), OPTIONS)
+        right = (values @ fitted.vector > fitted.threshold) == drawn.is_positive
+        new = np.setdiff1d(np.arange(400), rows)
+        accuracies.append([
+            right[new][drawn.is_positive[new] == pole].mean() for pole in (True, False)
+        ])  # fmt: skip
+    positive, negative = np.mean(accuracies, axis=0)
+    print(positive, negative)
+    assert min(positive, negative) > 0.55
+    assert abs(positive - negative) < 0.2
+
+
+def test_c_is_chosen_by_balanced_accuracy() -> None:
+    """One that always calls the larger pole is right in 92 of 100 rows, and gets 0.5."""
+    drawn, _ = planted(400, 60, gap=0.0)
+    rows = np.r_[np.flatnonzero(drawn.is_positive)[:184], np.flatnonzero(~drawn.is_positive)[:16]]
+    accuracies = []
+    for seed in range(8):
+        values = np.random.default_rng(seed).standard_normal((200, 60))
+        noise = Examples(values, drawn.is_positive[rows], np.arange(200) % 10)
+        accuracies.append(choose_c(standardised_features(noise)[0], noise, 0)[1])
+    # The best of four on noise.
+    assert 0.4 < np.mean(accuracies) < 0.65
 
 
 def test_c_is_the_best_on_held_out_groups_and_ties_go_to_the_strongest_penalty() -> None:

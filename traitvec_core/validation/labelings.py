@@ -63,7 +63,7 @@ def swap_poles(
             if code:
                 drawn[code] = None
         codes = list(drawn)
-    member = np.array([groups == name for name in movable[1:]]).reshape(n_bits, len(labels))
+    member = np.array([groups == name for name in movable[1:]], bool).reshape(n_bits, len(labels))
     bits = np.array([[code >> bit & 1 for bit in range(n_bits)] for code in [0, *codes]], bool)
     swapped = (bits[:, :, None] & member[None]).any(axis=1)
     return Labelings((labels ^ swapped).astype(np.float64), len(movable), n_distinct)

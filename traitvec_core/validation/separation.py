@@ -73,8 +73,8 @@ class Separation(BaseModel):
         n_questions: Questions, or groups of similar ones.
         n_pairs: Instruction pairs; None where they are not known.
         winner: The figures of the vector with the largest effect size, corrected for having won:
-            each example counts for the vector that is best on other questions and pairs. Its method
-            and layer are those of the overall best. None when nothing was held out.
+            each example counts for the vector that is best on other examples. Its method and layer
+            are those of the overall best. None when nothing was held out.
     """
 
     scores: list[SeparationScore]
@@ -204,7 +204,10 @@ def _winner(
     """The best vector's figures, with the choice repeated on other questions and pairs.
 
     The best of many layers and methods is partly lucky. Here each fold's examples count for the
-    vector with the largest effect size on examples that share neither question nor pair with them.
+    vector with the largest effect size on the examples that share a question or a pair with them,
+    but not both: those were scored by vectors that never saw the fold's examples, as the fold's own
+    vector never saw them. Examples that share neither would not do: their vectors were extracted
+    from the fold's examples too, and are best where these happen to agree with them.
     """
     places = [
         (score.method, score.layer)
@@ -218,7 +221,10 @@ def _winner(
     table = np.array([held_out.margins[place] for place in places])
     margins = np.full(table.shape[1], np.nan)
     for fold in held_out.folds:
-        others = fold.training & held_out.is_scored
+        others = ~fold.test & ~fold.training & held_out.is_scored
+        if not others.any():
+            # Only questions are held out, so every other row trains.
+            others = fold.training & held_out.is_scored
         effects, spreads = _effects(table[:, others], held_out.is_positive[others])
         best = int(np.nanargmax(effects)) if np.isfinite(effects).any() else 0
         # In units of its own spread: layers have different scales.

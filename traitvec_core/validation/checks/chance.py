@@ -48,23 +48,27 @@ def check_chance(
         )
     own = chance.of(*place) if place else None
     p_values = {f"{test.of} swapped": test.p_value for test in chance.tests}
+    # The smallest p-value that each can show.
+    smallest = {f"{test.of} swapped": test.smallest_p_value for test in chance.tests}
+    limit = max(smallest.values())
     p_values["random directions"] = chance.random.p_value
     if own is not None:
         p_values["recommended vector"] = own.corrected_p_value
-    worst = max(p_values.values())
-    limits = [significance, *(test.smallest_p_value for test in chance.tests)]
+        smallest["recommended vector"] = limit
     figures: Figures = {name.replace(" ", "_"): value for name, value in p_values.items()}
     figures |= {
         "passes_up_to": significance,
-        "smallest_p_value": max(limits[1:]),
+        "smallest_p_value": limit,
         "auroc": own.auroc if own else None,
         "best_effect_size": chance.random.best_effect_size,
         "random_effect_size": chance.random.effect_size_high,
     }
     figures |= {f"n_{test.of.replace(' ', '_')}": test.n_groups for test in chance.tests}
-    verdict: Verdict = "fail"
-    if worst <= max(limits):
-        verdict = "pass" if worst <= significance else "warn"
+    verdict: Verdict = "pass"
+    if max(p_values.values()) > significance:
+        is_best = all(p <= max(significance, smallest.get(n, 0.0)) for n, p in p_values.items())
+        # Of one instruction pair nothing can be swapped: wording and trait are the same thing.
+        verdict = "warn" if is_best and limit < 1 else "fail"
     shown = ", ".join(f"{name} {value:.2g}" for name, value in p_values.items())
     return CheckResult(
         name="chance",
@@ -80,6 +84,11 @@ def _advice(chance: Chance, significance: float, verdict: str) -> str:
         return ""
     for test in chance.tests:
         if test.smallest_p_value > significance:
+            if test.n_labelings == 1:
+                return (
+                    f"Two {test.of} or more with both poles are needed, or nothing tells the trait"
+                    " from one wording or topic. Ten instruction pairs are recommended."
+                )
             return (
                 f"With {test.n_groups} {test.of} on both poles, no result could show less than p ="
                 f" 1/{test.n_labelings}: swapping all of them changes nothing, so"
