@@ -187,7 +187,7 @@ def test_extract_takes_what_is_named_and_chooses_the_rest(model: LanguageModel) 
     assert extract(found, layer=2).layer == 2
     assert extract(found, method="mean_diff").method == "mean_diff"
     best = extract(found)
-    assert best.why.startswith(f"{best.method} at layer {best.layer} separates held-out questions")
+    assert best.why.startswith(f"{best.method} at layer {best.layer} separates best on questions")
     assert best.verdict is None
     assert best.reasons == ("not judged: call validate() and pass its result",)
 
