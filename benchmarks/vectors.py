@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from traitvec_core.validation.held_out import hold_out
-from traitvec_core.validation.resampling import (
-    bootstrap_auroc,
-    bootstrap_stability,
-    permute_labels,
-)
+from traitvec_core.validation.evidence import LabelledExamples
+from traitvec_core.validation.held_out import split_examples
+from traitvec_core.validation.measure_vectors import measure_vectors
 from traitvec_core.vectors import extract_vectors
 from traitvec_core.vectors.probe import CANDIDATES
 
 __all__ = ["everything", "extraction"]
 
-N_EXAMPLES, N_LAYERS, HIDDEN_DIM, N_QUESTIONS = 200, 27, 2304, 20
+N_EXAMPLES, N_LAYERS, HIDDEN_DIM = 200, 27, 2304
+N_QUESTIONS, N_PAIRS = 20, 5
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 ADAM_STEPS = 1000
 
@@ -53,24 +51,29 @@ def extraction(repeats: int = 2) -> list[dict[str, Any]]:
 
 
 def everything(repeats: int = 3) -> list[dict[str, Any]]:
-    """All methods and layers: vectors, held-out figures, 200 permutations and 200 bootstraps.
+    """All that the stage `vectors` measures: four methods at every layer.
 
-    Stability covers mean_diff, probe and gradient; the interval of held-out AUROC covers all four
-    methods (see `traitvec_core.validation.resampling`).
+    Vectors, held-out figures by question and instruction pair, their intervals, swapped labels and
+    random directions, norms by chance, and what else could explain the recommended vector.
     """
-    activations, is_positive, groups = _activations()
-    layers = range(N_LAYERS)
+    activations, is_positive, questions = _activations()
+    # Each question once under each instruction, in each pole.
+    pairs = np.arange(N_EXAMPLES) // N_QUESTIONS % N_PAIRS
+    examples = LabelledExamples(
+        activations=activations,
+        split=split_examples(is_positive, questions, pairs),
+        responses=[f"Answer {number} to question {question}." for number, question in
+                   enumerate(questions)],
+        is_refusal=[False] * N_EXAMPLES,
+        opposite=activations.flip(0),
+    )  # fmt: skip
 
     def work() -> None:
-        extract_vectors(activations, is_positive, groups, layers=layers, methods=METHODS)
-        held_out = hold_out(activations, is_positive, groups, layers=layers, methods=METHODS)
-        bootstrap_auroc(held_out, n_resamples=200)
-        permute_labels(activations, is_positive, groups, layers=layers, n_permutations=200)
-        bootstrap_stability(activations, is_positive, groups, layers=layers, n_resamples=200)
+        measure_vectors(examples, range(1, N_LAYERS), METHODS)
 
     return [
         {
-            "figure": "vectors, held-out figures, 200 permutations, 200 bootstraps at 27 layers",
+            "figure": "everything that the stage vectors measures, 4 methods on [200, 27, 2304]",
             "value": round(min(_seconds(work) for _ in range(repeats)), 4),
             "unit": "s",
             "bar": 15.0,

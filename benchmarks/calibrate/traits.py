@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from traitvec_core.validation.evidence import LabelledExamples
 from traitvec_core.validation.held_out import split_examples
+from traitvec_core.validation.question_topics import group_questions
 
 __all__ = ["NON_TRAITS", "PLANTED", "Design", "SimulatedTrait", "planted", "simulate"]
 
@@ -163,10 +164,15 @@ def instruction_only(design: Design, rng: np.random.Generator) -> SimulatedTrait
 
 def duplicate_questions(design: Design, rng: np.random.Generator) -> SimulatedTrait:
     """Half as many topics, each asked twice, each answered in its own way under the poles."""
-    return question_by_pole(
-        Design(design.n_pairs, design.n_questions // 2, design.n_per_pole, design.n_layers,
-               design.hidden_dim, design.question_sd), rng,
-    )  # fmt: skip
+    trait = noise(design, rng)
+    n_topics = design.n_questions // 2
+    topics = rng.permutation(_WORDS)[:n_topics]
+    texts = [f"What should a beginner know about a {topic}?" for topic in topics]
+    texts += [f"How would you describe a {topic} to a friend?" for topic in topics]
+    shifts = rng.standard_normal((n_topics, design.hidden_dim))
+    trait.add(1.5 * trait.sign[:, None] * shifts[trait.questions % n_topics])
+    trait.questions = group_questions(texts)[trait.questions]
+    return trait
 
 
 def planted(strength: float) -> Callable[[Design, np.random.Generator], SimulatedTrait]:

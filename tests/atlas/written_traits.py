@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from traitvec_core.validation.resampling import Stability
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
@@ -19,10 +18,13 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import dump_tensor
 from traitvec_core.storage.manifests import ActivationsManifest, Recommendation, VectorVerdict
 from traitvec_core.storage.provenance import Cost, Provenance
-from traitvec_core.validation.chance import Chance, RandomScore
+from traitvec_core.validation.chance import Chance, RandomScore, RandomTest
 from traitvec_core.validation.elicitation import Elicitation, summarise_responses
+from traitvec_core.validation.evidence import HeldOutProjections, VectorEvidence
+from traitvec_core.validation.forecast import Forecast
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 from traitvec_core.validation.separation import Separation, SeparationScore
+from traitvec_core.validation.stability import ResampledCosine, Stability
 
 DEFINITION = {
     "instruction": [{"pos": "Be so.", "neg": "Be otherwise."}],
@@ -112,20 +114,34 @@ def write_trait(
         separation=Separation(
             scores=scores, probe_accuracy=Estimate(value=1.0), n_folds=5, n_held_out=40
         ),
-        separation_by_instruction=None,
-        explanations=None,
-        held_out_projections=None,
-        chance=Chance(
-            random=[
-                RandomScore(layer=layer, effect_size_median=0.3, effect_size_high=0.8)
-                for layer in layers
-            ]
+        evidence=VectorEvidence(
+            method=methods[0],
+            layer=best_layer,
+            projections=HeldOutProjections(method=methods[0], layer=best_layer, margins=[]),
+            explanations=None,
+            stability=Stability(
+                method=methods[0],
+                layer=best_layer,
+                resampled=[
+                    ResampledCosine(
+                        of="questions", cosine=Estimate(value=0.97), noise=0.5, n_resamples=9
+                    )
+                ],
+            ),
         ),
-        stability=[
-            Stability(
-                method=methods[0], layer=best_layer, cosine=Estimate(value=0.97), n_resamples=9
+        chance=Chance(
+            random=RandomTest(
+                p_value=0.005,
+                best_effect_size=strength,
+                effect_size_high=0.8,
+                n_draws=200,
+                layers=[
+                    RandomScore(layer=layer, effect_size_median=0.3, effect_size_high=0.8)
+                    for layer in layers
+                ],
             )
-        ],
+        ),
+        forecast=Forecast(is_hopeless=False, reason="planted"),
         cosines=[],
         previous_cosines=[],
         vectors=rows,

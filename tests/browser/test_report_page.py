@@ -47,7 +47,7 @@ def test_hostile_text_is_text_and_nothing_is_asked_for(
     pictures = browser.execute_script(
         "return [...document.images].map(image => [image.src.slice(0, 22), image.naturalWidth])"
     )
-    assert len(pictures) == 10
+    assert len(pictures) == len(browser.find_elements("css selector", "figure")) >= 10
     assert all(src == "data:image/png;base64," and width > 500 for src, width in pictures)
     assert browser.get_log("browser") == []
     assert requests_from(browser, page) == []

@@ -100,6 +100,7 @@ def test_each_model_reads_the_others_responses(
     found = json.loads(done.out)
     for row in found["traits"]:
         assert row["notes"] == []
-        assert row["projection"]["correlation"]["value"] > 0.999
+        # Each reads its own responses from the generated tokens, and the other's from the text.
+        assert row["projection"]["correlation"]["value"] > 0.99
         assert row["projection"]["a_on_b"] == row["projection"]["b_on_a"]
         assert row["projection"]["n"] >= 16

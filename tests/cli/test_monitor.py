@@ -167,7 +167,9 @@ def test_what_goes_wrong_is_one_line(
         done = traitvec("monitor", "--experiment", "demo", *given)
         assert done.code == 1, message
         assert message in done.err
-        assert len(done.error_lines) == 1, done.err
+        # With so few responses the vector is not usable, which is a line beside the error.
+        errors = [line for line in done.error_lines if not line.startswith("WARNING: refusal")]
+        assert len(errors) == 1, done.err
     assert not (finished.folder / "monitor.html").exists()
 
 

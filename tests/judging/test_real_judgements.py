@@ -220,7 +220,7 @@ def test_the_report_tells_the_pairs(trait: str, judged: pd.DataFrame) -> None:
         ReportSources(
             experiment="published", trait=trait, definition=definition, settings=chosen,
             judged=judged, judging=judging_manifest(), captured=activations_manifest(2, ["a", "b"]),
-            extracted=empty_manifest(), checks=[],
+            extracted=empty_manifest(), chosen=None, checks=[],
         )
     )  # fmt: skip
     assert report.elicitation.n_pairs == 1000

@@ -3,7 +3,6 @@
 import math
 
 import pandas as pd
-from traitvec_core.validation.resampling import Stability
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
@@ -22,16 +21,26 @@ from traitvec_core.storage.manifests import (
 )
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
-from traitvec_core.validation.chance import Chance, ChanceScore, RandomScore
+from traitvec_core.validation.chance import (
+    Chance,
+    ChanceScore,
+    RandomScore,
+    RandomTest,
+    SwapTest,
+)
 from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.evidence import HeldOutProjections, VectorEvidence
 from traitvec_core.validation.explanations import (
     Baseline,
     Explanations,
     LargestDimensions,
     ShareOfVector,
 )
-from traitvec_core.validation.manifests import HeldOutProjections, VectorRow, VectorsManifest
+from traitvec_core.validation.forecast import Forecast
+from traitvec_core.validation.manifests import VectorRow, VectorsManifest
+from traitvec_core.validation.recommended_vector import RecommendedVector
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
+from traitvec_core.validation.stability import ResampledCosine, Stability
 from traitvec_core.validation.steering import SteeringTest
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
@@ -57,15 +66,27 @@ def make_report(
         }
     )  # fmt: skip
     verdicts = checks or [CheckResult(name="contrast", verdict="warn", summary=text, advice=text)]
+    vectors = extracted or manifest(n_layers, ids)
     return build_report(
         ReportSources(
             experiment="demo", trait="trait", definition=definition,
             settings=ExperimentSettings(model="m"), judged=judged,
             judging=judging_manifest({"trait": {text: 1}, "coherence": {}}),
             captured=activations_manifest(n_layers, ids),
-            extracted=extracted or manifest(n_layers, ids), checks=verdicts, steering=steering,
+            extracted=vectors, chosen=chosen_vector(vectors, steering), checks=verdicts,
+            steering=steering,
         )
     )  # fmt: skip
+
+
+def chosen_vector(
+    extracted: VectorsManifest, steering: SteeringEvaluation | None = None
+) -> RecommendedVector | None:
+    """The recommended vector: of steering where it chose one, else of separation."""
+    recommended = (steering.recommendation if steering else None) or extracted.recommended
+    if recommended is None:
+        return None
+    return RecommendedVector(recommended, extracted.row(*recommended.place), extracted.evidence)
 
 
 def judging_manifest(reasons: dict[str, dict[str, int]] | None = None) -> JudgedResponsesManifest:
@@ -109,9 +130,9 @@ def empty_manifest() -> VectorsManifest:
     return VectorsManifest(
         trait="trait", model="m", recommended=None,
         separation=Separation(scores=[], probe_accuracy=Estimate(), n_folds=0, n_held_out=0),
-        separation_by_instruction=None, explanations=None, held_out_projections=None,
-        chance=Chance(untested="one question only"), stability=[], cosines=[], previous_cosines=[],
-        vectors=[],
+        evidence=None, chance=Chance(untested="one question only"),
+        forecast=Forecast(is_hopeless=True, reason="nothing could be held out"),
+        cosines=[], previous_cosines=[], vectors=[],
     )  # fmt: skip
 
 
@@ -129,32 +150,36 @@ def manifest(n_layers: int, ids: list[str]) -> VectorsManifest:
     ]  # fmt: skip
     separation = Separation(
         scores=scores, probe_accuracy=Estimate(value=0.95, low=0.9, high=1.0), n_folds=5,
-        n_held_out=len(ids),
+        n_held_out=len(ids), n_questions=N_QUESTIONS, n_pairs=N_PAIRS,
+        winner=next(s for s in scores if (s.method, s.layer) == ("probe", 1)),
     )  # fmt: skip
     figure = Estimate(value=0.6, low=0.5, high=0.7)
     explanations = Explanations(
         method="probe", layer=1, probe_accuracy=figure,
         baselines=[
-            Baseline(name=name, accuracy=figure, auroc=figure, probe_advantage=figure)
+            Baseline(name=name, accuracy=figure, auroc=figure)
             for name in ("length", "refusal", "words", "embeddings")
         ],
-        shares=[ShareOfVector(name="length", correlation=figure, share_of_separation=figure)],
+        shares=[
+            ShareOfVector(name=name, correlation=figure, share_of_separation=figure)
+            for name in ("length", "instruction")
+        ],
         largest=LargestDimensions(
             dimensions=[3, 1], times_median=9.0, share_of_activations=0.5, share_of_vector=0.1,
             without=scores[1],
         ),
     )  # fmt: skip
     chance = Chance(
-        permutation_p_value=0.005, random_p_value=0.01, best_effect_size=2.3,
-        random_effect_size=1.1, smallest_p_value=0.005, n_permutations=200, n_random=200,
-        n_movable=len(ids),
-        scores=[
-            ChanceScore(method="probe", layer=1, auroc=0.97, p_value=0.005, corrected_p_value=0.005)
-        ],
-        random=[
-            RandomScore(layer=layer, effect_size_median=0.5, effect_size_high=1.0)
-            for layer in range(1, n_layers)
-        ],
+        by_pair=_swaps("instruction pairs", N_PAIRS, 16),
+        by_question=_swaps("questions", N_QUESTIONS, 128),
+        random=RandomTest(
+            p_value=0.01, best_effect_size=2.3, effect_size_high=1.1, n_draws=200,
+            layers=[
+                RandomScore(layer=layer, effect_size_median=0.5, effect_size_high=1.0)
+                for layer in range(1, n_layers)
+            ],
+        ),
+        scores=[ChanceScore(method="probe", layer=1, auroc=0.97, corrected_p_value=1 / 16)],
     )  # fmt: skip
     margins = [math.sin(n) + (1 if n < len(ids) / 2 else -1) for n in range(1, len(ids))]
     return VectorsManifest(
@@ -162,30 +187,41 @@ def manifest(n_layers: int, ids: list[str]) -> VectorsManifest:
         model="m",
         recommended=Recommendation(method="probe", layer=1, why="it is best"),
         separation=separation,
-        separation_by_instruction=separation,
-        explanations=explanations,
-        held_out_projections=HeldOutProjections(
-            method="probe", layer=1, margins=[None, *margins]
+        evidence=VectorEvidence(
+            method="probe", layer=1,
+            projections=HeldOutProjections(method="probe", layer=1, margins=[None, *margins]),
+            explanations=explanations,
+            stability=Stability(
+                method="probe", layer=1,
+                resampled=[
+                    ResampledCosine(
+                        of=of, cosine=Estimate(value=0.9, low=0.8, high=1.0), noise=0.6,
+                        n_resamples=100,
+                    )
+                    for of in ("questions", "instruction pairs")
+                ],
+            ),
         ),
         chance=chance,
-        stability=[
-            Stability(
-                method=method, layer=1, cosine=Estimate(value=0.9, low=0.8, high=1.0),
-                n_resamples=100,
-            )
-            for method in METHODS
-        ],
+        forecast=Forecast(is_hopeless=False, reason="the activations do not rule it out"),
         cosines=[VectorCosine(method="probe", layer=1, other="ica", cosine=0.5)],
         previous_cosines=[],
         vectors=[
             VectorRow(
                 trait="trait", method=score.method, layer=score.layer, model="m", vector_norm=2.0,
                 train_accuracy=1.0, extraction_date="2026-01-01", raw_norm=1.0, relative_norm=0.5,
-                separation=3.0, scale="separation", n_positive=5, n_negative=5,
+                separation=3.0, scale="separation", n_positive=5, n_negative=5, chance_norm=0.5,
             ).with_score(score)
             for score in scores
             if score.layer and score.method != "random"
         ],
+    )  # fmt: skip
+
+
+def _swaps(of: str, n_groups: int, n_labelings: int) -> SwapTest:
+    return SwapTest(
+        of=of, n_groups=n_groups, n_labelings=n_labelings, p_value=1 / n_labelings,
+        is_exhaustive=n_labelings == 2 ** (n_groups - 1),
     )  # fmt: skip
 
 

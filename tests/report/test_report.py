@@ -13,10 +13,13 @@ from tests.report.reports import (
     manifest,
     steering_evaluation,
 )
-from traitvec_core.report.answer import answer
+from traitvec_core.experiment import Thresholds
+from traitvec_core.report.answer import Answer, answer
 from traitvec_core.report.page import Report
 from traitvec_core.settings.response_filter import ResponseFilter
+from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.checks.steering import check_steering
 from traitvec_core.validation.elicitation import keep_mask, summarise_responses
 from traitvec_core.validation.response_counts import (
     count_contents,
@@ -24,6 +27,8 @@ from traitvec_core.validation.response_counts import (
     is_echoing,
     is_refusing,
 )
+from traitvec_core.validation.steering import SteeringOutcome
+from traitvec_core.validation.verdict import judge_vector
 
 HOSTILE = (
     "<script>alert(1)</script> **bold** [link](https://evil.example) "
@@ -49,14 +54,14 @@ def test_a_large_model_makes_a_small_page(large: tuple[str, Report]) -> None:
     page, _ = large
     assert len(page.encode()) < 3_000_000
     pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
-    assert len(pictures) == 10
+    assert len(pictures) == page.count("<figure>") >= 10
     # Some of these go into Dagster's event log, as text.
     assert max(map(len, pictures)) < 50_000
 
 
 def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, Report]) -> None:
     figures = re.findall(r"<figure>(.*?)</figure>", large[0], re.DOTALL)
-    assert len(figures) == 10
+    assert len(figures) >= 10
     for figure in figures:
         assert re.search(r'alt="[^"]{15,}"', figure)
         assert "Look for" in figure.partition("<figcaption>")[2]
@@ -144,10 +149,20 @@ def test_a_long_response_is_cut_and_says_so() -> None:
 VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
 
 
+def _answer(checks: list[CheckResult], steering: SteeringEvaluation | None) -> Answer:
+    """Answer as a report does, where steering is one of the checks."""
+    if steering is not None:
+        outcome = SteeringOutcome(
+            is_evaluated=True, test=steering.test, recommendation=steering.recommendation
+        )
+        checks = [*checks, check_steering(outcome, Thresholds())]
+    return answer(judge_vector(checks)[0], checks, VECTOR, steering)
+
+
 @pytest.mark.parametrize(
     ("verdicts", "moved", "verdict", "headline"),
     [
-        ([], (40, 30, 50), "fail", "Unknown"),
+        ([], "untried", "fail", "Unknown"),
         (["pass", "fail", "warn"], (40, 30, 50), "fail", "Not as it stands."),
         (["pass", "warn"], (40, 30, 50), "warn", "With care."),
         (["pass"], (40, 30, 50), "pass", "Yes."),
@@ -161,7 +176,8 @@ VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
 )
 def test_the_answer_is_honest(verdicts, moved, verdict, headline) -> None:
     steering = None if moved == "untried" else steering_evaluation(moved=moved)
-    found = answer([_check(f"c{n}", v) for n, v in enumerate(verdicts)], VECTOR, steering)
+    checks = [_check(f"c{n}", v) for n, v in enumerate(verdicts)]
+    found = _answer(checks, steering)
     assert found.verdict == verdict
     assert found.headline.startswith(headline)
     failed = [f"c{n}" for n, v in enumerate(verdicts) if v == "fail"]
@@ -170,15 +186,15 @@ def test_the_answer_is_honest(verdicts, moved, verdict, headline) -> None:
 
 
 def test_the_answer_says_which_and_how_strong() -> None:
-    text = answer([_check("a", "pass")], VECTOR, steering_evaluation()).text
+    text = _answer([_check("a", "pass")], steering_evaluation()).text
     assert "To monitor, take mean_diff at layer 1" in text
     assert "To steer, take probe at layer 1 with coefficient 2" in text
     assert "+40 [+30, +50] to 80, with coherence 80 instead of 80" in text
     assert "16 random directions of the same length move it by +1 on average (SD 4)" in text
     assert "and the best of 16 would reach +14" in text
-    chance = answer([_check("a", "pass")], VECTOR, steering_evaluation(moved=(14, 10, 18))).text
+    chance = _answer([_check("a", "pass")], steering_evaluation(moved=(14, 10, 18))).text
     assert "not shown that the vector steers: the best of 16 random directions would" in chance
-    assert "How strong is unknown" in answer([_check("a", "pass")], VECTOR, None).text
+    assert "How strong is unknown" in _answer([_check("a", "pass")], None).text
 
 
 # -- what was elicited ----------------------------------------------------------------------------

@@ -182,6 +182,8 @@ class TraitFolder:
             problem = error.errors()[0] if isinstance(error, ValidationError) else None
             where = ".".join(map(str, problem["loc"])) if problem else ""
             what = f"{where}: {problem['msg']}" if problem else str(error)
+            if problem and problem["type"] == "missing":
+                what = f"it has no {where!r}, so another version of traitvec wrote it"
             raise TraitvecError(
                 f"{display_path(path)} cannot be read ({what}); materialize {kind.stage} again"
             ) from None

@@ -44,6 +44,8 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
         "n_vectors": len(manifest.vectors),
         **numbers(held_out_accuracy=separation.probe_accuracy.value),
         "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
+        "forecast": manifest.forecast.reason,
+        **numbers(chance_p_value=manifest.chance.permutation_p_value),
     }
     recommended, best = manifest.recommended, manifest.recommended_row
     if recommended is not None and best is not None:
@@ -54,16 +56,21 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
             "recommended_method": best.method,
             **numbers(
                 vector_norm=best.vector_norm,
+                chance_norm=best.chance_norm,
                 relative_norm=best.relative_norm,
                 held_out_auroc=best.held_out_auroc,
                 held_out_effect_size=best.held_out_effect_size,
             ),
         }
+    explanations = manifest.evidence.explanations if manifest.evidence else None
+    if explanations is not None:
+        shares = {f"{s.name}_share": s.share_of_separation.value for s in explanations.shares}
+        metadata |= numbers(**shares)
     if separation.scores:
         metadata["separation"] = picture(plots.separation_by_layer(separation), "Held-out AUROC")
     norms = folder.manifest(ActivationsManifest).mean_norm_by_layer
     metadata["norms"] = picture(plots.norms_by_layer(manifest.vectors, norms), "Norms")
-    columns = ("method", "layer", "vector_norm", "relative_norm", "train_accuracy",
+    columns = ("method", "layer", "vector_norm", "chance_norm", "relative_norm", "train_accuracy",
                "held_out_accuracy", "held_out_auroc", "held_out_effect_size")  # fmt: skip
     metadata["figures"] = table(
         [{name: rounded(getattr(row, name)) for name in columns} for row in manifest.vectors]

@@ -23,8 +23,8 @@ def check_accuracy(
 ) -> CheckResult:
     """Check the probe's balanced accuracy on held-out questions and instruction pairs.
 
-    Passes above `thresholds.accuracy`; warns where it is not, but its interval reaches higher, so
-    that it cannot be told from one that passes; fails below.
+    Passes above `thresholds.accuracy`; warns within about a standard error below, half of the way
+    to the interval's end, where it cannot be told from one that passes; fails further below.
 
     Args:
         separation: Held-out figures.
@@ -50,7 +50,7 @@ def check_accuracy(
         )
     passes = accuracy > thresholds.accuracy
     high = separation.probe_accuracy.high
-    is_near = high is not None and high > thresholds.accuracy
+    is_near = high is not None and (accuracy + high) / 2 > thresholds.accuracy
     return CheckResult(
         name="accuracy",
         verdict="pass" if passes else "warn" if is_near else "fail",

@@ -57,7 +57,7 @@ def check_confounds(
     - a share above `thresholds.share` fails, if its interval stays above
       `thresholds.share_warning`;
     - a share above `thresholds.share_warning` warns;
-    - where the share cannot be told, because it hardly varies within the poles, a classifier on it
+    - where the share is not known, because it hardly varies within the poles, a classifier on it
       that is as accurate as the accuracy check asks of the probe warns.
 
     Args:
