@@ -143,9 +143,9 @@ def test_the_best_of_many_layers_of_noise_has_no_effect() -> None:
     ])  # fmt: skip
     winner, best, low = found.T
     print(winner.mean(), best.mean(), (low > 0).mean())
-    # Having won is worth a third of a deviation.
-    assert best.mean() > 0.25
-    assert abs(winner.mean()) < 0.12
+    # Having won is worth a fifth of a deviation.
+    assert best.mean() > 0.18
+    assert abs(winner.mean()) < 0.1
     assert (low > 0).mean() <= 0.1
 
 
