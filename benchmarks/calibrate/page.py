@@ -43,7 +43,9 @@ def render(record: Mapping[str, Any]) -> str:
     n = next(iter(first.values()))["n"]
     parts = [
         _INTRODUCTION.format(
-            date=record["date"], traitvec=record["versions"]["traitvec"], n=n, **record["design"]
+            n=n,
+            **record["design"],
+            **{name: record["measured"]["traits"][name] for name in ("date", "traitvec")},
         ),
         _KINDS,
     ]

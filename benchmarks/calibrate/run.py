@@ -1,14 +1,14 @@
 """`make calibrate`: how often each check and the verdict say yes, when there is a trait and not.
 
-Writes benchmarks/calibration.json and docs/calibration.md. Takes about half an hour on two idle
-cores; `--traits 20` gives a first impression in a few minutes.
+Writes benchmarks/calibration.json and docs/calibration.md. Takes about an hour on two idle cores;
+`--traits 20 --sets 3` gives a first impression in a few minutes, `--only` repeats one part.
 """
 
 import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +30,7 @@ from traitvec_core.validation.verdict import judge_vector
 __all__ = ["main"]
 
 _ROOT = Path(__file__).resolve().parents[2]
+_RESULTS = _ROOT / "benchmarks" / "calibration.json"
 # `ica` has no labels to overfit and costs as much as the other three together.
 _METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "gradient")
 _CHECKS = ("norm", "accuracy", "confounds", "chance", "stability")
@@ -95,59 +96,96 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run everything, and write the results and the page."""
+    """Run everything, or one part, and write the results and the page after each part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traits", type=int, default=200, help="simulated traits of each kind")
     parser.add_argument("--sets", type=int, default=20, help="sets of random directions (model)")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--only", choices=sorted(_PARTS), help="one part; the others stay as they were measured"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the kinds that an interrupted run has measured"
+    )
     options = parser.parse_args()
-    started = time.monotonic()
-    record: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {name: version(name) for name in ("traitvec", "torch", "numpy")},
-        "python": platform.python_version(),
-        "design": vars(Design()),
-        "traits": {},
-    }
+    for name, part in _PARTS.items():
+        if options.only in (None, name):
+            started = time.monotonic()
+            _write(part(options, started), name, round(time.monotonic() - started))
+
+
+def _traits(options: argparse.Namespace, started: float) -> dict[str, Any]:
+    unfinished = _RESULTS.with_name(".calibration_unfinished.json")
+    tables: dict[str, Any] = {}
+    if options.resume and unfinished.exists():
+        tables = json.loads(unfinished.read_text())
     with ProcessPoolExecutor(options.processes) as pool:
         for n_pairs in (10, 5):
+            table = tables.setdefault(f"{n_pairs} pairs", {})
             for kind in _kinds():
+                if kind in table:
+                    continue
                 jobs = [(kind, n_pairs, number) for number in range(options.traits)]
-                summary = summarise(list(pool.map(measure, jobs, chunksize=5)))
-                record["traits"].setdefault(f"{n_pairs} pairs", {})[kind] = summary
-                _say(started, f"{n_pairs} pairs, {kind}: {summary['verdict']}")
-        cells = [(sd, n, None) for sd in _SDS for n in _QUESTIONS]
-        cells += [(6.0, n, 48.0) for n in _QUESTIONS]
-        shares = pool.map(_steering_share, [(*cell, options.traits) for cell in cells])
-        record["steering"] = [
+                table[kind] = summarise(list(pool.map(measure, jobs, chunksize=5)))
+                unfinished.write_text(json.dumps(tables))
+                _say(started, f"{n_pairs} pairs, {kind}: {table[kind]['verdict']}")
+    unfinished.unlink()
+    return {"design": vars(Design()), "traits": tables}
+
+
+def _steering(options: argparse.Namespace, started: float) -> dict[str, Any]:
+    cells = [(sd, n, None) for sd in _SDS for n in _QUESTIONS]
+    cells += [(6.0, n, 48.0) for n in _QUESTIONS]
+    with ProcessPoolExecutor(options.processes) as pool:
+        shares = list(pool.map(_steering_share, [(*cell, options.traits) for cell in cells]))
+    _say(started, f"steering in simulation: {shares}")
+    return {
+        "steering": [
             {"sd": sd, "questions": n, "effect": effect, "n": options.traits, "steers": share}
             for (sd, n, effect), share in zip(cells, shares, strict=True)
         ]
-        _say(started, "steering in simulation")
-    record["steering_on_the_model"] = _on_the_model(started, options.sets)
-    record["seconds"] = round(time.monotonic() - started)
-    (_ROOT / "benchmarks" / "calibration.json").write_text(json.dumps(record, indent=1) + "\n")
-    (_ROOT / "docs" / "calibration.md").write_text(render(record), encoding="utf-8")
+    }
+
+
+def _model(options: argparse.Namespace, started: float) -> dict[str, Any]:
+    """Random directions in place of the demo's vectors, and the demo's own vectors."""
+    random = []
+    for result in evaluate_random_vectors(options.sets):
+        random.append(result)
+        _say(started, f"random set {result['set']}: steers {result['steers']}")
+    own = list(evaluate_random_vectors(3, is_real=True))
+    return {
+        "steering_on_the_model": {
+            "random_sets": len(random),
+            "random_called_steering": sum(r["steers"] for r in random),
+            "own_vectors": {
+                r["trait"]: {"steers": r["steers"], "effect": r["effect"]} for r in own
+            },
+            "sets": random,
+        }
+    }
+
+
+_PARTS = {"traits": _traits, "steering": _steering, "model": _model}
+
+
+def _write(figures: Mapping[str, Any], part: str, seconds: int) -> None:
+    record = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {"measured": {}}
+    record |= figures
+    record["measured"][part] = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": seconds,
+        **{name: version(name) for name in ("traitvec", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
+    _RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    if set(_PARTS) <= set(record["measured"]):
+        (_ROOT / "docs" / "calibration.md").write_text(render(record), encoding="utf-8")
 
 
 def _steering_share(cell: tuple[float, int, float | None, int]) -> float:
     sd, n_questions, effect, n_sets = cell
     return steering.simulate(sd, n_questions, n_sets, seed=0, effect=effect)
-
-
-def _on_the_model(started: float, n_sets: int) -> dict[str, Any]:
-    """Random directions in place of the demo's vectors, and the demo's own vectors."""
-    random = []
-    for result in evaluate_random_vectors(n_sets):
-        random.append(result)
-        _say(started, f"random set {result['set']}: steers {result['steers']}")
-    own = list(evaluate_random_vectors(3, is_real=True))
-    return {
-        "random_sets": len(random),
-        "random_called_steering": sum(r["steers"] for r in random),
-        "own_vectors": {r["trait"]: {"steers": r["steers"], "effect": r["effect"]} for r in own},
-        "sets": random,
-    }
 
 
 def _say(started: float, text: str) -> None:

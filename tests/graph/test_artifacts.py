@@ -21,6 +21,7 @@ from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponses
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.manifests import VectorsManifest
+from traitvec_core.validation.recommended_vector import read_recommended_vector
 
 METHODS = ("mean_diff", "probe", "ica", "gradient")
 # The guide's columns first, then our own.
@@ -229,7 +230,7 @@ def test_held_out_projections_stand_in_the_order_of_the_activations(
     folder = finished.trait("refusal").path
     captured = _json(folder / "activations/metadata.json")
     manifest = _json(folder / "vectors/manifest.json")
-    found, best = manifest["held_out_projections"], manifest["recommended"]
+    found, best = manifest["evidence"]["projections"], manifest["recommended"]
     assert (found["method"], found["layer"]) == (best["method"], best["layer"])
     assert len(found["margins"]) == captured["n_examples"]
     score = next(
@@ -237,12 +238,13 @@ def test_held_out_projections_stand_in_the_order_of_the_activations(
         for score in manifest["separation"]["scores"]
         if (score["method"], score["layer"]) == (best["method"], best["layer"])
     )
-    known = [
-        (margin > 0) == (place < captured["n_positive"])
-        for place, margin in enumerate(found["margins"])
-        if margin is not None
+    poles = found["margins"][: captured["n_positive"]], found["margins"][captured["n_positive"] :]
+    # Balanced: the mean over the poles of the share on its own side.
+    shares = [
+        fmean((margin > 0) == is_positive for margin in margins if margin is not None)
+        for margins, is_positive in zip(poles, (True, False), strict=True)
     ]
-    assert fmean(known) == pytest.approx(score["accuracy"]["value"])
+    assert fmean(shares) == pytest.approx(score["accuracy"]["value"])
 
 
 def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None:
@@ -251,13 +253,14 @@ def test_report_shows_what_a_model_wrote_as_text(finished: SmallProject) -> None
     attack = "<script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>{{ 7*7 }}"
     judged["response"] = attack
     definition = folder.definition().model_copy(update={"description": attack})
+    extracted = folder.manifest(VectorsManifest)
     page, report = build_report(
         ReportSources(
             experiment="demo", trait="refusal", definition=definition,
             settings=finished.settings(), judged=judged,
             judging=folder.manifest(JudgedResponsesManifest),
             captured=folder.manifest(ActivationsManifest),
-            extracted=folder.manifest(VectorsManifest),
+            extracted=extracted, chosen=read_recommended_vector(folder, extracted),
             checks=[CheckResult(name="contrast", verdict="warn", summary=attack, advice=attack)],
         )
     )  # fmt: skip

@@ -29,7 +29,7 @@ def _stale(project: SmallProject, trait: str = "refusal", **overrides: Any) -> l
         ({"eval_prompt": "Rate it. {question} {answer} Reply with a number."}, "judged_responses"),
         ({"questions": ["What is tea?", "What is rain?", "What is a map?"]}, "responses"),
         ({"description": "Said in other words."}, "validation_report"),
-        ({"about": ["refusal", "words"]}, "validation_report"),
+        ({"about": ["length"]}, "validation_report"),
         ({"eval_questions": ["Held out?"]}, None),
     ],
     ids=["rubric", "questions", "description", "about", "held-out questions"],

@@ -21,7 +21,12 @@ from traitvec_core.validation.checks.result import CheckResult
 pytestmark = [published, pytest.mark.usefixtures("own_environment", "one_picture")]
 
 SETTINGS = ExperimentSettings.model_validate(
-    {"model": "embedded", "judge_model": "embedded", "steering": {"evaluate": False}}
+    {
+        "model": "embedded",
+        "judge_model": "embedded",
+        "methods": ["mean_diff", "probe"],
+        "steering": {"evaluate": False},
+    }
 )
 STAGES: tuple[Stage, ...] = ("activations", "vectors", "steering_evaluation", "validation_report")
 
@@ -29,11 +34,12 @@ STAGES: tuple[Stage, ...] = ("activations", "vectors", "steering_evaluation", "v
 Rows = dict[str, dict[tuple[int, int], dict[str, str]]]
 
 
-def read_balanced(trait: str) -> Rows:
+def read_balanced(trait: str, pairs_per_question: int = 5) -> Rows:
     """By pole and (question, instruction): the first of the ten published samples.
 
-    The prompt is rendered with the template of the model that reads it: only then can the response
-    be read after the opposite instruction too.
+    All 20 questions and all five pairs are there, each as often as the others. The prompt is
+    rendered with the template of the model that reads it: only then can the response be read after
+    the opposite instruction too.
     """
     definition = parse_definition((PUBLISHED / f"traits/{trait}.json").read_bytes(), trait)
     model = load_language_model("embedded")
@@ -45,7 +51,8 @@ def read_balanced(trait: str) -> Rows:
                 _, question, _, pair = row["question_id"].rsplit("_", 3)
                 instruction = getattr(definition.instruction[int(pair)], pole)
                 row["prompt"] = model.prompt(row["question"], instruction)
-                table.setdefault((int(question), int(pair)), row)
+                if (int(question) + int(pair)) % 5 < pairs_per_question:
+                    table.setdefault((int(question), int(pair)), row)
         tables[pole] = table
     return tables
 
@@ -103,7 +110,9 @@ def test_honest_cannot_be_used_because_its_poles_score_alike(tmp_path: Path) -> 
 
 
 def test_sycophantic_needs_care_because_length_explains_its_vector(tmp_path: Path) -> None:
-    sycophantic = finish("sycophantic", read_balanced("sycophantic"), tmp_path)
+    sycophantic = finish(
+        "sycophantic", read_balanced("sycophantic", pairs_per_question=3), tmp_path
+    )
     recommended = sycophantic.recommended()
     assert recommended is not None
     assert recommended.verdict == "with_care"
@@ -129,7 +138,7 @@ def test_answers_that_belong_to_neither_pole_cannot_be_used(tmp_path: Path) -> N
     Their scores say that everything was elicited, and the instructions in the context still differ:
     this is the vector of what the model was instructed to do.
     """
-    tables = read_balanced("sycophantic")
+    tables = read_balanced("sycophantic", pairs_per_question=3)
     for (question, pair), positive in tables["pos"].items():
         negative = tables["neg"][question, pair]
         if (question + pair) % 2:
@@ -143,8 +152,9 @@ def test_answers_that_belong_to_neither_pole_cannot_be_used(tmp_path: Path) -> N
     assert checks["contrast"].verdict == "pass"
     assert checks["accuracy"].verdict == "fail"
     confounds = checks["confounds"]
-    assert confounds.verdict == "fail"
+    assert confounds.verdict != "pass"
     assert "the instruction in the context" in confounds.summary
+    assert share_of(confounds, "instruction") > SETTINGS.thresholds.share
     # No text differs between the poles, so no text explains what little there is.
     for name in ("length", "words"):
         assert abs(share_of(confounds, name)) < SETTINGS.thresholds.share_warning

@@ -67,7 +67,8 @@ def check_chance(
     verdict: Verdict = "pass"
     if max(p_values.values()) > significance:
         is_best = all(p <= max(significance, smallest.get(n, 0.0)) for n, p in p_values.items())
-        verdict = "warn" if is_best else "fail"
+        # Of one instruction pair nothing can be swapped: wording and trait are the same thing.
+        verdict = "warn" if is_best and limit < 1 else "fail"
     shown = ", ".join(f"{name} {value:.2g}" for name, value in p_values.items())
     return CheckResult(
         name="chance",
@@ -83,6 +84,11 @@ def _advice(chance: Chance, significance: float, verdict: str) -> str:
         return ""
     for test in chance.tests:
         if test.smallest_p_value > significance:
+            if test.n_labelings == 1:
+                return (
+                    f"Two {test.of} or more with both poles are needed, or nothing tells the trait"
+                    " from one wording or topic. Ten instruction pairs are recommended."
+                )
             return (
                 f"With {test.n_groups} {test.of} on both poles, no result could show less than p ="
                 f" 1/{test.n_labelings}: swapping all of them changes nothing, so"
