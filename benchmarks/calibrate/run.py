@@ -30,6 +30,7 @@ from traitvec_core.validation.verdict import judge_vector
 __all__ = ["main"]
 
 _ROOT = Path(__file__).resolve().parents[2]
+_RESULTS = _ROOT / "benchmarks" / "calibration.json"
 # `ica` has no labels to overfit and costs as much as the other three together.
 _METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "gradient")
 _CHECKS = ("norm", "accuracy", "confounds", "chance", "stability")
@@ -103,6 +104,9 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=sorted(_PARTS), help="one part; the others stay as they were measured"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the kinds that an interrupted run has measured"
+    )
     options = parser.parse_args()
     for name, part in _PARTS.items():
         if options.only in (None, name):
@@ -111,14 +115,21 @@ def main() -> None:
 
 
 def _traits(options: argparse.Namespace, started: float) -> dict[str, Any]:
+    unfinished = _RESULTS.with_name(".calibration_unfinished.json")
     tables: dict[str, Any] = {}
+    if options.resume and unfinished.exists():
+        tables = json.loads(unfinished.read_text())
     with ProcessPoolExecutor(options.processes) as pool:
         for n_pairs in (10, 5):
+            table = tables.setdefault(f"{n_pairs} pairs", {})
             for kind in _kinds():
+                if kind in table:
+                    continue
                 jobs = [(kind, n_pairs, number) for number in range(options.traits)]
-                summary = summarise(list(pool.map(measure, jobs, chunksize=5)))
-                tables.setdefault(f"{n_pairs} pairs", {})[kind] = summary
-                _say(started, f"{n_pairs} pairs, {kind}: {summary['verdict']}")
+                table[kind] = summarise(list(pool.map(measure, jobs, chunksize=5)))
+                unfinished.write_text(json.dumps(tables))
+                _say(started, f"{n_pairs} pairs, {kind}: {table[kind]['verdict']}")
+    unfinished.unlink()
     return {"design": vars(Design()), "traits": tables}
 
 
@@ -159,8 +170,7 @@ _PARTS = {"traits": _traits, "steering": _steering, "model": _model}
 
 
 def _write(figures: Mapping[str, Any], part: str, seconds: int) -> None:
-    path = _ROOT / "benchmarks" / "calibration.json"
-    record = json.loads(path.read_text()) if path.exists() else {"measured": {}}
+    record = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {"measured": {}}
     record |= figures
     record["measured"][part] = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -168,7 +178,7 @@ def _write(figures: Mapping[str, Any], part: str, seconds: int) -> None:
         **{name: version(name) for name in ("traitvec", "torch", "numpy")},
         "python": platform.python_version(),
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    _RESULTS.write_text(json.dumps(record, indent=1) + "\n")
     if set(_PARTS) <= set(record["measured"]):
         (_ROOT / "docs" / "calibration.md").write_text(render(record), encoding="utf-8")
 

@@ -185,13 +185,14 @@ def test_unknown_pairs_leave_questions_to_be_swapped() -> None:
     assert check_chance(chance).verdict == "pass"
 
 
-def test_one_pair_can_show_nothing_and_excuses_nothing_else() -> None:
-    perfect, noise = (
-        check_chance(measure(crossed(gap, n_questions=10, n_pairs=1))) for gap in (12.0, 0.0)
-    )
-    assert perfect.verdict == "warn"
-    assert "p = 1/1" in perfect.advice
-    assert noise.verdict == "fail"
+def test_one_pair_shows_nothing_and_fails() -> None:
+    """Of one wording, nothing separates what it does from the trait."""
+    chance = measure(crossed(12.0, n_questions=10, n_pairs=1))
+    assert chance.by_pair is not None
+    assert (chance.by_pair.p_value, chance.by_pair.n_labelings) == (1.0, 1)
+    check = check_chance(chance)
+    assert check.verdict == "fail"
+    assert "Two instruction pairs or more" in check.advice
 
 
 def test_row_0_is_left_out_unless_it_is_all_there_is() -> None:

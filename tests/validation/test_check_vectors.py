@@ -207,8 +207,12 @@ def test_norm(
 
 @pytest.mark.parametrize(
     ("accuracy", "high", "verdict"),
-    [(0.95, 1.0, "pass"), (0.9, 0.95, "warn"), (0.8, 0.89, "fail"), (0.8, None, "fail")],
-)
+    [
+        (0.95, 1.0, "pass"), (0.9, 0.95, "warn"), (0.85, 0.96, "warn"),
+        # Its interval reaches higher, but only its end.
+        (0.85, 0.93, "fail"), (0.8, 0.89, "fail"), (0.8, None, "fail"),
+    ],
+)  # fmt: skip
 def test_accuracy(accuracy: float, high: float | None, verdict: str) -> None:
     low = None if high is None else 2 * accuracy - high
     estimate = Estimate(value=accuracy, low=low, high=high)

@@ -1,4 +1,4 @@
-"""The forecast: hopeless where the separation is chance's, and the cosine of differences by hand."""
+"""The forecast: hopeless where the separation is chance's; the cosine of differences by hand."""
 
 from itertools import combinations
 

@@ -134,18 +134,18 @@ def winner_and_best(data: Crossed, layers: tuple[int, ...], with_pairs: bool) ->
 
 
 def test_the_best_of_many_layers_of_noise_has_no_effect() -> None:
-    layers = tuple(range(1, 9))
+    layers = tuple(range(1, 7))
     found = np.array([
         winner_and_best(
-            crossed(n_questions=8, n_pairs=6, n_layers=9, d=12, seed=seed), layers, True
+            crossed(n_questions=8, n_pairs=6, n_layers=7, d=12, seed=seed), layers, True
         )
-        for seed in range(24)
+        for seed in range(20)
     ])  # fmt: skip
     winner, best, low = found.T
     print(winner.mean(), best.mean(), (low > 0).mean())
-    # Having won is worth a third of a deviation.
-    assert best.mean() > 0.25
-    assert abs(winner.mean()) < 0.12
+    # Having won is worth a fifth of a deviation.
+    assert best.mean() > 0.18
+    assert abs(winner.mean()) < 0.1
     assert (low > 0).mean() <= 0.1
 
 

@@ -11,6 +11,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.validation.checks.stability import check_stability
 from traitvec_core.validation.draws import resampled
 from traitvec_core.validation.held_out import split_examples
+from traitvec_core.validation.labelings import swap_poles
 from traitvec_core.validation.stability import Stability, measure_stability
 from traitvec_core.vectors import METHODS, MethodOptions
 from traitvec_core.vectors.examples import Array
@@ -49,6 +50,30 @@ def test_it_is_the_cosine_with_a_fit_to_the_drawn_groups(method: Any, d: int) ->
         assert each.noise is not None
         assert each.noise < 1
     assert found.weakest is min(found.resampled, key=lambda each: each.cosine.value or 0)
+
+
+def test_the_floor_is_the_same_with_swapped_pairs() -> None:
+    data = crossed(4.0, n_questions=6, n_pairs=4)
+    found = measure_stability(data.activations, data.split, method="mean_diff", layer=1)
+    values = data.activations[:, 1].numpy()
+
+    def vector(labels: Array, counts: Array) -> Array:
+        positive, negative = labels * counts, (1 - labels) * counts
+        return positive @ values / positive.sum() - negative @ values / negative.sum()
+
+    swapped = swap_poles(data.is_positive, data.pairs, 19).labels[1:]
+    assert len(swapped) == 7
+    for each, groups in zip(found.resampled, (data.questions, data.pairs), strict=True):
+        # The first ten of the draws.
+        counts = resampled(groups, each.n_resamples, 0)[1][:10]
+        means = []
+        for labels in swapped:
+            whole = vector(labels, np.ones(len(labels)))
+            others = [vector(labels, count) for count in counts]
+            means.append(
+                np.mean([whole @ v / np.linalg.norm(whole) / np.linalg.norm(v) for v in others])
+            )
+        assert each.noise == pytest.approx(np.percentile(means, 95))
 
 
 @pytest.mark.parametrize("method", ["mean_diff", "probe"])

@@ -11,7 +11,7 @@ from traitvec_core import LabelledActivations, TraitvecWarning, Validation, extr
 from traitvec_core.experiment import Thresholds, VectorMethod
 
 METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe")
-QUESTIONS, PAIRS, DIM = 10, 4, 24
+QUESTIONS, PAIRS, DIM = 10, 8, 24
 
 
 def examples(strength: float, seed: int = 0) -> LabelledActivations:
@@ -52,8 +52,9 @@ def test_a_planted_trait_passes_what_activations_can_show(planted: Validation) -
 
 def test_noise_is_not_usable_whatever_its_labels() -> None:
     # Of eight draws, chance alone could let one pass a check; all of them, never.
-    for seed in range(8):
-        assert validate(examples(0.0, seed), methods=METHODS).verdict == "not_usable"
+    judged = [validate(examples(0.0, seed), methods=METHODS).verdict for seed in range(8)]
+    assert "usable" not in judged
+    assert judged.count("not_usable") >= 7
 
 
 def test_the_recommendation_carries_the_verdict(planted: Validation) -> None:
@@ -63,7 +64,7 @@ def test_the_recommendation_carries_the_verdict(planted: Validation) -> None:
 
 
 def test_what_was_not_tested_is_said_and_never_counts_as_usable(planted: Validation) -> None:
-    assert any(reason.startswith("steering: not tested") for reason in planted.reasons)
+    assert any("steering was not evaluated" in reason for reason in planted.reasons)
     without = validate(replace(examples(6.0), responses=None, instructions=None), methods=METHODS)
     assert "confounds" not in verdicts(without)
     assert any(reason.startswith("confounds: not tested") for reason in without.reasons)
@@ -100,7 +101,7 @@ def test_it_prints_as_text(planted: Validation) -> None:
 def test_thresholds_are_those_that_are_given() -> None:
     strict = validate(examples(6.0), methods=METHODS, thresholds=Thresholds(accuracy=1.0))
     assert verdicts(strict)["accuracy"] == "fail"
-    assert strict.verdict == "not_usable"
+    assert strict.verdict == "with_care"
 
 
 def test_extract_hands_out_the_judged_vector_with_its_verdict() -> None:

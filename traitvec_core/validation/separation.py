@@ -201,7 +201,7 @@ def estimates_of(margins: Array, split: Split, seed: int) -> dict[str, Estimate]
 def _winner(
     held_out: HeldOut, scores: Sequence[SeparationScore], seed: int
 ) -> SeparationScore | None:
-    """The best vector's figures, with the choice repeated on other questions and pairs.
+    """The best vector's figures, with the choice repeated on other examples.
 
     The best of many layers and methods is partly lucky. Here each fold's examples count for the
     vector with the largest effect size on the examples that share a question or a pair with them,

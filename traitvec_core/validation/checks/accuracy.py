@@ -24,7 +24,7 @@ def check_accuracy(
     """Check the probe's balanced accuracy on held-out questions and instruction pairs.
 
     Passes above `thresholds.accuracy`; warns within about a standard error below, half of the way
-    to the interval's end, where it cannot be told from one that passes; fails further below.
+    to the interval's end, where chance decides whether it passes; fails further below.
 
     Args:
         separation: Held-out figures.
