@@ -57,23 +57,26 @@ class Estimate(BaseModel):
     ) -> "Estimate":
         """Build an estimate from resampled clusters, with the quantile that few clusters need.
 
-        Percentiles of resamples are too narrow with few clusters: the interval is the value ± the
-        t quantile with `n_clusters − 1` degrees of freedom times the draws' standard deviation.
+        Percentiles of resamples are too narrow with few clusters: the interval is the value ± half
+        of the distance between the draws' percentiles, widened from the normal quantile to that of
+        t with `n_clusters − 1` degrees of freedom.
 
         Args:
             draws: `[1 + n_draws]`, as for `from_draws`.
             n_clusters: Number of clusters (questions or instruction pairs, whichever are fewer);
-                with fewer than two there is no interval.
+                with fewer than three there is no interval.
             bounds: The interval is cut at these.
         """
         import numpy as np
-        from scipy.stats import t
+        from scipy.stats import norm, t
 
         value, resampled = float(draws[0]), np.asarray(draws[1:])
         finite = resampled[np.isfinite(resampled)]
-        if not math.isfinite(value) or n_clusters < 2 or len(finite) < 2:
+        if not math.isfinite(value) or n_clusters < 3 or len(finite) < 2:
             return cls(value=value if math.isfinite(value) else None)
-        half = float(t.ppf(0.975, n_clusters - 1) * finite.std(ddof=1))
+        # From percentiles: a draw of one question again and again may give anything.
+        low, high = np.percentile(finite, [2.5, 97.5])
+        half = float(t.ppf(0.975, n_clusters - 1) * (high - low) / (2 * norm.ppf(0.975)))
         return cls(value=value, low=max(value - half, bounds[0]), high=min(value + half, bounds[1]))
 
     @property

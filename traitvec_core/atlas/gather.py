@@ -135,11 +135,11 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
     if candidates:
         strongest = max(candidates, key=lambda s: _or_lowest(s.effect_size))
         trait.best_effect_size, trait.best_auroc = strongest.effect_size, strongest.auroc
-    if (score := manifest.separation.of(*best.place)) is not None:
-        row.effect_size, row.auroc = score.effect_size, score.auroc
     if (vector := manifest.row(*best.place)) is not None:
         row.relative_norm = vector.relative_norm
     chosen = read_recommended_vector(folder, manifest)
+    if chosen is not None and (score := chosen.score_in(manifest.separation)) is not None:
+        row.effect_size, row.auroc = score.effect_size, score.auroc
     weakest = chosen.evidence.stability.weakest if chosen and chosen.evidence else None
     row.stability = weakest.cosine.value if weakest else None
 

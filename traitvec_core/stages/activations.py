@@ -53,7 +53,7 @@ def make_activations(context: StageContext) -> StageOutput:
         _text(model, row["prompt"], row["response"], recorded.get(row["question_id"]))
         for row in kept.to_dict("records")
     ]
-    opposite, reason = _under_opposite_instructions(context, model, kept, texts)
+    opposite, reason = _under_opposite_instructions(context, kept, texts)
     first, *others = settings.positions
     passes = [(texts, settings.positions)] + ([(opposite, [first])] if opposite else [])
     means, *opposite_means = _capture(context, model, passes)
@@ -126,17 +126,18 @@ def _text(model: "LanguageModel", prompt: str, response: str, ids: ResponseIds |
 
 
 def _under_opposite_instructions(
-    context: StageContext, model: "LanguageModel", kept: "pd.DataFrame", texts: list[_Text]
+    context: StageContext, kept: "pd.DataFrame", texts: list[_Text]
 ) -> tuple[list[_Text], str]:
     """Return the same responses after the prompts of the other pole.
 
-    If the prompts cannot be rendered, there are no texts, and the second value says why.
+    The instruction is replaced inside the prompt that was really used: a template may have written
+    the date into it, and an imported prompt may follow another template. Without it, there are no
+    texts, and the second value says why.
     """
     from traitvec_core.generation import close_thinking
     from traitvec_core.validation.elicitation import instruction_of
 
     pairs = context.folder.definition().instruction
-    role = context.settings.instruction_role
     opposite: list[_Text] = []
     for row, text in zip(kept.to_dict("records"), texts, strict=True):
         number = instruction_of(row["question_id"])
@@ -145,17 +146,16 @@ def _under_opposite_instructions(
         own, other = pairs[number].pos, pairs[number].neg
         if row["pole"] == "neg":
             own, other = other, own
-        try:
-            prompts = [model.prompt(row["question"], each, role) for each in (own, other)]
-        except TraitvecError as error:
-            return [], str(error)
-        if row["prompt"] != prompts[0]:
+        # Chat templates remove white space around a message.
+        before, instruction, after = str(row["prompt"]).partition(own.strip())
+        if not instruction:
             return [], (
-                f"the prompt of {row['question_id']} is not the one that the definition and the"
-                " chat template give now"
+                f"the prompt of {row['question_id']} does not contain the definition's instruction"
             )
-        prompt = close_thinking(prompts[1]) if text.is_tokenised_again else prompts[1]
-        opposite.append(replace(text, prompt=prompt))
+        prompt = f"{before}{other.strip()}{after}"
+        opposite.append(
+            replace(text, prompt=close_thinking(prompt) if text.is_tokenised_again else prompt)
+        )
     return opposite, ""
 
 
@@ -202,7 +202,7 @@ SPEC = StageSpec(
     name="activations",
     upstream=("definition", "responses", "judged_responses"),
     version="3",
-    settings=(*MODEL_SETTINGS, "positions", "instruction_role", *FILTER_SETTINGS),
+    settings=(*MODEL_SETTINGS, "positions", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
     place=lambda settings: "gpu",
