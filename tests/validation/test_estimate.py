@@ -2,23 +2,35 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from traitvec_core.estimate import Estimate
 
 DRAWS = np.array([0.9, *np.linspace(0.7, 1.0, 50)])
 
 
-@pytest.mark.parametrize("n_clusters", [2, 5, 10, 100])
-def test_the_half_width_is_the_t_quantile_times_the_deviation_of_the_draws(n_clusters: int) -> None:
-    estimate = Estimate.from_cluster_draws(DRAWS, n_clusters)
-    half = t.ppf(0.975, n_clusters - 1) * DRAWS[1:].std(ddof=1)
+@pytest.mark.parametrize("n_clusters", [3, 5, 10, 100])
+def test_the_half_width_is_the_t_quantile_times_the_deviation_of_normal_draws(
+    n_clusters: int,
+) -> None:
+    draws = norm.ppf(np.linspace(0.0005, 0.9995, 1000), scale=0.1)
+    estimate = Estimate.from_cluster_draws(np.append(0.9, draws), n_clusters)
+    half = t.ppf(0.975, n_clusters - 1) * 0.1
     assert estimate.value == 0.9
-    assert estimate.interval == pytest.approx((0.9 - half, 0.9 + half))
+    assert estimate.interval == pytest.approx((0.9 - half, 0.9 + half), rel=1e-2)
+
+
+def test_a_few_absurd_draws_do_not_make_the_interval_absurd() -> None:
+    """A resample that takes one question again and again has hardly any scatter."""
+    draws = np.append(DRAWS, [1e9, -1e9])
+    plain, odd = (Estimate.from_cluster_draws(each, 5).interval for each in (DRAWS, draws))
+    assert plain is not None
+    assert odd is not None
+    assert odd[1] - odd[0] < 1.5 * (plain[1] - plain[0])
 
 
 def test_bounds_cut_the_interval_and_not_the_value() -> None:
-    assert Estimate.from_cluster_draws(DRAWS, 2, (0.0, 1.0)).interval == (0.0, 1.0)
+    assert Estimate.from_cluster_draws(DRAWS, 3, (0.0, 1.0)).high == 1.0
     wide = Estimate.from_cluster_draws(DRAWS, 10, (0.0, 1.0))
     assert wide.high == 1.0
     assert wide.low is not None
@@ -27,7 +39,7 @@ def test_bounds_cut_the_interval_and_not_the_value() -> None:
 
 @pytest.mark.parametrize(
     ("draws", "n_clusters"),
-    [(DRAWS, 1), (DRAWS[:2], 10), (np.array([0.9, np.nan, np.nan]), 10), (DRAWS, 0)],
+    [(DRAWS, 1), (DRAWS, 2), (DRAWS[:2], 10), (np.array([0.9, np.nan, np.nan]), 10), (DRAWS, 0)],
 )
 def test_what_cannot_be_estimated_has_no_interval(draws: np.ndarray, n_clusters: int) -> None:
     assert Estimate.from_cluster_draws(draws, n_clusters) == Estimate(value=0.9)

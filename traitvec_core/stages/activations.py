@@ -1,6 +1,7 @@
 """Stage 2: activations of the responses that the filter keeps."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def make_activations(context: StageContext) -> StageOutput:
         _text(model, row["prompt"], row["response"], recorded.get(row["question_id"]))
         for row in kept.to_dict("records")
     ]
-    opposite, reason = _under_opposite_instructions(context, kept, texts)
+    opposite, reason = _under_opposite_instructions(context, model, kept, texts)
     first, *others = settings.positions
     passes = [(texts, settings.positions)] + ([(opposite, [first])] if opposite else [])
     means, *opposite_means = _capture(context, model, passes)
@@ -126,13 +127,13 @@ def _text(model: "LanguageModel", prompt: str, response: str, ids: ResponseIds |
 
 
 def _under_opposite_instructions(
-    context: StageContext, kept: "pd.DataFrame", texts: list[_Text]
+    context: StageContext, model: "LanguageModel", kept: "pd.DataFrame", texts: list[_Text]
 ) -> tuple[list[_Text], str]:
     """Return the same responses after the prompts of the other pole.
 
-    The instruction is replaced inside the prompt that was really used: a template may have written
-    the date into it, and an imported prompt may follow another template. Without it, there are no
-    texts, and the second value says why.
+    Where the chat template does not give the prompt that was really used (it may write the date, or
+    an imported prompt follows another template), the instruction is replaced inside that prompt. If
+    it is not there, there are no texts, and the second value says why.
     """
     from traitvec_core.generation import close_thinking
     from traitvec_core.validation.elicitation import instruction_of
@@ -146,17 +147,27 @@ def _under_opposite_instructions(
         own, other = pairs[number].pos, pairs[number].neg
         if row["pole"] == "neg":
             own, other = other, own
-        # Chat templates remove white space around a message.
-        before, instruction, after = str(row["prompt"]).partition(own.strip())
-        if not instruction:
+        prompt = _exchange(model, row, own, other, context.settings.instruction_role)
+        if prompt is None:
             return [], (
                 f"the prompt of {row['question_id']} does not contain the definition's instruction"
             )
-        prompt = f"{before}{other.strip()}{after}"
         opposite.append(
             replace(text, prompt=close_thinking(prompt) if text.is_tokenised_again else prompt)
         )
     return opposite, ""
+
+
+def _exchange(
+    model: "LanguageModel", row: dict[Any, Any], own: str, other: str, role: str
+) -> str | None:
+    """The row's prompt with the other instruction; None if it does not contain its own."""
+    with suppress(TraitvecError):
+        if row["prompt"] == model.prompt(row["question"], own, role):
+            return model.prompt(row["question"], other, role)
+    # Chat templates remove white space around a message.
+    before, instruction, after = str(row["prompt"]).partition(own.strip())
+    return f"{before}{other.strip()}{after}" if instruction else None
 
 
 def _capture(
@@ -202,7 +213,7 @@ SPEC = StageSpec(
     name="activations",
     upstream=("definition", "responses", "judged_responses"),
     version="3",
-    settings=(*MODEL_SETTINGS, "positions", *FILTER_SETTINGS),
+    settings=(*MODEL_SETTINGS, "positions", "instruction_role", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
     place=lambda settings: "gpu",
