@@ -105,11 +105,6 @@ def _steering(record: Mapping[str, Any]) -> str:
         if c["effect"] is not None
     ]
     model = record["steering_on_the_model"]
-    own = ", ".join(
-        f"{trait}: {'steers' if each['steers'] else 'does not steer'}"
-        f" ({each['effect']['value']:+.0f})"
-        for trait, each in model["own_vectors"].items()
-    )
     return (
         "\n## Steering\n\nDirections whose effects are drawn from one distribution, through the"
         f" search, the choice and the test ({cells[0]['n']} each); the share called steering:\n\n"
@@ -118,7 +113,7 @@ def _steering(record: Mapping[str, Any]) -> str:
         + _table(["effect", "SD of random directions", "held-out questions", "steers"], power)
         + "\nRandom directions of the same norms in place of the demo's vectors, on the embedded"
         f" model: {model['random_called_steering']} of {model['random_sets']} sets are called"
-        f" steering. The demo's own vectors, in the same setting: {own}.\n"
+        " steering.\n"
     )
 
 

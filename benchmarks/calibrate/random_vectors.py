@@ -93,7 +93,7 @@ def _randomised(vectors: Sequence[TraitVector], seed: int) -> list[TraitVector]:
 
 
 def _figures(evaluation: SteeringEvaluation) -> dict[str, Any]:
-    chosen = evaluation.recommendation
+    chosen = evaluation.tested
     return {
         "steers": evaluation.test.steers,
         **evaluation.test.model_dump(exclude={"steers", "untested"}),

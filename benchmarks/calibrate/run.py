@@ -23,6 +23,7 @@ from benchmarks.calibrate.page import render
 from benchmarks.calibrate.random_vectors import evaluate_random_vectors
 from benchmarks.calibrate.traits import NON_TRAITS, PLANTED, Design, planted, simulate
 from traitvec_core.experiment import Thresholds, VectorMethod
+from traitvec_core.steering_evaluation.result import SteeringOptions
 from traitvec_core.validation.measure_vectors import measure_vectors
 from traitvec_core.validation.validate import check_vectors
 from traitvec_core.validation.verdict import judge_vector
@@ -38,6 +39,8 @@ _CHECKS = ("norm", "accuracy", "confounds", "chance", "stability")
 _KINDS_OF_FIVE_PAIRS = (
     "exchangeable noise", "instruction-text effects", "length and a tic", "planted d = 2.8",
 )  # fmt: skip
+# As in the demo's experiment.yaml.
+_DEMO_OPTIONS = SteeringOptions(n_search=12, n_held_out=30)
 _SDS, _QUESTIONS = (0.0, 6.0, 12.0, 20.0), (5, 10, 20)
 
 
@@ -152,19 +155,15 @@ def _steering(options: argparse.Namespace, started: float) -> dict[str, Any]:
 
 
 def _model(options: argparse.Namespace, started: float) -> dict[str, Any]:
-    """Random directions in place of the demo's vectors, and the demo's own vectors."""
+    """Random directions in place of the demo's vectors, with the demo's numbers of responses."""
     random = []
-    for result in evaluate_random_vectors(options.sets):
+    for result in evaluate_random_vectors(options.sets, _DEMO_OPTIONS):
         random.append(result)
         _say(started, f"random set {result['set']}: steers {result['steers']}")
-    own = list(evaluate_random_vectors(3, is_real=True))
     return {
         "steering_on_the_model": {
             "random_sets": len(random),
             "random_called_steering": sum(r["steers"] for r in random),
-            "own_vectors": {
-                r["trait"]: {"steers": r["steers"], "effect": r["effect"]} for r in own
-            },
             "sets": random,
         }
     }

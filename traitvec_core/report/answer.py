@@ -112,7 +112,7 @@ def _how_strong(
             else f"Coefficient 1 adds the vector at its own length (scale: {scale})"
         )
         return f"How strong is unknown: steering was not evaluated. {unit}" if vector else ""
-    chosen, steered = steering.recommendation, steering.steered
+    chosen, steered = steering.tested, steering.steered
     if chosen is None or steered is None or steered.trait.value is None:
         return "To steer, nothing can be recommended: no dose raised the trait and stayed coherent"
     parts = [

@@ -17,7 +17,7 @@ _TRAIT, _COHERENCE = plots.POSITIVE, plots.NEGATIVE
 
 def dose_response(steering: SteeringEvaluation) -> bytes:
     """Draw trait score and coherence by coefficient on held-out questions, with the controls."""
-    chosen = steering.recommendation
+    chosen = steering.tested
 
     def draw(figure: Figure) -> None:
         width, height = plots.WIDE

@@ -118,6 +118,7 @@ def evaluate_steering(
     dose = choose(tried, options.min_coherence)
     held_out = _held_out(trials, plan, dose, second, len(tried))
     evaluation = SteeringEvaluation(
+        tested=None,
         recommendation=None,
         notes=asked.notes,
         questions_from=asked.held_out_from,
@@ -129,7 +130,9 @@ def evaluate_steering(
         **_spent(trials),
         responses=_all_responses(trials.tables, first),
     )
-    evaluation.recommendation = recommend_dose(evaluation, dose, plan.vectors, plan.separation)
+    evaluation.tested, evaluation.recommendation = recommend_dose(
+        evaluation, dose, plan.vectors, plan.separation
+    )
     return evaluation
 
 

@@ -17,8 +17,11 @@ def recommend_dose(
     dose: Dose | None,
     vectors: Sequence[TraitVector],
     separation: Separation,
-) -> Recommendation | None:
-    """Return what to steer with: the chosen dose, else the vector that separates best.
+) -> tuple[Recommendation | None, Recommendation | None]:
+    """Return the dose that was tested, and what is recommended.
+
+    A dose that steers is recommended. One that does not is no reason to prefer its vector, so then
+    it is the vector that separates best, to monitor with.
 
     Args:
         evaluation: Everything that was measured; its own recommendation is not read.
@@ -27,9 +30,13 @@ def recommend_dose(
         separation: Their held-out separation.
     """
     if dose is None:
-        return _by_separation(evaluation, vectors, separation)
+        found_nothing = (
+            f"steering found nothing: of {evaluation.test.n_trials} trials none raised the trait"
+            f" score at a coherence of at least {evaluation.options.min_coherence:g}"
+        )
+        return None, _by_separation(found_nothing, vectors, separation)
     steered = next(s for s in evaluation.dose_response if s.coefficient == dose.coefficient)
-    return Recommendation(
+    tested = Recommendation(
         method=dose.vector.method,
         layer=dose.vector.layer,
         coefficient=dose.coefficient,
@@ -37,20 +44,22 @@ def recommend_dose(
         why=_why(evaluation, dose, steered),
         added_norm=abs(dose.strength),
     )
+    if evaluation.test.steers:
+        return tested, tested
+    not_shown = f"steering was not shown: {tested.why}"
+    return tested, _by_separation(not_shown, vectors, separation)
 
 
 def _by_separation(
-    evaluation: SteeringEvaluation, vectors: Sequence[TraitVector], separation: Separation
+    outcome: str, vectors: Sequence[TraitVector], separation: Separation
 ) -> Recommendation | None:
     best = recommend(separation, [(v.method, v.layer) for v in vectors])
     if best is None:
         return None
-    why = (
-        f"steering found nothing: of {evaluation.test.n_trials} trials none raised the trait score"
-        f" at a coherence of at least {evaluation.options.min_coherence:g}; {best.why}"
-    )
     norm = next(v.relative_norm for v in vectors if (v.method, v.layer) == best.place)
-    return best.model_copy(update={"why": why, "added_norm": abs(best.coefficient) * norm})
+    return best.model_copy(
+        update={"why": f"{best.why}; {outcome}", "added_norm": abs(best.coefficient) * norm}
+    )
 
 
 def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:

@@ -177,7 +177,9 @@ class SteeringEvaluation(StageManifest):
     """Everything that was measured; all but `search` on the held-out questions.
 
     Attributes:
-        recommendation: What to steer with; None when there is nothing to recommend.
+        tested: The dose that the search chose and that was tested; None when it found none.
+        recommendation: The same if it steers, else the vector that separates best; None when there
+            is nothing to recommend.
         notes: Caveats for the reader.
         questions_from: `eval_questions`, or `questions` when the trait has none of these.
         search_questions: Those on which the choice was made.
@@ -207,6 +209,7 @@ class SteeringEvaluation(StageManifest):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
+    tested: Recommendation | None
     recommendation: Recommendation | None
     notes: list[str]
     questions_from: str
@@ -232,7 +235,7 @@ class SteeringEvaluation(StageManifest):
     @property
     def steered(self) -> Scores | None:
         """The held-out scores of the chosen dose."""
-        chosen = self.recommendation
+        chosen = self.tested
         return next(
             (s for s in self.dose_response if chosen and s.coefficient == chosen.coefficient), None
         )

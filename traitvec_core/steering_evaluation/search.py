@@ -15,9 +15,9 @@ from traitvec_core.vectors.extract import TraitVector
 __all__ = ["MAX_TRIALS", "Dose", "choose", "dose_condition", "search_doses"]
 
 _N_LAYERS = 6
-# Of the residual norm. What is added is then as large as what was there: coherence breaks down, and
-# random directions move the trait too.
-_MOST_ADDED = 1.0
+# Of the residual norm. Nearer to 1, where what is added is as large as what was there, coherence
+# breaks down, and random directions move the trait too.
+_MOST_ADDED = 0.75
 # In class separations. At one, most layers move little yet and cannot be compared.
 _FIRST_DOSE = 2.0
 # Vectors that continue in each further round; then other methods are tried.
@@ -54,7 +54,7 @@ class Dose:
         return self.coefficient * self.vector.relative_norm
 
     def limited(self) -> "Dose":
-        """Return the dose, or the largest one that adds no more than the residual norm."""
+        """Return the dose, or the largest one that adds at most this share of the residual norm."""
         return self if self.strength <= _MOST_ADDED else _largest(self.vector)
 
 
@@ -123,7 +123,7 @@ def search_doses(
     First the same dose of one method's vector at up to six layers, spread evenly over the model;
     then, for the three best (twice) and for the best, a dose that depends on the scores so far;
     last the other methods at the best layer with its best dose. At most `MAX_TRIALS`. No dose adds
-    more than the residual norm of its layer.
+    more than three quarters of the residual norm of its layer.
 
     Layers are compared with `mean_diff` where that was extracted: separation ranks methods
     differently than steering does (AxBench, arXiv:2501.17148), and the mean difference is the

@@ -98,7 +98,7 @@ class SteeringOutcome(StageManifest):
         is_evaluated: Whether steering was evaluated.
         skipped: Why `steering.evaluate: auto` skipped it; None otherwise.
         test: The test of the chosen dose.
-        recommendation: What to steer with.
+        tested: The dose that was tested.
     """
 
     stage: ClassVar[Stage] = "steering_evaluation"
@@ -106,7 +106,7 @@ class SteeringOutcome(StageManifest):
     is_evaluated: bool
     skipped: str | None = None
     test: SteeringTest | None = None
-    recommendation: Recommendation | None = None
+    tested: Recommendation | None = None
 
 
 class ForecastOfVectors(StageManifest):

@@ -88,7 +88,7 @@ def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettin
         return {"evaluated": f"no: {skipped or 'steering.evaluate is off in experiment.yaml'}"}
     # As the check and the report test it.
     test = evaluation.test.at(settings.thresholds.significance)
-    steered, best = evaluation.steered, evaluation.recommendation
+    steered, best = evaluation.steered, evaluation.tested
     controls = (evaluation.prompted, *evaluation.random)
     metadata: Metadata = {
         "questions_from": evaluation.questions_from,

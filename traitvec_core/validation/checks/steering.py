@@ -7,8 +7,8 @@ from traitvec_core.validation.steering import FEW_QUESTIONS, SteeringOutcome, St
 
 __all__ = ["check_steering", "evaluate"]
 
-# Of the residual norm. Near 1, which is the most that is searched, coherence breaks down.
-_MUCH_ADDED = 0.9
+# Of the residual norm. Near 1 coherence breaks down.
+_MUCH_ADDED = 0.75
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -32,9 +32,7 @@ def check_steering(outcome: SteeringOutcome, thresholds: Thresholds) -> CheckRes
             advice="Set steering.evaluate: true in experiment.yaml to evaluate it all the same.",
         )
     test = outcome.test.at(thresholds.significance)
-    chosen = outcome.recommendation
-    is_chosen = chosen is not None and chosen.chosen_by == "steering"
-    added_norm = chosen.added_norm if chosen is not None and is_chosen else None
+    added_norm = outcome.tested.added_norm if outcome.tested is not None else None
     figures = _figures(test, added_norm)
     if not test.steers:
         return CheckResult(
