@@ -43,16 +43,19 @@ _PER_POLE = 20
 _UNKNOWN = Separation(scores=[], probe_accuracy=Estimate(), n_folds=0, n_held_out=0)
 
 
-def evaluate_random_vectors(n_sets: int, options: SteeringOptions) -> Iterator[dict[str, Any]]:
+def evaluate_random_vectors(
+    n_sets: int, options: SteeringOptions, first: int = 0
+) -> Iterator[dict[str, Any]]:
     """Evaluate sets of random directions, the demo's traits in turn, and yield each one's figures.
 
     Args:
         n_sets: Number of sets.
         options: Numbers of responses.
+        first: Number of the first set to evaluate.
     """
     model = load_language_model("embedded")
     extracted: dict[str, tuple[TraitDefinition, list[TraitVector]]] = {}
-    for number in range(n_sets):
+    for number in range(first, n_sets):
         trait = _TRAITS[number % len(_TRAITS)]
         if trait not in extracted:
             extracted[trait] = _extracted(model, trait)

@@ -112,7 +112,7 @@ def main() -> None:
         "--only", choices=sorted(_PARTS), help="one part; the others stay as they were measured"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep the kinds that an interrupted run has measured"
+        "--resume", action="store_true", help="keep what an interrupted run has measured"
     )
     options = parser.parse_args()
     for name, part in _PARTS.items():
@@ -156,10 +156,15 @@ def _steering(options: argparse.Namespace, started: float) -> dict[str, Any]:
 
 def _model(options: argparse.Namespace, started: float) -> dict[str, Any]:
     """Random directions in place of the demo's vectors, with the demo's numbers of responses."""
-    random = []
-    for result in evaluate_random_vectors(options.sets, _DEMO_OPTIONS):
+    unfinished = _RESULTS.with_name(".calibration_unfinished_sets.json")
+    random: list[dict[str, Any]] = []
+    if options.resume and unfinished.exists():
+        random = json.loads(unfinished.read_text())[: options.sets]
+    for result in evaluate_random_vectors(options.sets, _DEMO_OPTIONS, first=len(random)):
         random.append(result)
+        unfinished.write_text(json.dumps(random))
         _say(started, f"random set {result['set']}: steers {result['steers']}")
+    unfinished.unlink()
     return {
         "steering_on_the_model": {
             "random_sets": len(random),

@@ -42,7 +42,7 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     folder = steered.trait("refusal")
     found = read_steering(folder)
     assert found is not None
-    best = found.recommendation
+    best = found.tested
     assert best is not None
     assert best.layer in {2, 3}
     assert best.chosen_by == "steering"

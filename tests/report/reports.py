@@ -258,7 +258,8 @@ def steering_evaluation(
         added_norm=0.6,
     )
     return SteeringEvaluation(
-        recommendation=chosen if moved else None, notes=[text], questions_from="eval_questions",
+        tested=chosen if moved else None, recommendation=chosen if moved else None,
+        notes=[text], questions_from="eval_questions",
         search_questions=[text], held_out_questions=[text], options=SteeringOptions(),
         search=[unsteered, scores("trial", "probe", 2)], unsteered=unsteered,
         dose_response=doses if moved else [], prompted=scores("prompted", None, 0),

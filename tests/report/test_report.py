@@ -152,9 +152,7 @@ VECTOR = manifest(3, ["trait_0_pos_0_0"]).separation.of("mean_diff", 1)
 def _answer(checks: list[CheckResult], steering: SteeringEvaluation | None) -> Answer:
     """Answer as a report does, where steering is one of the checks."""
     if steering is not None:
-        outcome = SteeringOutcome(
-            is_evaluated=True, test=steering.test, recommendation=steering.recommendation
-        )
+        outcome = SteeringOutcome(is_evaluated=True, test=steering.test, tested=steering.tested)
         checks = [*checks, check_steering(outcome, Thresholds())]
     return answer(judge_vector(checks)[0], checks, VECTOR, steering)
 

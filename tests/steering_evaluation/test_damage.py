@@ -61,7 +61,7 @@ def test_the_cosine_is_one_with_itself_and_missing_across_widths() -> None:
 
 
 def test_an_evaluation_measures_its_chosen_dose() -> None:
-    found, chosen = usual().damage, usual().recommendation
+    found, chosen = usual().damage, usual().tested
     assert found is not None
     assert chosen is not None
     assert (found.kl_per_token or 0) > 0
@@ -74,7 +74,7 @@ def test_an_evaluation_measures_its_chosen_dose() -> None:
 
 
 def test_the_added_norm_is_a_share_of_the_residual_norm() -> None:
-    chosen = usual().recommendation
+    chosen = usual().tested
     assert chosen is not None
     relative = next(
         v.relative_norm for v in VECTORS if (v.method, v.layer) == (chosen.method, chosen.layer)

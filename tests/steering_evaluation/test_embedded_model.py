@@ -78,7 +78,7 @@ def refusal() -> SteeringEvaluation:
 def test_the_recommended_vector_steers_and_a_random_one_does_not(
     refusal: SteeringEvaluation,
 ) -> None:
-    chosen, steered = refusal.recommendation, refusal.steered
+    chosen, steered = refusal.tested, refusal.steered
     assert chosen is not None
     assert steered is not None
     assert chosen.chosen_by == "steering"
@@ -97,7 +97,7 @@ def test_the_recommended_vector_steers_and_a_random_one_does_not(
 
 
 def test_the_response_rises_with_the_dose_on_both_sides(refusal: SteeringEvaluation) -> None:
-    chosen = refusal.recommendation
+    chosen = refusal.tested
     assert chosen is not None
     doses = [scores.coefficient for scores in refusal.dose_response]
     parts = [-1.0, 0.0, 0.5, 1.0, 1.5]
@@ -124,7 +124,7 @@ def test_what_is_reported_was_not_chosen_on(refusal: SteeringEvaluation) -> None
     assert halves["held_out"] == set(refusal.held_out_questions)
     assert len(table) == refusal.n_generated == 10 * len(refusal.search) + 30 * 6 + 15 * 8
     assert table["question_id"].is_unique
-    assert "chosen by steering on other questions" in str(refusal.recommendation)
+    assert "chosen by steering on other questions" in str(refusal.tested)
 
 
 def test_the_damage_is_that_of_a_dose_that_works(refusal: SteeringEvaluation) -> None:

@@ -92,15 +92,15 @@ def test_progress_rises_and_stays_within_its_total() -> None:
 def test_the_length_of_the_vectors_does_not_matter() -> None:
     longer = [vector_of(v.layer, v.method, 60.0) for v in VECTORS]
     first, second = usual(), evaluate(vectors=longer)
-    assert first.recommendation is not None
-    assert second.recommendation is not None
-    assert second.recommendation.layer == first.recommendation.layer
-    assert second.recommendation.method == first.recommendation.method
-    assert second.recommendation.coefficient == pytest.approx(first.recommendation.coefficient / 10)
+    assert first.tested is not None
+    assert second.tested is not None
+    assert second.tested.layer == first.tested.layer
+    assert second.tested.method == first.tested.method
+    assert second.tested.coefficient == pytest.approx(first.tested.coefficient / 10)
 
 
 def test_the_order_of_the_vectors_does_not_matter() -> None:
-    assert evaluate(vectors=VECTORS[::-1]).recommendation == usual().recommendation
+    assert evaluate(vectors=VECTORS[::-1]).tested == usual().tested
 
 
 def test_missing_judgements_are_missing_and_never_zero() -> None:
@@ -208,7 +208,7 @@ def test_random_directions_have_the_length_of_the_vector(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Addition, "on", note)
     whole = evaluate()
-    chosen = whole.recommendation
+    chosen = whole.tested
     assert chosen is not None
     ours = [vector.vector for vector in VECTORS]
     controls = [a for a in added if not any(torch.equal(a.vector, vector) for vector in ours)]

@@ -24,7 +24,7 @@ def outcome(added_norm: float | None = 0.5, **figures: Any) -> SteeringOutcome:
         method="mean_diff", layer=3, chosen_by="steering", why="", added_norm=added_norm
     )
     test = SteeringTest.model_validate({**GOOD, **figures}).at(0.05)
-    return SteeringOutcome(is_evaluated=True, test=test, recommendation=chosen)
+    return SteeringOutcome(is_evaluated=True, test=test, tested=chosen)
 
 
 def test_a_dose_that_steers_passes_with_every_figure() -> None:

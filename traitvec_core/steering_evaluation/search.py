@@ -59,9 +59,7 @@ class Dose:
 
 
 def _largest(vector: TraitVector) -> Dose:
-    amount = _MOST_ADDED / Dose(vector, 1.0).strength
-    # Rounded down, so that limiting it again changes nothing.
-    return Dose(vector, math.floor(amount * 1e4) / 1e4 or amount)
+    return Dose(vector, float(f"{_MOST_ADDED / Dose(vector, 1.0).strength:.6g}"))
 
 
 @dataclass
