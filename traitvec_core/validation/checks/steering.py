@@ -38,7 +38,7 @@ def check_steering(outcome: SteeringOutcome, thresholds: Thresholds) -> CheckRes
         return CheckResult(
             name="steering",
             verdict="fail",
-            summary="; ".join([*_moved(test), *test.objections()]),
+            summary="; ".join([*_moved(test, with_bound=False), *test.objections()]),
             advice="Do not steer with this vector. It may still separate the poles.",
             figures=figures,
         )
@@ -68,13 +68,13 @@ def check_steering(outcome: SteeringOutcome, thresholds: Thresholds) -> CheckRes
     )
 
 
-def _moved(test: SteeringTest) -> list[str]:
+def _moved(test: SteeringTest, *, with_bound: bool = True) -> list[str]:
     """How far the dose moves the trait score, and what it is compared with."""
     if test.effect.value is None:
         return []
     moved = f"the dose moves the trait score by {test.effect.format('+.0f')}"
-    if test.bound is None:
-        return [moved]
+    if test.bound is None or not with_bound:
+        return [moved if test.p_value is None else f"{moved} (p = {test.p_value:.2g})"]
     return [
         f"{moved}; the best of {test.n_trials} random directions would reach {test.bound:+.0f}"
         f" (p = {test.p_value:.2g})"
