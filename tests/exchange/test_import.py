@@ -120,8 +120,11 @@ def test_the_pipeline_goes_on_from_judged_responses(
     captured = folder.manifest(ActivationsManifest)
     assert (captured.n_from_ids, captured.n_tokenised_again) == (0, captured.n_examples)
     assert f"The texts of {captured.n_examples} of the {captured.n_examples} kept" in page
-    assert "is not the one that the definition" in captured.opposite_instruction
-    assert folder.read_opposite_activations() is None
+    # The instruction is exchanged inside these prompts.
+    assert captured.opposite_instruction == ""
+    opposite = folder.read_opposite_activations()
+    assert opposite is not None
+    assert not torch.equal(opposite, folder.read_activations())
 
 
 def test_what_was_imported_is_said_and_kept_until_settings_change(
