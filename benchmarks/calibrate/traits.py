@@ -206,7 +206,7 @@ NON_TRAITS: dict[str, Callable[[Design, np.random.Generator], SimulatedTrait]] =
 
 # By the held-out effect size that it gives: the strength that has to be planted for it. Questions
 # differ and vectors are noisy, so more than the effect size has to be there.
-PLANTED = {1.2: 2.15, 2.0: 3.4, 2.8: 4.7, 4.3: 7.3}
+PLANTED = {1.2: 2.15, 2.0: 3.12, 2.8: 4.3, 4.3: 7.3}
 
 
 def simulate(
