@@ -136,6 +136,8 @@ def _traits(options: argparse.Namespace, started: float) -> dict[str, Any]:
                 table[kind] = summarise(list(pool.map(measure, jobs, chunksize=5)))
                 unfinished.write_text(json.dumps(tables))
                 _say(started, f"{n_pairs} pairs, {kind}: {table[kind]['verdict']}")
+            # A resumed run measures in another order.
+            tables[f"{n_pairs} pairs"] = {kind: table[kind] for kind in kinds}
     unfinished.unlink()
     return {"design": vars(Design()), "traits": tables}
 
