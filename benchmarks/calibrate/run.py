@@ -36,9 +36,7 @@ _RESULTS = _ROOT / "benchmarks" / "calibration.json"
 _METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "gradient")
 _CHECKS = ("norm", "accuracy", "confounds", "chance", "stability")
 # What changes with five pairs is `chance`, which they cannot pass.
-_KINDS_OF_FIVE_PAIRS = (
-    "exchangeable noise", "instruction-text effects", "length and a tic", "planted d = 2.8",
-)  # fmt: skip
+_KINDS_OF_FIVE_PAIRS = ("exchangeable noise", "instruction-text effects", "length and a tic")
 # As in the demo's experiment.yaml.
 _DEMO_OPTIONS = SteeringOptions(n_search=12, n_held_out=30)
 _SDS, _QUESTIONS = (0.0, 6.0, 12.0, 20.0), (5, 10, 20)
