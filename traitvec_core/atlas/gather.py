@@ -16,7 +16,7 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.storage.provenance import Cost, Provenance
 from traitvec_core.validation.manifests import VectorsManifest
-from traitvec_core.validation.recommended_vector import read_recommended_vector
+from traitvec_core.validation.recommended_vector import read_evidence_on
 from traitvec_core.validation.report_manifest import ReportManifest
 
 __all__ = ["GatheredTrait", "Space", "gather_trait"]
@@ -137,10 +137,10 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
         trait.best_effect_size, trait.best_auroc = strongest.effect_size, strongest.auroc
     if (vector := manifest.row(*best.place)) is not None:
         row.relative_norm = vector.relative_norm
-    chosen = read_recommended_vector(folder, manifest)
-    if chosen is not None and (score := chosen.score_in(manifest.separation)) is not None:
+    chosen = read_evidence_on(best, folder, manifest)
+    if (score := chosen.score_in(manifest.separation)) is not None:
         row.effect_size, row.auroc = score.effect_size, score.auroc
-    weakest = chosen.evidence.stability.weakest if chosen and chosen.evidence else None
+    weakest = chosen.evidence.stability.weakest if chosen.evidence else None
     row.stability = weakest.cosine.value if weakest else None
 
 

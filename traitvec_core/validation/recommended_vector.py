@@ -8,7 +8,7 @@ from traitvec_core.validation.evidence import VectorEvidence
 from traitvec_core.validation.manifests import SteeredEvidence, VectorRow, VectorsManifest
 from traitvec_core.validation.separation import Separation, SeparationScore
 
-__all__ = ["RecommendedVector", "read_recommended_vector"]
+__all__ = ["RecommendedVector", "read_evidence_on", "read_recommended_vector"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,22 @@ def read_recommended_vector(
         TraitvecError: If the steering evaluation cannot be read.
     """
     chosen = folder.recommended()
-    if chosen is None:
-        return None
+    return None if chosen is None else read_evidence_on(chosen, folder, manifest)
+
+
+def read_evidence_on(
+    chosen: Recommendation, folder: TraitFolder, manifest: VectorsManifest
+) -> RecommendedVector:
+    """Return a recommended vector with what was measured on it.
+
+    Args:
+        chosen: From `TraitFolder.recommended`, which reads every vector file.
+        folder: The trait's folder.
+        manifest: Its vectors.
+
+    Raises:
+        TraitvecError: If the steering evaluation cannot be read.
+    """
     evidence = manifest.evidence
     if evidence is None or (evidence.method, evidence.layer) != chosen.place:
         evidence = folder.manifest(SteeredEvidence, check_files=False).evidence

@@ -104,9 +104,9 @@ def _judge(share: ShareOfVector, explanations: Explanations, thresholds: Thresho
         if estimate.value > thresholds.share_warning:
             return "warn"
     baseline = explanations.baseline(share.name)
-    is_told = estimate.value is not None and high is not None and high <= thresholds.share
+    is_known = estimate.value is not None and high is not None and high <= thresholds.share
     separates = baseline is not None and (baseline.accuracy.value or 0.0) > thresholds.accuracy
-    return "warn" if separates and not is_told else "pass"
+    return "warn" if separates and not is_known else "pass"
 
 
 def _figures(explanations: Explanations, thresholds: Thresholds) -> Figures:
