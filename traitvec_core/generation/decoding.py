@@ -3,22 +3,21 @@
 Unlike in `generate`, a row that has ended is not computed until the longest of its batch ends.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
 from traitvec_core.generation.key_values import KeyValues
 from traitvec_core.generation.request import Request
+from traitvec_core.models.key_value_support import forward_parameters
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["can_decode", "decode"]
+__all__ = ["decode"]
 
 # Most prompt tokens of one forward pass, including padding.
 _PROMPT_TOKENS_CPU = 4_096
@@ -27,21 +26,6 @@ _PROMPT_TOKENS_GPU = 16_384
 _LEAST_FREE = 1 / 4
 
 Report = Callable[[list[tuple[Request, list[int]]]], None]
-
-
-def can_decode(model: LanguageModel) -> bool:
-    """Whether the model's cache has only the keys and values of each token.
-
-    Recurrent and hybrid models keep a state, which rules out left padding.
-    """
-    inner = cast(Any, model.model)
-    if getattr(inner, "_is_stateful", False) or "past_key_values" not in _parameters(model):
-        return False
-    try:
-        layers = DynamicCache(config=inner.config).layers
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return False
-    return all(type(layer) in {DynamicLayer, DynamicSlidingWindowLayer} for layer in layers)
 
 
 def decode(
@@ -103,7 +87,7 @@ class _Batch:
         self._sampling = sampling
         self._report = report
         self._ends = set(model.end_token_ids)
-        self._parameters = _parameters(model)
+        self._parameters = forward_parameters(model)
         longest = max(len(request.ids) for request in requests)
         self._key_values = KeyValues(slots, longest, model.device)
         is_greedy = sampling.temperature == 0
@@ -188,7 +172,3 @@ class _Batch:
 
     def _tensor(self, values: list[list[int]]) -> torch.Tensor:
         return torch.tensor(values, device=self._model.device)
-
-
-def _parameters(model: LanguageModel) -> set[str]:
-    return set(inspect.signature(model.model.forward).parameters)

@@ -12,10 +12,11 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
-from traitvec_core.generation.decoding import Report, can_decode, decode
+from traitvec_core.generation.decoding import Report, decode
 from traitvec_core.generation.key_values import UnsupportedCacheError
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import read_tokens
+from traitvec_core.models.key_value_support import has_plain_cache
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.memory import is_out_of_memory, release_memory
 
@@ -55,7 +56,7 @@ class TransformersEngine:
     def __init__(self, model: LanguageModel, *, batch_size: int | None = None) -> None:
         self.language_model = model
         self._batch_size = batch_size
-        self._is_plain = not can_decode(model)
+        self._is_plain = not has_plain_cache(model)
 
     def generate(
         self,
