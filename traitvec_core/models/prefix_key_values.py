@@ -14,7 +14,7 @@ window, chunks) and alibi use. Rotary and learned positions are passed per row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import DynamicCache
@@ -121,7 +121,8 @@ class _Layer(DynamicLayer):
         super().__init__()  # type: ignore[no-untyped-call]
         self.current = _Pass(0)
         self._n_stored = n_stored
-        # Keys and values each: `[n_stored, n_heads, dim]` and `[n_rows, n_heads, width, dim]`.
+        # Keys and values each, with a token's states contiguous: `[n_stored, n_heads, dim]` and
+        # `[n_rows, width, n_heads, dim]`.
         self._stored: list[torch.Tensor] = []
         self._kept: list[torch.Tensor] = []
 
@@ -130,10 +131,8 @@ class _Layer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         both = (key_states, value_states)
         if self.current.rows is not None:
-            rows = self.current.rows.to(key_states.device)
             keys, values = (
-                torch.cat([kept.index_select(0, rows), new], dim=-2)
-                for kept, new in zip(self._kept, both, strict=True)
+                self._continued(kept, new) for kept, new in zip(self._kept, both, strict=True)
             )
             return keys, values
         self._kept = []
@@ -145,13 +144,12 @@ class _Layer(DynamicLayer):
             self._joined(stored, new) for stored, new in zip(self._stored, both, strict=True)
         )
         if self.current.is_kept:
-            self._kept = [keys, values]
+            self._kept = [states.transpose(1, 2) for states in (keys, values)]
         return keys, values
 
     def _joined(self, stored: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """Return the stored and new states, `[n_rows, n_heads, width, dim]`."""
         current = self.current
-        # A token's states are contiguous in `stored`, so tokens come before heads.
         by_token = new.transpose(1, 2)
         is_new = current.is_new.to(new.device)
         if current.store_at is not None:
@@ -163,6 +161,17 @@ class _Layer(DynamicLayer):
         tail = joined[:, current.stored_columns :]
         tail.copy_(torch.where(is_new[:, :, None, None], by_token, tail))
         return joined.transpose(1, 2)
+
+    def _continued(self, kept: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Return the states of continued rows, `[n_rows, n_heads, width + n_new, dim]`."""
+        rows = cast(torch.Tensor, self.current.rows).to(new.device)
+        n_rows, n_heads, n_new, dim = new.shape
+        width = kept.shape[1]
+        states = new.new_empty((n_rows, width + n_new, n_heads, dim))
+        # One copy, not two: the many short continuations cost more copying than computing.
+        torch.index_select(kept, 0, rows, out=states[:, :width])
+        states[:, width:] = new.transpose(1, 2)
+        return states.transpose(1, 2)
 
     def get_seq_length(self) -> int:
         # Without the tokens of this pass in any layer: a layer after its `update` would otherwise

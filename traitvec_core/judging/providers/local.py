@@ -148,6 +148,10 @@ def _number_masses(
                     still_open.append((row, path, mass * share))
                 elif path in numbers:
                     masses[row][numbers[path]] = mass * share
+            if prefix == () and not sum(shares.values()) >= MIN_NUMBER_MASS:
+                # Numbers cannot have more probability than their first tokens: no score either way.
+                masses[row] = {}
+                still_open = [item for item in still_open if item[0] != row]
         open_ = still_open
         if open_:
             probabilities = reader.go_on([row for row, _, _ in open_], [p for _, p, _ in open_])
