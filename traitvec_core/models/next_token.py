@@ -64,4 +64,5 @@ class NextToken:
             )
             logits = output.logits[:, -1].float()
             chosen = logits.index_select(1, self._tokens.to(logits.device))
-            return (chosen - logits.logsumexp(-1, keepdim=True)).exp().cpu()
+            share = (chosen - logits.logsumexp(-1, keepdim=True)).exp()
+            return cast(torch.Tensor, share.cpu())

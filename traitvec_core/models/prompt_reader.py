@@ -15,7 +15,7 @@ from traitvec_core.models.shared_prefixes import shared_prefixes
 __all__ = ["PromptReader", "prompt_reader"]
 
 # Most tokens of one forward pass, padding included: those it computes, and those it attends to.
-_INPUT_TOKENS_CPU = 2_048
+_INPUT_TOKENS_CPU = 1_024
 _INPUT_TOKENS_GPU = 16_384
 _ATTENDED_TOKENS_CPU = 16_384
 _ATTENDED_TOKENS_GPU = 65_536
@@ -169,7 +169,7 @@ class _CachedReader:
             here = [i for i, prefix in enumerate(self._prefixes) if prefix.level == level]
             lengths = [len(new[i]) for i in here]
             for batch in _batches(lengths, [len(self._paths[i]) for i in here], self._limits, None):
-                what = f"{self._model.name}: the beginning of a prompt"
+                what = f"the beginning of a prompt of {self._model.name}"
                 for _ in in_halves([here[place] for place in batch], store, what):
                     pass
 

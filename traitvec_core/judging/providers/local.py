@@ -90,7 +90,7 @@ class LocalJudge:
         for whole_batch in reader.batches(self._batch_size):
             if all(is_known(prompts[readable[place]]) for place in whole_batch):
                 continue
-            for batch, masses in in_halves(whole_batch, read, f"{self.name}: a single prompt"):
+            for batch, masses in in_halves(whole_batch, read, f"a prompt of the judge {self.name}"):
                 results = {readable[place]: mass for place, mass in zip(batch, masses, strict=True)}
                 on_batch(
                     {
