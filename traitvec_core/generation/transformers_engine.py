@@ -39,9 +39,9 @@ class TransformersEngine:
 
     A response depends on its stream, the seed, its prompt and its interventions: token t of a row
     is drawn with the t-th number of the row's stream. The rest of the batch changes only the last
-    bits of the logits, through the shapes of matrix products. So that a killed and resumed run ends with the same
-    bytes, rows are generated in groups that depend only on the requests, and a group with a missing
-    row is generated again as a whole; no row is reported twice.
+    bits of the logits, through the shapes of matrix products. So that a killed and resumed run ends
+    with the same bytes, rows are generated in groups that depend only on the requests, and a group
+    with a missing row is generated again as a whole; no row is reported twice.
 
     One exception: after running out of memory, the rest of a group is generated with half as many
     concurrent rows. A resumed run repeats that only if it runs out at the same point.

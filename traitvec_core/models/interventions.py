@@ -124,12 +124,11 @@ class _Clamp(Intervention):
         low, high = bounds[:, 0] if operands.dim() == 1 else bounds.unsqueeze(-1)
 
         def change(hidden: torch.Tensor) -> torch.Tensor:
-            wide = hidden.to(operands.dtype)
+            wide: torch.Tensor = hidden.to(operands.dtype)
             # A sum per token, not a matrix product, whose rounding depends on the batch.
             projection = (wide * operands).sum(-1)
             shift = (projection.clamp(low, high) - projection).unsqueeze(-1)
-            clamped: torch.Tensor = wide + shift * operands
-            return clamped.to(hidden.dtype)
+            return (wide + shift * operands).to(hidden.dtype)
 
         return change
 

@@ -104,7 +104,11 @@ def _answers(
     """Generate and judge; also returns the judge's name and what the experiment has spent."""
     from traitvec_core.judging.judgement_store import Origin
     from traitvec_core.steering_evaluation.trials import (
-            Condition, Round, TrialLog, Trials, TrialSetup,
+        Condition,
+        Round,
+        TrialLog,
+        Trials,
+        TrialSetup,
     )
 
     settings, folder = context.settings, context.folder

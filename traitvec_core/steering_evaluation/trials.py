@@ -12,8 +12,8 @@ from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
 from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
-from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.interventions import Intervention
+from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
 from traitvec_core.steering_evaluation.result import Answer, Scores
 from traitvec_core.storage.provenance import Cost
