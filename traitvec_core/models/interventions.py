@@ -113,7 +113,8 @@ class _Clamp(Intervention):
     def operand(self, like: torch.Tensor) -> torch.Tensor:
         """See `Intervention`: v̂."""
         wide = self.vector.to(like.device, torch.float64)
-        return (wide / wide.norm()).to(torch.promote_types(like.dtype, torch.float32))
+        unit: torch.Tensor = wide / wide.norm()
+        return unit.to(torch.promote_types(like.dtype, torch.float32))
 
     @classmethod
     def together(cls, items: Sequence[Intervention | None], operands: torch.Tensor) -> Change:
@@ -124,11 +125,12 @@ class _Clamp(Intervention):
         low, high = bounds[:, 0] if operands.dim() == 1 else bounds.unsqueeze(-1)
 
         def change(hidden: torch.Tensor) -> torch.Tensor:
-            wide: torch.Tensor = hidden.to(operands.dtype)
+            wide = hidden.to(operands.dtype)
             # A sum per token, not a matrix product, whose rounding depends on the batch.
             projection = (wide * operands).sum(-1)
             shift = (projection.clamp(low, high) - projection).unsqueeze(-1)
-            return (wide + shift * operands).to(hidden.dtype)
+            clamped: torch.Tensor = wide + shift * operands
+            return clamped.to(hidden.dtype)
 
         return change
 
