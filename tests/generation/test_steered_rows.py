@@ -222,8 +222,6 @@ def test_a_server_refuses_to_steer_in_one_line() -> None:
     options = EngineOptions("embedded", lambda: model, url="http://127.0.0.1:9/v1")
     engine = load_engine("server", options)
     items = [(Addition(1, torch.ones(engine.language_model.hidden_dim)),)]
-    with pytest.raises(
-        TraitvecError, match=r"engine: server cannot steer; .*transformers"
-    ) as error:
+    with pytest.raises(TraitvecError, match="engine: server cannot steer") as error:
         generate_texts(engine, ["a"], ["What?"], GREEDY, interventions=items)
     assert "\n" not in str(error.value)

@@ -39,7 +39,6 @@ from traitvec_core.steering_evaluation.trials import (
     TrialSetup,
     summarise,
 )
-from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.separation import Separation
 from traitvec_core.validation.steering import SteeringTest
@@ -263,6 +262,6 @@ def _spent(trials: Trials) -> dict[str, Any]:
         "tokens_in": int(sum(table["prompt_tokens"].sum() for table in trials.tables)),
         "tokens_out": int(sum(table["response_tokens"].sum() for table in trials.tables)),
         "judging_cost": trials.cost,
-        "paid": sum((result.paid for result in trials.judged), Cost()),
+        "paid": trials.paid,
         "unfinished": unfinished,
     }

@@ -10,7 +10,8 @@ import pandas as pd
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
-from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
+from traitvec_core.judging.early_judging import EarlyJudging
+from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses, prompts_of
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
@@ -128,6 +129,7 @@ class Trials:
     def __post_init__(self) -> None:
         self._rows = {row["id"]: dict(row) for row in self.log.finished}
         self._n_done = 0
+        self._paid_early = Cost()
 
     def run(self, *rounds: Round) -> dict[str, pd.DataFrame]:
         """Generate responses under all conditions side by side, and judge each round.
@@ -149,6 +151,11 @@ class Trials:
     def cost(self) -> Cost:
         """What all judgements cost, including those of earlier runs."""
         return sum((result.cost for result in self.judged), Cost())
+
+    @property
+    def paid(self) -> Cost:
+        """What the judgements of this run cost."""
+        return sum((result.paid for result in self.judged), self._paid_early)
 
     def _plan(self, asked: Round) -> list["_Row"]:
         """Return the rows of a round, condition by condition."""
@@ -186,18 +193,34 @@ class Trials:
             self._rows.update({row["id"]: row for row in new})
             self._n_done += len(new)
             self.log.append(new)
+            early.add(self._judging_prompts([by_id[text.name] for text in texts]))
             self.on_progress(self._n_done, by_id[texts[-1].name].condition.name)
 
         self._n_done += len(done)
         if len(done) == len(rows):
             self.on_progress(self._n_done, rows[-1].condition.name)
             return
-        generate_texts(
-            setup.model, list(by_id), [row.prompt for row in rows], setup.sampling,
-            streams=[row.stream for row in rows],
-            interventions=[row.condition.interventions for row in rows],
-            batch_size=setup.batch_size, skip=done, on_finished=keep,
-        )  # fmt: skip
+        with EarlyJudging(setup.judge, setup.store, setup.origin) as early:
+            early.add(self._judging_prompts([by_id[name] for name in done]))
+            generate_texts(
+                setup.model, list(by_id), [row.prompt for row in rows], setup.sampling,
+                streams=[row.stream for row in rows],
+                interventions=[row.condition.interventions for row in rows],
+                batch_size=setup.batch_size, skip=done, on_finished=keep,
+            )  # fmt: skip
+        self._paid_early += early.paid
+
+    def _judging_prompts(self, rows: Iterable["_Row"]) -> dict[str, tuple[str, str]]:
+        """Prompt → name of its rubric and the row's id, of finished rows."""
+        definition = self.setup.definition
+        return {
+            prompt: (rubric, row.id)
+            for row in rows
+            for rubric, prompt in prompts_of(
+                definition, self.questions[row.number], self._rows[row.id]["response"],
+                row.round.also,
+            ).items()
+        }  # fmt: skip
 
     def _table(self, rows: Sequence["_Row"]) -> pd.DataFrame:
         return pd.DataFrame(
