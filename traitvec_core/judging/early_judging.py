@@ -16,15 +16,16 @@ from traitvec_core.storage.provenance import Cost
 
 __all__ = ["EarlyJudging"]
 
-# For calls in flight when generation fails or is interrupted; their judgements are then stored.
+# For calls in flight when generation fails or is interrupted, so that their judgements are stored.
 _CLOSING_S = 5.0
 
 
 class EarlyJudging:
-    """A context in which a thread judges what is added; on leaving, everything is in the store.
+    """A context in which a thread judges what is added, until generation is over.
 
-    Judgements are found in the store afterwards, so their order does not matter. Does nothing for
-    judges that do not wait for a server.
+    Judging all responses afterwards reads these judgements from the store and requests the
+    rest, so results do not depend on how far the thread came. Does nothing for judges that do not
+    wait for a server.
 
     Args:
         judge: The judge; nobody else may use it inside the context.
@@ -43,7 +44,6 @@ class EarlyJudging:
         self._waiting: dict[str, tuple[str, str]] = {}
         self._change = threading.Condition()
         self._is_over = False
-        self._is_cancelled = False
         self._error: BaseException | None = None
         # A daemon: a second Ctrl-C must be able to end the process.
         is_remote = isinstance(judge, ApiJudge) and judge.batches is None
@@ -81,17 +81,13 @@ class EarlyJudging:
             return
         with self._change:
             self._is_over = True
-            self._is_cancelled = kind is not None
             self._change.notify()
-        if kind is not None:
-            self._thread.join(_CLOSING_S)
-            return
         try:
-            self._thread.join()
+            self._thread.join(None if kind is None else _CLOSING_S)
         except BaseException:
-            self._is_cancelled = True
+            self._thread.join(_CLOSING_S)
             raise
-        if self._error is not None:
+        if kind is None and self._error is not None:
             raise self._error
 
     def _work(self) -> None:
@@ -100,11 +96,11 @@ class EarlyJudging:
                 with self._change:
                     self._change.wait_for(lambda: self._waiting or self._is_over)
                     sources, self._waiting = self._waiting, {}
-                if not sources or self._is_cancelled:
+                if self._is_over:
                     return
                 _, paid, _ = score_prompts(
                     self._judge, sources, store=self._store, origin=self._origin,
-                    is_cancelled=lambda: self._is_cancelled,
+                    is_cancelled=lambda: self._is_over,
                 )  # fmt: skip
                 self.paid += paid
         except BaseException as error:  # noqa: BLE001  # raised in the caller's thread
