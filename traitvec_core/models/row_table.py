@@ -104,13 +104,15 @@ class _Step:
         """Return the change of a residual stream of the device and dtype of `like`."""
         key = (like.device, like.dtype)
         if key not in self._prepared:
-            self._prepared[key] = self._prepare(lambda item: operand(item, like))
+            self._prepared[key] = (
+                self.first.on(like)
+                if self._is_for_all
+                else self._of_rows(lambda item: operand(item, like))
+            )
         return self._prepared[key]
 
-    def _prepare(self, operand: Callable[[Intervention], torch.Tensor]) -> Change:
+    def _of_rows(self, operand: Callable[[Intervention], torch.Tensor]) -> Change:
         family = self.first.family
-        if self._is_for_all:
-            return family.together([self.first], operand(self.first))
         own = [row for row, item in enumerate(self.items) if item is not None]
         if family.neutral is None and len(own) < len(self.items):
             return self._of_some(own, operand)
