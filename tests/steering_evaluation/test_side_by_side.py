@@ -80,6 +80,27 @@ def test_every_response_is_that_of_one_condition_at_a_time(name: str, temperatur
     assert ["other_score" in each for each in trials.tables] == [False, True]
 
 
+def test_conditions_share_their_decode_steps() -> None:
+    model = tiny()
+    n_passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal n_passes
+        n_passes += 1
+
+    handle = model.model.register_forward_pre_hook(count)
+    try:
+        one_by_one = Trials(TrialSetup(model, CountingJudge(), TINY, DRAWN), ASKED)
+        asked = rounds_of(model)[0]
+        for condition in asked.conditions:
+            one_by_one.run(Round([condition], asked.numbers, asked.n))
+        before, n_passes = n_passes, 0
+        Trials(TrialSetup(model, CountingJudge(), TINY, DRAWN), ASKED).run(asked)
+    finally:
+        handle.remove()
+    assert n_passes <= 0.5 * before
+
+
 # Journals a whole evaluation, and is killed after a number of rows.
 _KILLED = """
 import os, signal, sys
