@@ -9,13 +9,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from traitvec_core.judging import check_judge
-from traitvec_core.models.files import check_installed
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.files import display_path
-from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
-from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -29,10 +24,10 @@ from traitvec_dagster.cli.terminal import (
     read_overrides,
     verdict_mark,
 )
-from traitvec_dagster.graph.checks import CHECKED_STAGE
-from traitvec_dagster.project import Project
 
 if TYPE_CHECKING:
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import TraitRun
 
 __all__ = ["run"]
@@ -106,6 +101,10 @@ def run(
 
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
+    from traitvec_core.judging import check_judge
+    from traitvec_core.models.files import check_installed
+    from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs import headless, ownership
     from traitvec_dagster.runs.parallel import (
         longest_first,
@@ -182,7 +181,7 @@ def _print_run(result: "TraitRun") -> None:
         err.print(f"[red]{escape(result.trait)} failed:[/] see run {result.run_id[:8]} in the UI")
 
 
-def _print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[str, Any]) -> None:
+def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict[str, Any]) -> None:
     """Print the checks of the traits that ran, and the advice for those that did not pass."""
     rows = status_of(folder, overrides, traits)
     table = Table(
@@ -236,9 +235,9 @@ def _figure_cell(check: dict[str, Any] | None, figure: str, style: str) -> str:
 
 def _other_checks(checks: dict[str, Any]) -> str:
     """The checks without their own column, by verdict; the worst first."""
-    others = {
-        name: checks[name] for name in CHECKED_STAGE if name in checks and name not in _FIGURES
-    }
+    from traitvec_core.validation.checks.table import CHECKS
+
+    others = {name: checks[name] for name in CHECKS if name in checks and name not in _FIGURES}
     parts = []
     for verdict in ("fail", "warn", "pass"):
         names = [name for name, check in others.items() if check["verdict"] == verdict]
@@ -249,13 +248,15 @@ def _other_checks(checks: dict[str, Any]) -> str:
 
 
 def _print_next(
-    project: Project,
-    folder: ExperimentFolder,
+    project: "Project",
+    folder: "ExperimentFolder",
     traits: list[str],
     seconds: float,
     results: "Sequence[TraitRun]",
 ) -> None:
     """Print where the reports are, and what to do next."""
+    from traitvec_core.storage.files import display_path
+
     out.print()
     for trait in traits:
         page = folder.trait(trait).path / "validation/report.html"
