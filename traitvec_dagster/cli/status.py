@@ -102,13 +102,15 @@ def status_of(
 def _verdicts(
     folder: "TraitFolder", settings: Any, states: "Mapping[Stage, str]"
 ) -> dict[str, dict[str, Any]]:
-    from traitvec_core.validation.checks.table import CHECKS, applicable_checks, evaluate_check
+    from traitvec_core.validation.checks.stored import stored_checks
+    from traitvec_core.validation.checks.table import CHECKS, applicable_checks
 
-    return {
-        name: evaluate_check(name, folder, settings).model_dump()
+    names = [
+        name
         for name in applicable_checks(settings, folder)
         if states[CHECKS[name].stage] != "missing"
-    }
+    ]
+    return {name: row.model_dump() for name, row in stored_checks(names, folder, settings).items()}
 
 
 def _recommended(trait: "TraitFolder") -> dict[str, Any] | None:
