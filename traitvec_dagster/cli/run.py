@@ -50,9 +50,9 @@ def run(
     select: Annotated[
         str,
         typer.Option(
-            help="Stages to run, in Dagster's selection syntax: 'vectors'; 'activations+' (it and"
-            " everything after it); '+judged_responses' (it and everything before it). Stages: "
-            + ", ".join(STAGES)
+            help="Stages to run, with commas or in Dagster's selection syntax: 'vectors';"
+            " 'judged_responses,activations'; 'activations+' (it and everything after it);"
+            " '+judged_responses' (it and everything before it). Stages: " + ", ".join(STAGES)
         ),
     ] = "*",
     gen_model: Annotated[
@@ -104,6 +104,7 @@ def run(
     from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_installed
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
+    from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs import headless, ownership
     from traitvec_dagster.runs.parallel import (
@@ -112,6 +113,7 @@ def run(
         run_traits,
         split_gpus,
     )
+    from traitvec_dagster.runs.up_to_date import finished_run
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -140,20 +142,28 @@ def run(
     for run_id in ownership.close_dead_runs(instance):
         err.print(f"closed run {run_id[:8]}: its process died without ending it")
     started = time.monotonic()
+    graph = Graph(str(project.experiments), experiment)
     results = []
-    if parallel > 1 and len(traits) > 1:
-        shares = split_gpus(min(parallel, len(traits)))
+    for name in traits:
+        done = finished_run(instance, graph, name, select=stages, overrides=overrides)
+        if done is not None:
+            results.append(done)
+            _print_run(done)
+    is_finished = {result.trait for result in results}
+    left = [name for name in traits if name not in is_finished]
+    if parallel > 1 and len(left) > 1:
+        shares = split_gpus(min(parallel, len(left)))
         if raise_pool_limit(instance, len(shares)):
             err.print(f"raised the limit of the pool gpu to {len(shares)} runs at once")
         with live_progress_of_many() as on_event:
             for result in run_traits(
-                project, experiment, longest_first(folder, traits),
+                project, experiment, longest_first(folder, left),
                 selection=select, overrides=overrides, shares=shares, on_event=on_event,
             ):  # fmt: skip
                 results.append(result)
                 _print_run(result)
     else:
-        for name in traits:
+        for name in left:
             with live_progress(name):
                 result = headless.run_trait(
                     project, instance, experiment, name, select=stages, overrides=overrides
