@@ -169,4 +169,4 @@ def _figure(name: str, value: float, bar: float | None, unit: str = "ratio") -> 
 
 if __name__ == "__main__":
     for row in figures():
-        print(row)
+        sys.stdout.write(f"{row}\n")
