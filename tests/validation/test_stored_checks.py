@@ -88,7 +88,7 @@ def test_the_verdicts_of_another_trait_do_not_count(finished: SmallProject, stor
 def test_a_threshold_changes_the_verdict_at_once(finished: SmallProject, stored: Path) -> None:
     finished.set(thresholds={"contrast": 99.9})
     assert says(finished)["contrast"].verdict != "pass"
-    finished.set(thresholds={"contrast": 0.0})
+    finished.set(thresholds={"contrast": 0.0, "contrast_warning": 0.0})
     assert says(finished) == evaluated(finished)
 
 
@@ -98,7 +98,7 @@ def test_a_figure_edited_in_a_manifest_changes_the_verdict_at_once(
     path = finished.trait("refusal").path / "vectors/manifest.json"
     manifest = json.loads(path.read_text())
     for row in manifest["vectors"]:
-        row["vector_norm"] = 0.001
+        row["vector_norm"] = 1e6
     path.write_text(json.dumps(manifest))
     assert says(finished)["norm"].verdict == "fail"
 

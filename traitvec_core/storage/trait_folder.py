@@ -144,7 +144,8 @@ class TraitFolder:
     def provenance(self, stage: Stage) -> Provenance | None:
         """Return the recorded provenance of a stage, or None if there is none that can be read."""
         try:
-            return _parse_provenance((self.path / METADATA_FILE[stage]).read_bytes())
+            record = (self.path / METADATA_FILE[stage]).read_bytes()
+            return _parse_provenance(record).model_copy()
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
