@@ -39,7 +39,8 @@ def write_cache(trait: Path, name: str, value: Any) -> None:
         value: The value.
     """
     folder = trait / _FOLDER
-    if folder.is_symlink():
+    # A link may lead out of the tree, and a trait that was just removed must stay so.
+    if folder.is_symlink() or not trait.is_dir():
         return
     text = json.dumps({"digest": _digest(value), "value": value}, separators=(",", ":"))
     with suppress(OSError):
