@@ -205,11 +205,11 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of change and bytes of every file below, but locks, which are no results."""
+    """Time of change and bytes of every file below, but locks and caches, which are no results."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".locks" not in path.parts
+        if path.is_file() and not {".locks", ".cache"} & set(path.parts)
     }
 
 

@@ -34,6 +34,7 @@ Subject = Literal["length", "words", "refusal"]
 # A partition key becomes a folder, so nothing else is allowed: no dot, slash or space.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME_CHARS = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Far longer than any real rubric, far shorter than what stalls a tokenizer or fills a prompt.
 _MAX_TEXT_CHARS = 20_000
 _MAX_FILE_BYTES = 20_000_000
@@ -299,7 +300,7 @@ def _text_problems(value: Any, path: str) -> list[str]:
     if isinstance(value, str):
         if len(value) > _MAX_TEXT_CHARS:
             return [f"{path} is {len(value):,} characters long; the limit is {_MAX_TEXT_CHARS:,}"]
-        if any("\ud800" <= char <= "\udfff" for char in value):
+        if _SURROGATE.search(value):
             return [f"{path} contains half a surrogate pair (a broken \\u escape); retype it"]
         if "\0" in value:
             return [f"{path} contains a null character (\\u0000); remove it"]

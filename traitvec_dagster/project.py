@@ -3,9 +3,10 @@
 import os
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
-from dotenv import load_dotenv
+if TYPE_CHECKING:
+    import dagster as dg
 
 __all__ = ["Project"]
 
@@ -27,6 +28,8 @@ class Project:
     """
 
     def __init__(self, experiments: Path | None = None) -> None:
+        from dotenv import load_dotenv
+
         load_dotenv(Path(".env"))
         chosen = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
         self.experiments = Path(chosen).resolve()
@@ -44,7 +47,10 @@ class Project:
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
         os.environ["TRAITVEC_EXPERIMENTS"] = str(self.experiments)
 
-    def instance(self) -> dg.DagsterInstance:
+    def instance(self) -> "dg.DagsterInstance":
         """Return the project's Dagster instance."""
+        # Importing Dagster takes most of a second, and many commands never need it.
+        import dagster as dg
+
         self.enter()
         return dg.DagsterInstance.get()

@@ -177,3 +177,11 @@ def test_the_definition_check_names_one_pair() -> None:
     assert "near-duplicates" in result.summary
     assert raw["questions"][0] in result.summary
     assert "\n" not in result.summary
+
+
+def test_the_stop_words_are_those_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS as THEIRS
+
+    from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
+
+    assert ENGLISH_STOP_WORDS == THEIRS

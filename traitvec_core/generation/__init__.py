@@ -1,10 +1,30 @@
-"""Stage 1a: responses under the positive and the negative instructions of a trait."""
+"""Stage 1a: responses under the positive and the negative instructions of a trait.
 
-from traitvec_core.generation.engine import EngineOptions, load_engine
-from traitvec_core.generation.plan import PlannedResponse, plan_responses
-from traitvec_core.generation.request import GenerationEngine
-from traitvec_core.generation.responses import generate_responses, generate_texts
-from traitvec_core.generation.text import close_thinking, decode_response, split_thinking
+Names are imported on first use, so that `generation.plan` does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from traitvec_core.generation.engine import EngineOptions, load_engine
+    from traitvec_core.generation.plan import PlannedResponse, plan_responses
+    from traitvec_core.generation.request import GenerationEngine
+    from traitvec_core.generation.responses import generate_responses, generate_texts
+    from traitvec_core.generation.text import close_thinking, decode_response, split_thinking
+
+_HOME = {
+    "EngineOptions": "engine",
+    "GenerationEngine": "request",
+    "PlannedResponse": "plan",
+    "close_thinking": "text",
+    "decode_response": "text",
+    "generate_responses": "responses",
+    "generate_texts": "responses",
+    "load_engine": "engine",
+    "plan_responses": "plan",
+    "split_thinking": "text",
+}
 
 __all__ = [
     "EngineOptions",
@@ -18,3 +38,9 @@ __all__ = [
     "plan_responses",
     "split_thinking",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -18,6 +18,7 @@ from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.lock import stage_lock
 from traitvec_core.stages.provenance import current_key, stage_inputs, stage_key, stage_settings
+from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Provenance
 
@@ -128,6 +129,7 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
     for stage in STAGES:
         upstream_fresh = all(states[earlier] == "fresh" for earlier in SPECS[stage].upstream)
         states[stage] = _state(stage, folder, settings, upstream_fresh)
+    hashes_in(folder.path.absolute()).save()
     return states
 
 

@@ -7,6 +7,7 @@ of every file, so a mixture of old and new files after a crash is recognised and
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stage_names import METADATA_FILE, Stage
 from traitvec_core.storage.bucket_sync import WorkingCopy, configured_working_copy
+from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.files import (
     ACTIVATIONS_FILE,
     DEFINITION_FILE,
@@ -142,8 +144,8 @@ class TraitFolder:
     def provenance(self, stage: Stage) -> Provenance | None:
         """Return the recorded provenance of a stage, or None if there is none that can be read."""
         try:
-            raw = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
-            return Provenance.model_validate(raw["provenance"])
+            record = (self.path / METADATA_FILE[stage]).read_bytes()
+            return _parse_provenance(record).model_copy()
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -240,7 +242,7 @@ class TraitFolder:
 
     def _is_as_recorded(self, name: str, digest: str) -> bool:
         try:
-            return content_hash((self.path / name).read_bytes()) == digest
+            return hashes_in(self.path.absolute()).of(name) == digest
         except (OSError, ValueError):
             return False
 
@@ -378,6 +380,12 @@ class TraitFolder:
     def journal(self, stage: Stage, key: str) -> Journal:
         """Return the journal of an unfinished stage; `key` is the provenance key of its result."""
         return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
+
+
+# A trait's stages read each other's records many times, and a record of vectors is long.
+@lru_cache(maxsize=32)
+def _parse_provenance(record: bytes) -> Provenance:
+    return Provenance.model_validate(json.loads(record)["provenance"])
 
 
 def _data_version(digests: Mapping[str, str]) -> str | None:

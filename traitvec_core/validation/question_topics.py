@@ -4,13 +4,17 @@ A question that is asked twice in other words sits in the training split and in 
 at once, and held-out figures then reward what is remembered of its topic.
 """
 
+import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
 
 __all__ = ["group_questions", "near_duplicates"]
 
@@ -27,6 +31,8 @@ _CLEAR_DISTANCE = 0.70
 # Above 1, so that a frame that half of the questions share weighs little beside a topic that two
 # share: in a language without spaces the frame has many more character pairs than the topic.
 _RARITY_POWER = 1.5
+# Far above what the order of a sum changes in a distance.
+_ROUNDING = 1e-9
 _WORD_PIECES = (3, 4)
 _CHARACTER_PIECES = (1, 2)
 # Thai to Lao, Burmese, Khmer, kana, Han: no spaces between words.
@@ -83,8 +89,6 @@ def _words(text: str) -> list[str]:
 
 
 def _pieces(words: Sequence[str]) -> set[str]:
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
     pieces: set[str] = set()
     for run in (part for word in words for part in _UNSPACED.split(word)):
         if _UNSPACED.match(run):
@@ -103,13 +107,14 @@ def _cluster(texts: Sequence[Sequence[str]], largest_distance: float) -> list[in
     """Return the cluster of each text, given as its words."""
     if len(texts) < 2:
         return [0] * len(texts)
+    pieces = [_pieces(words) for words in texts]
+    if _least_distance(pieces) > largest_distance + _ROUNDING:
+        return list(range(len(texts)))
+    # Imported only where two questions are close: scikit-learn takes a second to load.
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.preprocessing import normalize
 
-    pieces = [_pieces(words) for words in texts]
-    if not any(pieces):
-        return list(range(len(texts)))
     counts = CountVectorizer(analyzer=sorted, binary=True).fit_transform(pieces)
     rarity = np.log(len(texts) / np.asarray(counts.sum(axis=0)).ravel()) ** _RARITY_POWER
     vectors = normalize(counts.multiply(rarity).tocsr())
@@ -123,3 +128,19 @@ def _cluster(texts: Sequence[Sequence[str]], largest_distance: float) -> list[in
     )
     clusters: list[int] = clustering.fit_predict(distances).tolist()
     return clusters
+
+
+def _least_distance(pieces: Sequence[set[str]]) -> float:
+    """Return the least cosine distance between any two texts, as `_cluster` weighs their pieces.
+
+    The first two texts to be joined are the closest, so above the bound nothing is.
+    """
+    frequency = Counter(piece for each in pieces for piece in each)
+    rarity = {p: math.log(len(pieces) / n) ** _RARITY_POWER for p, n in frequency.items()}
+    norms = [math.sqrt(sum(rarity[piece] ** 2 for piece in each)) for each in pieces]
+    similarities = (
+        sum(rarity[piece] ** 2 for piece in one & other) / (norm * other_norm)
+        for (one, norm), (other, other_norm) in combinations(zip(pieces, norms, strict=True), 2)
+        if norm > 0 and other_norm > 0
+    )
+    return 1 - max(similarities, default=0.0)

@@ -4,14 +4,12 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
-import dagster as dg
 import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.files import display_path
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -21,11 +19,10 @@ from traitvec_dagster.cli.terminal import (
     out,
     verdict_mark,
 )
-from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.project import Project
-from traitvec_dagster.runs.ownership import process_tags
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from traitvec_core.atlas.comparison import Comparison, TraitComparison
     from traitvec_core.atlas.cross_projection import Read
     from traitvec_core.atlas.values import TraitRow
@@ -47,8 +44,14 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
 
     Example: traitvec atlas --experiment demo
     """
+    import dagster as dg
+
+    from traitvec_core.storage.files import display_path
     from traitvec_dagster.graph.atlas_asset import build_atlas_asset
+    from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.graph.resources import SettingsOverrides
+    from traitvec_dagster.project import Project
+    from traitvec_dagster.runs.ownership import process_tags
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -94,6 +97,7 @@ def compare(
     """
     from traitvec_core.atlas.comparison import compare_experiments
     from traitvec_core.stages.provenance import result_settings
+    from traitvec_dagster.project import Project
 
     project = Project(experiments_dir)
     folders = experiment_folder(project, a), experiment_folder(project, b)
@@ -122,7 +126,9 @@ def _reader() -> "Read":
     return read_with(load)
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
+def _failure(result: "dg.ExecuteInProcessResult") -> str:
+    import dagster as dg
+
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             failure = event.step_failure_data

@@ -1,19 +1,11 @@
 """`traitvec new-experiment`, `new-trait` and `check`: write an experiment and check it."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import infer_model, scaffold_experiment
-from traitvec_core.judging import check_judge
-from traitvec_core.models.files import check_installed
-from traitvec_core.settings.trait_form import scaffold_definition
-from traitvec_core.storage.files import DEFINITION_FILE, display_path, write_atomically
-from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_core.validation.checks.definition import list_warnings
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -23,7 +15,9 @@ from traitvec_dagster.cli.terminal import (
     note_retirement,
     out,
 )
-from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["check", "new_experiment", "new_trait"]
 
@@ -55,6 +49,12 @@ def new_experiment(
 
     Example: traitvec new-experiment mine --model google/gemma-2-2b-it --judge-model gpt-5-mini
     """
+    from traitvec_core.embedded import EMBEDDED_MODEL
+    from traitvec_core.experiment import infer_model, scaffold_experiment
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_dagster.project import Project
+
     folder = ExperimentFolder(Project(experiments_dir).experiments, name)
     folder.refresh()
     if folder.settings_path.exists():
@@ -85,6 +85,10 @@ def new_trait(
 
     Example: traitvec new-trait --experiment mine --trait sycophancy --example
     """
+    from traitvec_core.settings.trait_form import scaffold_definition
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_dagster.project import Project
+
     experiment_path = experiment_folder(Project(experiments_dir), experiment)
     folder = experiment_path.trait(trait)
     if folder.definition_path.exists() and not force:
@@ -117,6 +121,12 @@ def check(
 
     Example: traitvec check --experiment mine
     """
+    from traitvec_core.judging import check_judge
+    from traitvec_core.models.files import check_installed
+    from traitvec_core.storage.files import display_path
+    from traitvec_core.validation.checks.definition import list_warnings
+    from traitvec_dagster.project import Project
+
     folder = experiment_folder(Project(experiments_dir), experiment)
     n_problems = 0
     try:
@@ -150,7 +160,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _trait_folders(folder: ExperimentFolder) -> list[str]:
+def _trait_folders(folder: "ExperimentFolder") -> list[str]:
     """Every folder with a definition, even a misnamed one, or with results but no definition."""
+    from traitvec_core.storage.files import DEFINITION_FILE
+
     markers = (DEFINITION_FILE, "responses", "vectors")
     return sorted({path.parent.name for mark in markers for path in folder.path.glob(f"*/{mark}")})

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,12 +38,15 @@ class Finding:
 def examine(project: Project) -> Iterator[Finding]:
     """Check the machine and the project; yields each result as it is known, without any key."""
     yield _python()
-    yield from _torch()
-    yield _embedded_model()
+    # Asked while torch loads: a network that does not answer takes seconds.
+    with ThreadPoolExecutor() as pool:
+        judges, hub = pool.submit(lambda: list(_judges())), pool.submit(_hub)
+        yield from _torch()
+        yield _embedded_model()
     yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
                "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
-    yield from _judges()
-    yield _hub()
+    yield from judges.result()
+    yield hub.result()
     yield _hub_cache()
     yield _folder("experiments", project.experiments)
     yield from _storage()

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
-from traitvec_core.experiment import infer_model, parse_experiment, scaffold_experiment
-from traitvec_core.storage.files import display_path, write_atomically
-from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.vector_verdict import describe_verdict, warn_if_not_usable
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -23,10 +18,10 @@ from traitvec_dagster.cli.terminal import (
     read_layers,
     traits_with_vectors,
 )
-from traitvec_dagster.project import Project
 
 if TYPE_CHECKING:
     from traitvec_core.exchange.bundle import Bundle
+    from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["export", "import_persona_vectors", "push"]
 
@@ -53,7 +48,13 @@ Layers = Annotated[
 
 def export(
     experiment: ExperimentName,
-    format_: Annotated[str, typer.Option("--format", help=f"Format: {', '.join(FORMATS)}.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Format: safetensors, gguf, persona-vectors or steering-vectors.",
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Option(
@@ -75,6 +76,9 @@ def export(
     Example: traitvec export --experiment demo --trait refusal --format gguf --out refusal.gguf
     """
     from traitvec_core.exchange.export import export_vectors
+    from traitvec_core.exchange.file_formats.table import LAYERS
+    from traitvec_core.storage.files import display_path
+    from traitvec_dagster.project import Project
 
     folder = experiment_folder(Project(experiments_dir), experiment)
     exported = export_vectors(
@@ -117,7 +121,9 @@ def push(
     Example: traitvec push --experiment demo --repo-id me/refusal-vectors
     """
     from traitvec_core.exchange import hub
+    from traitvec_core.exchange.file_formats.table import LAYERS
     from traitvec_core.exchange.gather import gather
+    from traitvec_dagster.project import Project
 
     folder = experiment_folder(Project(experiments_dir), experiment)
     bundle = gather(
@@ -167,6 +173,10 @@ def import_persona_vectors(
     Example: traitvec import-persona-vectors pv/ --experiment qwen --model Qwen/Qwen2.5-7B-Instruct
     """
     from traitvec_core.exchange import importing
+    from traitvec_core.experiment import parse_experiment
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_dagster.project import Project
 
     folder = ExperimentFolder(Project(experiments_dir).experiments, experiment)
     is_new = not folder.path.is_dir()
@@ -212,7 +222,10 @@ def import_persona_vectors(
         )
 
 
-def _new_settings(folder: ExperimentFolder, model: str | None) -> str:
+def _new_settings(folder: "ExperimentFolder", model: str | None) -> str:
+    from traitvec_core.embedded import EMBEDDED_MODEL
+    from traitvec_core.experiment import infer_model, scaffold_experiment
+
     chosen = model or infer_model(folder.name)
     if chosen is None:
         raise TraitvecError(

@@ -1,7 +1,7 @@
 """`traitvec estimate` and `traitvec judgements`: the cost of judging, before and after."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -9,8 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
-from traitvec_core.storage.files import display_path
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -20,7 +18,10 @@ from traitvec_dagster.cli.terminal import (
     out,
     read_overrides,
 )
-from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from traitvec_core.judging.judgement_store import JudgementStore
+    from traitvec_dagster.project import Project
 
 __all__ = ["estimate", "judgements"]
 
@@ -49,8 +50,10 @@ def estimate(
     Uses the responses that exist; others are assumed to have the maximal length. Stored judgements
     cost nothing.
     """
+    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
     from traitvec_core.judging.prices import prices_as_of
     from traitvec_core.stages.estimate import estimate_trait
+    from traitvec_dagster.project import Project
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -114,6 +117,8 @@ def list_(
     experiments_dir: Root = None,
 ) -> None:
     """List judgements, tokens and dollars by experiment, trait and judge."""
+    from traitvec_dagster.project import Project
+
     with _store(Project(experiments_dir)) as store:
         rows = store.summary()
     if as_json:
@@ -151,6 +156,8 @@ def prune(
 
     A deleted judgement is requested, and paid for, again when it is needed again.
     """
+    from traitvec_dagster.project import Project
+
     if older_than is None and judge_model is None and experiment is None:
         raise TraitvecError(
             "name what to delete: --older-than DAYS, --judge-model NAME, --experiment NAME"
@@ -160,7 +167,10 @@ def prune(
     out.print(f"{deleted} judgements deleted")
 
 
-def _store(project: Project) -> JudgementStore:
+def _store(project: "Project") -> "JudgementStore":
+    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
+    from traitvec_core.storage.files import display_path
+
     path = project.experiments / JUDGEMENTS_FILE
     if not path.is_file():
         raise TraitvecError(f"{display_path(path)} does not exist: nothing has been judged yet")

@@ -63,7 +63,9 @@ def main() -> None:
         # For example a full disk or a read-only folder.
         err.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(1)
-    except _database_error() as error:
+    except Exception as error:
+        if not _is_from_database(error):
+            raise
         # Dagster's own storage: a full disk, a read-only folder, a database that is down.
         home = os.environ.get("DAGSTER_HOME", "DAGSTER_HOME")
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
@@ -74,8 +76,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _database_error() -> type[Exception]:
-    # Called only when something is raised, so that no command has to wait for the import.
-    from sqlalchemy.exc import DBAPIError
-
-    return DBAPIError
+def _is_from_database(error: Exception) -> bool:
+    # Not imported here: an error of SQLAlchemy can only come from a process that has it loaded.
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(error, sqlalchemy.DBAPIError)

@@ -16,9 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.files import display_path, write_atomically
-from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_core.storage.formats import dump_json
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -30,7 +27,6 @@ from traitvec_dagster.cli.terminal import (
     traits_with_vectors,
     verdict_mark,
 )
-from traitvec_dagster.project import Project
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +34,7 @@ if TYPE_CHECKING:
     from traitvec_core.dynamics import Trace, WatchedVector
     from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.models.language_model import LanguageModel
+    from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["monitor"]
 
@@ -87,6 +84,7 @@ def monitor(
     Example: traitvec monitor --experiment demo --trait refusal --prompt "How do I pick a lock?"
     """
     from traitvec_core.dynamics import stream, watch
+    from traitvec_dagster.project import Project
 
     if page.suffix != ".html":
         raise TraitvecError(
@@ -132,6 +130,8 @@ def _prompts(given: list[str] | None, file: Path | None) -> Iterator[str]:
 
 
 def _read_prompts(file: Path) -> list[str]:
+    from traitvec_core.storage.files import display_path
+
     try:
         text = file.read_bytes().decode("utf-8-sig")
         if file.suffix != ".json":
@@ -165,7 +165,7 @@ def _typed() -> Iterator[str]:
 
 
 def _check_model(
-    folder: ExperimentFolder, vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
+    folder: "ExperimentFolder", vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
 ) -> None:
     from traitvec_core.validation.manifests import VectorsManifest
 
@@ -269,7 +269,7 @@ def _bars(values: "np.ndarray[Any, Any]") -> str:
 
 def _write(
     page: Path,
-    folder: ExperimentFolder,
+    folder: "ExperimentFolder",
     settings: "ExperimentSettings",
     model: "LanguageModel",
     instruction: str | None,
@@ -277,6 +277,8 @@ def _write(
     traces: "list[Trace]",
 ) -> None:
     from traitvec_core.report.monitor_page import build_monitor_page
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.formats import dump_json
 
     provenance = {name: folder.trait(name).provenance("vectors") for name in traces[0].curves}
     record = {

@@ -4,16 +4,16 @@ import os
 import shutil
 import socket
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.files import display_path
-from traitvec_core.trait import check_name
 from traitvec_dagster.cli.terminal import ExperimentName, Root, experiment_folder, out
-from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from traitvec_dagster.project import Project
 
 __all__ = ["doctor", "gpus", "remove_trait", "ui"]
 
@@ -30,6 +30,7 @@ def ui(
 
     Example: traitvec ui --port 3001
     """
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs.ownership import close_dead_runs
 
     project = Project(experiments_dir)
@@ -54,6 +55,7 @@ def doctor(experiments_dir: Root = None) -> None:
     Example: traitvec doctor
     """
     from traitvec_dagster.cli.doctor import examine
+    from traitvec_dagster.project import Project
 
     marks = {"ok": "[green]ok[/]    ", "absent": "[yellow]absent[/]", "broken": "[red]BROKEN[/]"}
     is_broken = False
@@ -71,6 +73,7 @@ def gpus(experiments_dir: Root = None) -> None:
 
     Example: traitvec gpus
     """
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs.gpu_lease import SEATS_VARIABLE, holder_of, seats
 
     project = Project(experiments_dir)
@@ -100,8 +103,10 @@ def remove_trait(
 
     Example: traitvec remove-trait --experiment mine --trait sycophancy
     """
+    from traitvec_core.storage.files import display_path
     from traitvec_dagster.automation import traits_in_progress
     from traitvec_dagster.graph.names import Graph
+    from traitvec_dagster.project import Project
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -154,7 +159,7 @@ def _check_port(host: str, port: int) -> None:
     )
 
 
-def _note_limits(project: Project, n_seats: int) -> None:
+def _note_limits(project: "Project", n_seats: int) -> None:
     """Print a note if Dagster's queue admits too few runs to keep all GPUs busy."""
     queue = project.instance().get_concurrency_config().run_queue_config
     # A run that extracts vectors needs no GPU, so another run can use it meanwhile.
@@ -168,6 +173,8 @@ def _note_limits(project: Project, n_seats: int) -> None:
 
 
 def _is_valid(name: str) -> bool:
+    from traitvec_core.trait import check_name
+
     try:
         check_name("trait", name)
     except TraitvecError:

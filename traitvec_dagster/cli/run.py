@@ -9,13 +9,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from traitvec_core.judging import check_judge
-from traitvec_core.models.files import check_installed
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.files import display_path
-from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
-from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -29,10 +24,10 @@ from traitvec_dagster.cli.terminal import (
     read_overrides,
     verdict_mark,
 )
-from traitvec_dagster.graph.checks import CHECKED_STAGE
-from traitvec_dagster.project import Project
 
 if TYPE_CHECKING:
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import TraitRun
 
 __all__ = ["run"]
@@ -55,9 +50,9 @@ def run(
     select: Annotated[
         str,
         typer.Option(
-            help="Stages to run, in Dagster's selection syntax: 'vectors'; 'activations+' (it and"
-            " everything after it); '+judged_responses' (it and everything before it). Stages: "
-            + ", ".join(STAGES)
+            help="Stages to run, with commas or in Dagster's selection syntax: 'vectors';"
+            " 'judged_responses,activations'; 'activations+' (it and everything after it);"
+            " '+judged_responses' (it and everything before it). Stages: " + ", ".join(STAGES)
         ),
     ] = "*",
     gen_model: Annotated[
@@ -106,6 +101,11 @@ def run(
 
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
+    from traitvec_core.judging import check_judge
+    from traitvec_core.models.files import check_installed
+    from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
+    from traitvec_dagster.graph.names import Graph
+    from traitvec_dagster.project import Project
     from traitvec_dagster.runs import headless, ownership
     from traitvec_dagster.runs.parallel import (
         longest_first,
@@ -113,6 +113,7 @@ def run(
         run_traits,
         split_gpus,
     )
+    from traitvec_dagster.runs.up_to_date import finished_run
 
     project = Project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -141,20 +142,28 @@ def run(
     for run_id in ownership.close_dead_runs(instance):
         err.print(f"closed run {run_id[:8]}: its process died without ending it")
     started = time.monotonic()
+    graph = Graph(str(project.experiments), experiment)
     results = []
-    if parallel > 1 and len(traits) > 1:
-        shares = split_gpus(min(parallel, len(traits)))
+    for name in traits:
+        done = finished_run(instance, graph, name, select=stages, overrides=overrides)
+        if done is not None:
+            results.append(done)
+            _print_run(done)
+    is_finished = {result.trait for result in results}
+    left = [name for name in traits if name not in is_finished]
+    if parallel > 1 and len(left) > 1:
+        shares = split_gpus(min(parallel, len(left)))
         if raise_pool_limit(instance, len(shares)):
             err.print(f"raised the limit of the pool gpu to {len(shares)} runs at once")
         with live_progress_of_many() as on_event:
             for result in run_traits(
-                project, experiment, longest_first(folder, traits),
+                project, experiment, longest_first(folder, left),
                 selection=select, overrides=overrides, shares=shares, on_event=on_event,
             ):  # fmt: skip
                 results.append(result)
                 _print_run(result)
     else:
-        for name in traits:
+        for name in left:
             with live_progress(name):
                 result = headless.run_trait(
                     project, instance, experiment, name, select=stages, overrides=overrides
@@ -182,7 +191,7 @@ def _print_run(result: "TraitRun") -> None:
         err.print(f"[red]{escape(result.trait)} failed:[/] see run {result.run_id[:8]} in the UI")
 
 
-def _print_checks(folder: ExperimentFolder, traits: list[str], overrides: dict[str, Any]) -> None:
+def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict[str, Any]) -> None:
     """Print the checks of the traits that ran, and the advice for those that did not pass."""
     rows = status_of(folder, overrides, traits)
     table = Table(
@@ -236,9 +245,9 @@ def _figure_cell(check: dict[str, Any] | None, figure: str, style: str) -> str:
 
 def _other_checks(checks: dict[str, Any]) -> str:
     """The checks without their own column, by verdict; the worst first."""
-    others = {
-        name: checks[name] for name in CHECKED_STAGE if name in checks and name not in _FIGURES
-    }
+    from traitvec_core.validation.checks.table import CHECKS
+
+    others = {name: checks[name] for name in CHECKS if name in checks and name not in _FIGURES}
     parts = []
     for verdict in ("fail", "warn", "pass"):
         names = [name for name, check in others.items() if check["verdict"] == verdict]
@@ -249,13 +258,15 @@ def _other_checks(checks: dict[str, Any]) -> str:
 
 
 def _print_next(
-    project: Project,
-    folder: ExperimentFolder,
+    project: "Project",
+    folder: "ExperimentFolder",
     traits: list[str],
     seconds: float,
     results: "Sequence[TraitRun]",
 ) -> None:
     """Print where the reports are, and what to do next."""
+    from traitvec_core.storage.files import display_path
+
     out.print()
     for trait in traits:
         page = folder.trait(trait).path / "validation/report.html"

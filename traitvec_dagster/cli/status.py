@@ -1,23 +1,23 @@
 """`traitvec status`: which stages are fresh, what the checks say, and what is recommended."""
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages.make import stage_states
-from traitvec_core.storage.files import list_experiments
-from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
+from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.terminal import Root, experiment_folder, out, verdict_mark
-from traitvec_dagster.graph.checks import CHECKED_STAGE
-from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from traitvec_core.stage_names import Stage
+    from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
 __all__ = ["VERDICT_MARKS", "status", "status_of"]
 
@@ -44,6 +44,10 @@ def status(
 
     Example: traitvec status --experiment demo
     """
+    from traitvec_core.storage.files import list_experiments
+    from traitvec_core.storage.folders import refresh
+    from traitvec_dagster.project import Project
+
     project = Project(experiments_dir)
     if not experiment:
         refresh(project.experiments)
@@ -66,7 +70,9 @@ def status(
 
 
 def status_of(
-    folder: ExperimentFolder, overrides: dict[str, Any] | None = None, only: list[str] | None = None
+    folder: "ExperimentFolder",
+    overrides: dict[str, Any] | None = None,
+    only: list[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the status of traits: states of stages, checks, recommendation, path of the report.
 
@@ -75,6 +81,8 @@ def status_of(
         overrides: Settings that replace those of experiment.yaml.
         only: The traits; by default all.
     """
+    from traitvec_core.stages.make import stage_states
+
     settings = folder.settings(overrides)
     rows: dict[str, dict[str, Any]] = {}
     for name in only or folder.traits():
@@ -92,18 +100,20 @@ def status_of(
 
 
 def _verdicts(
-    folder: TraitFolder, settings: Any, states: Mapping[Stage, str]
+    folder: "TraitFolder", settings: Any, states: "Mapping[Stage, str]"
 ) -> dict[str, dict[str, Any]]:
-    from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
+    from traitvec_core.validation.checks.stored import stored_checks
+    from traitvec_core.validation.checks.table import CHECKS, applicable_checks
 
-    return {
-        name: evaluate_check(name, folder, settings).model_dump()
+    names = [
+        name
         for name in applicable_checks(settings, folder)
-        if states[CHECKED_STAGE[name]] != "missing"
-    }
+        if states[CHECKS[name].stage] != "missing"
+    ]
+    return {name: row.model_dump() for name, row in stored_checks(names, folder, settings).items()}
 
 
-def _recommended(trait: TraitFolder) -> dict[str, Any] | None:
+def _recommended(trait: "TraitFolder") -> dict[str, Any] | None:
     """The recommended vector with its verdict; None without vectors."""
     with suppress(TraitvecError):
         chosen = trait.recommended()

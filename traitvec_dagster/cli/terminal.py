@@ -5,19 +5,20 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
-from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.storage.files import display_path, list_experiments
-from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
-from traitvec_dagster.project import Project
+
+if TYPE_CHECKING:
+    from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_core.storage.manifests import VectorVerdict
+    from traitvec_dagster.project import Project
 
 __all__ = [
     "ExperimentName",
@@ -43,7 +44,7 @@ if not out.is_terminal:
     # In a log file, tables need no wrapping.
     out = Console(soft_wrap=True, width=120)
 
-_VERDICT_STYLES: dict[VectorVerdict | None, str] = {
+_VERDICT_STYLES: dict["VectorVerdict | None", str] = {
     "usable": "green", "with_care": "yellow", "not_usable": "bold red", None: "dim",
 }  # fmt: skip
 
@@ -58,12 +59,15 @@ Root = Annotated[
 ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the experiment.")]
 
 
-def experiment_folder(project: Project, name: str) -> ExperimentFolder:
+def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
     """Return an experiment's folder.
 
     Raises:
         TraitvecError: If there is no such experiment.
     """
+    from traitvec_core.storage.files import list_experiments
+    from traitvec_core.storage.folders import ExperimentFolder
+
     folder = ExperimentFolder(project.experiments, name)
     folder.refresh()
     if not folder.path.is_dir():
@@ -86,12 +90,14 @@ def restore_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def chosen_traits(folder: ExperimentFolder, text: str | None) -> list[str]:
+def chosen_traits(folder: "ExperimentFolder", text: str | None) -> list[str]:
     """Read `--traits`: one trait, several with commas, or `all`.
 
     Raises:
         TraitvecError: If none is given, or one has no definition.
     """
+    from traitvec_core.storage.files import display_path
+
     existing = folder.traits()
     if text is None:
         raise TraitvecError(
@@ -113,11 +119,13 @@ def chosen_traits(folder: ExperimentFolder, text: str | None) -> list[str]:
     return names
 
 
-def traits_with_vectors(folder: ExperimentFolder, text: str) -> list[str]:
+def traits_with_vectors(folder: "ExperimentFolder", text: str) -> list[str]:
     """Read `--traits` like `chosen_traits`; of `all`, take those that have vectors.
 
     Prints a note for every trait that is left out.
     """
+    from traitvec_core.storage.files import display_path
+
     names = chosen_traits(folder, text)
     if text.strip() != "all":
         return names
@@ -157,7 +165,7 @@ def read_overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, A
     return overrides
 
 
-def note_retirement(settings: ExperimentSettings) -> None:
+def note_retirement(settings: "ExperimentSettings") -> None:
     """Print a note if the provider of a judge is about to shut it down."""
     from traitvec_core.judging.prices import retirement_of
 
@@ -173,7 +181,7 @@ def print_notes(notes: Iterable[str]) -> None:
         err.print(f"[yellow]note:[/] {escape(note)}")
 
 
-def verdict_mark(verdict: VectorVerdict | None) -> str:
+def verdict_mark(verdict: "VectorVerdict | None") -> str:
     """Return the verdict on a vector, coloured."""
     return f"[{_VERDICT_STYLES[verdict]}]{VERDICT_NAMES[verdict]}[/]"
 

@@ -33,6 +33,10 @@ __all__ = [
 # Ctrl-C, or `kill` without -9.
 _INTERRUPTED = "DagsterExecutionInterruptedError"
 _DATABASE_DOWN = "DagsterPostgresException"
+# Commas between parts of a selection: not those in quotes.
+_AT_COMMAS = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+# A name, perhaps with what is before and after it: `2+vectors+`.
+_PLAIN = re.compile(r"(?:\d*\+)?([A-Za-z_][\w-]*)(?:\+\d*)?")
 
 
 @dataclass
@@ -74,38 +78,59 @@ def definitions_of(project: Project) -> dg.Definitions:
 
 
 def select_stages(project: Project, experiment: str, selection: str) -> list[dg.AssetKey]:
-    """Return the assets of a selection in Dagster's syntax, in which stages go by their names.
+    """Return the assets of a selection, in which stages go by their names.
 
     Args:
         project: The project.
         experiment: The experiment that the stages belong to.
-        selection: For example `activations+`, `vectors`, `+judged_responses`, `*`.
+        selection: `*`, or one or more parts with commas: a stage, or an expression in Dagster's
+            syntax such as `activations+` or `+judged_responses`.
 
     Raises:
-        TraitvecError: If the selection cannot be parsed, or selects no stage of the experiment.
+        TraitvecError: If a part names no stage, cannot be parsed, or selects no stage of the
+            experiment.
     """
+    parts = [part.strip() for part in _AT_COMMAS.split(selection)]
+    if not any(parts):
+        raise TraitvecError(f"--select {selection!r} names no stage; stages: {', '.join(STAGES)}")
+    chosen: set[str] = set()
+    for part in filter(None, parts):
+        if part == "*":
+            chosen |= set(STAGES)
+        elif part in STAGES:
+            chosen.add(part)
+        elif (word := _PLAIN.fullmatch(part)) and word[1] not in STAGES:
+            raise TraitvecError(
+                f"--select {selection!r}: there is no stage {word[1]!r}; stages:"
+                f" {', '.join(STAGES)}"
+            )
+        else:
+            chosen |= _parse_selection(project, experiment, part)
+    return [dg.AssetKey([experiment, stage]) for stage in STAGES if stage in chosen]
+
+
+def _parse_selection(project: Project, experiment: str, selection: str) -> set[str]:
+    """Return the stages of an expression in Dagster's syntax."""
     stages = "|".join(sorted(STAGES, key=len, reverse=True))
-    full = re.sub(
-        rf'(?<![\w/:"-])({stages})(?![\w/"-])', rf'key:"{experiment}/\1"', selection.strip()
-    )
+    full = re.sub(rf'(?<![\w/:"-])({stages})(?![\w/"-])', rf'key:"{experiment}/\1"', selection)
     graph = definitions_of(project).get_repository_def().asset_graph
     try:
         with warnings.catch_warnings():
             # Parts of the syntax are in beta, which is why the version of Dagster is pinned.
             warnings.simplefilter("ignore")
-            chosen = dg.AssetSelection.from_string(full).resolve(graph)
+            keys = dg.AssetSelection.from_string(full).resolve(graph)
     except Exception as error:  # the parser's own exceptions are not public
         raise TraitvecError(
             f"--select {selection!r} cannot be parsed; examples: `vectors`, `activations+` (it and"
             f" everything after it), `*`. Stages: {', '.join(STAGES)}"
         ) from error
     # Leaves out the atlas, which belongs to all traits.
-    keys = [key for key in chosen if key.path[0] == experiment and key.path[-1] in STAGES]
-    if not keys:
+    chosen = {key.path[-1] for key in keys if key.path[0] == experiment} & set(STAGES)
+    if not chosen:
         raise TraitvecError(
             f"--select {selection!r} selects no stage of {experiment}; stages: {', '.join(STAGES)}"
         )
-    return keys
+    return chosen
 
 
 def run_trait(

@@ -17,7 +17,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Verdict
 
-__all__ = ["CHECKS", "Check", "applicable_checks", "checks_of", "evaluate_check"]
+__all__ = ["CHECKS", "Check", "applicable_checks", "checks_of", "conclude_check", "evaluate_check"]
 
 # The section on results that cannot be read: files are missing, or were changed.
 _UNREADABLE = "stale-results"
@@ -165,14 +165,31 @@ def evaluate_check(
     Returns:
         The result. A check whose files cannot be read has tested nothing, and fails.
     """
-    check = CHECKS[name]
-    section = check.troubleshooting
     try:
-        result = check.evaluate(folder, settings)
+        return conclude_check(name, folder, settings)
     except TraitvecError as error:
-        result = CheckResult(name=name, verdict="fail", summary=str(error))
-        if not isinstance(error, DefinitionError):
-            section = _UNREADABLE
+        is_definition = isinstance(error, DefinitionError)
+        section = CHECKS[name].troubleshooting if is_definition else _UNREADABLE
+        failed = CheckResult(name=name, verdict="fail", summary=str(error))
+        return _with_consequences(name, failed, section, settings)
+
+
+def conclude_check(
+    name: CheckName, folder: TraitFolder, settings: ExperimentSettings
+) -> CheckResult:
+    """Evaluate one check like `evaluate_check`, but only if its files can be read.
+
+    Raises:
+        TraitvecError: If a file cannot be read, so that the check has tested nothing.
+    """
+    result = CHECKS[name].evaluate(folder, settings)
+    return _with_consequences(name, result, CHECKS[name].troubleshooting, settings)
+
+
+def _with_consequences(
+    name: CheckName, result: CheckResult, section: str, settings: ExperimentSettings
+) -> CheckResult:
+    """Return a result with its advice, and as severe as the settings make it."""
     if result.verdict == "pass":
         return result
     # A path and not an address: a page on disk and Dagster's UI cannot link to the docs of the

@@ -1,0 +1,95 @@
+"""Content hashes of files, remembered for as long as a file is untouched.
+
+A file counts as untouched while its size, its times of modification and of status change, and its
+inode are the same. A file that was changed shortly before it was hashed may be changed again
+without a new time, so its hash is not remembered (git calls such files racy).
+"""
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.trait_cache import read_cache, write_cache
+
+__all__ = ["FileHashes", "hashes_in"]
+
+# Far above the resolution of any file system's times (FAT: 2 s).
+_SETTLED_NS = 3_000_000_000
+_CACHE = "hashes"
+
+_Stamp = tuple[int, int, int, int]
+
+
+@lru_cache(maxsize=10_000)
+def hashes_in(folder: Path) -> "FileHashes":
+    """Return the hashes of a trait's files, shared by this process.
+
+    Args:
+        folder: The trait's folder, absolute.
+    """
+    return FileHashes(folder)
+
+
+class FileHashes:
+    """Content hashes of the files of one trait.
+
+    Args:
+        folder: The trait's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[_Stamp, str]] | None = None
+        self._has_news = False
+
+    def of(self, name: str) -> str:
+        """Return the content hash of a file; it is read only if it was touched.
+
+        Args:
+            name: Path below the folder.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        if self._known is None:
+            self._known = _read(self._folder)
+        path = self._folder / name
+        started_ns = time.time_ns()
+        before = _stamp(path)
+        stamp, digest = self._known.get(name, (None, ""))
+        if stamp == before:
+            return digest
+        digest = content_hash(path.read_bytes())
+        _, changed_ns, status_changed_ns, _ = before
+        is_settled = max(changed_ns, status_changed_ns) < started_ns - _SETTLED_NS
+        if is_settled and _stamp(path) == before:
+            self._known[name] = before, digest
+            self._has_news = True
+        return digest
+
+    def save(self) -> None:
+        """Keep the hashes for the next process; no-op if there is nothing new."""
+        if not self._has_news or self._known is None:
+            return
+        self._has_news = False
+        self._known = {n: row for n, row in self._known.items() if (self._folder / n).exists()}
+        write_cache(self._folder, _CACHE, {n: [*row[0], row[1]] for n, row in self._known.items()})
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _read(folder: Path) -> dict[str, tuple[_Stamp, str]]:
+    stored = read_cache(folder, _CACHE)
+    if not isinstance(stored, dict):
+        return {}
+    try:
+        return {
+            str(name): ((int(size), int(changed), int(status), int(inode)), str(digest))
+            for name, (size, changed, status, inode, digest) in stored.items()
+        }
+    except (TypeError, ValueError):
+        return {}
