@@ -1,6 +1,7 @@
 """Model names, load options and fingerprints; needs no torch."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 from traitvec_core.errors import TraitvecError
+from traitvec_core.models.gguf_file import CONVERTER_VERSION, find_gguf, gguf_digest, gguf_folder
 
 __all__ = ["LoadOptions", "check_installed", "model_fingerprint", "resolve_model"]
 
@@ -66,16 +68,26 @@ def check_installed(**settings: str) -> None:
 
 
 def resolve_model(name: str) -> str:
-    """Return the argument for `from_pretrained`: a local folder or a hub id."""
-    return str(embedded_model_path()) if name == EMBEDDED_MODEL else name
+    """Return the argument for `from_pretrained`: a local folder or a hub id.
+
+    For a GGUF file it is the folder of its conversion, which `load_language_model` makes.
+    """
+    if name == EMBEDDED_MODEL:
+        return str(embedded_model_path())
+    file = _readable_gguf(name)
+    return str(gguf_folder(file)) if file else name
 
 
 def model_fingerprint(name: str, revision: str | None = None) -> str:
     """Return a hash that changes when the model does.
 
     For a local folder it covers the content of small files, and size and modification time of the
-    weights. For a hub id it covers name and revision: nothing else is known before the download.
+    weights. For a GGUF file it covers the content, wherever the file is. For a hub id it covers
+    name and revision: nothing else is known before the download.
     """
+    file = _readable_gguf(name)
+    if file:
+        return hashlib.sha256(f"{gguf_digest(file)}:{CONVERTER_VERSION}".encode()).hexdigest()
     folder = Path(resolve_model(name))
     if not folder.is_dir():
         return hashlib.sha256(f"{name}@{revision or 'default'}".encode()).hexdigest()
@@ -86,6 +98,16 @@ def model_fingerprint(name: str, revision: str | None = None) -> str:
     )
     stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _folder_hash(stamps)
+
+
+def _readable_gguf(name: str) -> Path | None:
+    """Return a model's GGUF file, or None if there is none; a bad path is reported by loading."""
+    with suppress(TraitvecError, OSError):
+        file = find_gguf(name)
+        if file:
+            gguf_digest(file)
+        return file
+    return None
 
 
 @lru_cache(maxsize=32)

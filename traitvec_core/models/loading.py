@@ -39,6 +39,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
+from traitvec_core.models.gguf_conversion import convert_gguf
+from traitvec_core.models.gguf_file import find_gguf
 from traitvec_core.models.memory import is_out_of_memory
 
 __all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
@@ -55,7 +57,7 @@ def load_pretrained(
     """Return a model, its tokenizer, and their commit on the hub (None for a local folder).
 
     Args:
-        name: `embedded`, a Hugging Face id, or a local folder.
+        name: `embedded`, a Hugging Face id, a local folder, or a GGUF file.
         options: See `LoadOptions`.
         has_weights: False loads only configuration and tokenizer, enough to render and encode
             prompts, for engines that keep the weights elsewhere.
@@ -65,7 +67,8 @@ def load_pretrained(
     """
     if has_weights:
         _check(name, options)
-    where = resolve_model(name)
+    gguf = find_gguf(name)
+    where = str(convert_gguf(gguf)) if gguf else resolve_model(name)
     # The progress bar over tensors is noise; those of downloads stay.
     disable_progress_bar()
     try:
