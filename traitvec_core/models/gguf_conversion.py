@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from traitvec_core.errors import TraitvecError, TraitvecWarning
 from traitvec_core.models.gguf_details import (
@@ -187,20 +189,23 @@ def _write(path: Path, header: GgufHeader, folder: Path) -> None:
     for note in notes:
         warnings.warn(f"model {path.name}: {note}", TraitvecWarning, stacklevel=2)
     model.generation_config = generation_config(header)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code)) from error
 
 
 def _read(path: Path, header: GgufHeader) -> tuple[Any, Any]:
     try:
-        from transformers import AutoConfig, AutoTokenizer, GgufConfig
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
     except ImportError:
         raise TraitvecError(
             f"model {str(path)!r}: GGUF needs transformers 5.23 or newer; run"
             " `pip install -U transformers`"
         ) from None
-    from traitvec_core.models.loading import model_class
-
     # In a folder that holds nothing else: transformers would read tokenizer files beside the file.
     with tempfile.TemporaryDirectory() as alone:
         (Path(alone) / "model.gguf").symlink_to(path.resolve())
@@ -209,7 +214,8 @@ def _read(path: Path, header: GgufHeader) -> tuple[Any, Any]:
             config = AutoConfig.from_pretrained(alone, **source)
             complete_config(config, header, path)
             tokenizer = AutoTokenizer.from_pretrained(alone, **source)
-            model, info = model_class(config).from_pretrained(
+            # Image encoders are in files of their own, so every model here is text only.
+            model, info = AutoModelForCausalLM.from_pretrained(
                 alone,
                 **source,
                 config=config,
@@ -258,8 +264,6 @@ def _explain(path: Path, header: GgufHeader, error: Exception) -> str:
 
     name = f"model {str(path)!r}"
     text = " ".join(str(error).split())
-    if "No space left" in text or "File too large" in text:
-        return _explain_disk(path, OSError(errno.ENOSPC, text))
     if "architecture" in text or "Unrecognized" in text or "model_type" in text:
         return (
             f"{name}: transformers {transformers.__version__} cannot read the architecture"

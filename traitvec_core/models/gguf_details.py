@@ -27,7 +27,7 @@ _SOFT_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 # llama.cpp scales the queries of these by hidden size over heads, and has no key for it.
 _SCALED_BY_HIDDEN = {("gemma2", 46), ("gemma3", 62)}
 _READS_SCALING = {"gpt-oss", "qwen35", "qwen35moe"}
-# As in llama.cpp: these look a word up before they merge, and begin with BOS unless the file says no.
+# As in llama.cpp: these look a word up before they merge, and begin with BOS by default.
 _LLAMA3_SPLITS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2"}
 # As in llama.cpp, which splits numbers into digits for these vocabularies, then as GPT-2 does.
 _DIGITS = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}
