@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 
 from traitvec_core.errors import TraitvecError, TraitvecWarning
+from traitvec_core.models.gguf_check import check_gguf
 from traitvec_core.models.gguf_details import (
     complete_config,
     complete_tokenizer,
@@ -59,7 +60,7 @@ def convert_gguf(path: Path) -> Path:
         if folder.is_dir():
             return folder
         header = read_gguf_header(path)
-        _check(path, header)
+        check_gguf(path, header)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
             if not folder.is_dir():
@@ -67,58 +68,6 @@ def convert_gguf(path: Path) -> Path:
     except OSError as error:
         raise TraitvecError(_explain_disk(path, error)) from error
     return folder
-
-
-# -- the file ---------------------------------------------------------------------------------
-
-
-def _check(path: Path, header: GgufHeader) -> None:
-    name = f"model {str(path)!r}"
-    kind = str(header.metadata.get("general.type", "model"))
-    if header.architecture == "clip" or kind == "mmproj":
-        raise TraitvecError(
-            f"{name} is the image projector of a multimodal model; name the file of the model"
-        )
-    if kind != "model" or not header.tensors:
-        what = f"of the type {kind!r}" if kind != "model" else "without weights"
-        raise TraitvecError(f"{name} is a GGUF file {what}; name the file of a language model")
-    if not header.tokens or header.metadata.get("tokenizer.ggml.model") in {None, "none"}:
-        raise TraitvecError(
-            f"{name} has no tokenizer, and a GGUF model must bring its own; use another file of"
-            " this model, or its Hugging Face id"
-        )
-    n_bytes = path.stat().st_size
-    needed = header.data_start + max(
-        tensor.offset + _bytes_of(name, tensor.size, tensor.type) for tensor in header.tensors
-    )
-    if n_bytes < needed:
-        raise TraitvecError(
-            f"{name} is truncated: it has {n_bytes:,} of {needed:,} bytes; download it again"
-        )
-
-
-def _bytes_of(name: str, size: int, kind: int) -> int:
-    import numpy as np
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
-
-    try:
-        known = GGMLQuantizationType(kind)
-        block, n_bytes = GGML_QUANT_SIZES[known]
-        # Some types have a name, but nobody has written their arithmetic in Python.
-        dequantize(np.zeros((1, n_bytes), np.uint8), known)
-    except (ValueError, KeyError, NotImplementedError):
-        with suppress(ValueError):
-            kind_name = GGMLQuantizationType(kind).name
-            raise TraitvecError(_unknown_quantization(name, kind_name)) from None
-        raise TraitvecError(_unknown_quantization(name, f"number {kind}")) from None
-    return size // block * n_bytes
-
-
-def _unknown_quantization(name: str, kind: str) -> str:
-    return (
-        f"{name} is quantized in a way that cannot be read here ({kind}); use another file of the"
-        " same model, such as Q8_0 or Q4_K_M"
-    )
 
 
 def _dtype(header: GgufHeader) -> torch.dtype:
@@ -148,7 +97,7 @@ def _convert(path: Path, header: GgufHeader, folder: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
     if free < weights + _SPARE_BYTES:
         raise OSError(errno.ENOSPC, f"it needs {weights / 1e9:.1f} GB, {free / 1e9:.1f} are free")
-    # Left by processes that died: whoever lives holds the lock.
+    # Left by processes that died: a live one would hold the lock.
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
@@ -215,7 +164,7 @@ def _read(path: Path, header: GgufHeader) -> tuple[Any, Any]:
             complete_config(config, header, path)
             tokenizer = AutoTokenizer.from_pretrained(alone, **source)
             # Image encoders are in files of their own, so every model here is text only.
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 alone,
                 **source,
                 config=config,
@@ -227,6 +176,7 @@ def _read(path: Path, header: GgufHeader) -> tuple[Any, Any]:
             raise
         except Exception as error:  # the readers below transformers raise errors of any type
             raise TraitvecError(_explain(path, header, error)) from error
+    model, info = loaded
     lost = sorted(info["missing_keys"])
     if lost:
         raise TraitvecError(
@@ -249,7 +199,7 @@ def _record(path: Path, digest: str, folder: Path) -> None:
     (folder / "traitvec_source.json").write_text(json.dumps(record, indent=2) + "\n")
     readers = folder.stat().st_mode & 0o666
     for file in folder.iterdir():
-        # Whoever may read the cache may read all of it; safetensors writes for its user only.
+        # safetensors writes for its user only, but a cache may be shared.
         file.chmod(readers)
         # After a power cut, a renamed folder must not hold empty files.
         with file.open("rb") as opened:

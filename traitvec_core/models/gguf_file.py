@@ -14,12 +14,20 @@ from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
 
-__all__ = ["CONVERTER_VERSION", "find_gguf", "gguf_digest", "gguf_folder", "is_gguf_name"]
+__all__ = [
+    "CONVERTER_VERSION",
+    "find_gguf",
+    "gguf_digest",
+    "gguf_folder",
+    "gguf_revision",
+    "is_gguf_name",
+]
 
 CONVERTER_VERSION = 1
 """Raise it when the converter makes another model of the same file."""
 
 _SUFFIX = ".gguf"
+_REVISION = "sha256:"
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _MAX_LISTED = 4
 # A file that changed this recently can change again without a new time stamp.
@@ -89,6 +97,11 @@ def gguf_digest(path: Path) -> str:
     stat = path.stat()
     stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     return _digest(path, stamp)
+
+
+def gguf_revision(path: Path) -> str:
+    """Return what metadata records as the revision of a file: `sha256:` and its digest."""
+    return f"{_REVISION}{gguf_digest(path)}"
 
 
 def gguf_folder(path: Path) -> Path:

@@ -40,7 +40,7 @@ from transformers.utils.logging import disable_progress_bar
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
 from traitvec_core.models.gguf_conversion import convert_gguf
-from traitvec_core.models.gguf_file import find_gguf, gguf_digest
+from traitvec_core.models.gguf_file import find_gguf, gguf_revision
 from traitvec_core.models.memory import is_out_of_memory
 
 __all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
@@ -91,7 +91,7 @@ def load_pretrained(
             f"model {name!r} has only a slow tokenizer, which does not report where the response"
             " begins; use a model with a tokenizer.json"
         )
-    return model, tokenizer, f"sha256:{gguf_digest(gguf)}" if gguf else commit
+    return model, tokenizer, gguf_revision(gguf) if gguf else commit
 
 
 def _check(name: str, options: LoadOptions) -> None:

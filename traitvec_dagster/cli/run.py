@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from traitvec_core.judging import check_judge
-from traitvec_core.models.files import check_installed
+from traitvec_core.models.files import check_installed, check_model
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
@@ -132,6 +132,7 @@ def run(
     # Before anything starts: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
     check_installed(engine=settings.engine, quantization=settings.quantization)
+    check_model(settings.model)
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
