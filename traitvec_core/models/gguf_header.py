@@ -1,7 +1,7 @@
 """The header of a GGUF file: its metadata and the table of its tensors.
 
 The reader needs no torch and never touches the weights, so that a bad file is refused at once, with
-one line. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+one line. The format is specified in the repository ggml-org/ggml.
 """
 
 import math

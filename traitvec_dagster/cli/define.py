@@ -36,9 +36,9 @@ def new_experiment(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model to study: a Hugging Face id, a folder, a GGUF file, or 'embedded' (the small"
-            " model that ships with traitvec). Default: taken from the name if it starts with gemma_2b_,"
-            " gemma_9b_ or llama_8b_, else 'embedded'."
+            help="Model to study: a Hugging Face id, a folder, a GGUF file, or 'embedded' (the"
+            " small model that ships with traitvec). Default: taken from the name if it starts"
+            " with gemma_2b_, gemma_9b_ or llama_8b_, else 'embedded'."
         ),
     ] = None,
     judge_model: Annotated[
