@@ -66,7 +66,7 @@ def test_doctor_says_what_a_missing_key_would_allow(traitvec: Command) -> None:
 def test_doctor_recommends_bfloat16_where_the_processor_has_it(traitvec: Command) -> None:
     has_it = any(unit in Path("/proc/cpuinfo").read_text() for unit in ("avx512_bf16", "amx_bf16"))
     (line,) = (line for line in traitvec("doctor").out.splitlines() if "bfloat16: " in line)
-    assert ("`dtype: bfloat16` generates" in line) == has_it
+    assert ("`dtype: bfloat16` halves" in line) == has_it
     assert ("float32 (`dtype: auto`) is faster" in line) != has_it
 
 

@@ -18,6 +18,9 @@ __all__ = ["default_slots"]
 
 _SLOTS_GPU = 256
 _SLOTS_CPU_SMALL = 128
+# SmolLM2-135M, tokens per CPU-second of a step at 16, 32, 64 and 128 rows: 117, 150, 176 and 188 in
+# float32, 118, 140, 158 and 177 in bfloat16. Beyond 64 there is little to gain, and a killed run
+# loses a group of four times as many responses.
 _SLOTS_CPU = 64
 _SMALL_PARAMETERS = 100e6
 # For keys and values: share of what the weights leave of the memory. On a CPU the rest is for the
