@@ -85,8 +85,8 @@ def _bfloat16(capabilities: Mapping[str, object]) -> Finding:
     units = [name for name, has in capabilities.items() if name.endswith("bf16") and has]
     if units:
         return Finding(
-            "ok", "bfloat16", f"this processor has it ({', '.join(units)}): `dtype: bfloat16` halves"
-            " a model's memory, and reads prompts nearly twice as fast as float32 from 100M"
+            "ok", "bfloat16", f"this processor has it ({', '.join(units)}): `dtype: bfloat16`"
+            " halves a model's memory, and reads prompts nearly twice as fast as float32 from 100M"
             " parameters on",
         )  # fmt: skip
     return Finding(
