@@ -47,9 +47,10 @@ class ExperimentSettings(SettingGroup):
     """Every setting of an experiment. `traitvec new-experiment` writes a commented file.
 
     Attributes:
-        model: Hugging Face id, local folder, or `embedded` (the small model included in traitvec).
+        model: Hugging Face id, local folder, GGUF file, or `embedded` (the small model included in
+            traitvec).
         judge_model: The model that scores responses: `gpt-…`, `claude-…`, a Hugging Face id,
-            `embedded`, or a model of the server at `judge_base_url`.
+            a GGUF file, `embedded`, or a model of the server at `judge_base_url`.
         judge_provider: Who serves the judge: `openai` (or any server with the same API),
             `anthropic`, `local`; `auto` decides by the judge's name and address.
         judge_base_url: Address of an OpenAI-compatible server (vLLM, Ollama, llama.cpp).

@@ -62,6 +62,14 @@ def test_doctor_says_what_a_missing_key_would_allow(traitvec: Command) -> None:
     assert "ok      Dagster: 0 runs" in done.out
 
 
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="names the processor on Linux")
+def test_doctor_recommends_bfloat16_where_the_processor_has_it(traitvec: Command) -> None:
+    has_it = any(unit in Path("/proc/cpuinfo").read_text() for unit in ("avx512_bf16", "amx_bf16"))
+    (line,) = (line for line in traitvec("doctor").out.splitlines() if "bfloat16: " in line)
+    assert ("`dtype: bfloat16` halves" in line) == has_it
+    assert ("float32 (`dtype: auto`) is faster" in line) != has_it
+
+
 def test_doctor_names_what_is_broken(traitvec: Command) -> None:
     home = Path(".dagster")
     home.mkdir()

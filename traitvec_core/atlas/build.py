@@ -9,6 +9,7 @@ from traitvec_core.atlas.standings import choose_layer, layer_standings, method_
 from traitvec_core.atlas.values import Atlas, Matrix, NearDuplicate
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.files import is_same_model
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.vectors.examples import Array
@@ -59,7 +60,11 @@ def _placed(
     traits: list[GatheredTrait], model: str, left_out: dict[str, str]
 ) -> list[GatheredTrait]:
     """The traits whose vectors are in one space; fills `left_out` with the reason of the others."""
-    of_model = [t.space for t in traits if t.space and t.space.model == model]
+    of_model = [
+        t.space
+        for t in traits
+        if t.space and is_same_model(model, t.row.model or "", t.space.revision)
+    ]
     # Of several (another revision, another position) the most common one.
     common = max(of_model, key=of_model.count, default=None)
     placed = []

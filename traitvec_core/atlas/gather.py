@@ -120,9 +120,11 @@ def _read_vectors(trait: GatheredTrait, made: _Made) -> None:
     }
     random = manifest.chance.random
     trait.chance = {r.layer: r.effect_size_high for r in random.layers} if random else {}
+    # The hash says which GGUF file it was; its path says nothing.
+    is_gguf = (captured.model_revision or "").startswith("sha256:")
     trait.space = Space(
-        manifest.model, captured.model_revision, captured.n_layers, captured.hidden_dim,
-        captured.position,
+        "gguf" if is_gguf else manifest.model, captured.model_revision,
+        captured.n_layers, captured.hidden_dim, captured.position,
     )  # fmt: skip
     row.model, row.n_blocks = manifest.model, captured.n_layers - 1
     if best is None:

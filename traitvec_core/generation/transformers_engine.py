@@ -15,6 +15,7 @@ from traitvec_core.generation.choice import choose_tokens, numbers_of
 from traitvec_core.generation.decoding import Report, decode
 from traitvec_core.generation.key_values import UnsupportedCacheError
 from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.slots import default_slots
 from traitvec_core.generation.text import read_tokens
 from traitvec_core.models.key_value_support import has_plain_cache
 from traitvec_core.models.language_model import LanguageModel
@@ -23,16 +24,8 @@ from traitvec_core.models.steering import steer
 
 __all__ = ["TransformersEngine"]
 
-# Concurrent rows, if memory allows.
-_SLOTS_GPU = 256
-_SLOTS_CPU_SMALL = 128
-_SLOTS_CPU = 16
-_SMALL_PARAMETERS = 100e6
 # Size of a group as a multiple of the slots: the most that a killed process can lose.
 _GROUP = 4
-# Memory for keys and values: share of what the weights leave on GPUs, and bytes on a CPU.
-_SHARE_OF_GPU = 0.6
-_BYTES_ON_CPU = 4 * 2**30
 
 
 class TransformersEngine:
@@ -73,7 +66,7 @@ class TransformersEngine:
         # Sorted by length, for little padding. The longest first: if they fit into memory, the
         # others do too.
         numbers = sorted(range(len(requests)), key=lambda i: (-len(requests[i].ids), i))
-        slots = self._batch_size or _default_slots(
+        slots = self._batch_size or default_slots(
             self.language_model, len(requests[numbers[0]].ids) + sampling.max_new_tokens
         )
         at_once = slots
@@ -197,26 +190,6 @@ def _own_generation_config(model: LanguageModel, config: GenerationConfig) -> It
         yield
     finally:
         model.model.generation_config = shipped
-
-
-def _default_slots(model: LanguageModel, row_tokens: int) -> int:
-    """Return the concurrent rows, from constants only: they affect the last bits of results."""
-    parameters = [p for p in model.model.parameters() if p.device.type != "meta"]
-    config = cast(Any, model.model.config).get_text_config(decoder=True)
-    # An upper bound for models without attention.
-    heads = getattr(config, "num_attention_heads", None) or 1
-    n_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_dim = getattr(config, "head_dim", None) or model.hidden_dim // heads
-    row_bytes = 2 * model.n_blocks * n_heads * head_dim * parameters[0].element_size() * row_tokens
-    if model.device.type == "cuda":
-        devices = {p.device for p in parameters if p.device.type == "cuda"}
-        total = sum(torch.cuda.get_device_properties(d).total_memory for d in devices)
-        weights = sum(p.numel() * p.element_size() for p in parameters if p.device in devices)
-        most, budget = _SLOTS_GPU, _SHARE_OF_GPU * (total - weights)
-    else:
-        is_small = sum(p.numel() for p in parameters) < _SMALL_PARAMETERS
-        most, budget = _SLOTS_CPU_SMALL if is_small else _SLOTS_CPU, _BYTES_ON_CPU
-    return max(1, min(most, int(budget // row_bytes)))
 
 
 def _even_edges(n: int, limit: int) -> list[int]:

@@ -8,6 +8,7 @@ import gc
 import importlib
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any
 
 from traitvec_core.errors import TraitvecError
@@ -117,13 +118,15 @@ class VllmEngine:
             self.close()
         if self._llm is None:
             where = resolve_model(self.language_model.name)
+            # Of a GGUF file it is a hash, which vLLM must not look for on the hub.
+            revision = None if Path(where).is_dir() else self.language_model.revision
             options: dict[str, Any] = {"max_num_seqs": self._batch_size} if self._batch_size else {}
             try:
                 self._llm = self._vllm.LLM(
                     model=where,
                     # The commit, if there is one: weights and tokenizer must match.
-                    revision=self.language_model.revision,
-                    tokenizer_revision=self.language_model.revision,
+                    revision=revision,
+                    tokenizer_revision=revision,
                     trust_remote_code=self._loading.trust_remote_code,
                     dtype=self._loading.dtype,
                     seed=seed % 2**31,

@@ -8,7 +8,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, check_address
 from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.providers.table import PROVIDERS, provider_of
-from traitvec_core.models.files import model_fingerprint
+from traitvec_core.models.files import check_model, model_fingerprint
 from traitvec_core.remote.keys import key_from_environment
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def check_judge(settings: ExperimentSettings) -> None:
         choices.append(JudgeChoice(settings, settings.second_judge))
     for choice in choices:
         if choice.provider.is_in_process:
+            check_model(choice.name)
             continue
         _check_environment(choice)
         key = key_from_environment(choice.key_name)

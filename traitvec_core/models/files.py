@@ -1,6 +1,7 @@
 """Model names, load options and fingerprints; needs no torch."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -8,8 +9,23 @@ from pathlib import Path
 
 from traitvec_core.embedded import EMBEDDED_MODEL, embedded_model_path
 from traitvec_core.errors import TraitvecError
+from traitvec_core.models.gguf_file import (
+    CONVERTER_VERSION,
+    find_gguf,
+    gguf_digest,
+    gguf_folder,
+    gguf_revision,
+)
 
-__all__ = ["LoadOptions", "check_installed", "model_fingerprint", "resolve_model"]
+__all__ = [
+    "LoadOptions",
+    "check_installed",
+    "check_model",
+    "is_same_model",
+    "model_fingerprint",
+    "model_identity",
+    "resolve_model",
+]
 
 # Measurements of the embedded model, which are not part of the model itself.
 _FIGURES = "figures.json"
@@ -65,17 +81,43 @@ def check_installed(**settings: str) -> None:
             )
 
 
+def check_model(name: str) -> None:
+    """Check as far as possible without loading it that a model can be loaded.
+
+    Of a GGUF file the header is read; other models are not looked at.
+
+    Raises:
+        TraitvecError: If the file does not exist, is damaged, or is no language model.
+    """
+    file = find_gguf(name)
+    if file:
+        from traitvec_core.models.gguf_check import check_gguf
+        from traitvec_core.models.gguf_header import read_gguf_header
+
+        check_gguf(file, read_gguf_header(file))
+
+
 def resolve_model(name: str) -> str:
-    """Return the argument for `from_pretrained`: a local folder or a hub id."""
-    return str(embedded_model_path()) if name == EMBEDDED_MODEL else name
+    """Return the argument for `from_pretrained`: a local folder or a hub id.
+
+    For a GGUF file it is the folder of its conversion, which `load_language_model` makes.
+    """
+    if name == EMBEDDED_MODEL:
+        return str(embedded_model_path())
+    file = _readable_gguf(name)
+    return str(gguf_folder(file)) if file else name
 
 
 def model_fingerprint(name: str, revision: str | None = None) -> str:
     """Return a hash that changes when the model does.
 
     For a local folder it covers the content of small files, and size and modification time of the
-    weights. For a hub id it covers name and revision: nothing else is known before the download.
+    weights. For a GGUF file it covers the content, wherever the file is. For a hub id it covers
+    name and revision: nothing else is known before the download.
     """
+    file = _readable_gguf(name)
+    if file:
+        return hashlib.sha256(f"{gguf_digest(file)}:{CONVERTER_VERSION}".encode()).hexdigest()
     folder = Path(resolve_model(name))
     if not folder.is_dir():
         return hashlib.sha256(f"{name}@{revision or 'default'}".encode()).hexdigest()
@@ -86,6 +128,33 @@ def model_fingerprint(name: str, revision: str | None = None) -> str:
     )
     stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _folder_hash(stamps)
+
+
+def model_identity(name: str) -> str:
+    """Return the name by which results know a model: for a GGUF file its hash, not its path."""
+    file = _readable_gguf(name)
+    return f"gguf {gguf_revision(file)}" if file else name
+
+
+def is_same_model(name: str, recorded: str, revision: str | None) -> bool:
+    """Whether a name means the model that metadata records; a GGUF file may have been moved.
+
+    Args:
+        name: A model's name, as in experiment.yaml.
+        recorded: The name that the metadata records.
+        revision: The revision that the metadata records.
+    """
+    return name == recorded or model_identity(name) == f"gguf {revision}"
+
+
+def _readable_gguf(name: str) -> Path | None:
+    """Return a model's GGUF file, or None if there is none; a bad path is reported by loading."""
+    with suppress(TraitvecError, OSError):
+        file = find_gguf(name)
+        if file:
+            gguf_digest(file)
+        return file
+    return None
 
 
 @lru_cache(maxsize=32)

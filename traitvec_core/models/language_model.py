@@ -45,7 +45,8 @@ class LanguageModel:
         model: The transformers model, in eval mode.
         tokenizer: Its fast tokenizer.
         load_seconds: How long loading took.
-        revision: The commit on the hub that was loaded; None for a local folder.
+        revision: The commit on the hub that was loaded, or `sha256:…` of a GGUF file; None for a
+            local folder.
         quantization: `none`, `8bit` or `4bit`.
     """
 
@@ -280,7 +281,8 @@ def load_language_model(
     """Load a causal language model for inference.
 
     Args:
-        name: `embedded`, a Hugging Face id, or a local folder.
+        name: `embedded`, a Hugging Face id, a local folder, or a GGUF file, which is converted to
+            a folder in Hugging Face's cache the first time.
         revision: Branch, tag or commit on the hub. `LanguageModel.revision` is the resolved commit.
         dtype: `auto`, `float32`, `bfloat16` or `float16`. `auto` is float32 on a CPU; on a GPU it
             is bfloat16 where the hardware supports it. On older GPUs it is float16 for checkpoints

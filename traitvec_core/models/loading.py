@@ -39,6 +39,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
+from traitvec_core.models.gguf_conversion import convert_gguf
+from traitvec_core.models.gguf_file import find_gguf, gguf_revision
 from traitvec_core.models.memory import is_out_of_memory
 
 __all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
@@ -52,10 +54,12 @@ _QUANTIZATION = ("none", "8bit", "4bit")
 def load_pretrained(
     name: str, options: LoadOptions, *, has_weights: bool = True
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str | None]:
-    """Return a model, its tokenizer, and their commit on the hub (None for a local folder).
+    """Return a model, its tokenizer, and their revision.
+
+    The revision is the commit on the hub or the hash of a GGUF file; None for a local folder.
 
     Args:
-        name: `embedded`, a Hugging Face id, or a local folder.
+        name: `embedded`, a Hugging Face id, a local folder, or a GGUF file.
         options: See `LoadOptions`.
         has_weights: False loads only configuration and tokenizer, enough to render and encode
             prompts, for engines that keep the weights elsewhere.
@@ -65,9 +69,10 @@ def load_pretrained(
     """
     if has_weights:
         _check(name, options)
-    where = resolve_model(name)
-    # The progress bar over tensors is noise; those of downloads stay.
+    # The progress bar over tensors is noise; those of downloads and of conversions stay.
     disable_progress_bar()
+    gguf = find_gguf(name)
+    where = str(convert_gguf(gguf)) if gguf else resolve_model(name)
     try:
         commit = None if Path(where).is_dir() else _commit(where, options.revision)
         source = {"revision": commit, "trust_remote_code": options.trust_remote_code}
@@ -86,7 +91,7 @@ def load_pretrained(
             f"model {name!r} has only a slow tokenizer, which does not report where the response"
             " begins; use a model with a tokenizer.json"
         )
-    return model, tokenizer, commit
+    return model, tokenizer, gguf_revision(gguf) if gguf else commit
 
 
 def _check(name: str, options: LoadOptions) -> None:

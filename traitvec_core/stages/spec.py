@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.files import model_identity
 from traitvec_core.stage_names import METADATA_FILE, Stage
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.storage.folders import TraitFolder
@@ -33,6 +34,7 @@ EstimateCosts = Callable[[TraitFolder, ExperimentSettings, "JudgementStore"], li
 MODEL_SETTINGS = ("model", "revision", "dtype", "attention", "quantization")
 FILTER_SETTINGS = ("threshold", "min_coherence", "pairing")
 JUDGE_SETTINGS = ("judge_model", "judge_provider", "judge_base_url")
+_MODEL_NAMES = ("model", "judge_model", "second_judge")
 
 
 def always(settings: ExperimentSettings) -> bool:
@@ -87,4 +89,7 @@ class StageSpec:
         for name in self.settings:
             group, _, part = name.partition(".")
             include[group] = {part: True} if part else True
-        return settings.model_dump(mode="json", include=include)
+        dumped = settings.model_dump(mode="json", include=include)
+        # A GGUF file that was moved is still the same model.
+        names = {name: model_identity(dumped[name]) for name in _MODEL_NAMES if dumped.get(name)}
+        return {**dumped, **names}

@@ -117,7 +117,8 @@ def _refusal_vectors(
     folder: TraitFolder, settings: ExperimentSettings
 ) -> "Callable[[int], torch.Tensor | None]":
     """Returns the experiment's refusal vector at a layer, where there is one of this model."""
-    from traitvec_core.validation.manifests import VectorsManifest
+    from traitvec_core.models.files import is_same_model
+    from traitvec_core.storage.manifests import ActivationsManifest
 
     def at(layer: int) -> "torch.Tensor | None":
         # Only a figure in passing, so a refusal trait that is not made yet or broken is none.
@@ -126,7 +127,8 @@ def _refusal_vectors(
             refusal = folder.sibling("refusal")
             if folder.name == "refusal" or refusal.provenance("vectors") is None:
                 return None
-            if refusal.manifest(VectorsManifest, check_files=False).model == settings.model:
+            read = refusal.manifest(ActivationsManifest, check_files=False)
+            if is_same_model(settings.model, read.model, read.model_revision):
                 return refusal.read_vector("mean_diff", layer)
         return None
 

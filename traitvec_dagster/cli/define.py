@@ -30,16 +30,16 @@ def new_experiment(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model to study: a Hugging Face id, a folder, or 'embedded' (the small model that"
-            " ships with traitvec). Default: taken from the name if it starts with gemma_2b_,"
-            " gemma_9b_ or llama_8b_, else 'embedded'."
+            help="Model to study: a Hugging Face id, a folder, a GGUF file, or 'embedded' (the"
+            " small model that ships with traitvec). Default: taken from the name if it starts"
+            " with gemma_2b_, gemma_9b_ or llama_8b_, else 'embedded'."
         ),
     ] = None,
     judge_model: Annotated[
         str | None,
         typer.Option(
-            help="Model that scores the responses: gpt-…, claude-…, a Hugging Face id, or"
-            " 'embedded'. Default: gpt-5-mini; 'embedded' if that is the model."
+            help="Model that scores the responses: gpt-…, claude-…, a Hugging Face id, a"
+            " GGUF file, or 'embedded'. Default: gpt-5-mini; 'embedded' if that is the model."
         ),
     ] = None,
     description: Annotated[str, typer.Option(help="What the experiment is for.")] = "",
@@ -122,7 +122,7 @@ def check(
     Example: traitvec check --experiment mine
     """
     from traitvec_core.judging import check_judge
-    from traitvec_core.models.files import check_installed
+    from traitvec_core.models.files import check_installed, check_model
     from traitvec_core.storage.files import display_path
     from traitvec_core.validation.checks.definition import list_warnings
     from traitvec_dagster.project import Project
@@ -136,6 +136,7 @@ def check(
         )
         note_retirement(settings)
         check_judge(settings)
+        check_model(settings.model)
         check_installed(engine=settings.engine, quantization=settings.quantization)
     except TraitvecError as error:
         n_problems += complain(error)

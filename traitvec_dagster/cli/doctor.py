@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,11 @@ def _torch() -> Iterator[Finding]:
         yield Finding("broken", "torch", str(error), "run `make install`, or `pip install torch`")
         return
     yield Finding("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} CPU threads")
+    if not torch.cuda.is_available():
+        # Older versions of torch cannot tell.
+        capabilities = getattr(torch.cpu, "get_capabilities", None)
+        if capabilities is not None:
+            yield _bfloat16(capabilities())
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
@@ -77,6 +82,20 @@ def _torch() -> Iterator[Finding]:
             "models of billions of parameters need one; the embedded model does not."
             " With an NVIDIA card, install its driver and a CUDA build of torch",
         )  # fmt: skip
+
+
+def _bfloat16(capabilities: Mapping[str, object]) -> Finding:
+    """Report whether the processor multiplies in bfloat16."""
+    units = [name for name, has in capabilities.items() if name.endswith("bf16") and has]
+    if units:
+        return Finding(
+            "ok", "bfloat16", f"this processor has it ({', '.join(units)}): `dtype: bfloat16`"
+            " halves a model's memory, and reads prompts nearly twice as fast as float32 from 100M"
+            " parameters on",
+        )  # fmt: skip
+    return Finding(
+        "ok", "bfloat16", "this processor emulates it, so float32 (`dtype: auto`) is faster"
+    )
 
 
 def _embedded_model() -> Finding:

@@ -167,11 +167,13 @@ def _typed() -> Iterator[str]:
 def _check_model(
     folder: "ExperimentFolder", vectors: "Sequence[WatchedVector]", settings: "ExperimentSettings"
 ) -> None:
-    from traitvec_core.validation.manifests import VectorsManifest
+    from traitvec_core.models.files import is_same_model
+    from traitvec_core.storage.manifests import ActivationsManifest
 
     for watched in vectors:
-        made_for = folder.trait(watched.trait).manifest(VectorsManifest).model
-        if made_for != settings.model:
+        read = folder.trait(watched.trait).manifest(ActivationsManifest, check_files=False)
+        made_for = read.model
+        if not is_same_model(settings.model, made_for, read.model_revision):
             raise TraitvecError(
                 f"{watched.trait}: its vectors are from {made_for}, but the experiment's model is"
                 f" {settings.model}; run the experiment again, or add --set model={made_for}"

@@ -102,7 +102,7 @@ def run(
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
     from traitvec_core.judging import check_judge
-    from traitvec_core.models.files import check_installed
+    from traitvec_core.models.files import check_installed, check_model
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.project import Project
@@ -133,6 +133,7 @@ def run(
     # Before anything starts: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
     check_installed(engine=settings.engine, quantization=settings.quantization)
+    check_model(settings.model)
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     if any(key.path[-1] == "judged_responses" for key in stages):

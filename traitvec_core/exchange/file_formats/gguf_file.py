@@ -9,7 +9,6 @@ repeng reads and writes the block's own number, as we do.
 import tempfile
 from pathlib import Path
 
-from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.exchange.file_formats.format import Format, LayerConvention
 from traitvec_core.storage.vector_verdict import describe_verdict
@@ -31,16 +30,9 @@ def write_gguf(bundle: Bundle) -> bytes:
 
     Args:
         bundle: One trait and method, at layers from 2 (block 1) on.
-
-    Raises:
-        TraitvecError: If the package `gguf` is not installed, or a layer is too low.
     """
-    try:
-        from gguf import GGUFWriter
-    except ImportError:
-        raise TraitvecError(
-            "--format gguf needs the package gguf; run `pip install 'traitvec[gguf]'`"
-        ) from None
+    from gguf import GGUFWriter
+
     tensors = {
         f"direction.{_LAYERS.index(item.layer)}": item.vector.float().contiguous().numpy()
         for item in bundle.vectors

@@ -11,6 +11,7 @@ from traitvec_core.judging.asking import ApiModel
 from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.providers.anthropic import AnthropicModel
 from traitvec_core.judging.providers.openai import OpenAIModel
+from traitvec_core.models.gguf_file import is_gguf_name
 
 __all__ = ["PROVIDERS", "ApiAccess", "Provider", "known_capabilities", "provider_of"]
 
@@ -100,7 +101,7 @@ def provider_of(name: str, provider: str = "auto", base_url: str | None = None) 
     """
     if provider in PROVIDERS:
         return PROVIDERS[provider]
-    if name == EMBEDDED_MODEL:
+    if name == EMBEDDED_MODEL or (is_gguf_name(name) and not base_url):
         return PROVIDERS["local"]
     # A name with a slash is a Hugging Face id, whatever it begins with.
     matches = [
