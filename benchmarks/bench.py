@@ -30,6 +30,7 @@ from benchmarks import (  # noqa: E402
     steering,
     vectors,
 )
+from benchmarks.quoted import update_page  # noqa: E402
 from benchmarks.record import Figure, Record, figure, is_met  # noqa: E402
 from traitvec_core.storage.provenance import library_versions  # noqa: E402
 
@@ -70,11 +71,21 @@ def main(arguments: list[str] | None = None) -> None:
     for number, name in enumerate(names, start=1):
         sys.stdout.write(f"[{number}/{len(names)}, {time.monotonic() - started:.0f} s] {name}\n")
         sys.stdout.flush()
+        before = _cpu_s()
         record.add(PARTS[name]())
+        sys.stdout.write(f"    {name}: {_cpu_s() - before:.0f} CPU-seconds\n")
     record.add([figure("this run", time.monotonic() - started, "s", at_most=600)])
     record.finish()
+    if chosen.only is None and chosen.out == PROJECT / "benchmarks":
+        update_page(PROJECT / "docs/comparison.md", record.figures)
     Console(width=120).print(_table(record.figures))
     sys.stdout.write(f"written to {record.path}\n")
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _table(figures: list[Figure]) -> Table:

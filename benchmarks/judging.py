@@ -82,7 +82,7 @@ def in_process() -> Iterator[Figure]:
     questions = definition.questions
     prompts = [
         prompt
-        for number, text in enumerate(written(32)[:N_RESPONSES])
+        for number, text in enumerate(written(N_RESPONSES))
         for _, prompt in prompts_of(
             definition, questions[number % len(questions)], text.response, {}
         ).items()
@@ -95,9 +95,9 @@ def in_process() -> Iterator[Figure]:
             work(judge, model, prompts)
             seconds[side].append(time.process_time() - started)
     n_prompts = len(set(prompts))
-    name = f"{n_prompts} judgements of SmolLM2 / one forward pass over each prompt"
+    name = "SmolLM2: judging / one forward pass over each prompt"
     yield ratio(name, *seconds, at_most=1.3, note="scores are read from the next token's logits")
-    yield figure("judgements of SmolLM2", n_prompts / min(seconds[0]), "per CPU-second")
+    yield figure("SmolLM2: judging", n_prompts / min(seconds[0]), "judgements/CPU-second")
 
 
 def _judge(judge: LocalJudge, _model: LanguageModel, prompts: list[str]) -> None:

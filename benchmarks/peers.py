@@ -30,8 +30,8 @@ _REQUIREMENTS = """\
 repeng==0.4.0 --hash=sha256:9192ac3118cff53f78ab18a899975e719a09e9cb8d44e90aae757655152cd3ce
 steering-vectors==0.12.2 --hash=sha256:e2556b27bb2344c7306d7768818900579590307e516e83e9b646187824e79b9f
 """  # noqa: E501
-N_TEXTS = 32
-REPEATS = 3
+N_TEXTS = 16
+REPEATS = 2
 # Layer → vector.
 Vectors = dict[int, np.ndarray]
 
@@ -42,7 +42,7 @@ def figures() -> Iterator[Figure]:
     model = real_model()
     texts = written(N_TEXTS)
     n_tokens = [len(model.encode_response(*text).ids) for text in texts]
-    yield figure("texts of SmolLM2 for vectors, mean length", float(np.mean(n_tokens)), "tokens")
+    yield figure("SmolLM2: texts for vectors, mean length", float(np.mean(n_tokens)), "tokens")
     # The last layer of persona-vectors is after the final norm, where ours is before.
     inner = range(1, model.n_blocks)
     sides: tuple[tuple[str, Callable[..., Vectors], Callable[..., Vectors], str], ...] = (
@@ -58,11 +58,11 @@ def figures() -> Iterator[Figure]:
                 started = time.process_time()
                 results[side] = work(model, texts)
                 seconds[side].append(time.process_time() - started)
-        yield ratio(f"{name} / ours, vectors of SmolLM2 from {N_TEXTS} texts", *seconds)
+        yield ratio(f"SmolLM2: vectors by {name} / ours", *seconds, at_least=1.0)
         if definition:
             lowest = min(_cosine(results[0][layer], results[1][layer]) for layer in inner)
             yield figure(
-                f"{name} and ours, lowest cosine of all layers", lowest, "cosine",
+                f"SmolLM2: {name} and ours, lowest cosine", lowest, "cosine",
                 at_least=0.999, note=definition,
             )  # fmt: skip
 
