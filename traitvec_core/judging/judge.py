@@ -1,7 +1,7 @@
 """Scores responses with a judge. A failed judgement is a missing score with a reason, never 0."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -73,6 +73,7 @@ def judge_responses(
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
     rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
     records = responses.to_dict("records")
+    store = store or JudgementStore()
     judges = {name: judge_of(judge, name) for name in rubrics}
     prompts_by_rubric: dict[str, list[str | None]] = {
         name: [
@@ -84,30 +85,31 @@ def judge_responses(
         for name, rubric in rubrics.items()
     }
     # Equal prompts (identical responses to one question) are judged once by each judge.
-    sources: dict[str, dict[str, tuple[str, str]]] = {}
+    # The identity of a judge behind an API changes when it learns what its model accepts.
+    judges_by_id = {id(each): each for each in judges.values()}
+    sources: dict[int, dict[str, tuple[str, str]]] = {key: {} for key in judges_by_id}
     for name, prompts in prompts_by_rubric.items():
-        own = sources.setdefault(judges[name].identity, {})
+        own = sources[id(judges[name])]
         for row, prompt in zip(records, prompts, strict=True):
             if prompt is not None:
                 own.setdefault(prompt, (name, row["question_id"]))
-    by_identity = {each.identity: each for each in judges.values()}
-    judgements: dict[str, dict[str, Judgement]] = {}
+    judgements: dict[int, dict[str, Judgement]] = {}
     total = sum(len(own) for own in sources.values())
     n_done, paid, n_asked = 0, Cost(), 0
-    for identity, own in sources.items():
-        before, paid_before = n_done, paid
-        judgements[identity], paid_now, n_new = score_prompts(
-            by_identity[identity], own, store=store or JudgementStore(), origin=origin,
-            on_progress=lambda done, _, cost, n=before, usd=paid_before: on_progress(
-                n + done, total, usd + cost
-            ),
-        )  # fmt: skip
+    for key, own in sources.items():
+
+        def report(done: int, _: int, cost: Cost, before: int = n_done, spent: Cost = paid) -> None:
+            on_progress(before + done, total, spent + cost)
+
+        judgements[key], paid_now, n_new = score_prompts(
+            judges_by_id[key], own, store=store, origin=origin, on_progress=report
+        )
         n_done, paid, n_asked = n_done + len(own), paid + paid_now, n_asked + n_new
     every = [judgement for own in judgements.values() for judgement in own.values()]
     judged = responses.copy()
     columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
     for name, prompts in prompts_by_rubric.items():
-        own_judgements = judgements[judges[name].identity]
+        own_judgements = judgements[id(judges[name])]
         results = [_EMPTY if prompt is None else own_judgements[prompt] for prompt in prompts]
         if name == "trait" and is_about_refusing:
             results = [_refusal_as_score(result) for result in results]

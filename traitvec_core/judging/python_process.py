@@ -10,7 +10,7 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from traitvec_core.errors import TraitvecError
 
@@ -51,16 +51,15 @@ class PythonProcess:
         if self._child is not None:
             return
         self._unread = b""
-        self._child = child = subprocess.Popen(
+        self._child = child = subprocess.Popen(  # noqa: S603  # the user's file, as asked for
             [sys.executable, str(_WORKER), str(self._path), self._function],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             # Ctrl-C is for this process, which then ends the child; killing the group ends what
             # the child has started, too.
             start_new_session=True,
         )  # fmt: skip
-        for pipe in (child.stdin, child.stdout):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
+        for descriptor in _pipes(child):
+            os.set_blocking(descriptor, False)
         self._end = weakref.finalize(self, _kill, child)
         try:
             started = self._receive(time.monotonic() + self._timeout_s)
@@ -89,21 +88,19 @@ class PythonProcess:
             self._end()
 
     def _send(self, data: bytes, deadline: float) -> None:
-        pipe = self._running().stdin
-        assert pipe is not None
+        pipe, _ = _pipes(self._running())
         while data:
-            self._wait(pipe.fileno(), selectors.EVENT_WRITE, deadline)
+            self._wait(pipe, selectors.EVENT_WRITE, deadline)
             try:
-                data = data[os.write(pipe.fileno(), data[:_CHUNK]) :]
+                data = data[os.write(pipe, data[:_CHUNK]) :]
             except BrokenPipeError:
                 raise self._lost() from None
 
     def _receive(self, deadline: float) -> dict[str, Any]:
-        pipe = self._running().stdout
-        assert pipe is not None
+        _, pipe = _pipes(self._running())
         while b"\n" not in self._unread:
-            self._wait(pipe.fileno(), selectors.EVENT_READ, deadline)
-            data = os.read(pipe.fileno(), _CHUNK)
+            self._wait(pipe, selectors.EVENT_READ, deadline)
+            data = os.read(pipe, _CHUNK)
             if not data:
                 raise self._lost()
             self._unread += data
@@ -134,6 +131,11 @@ class PythonProcess:
             with suppress(ValueError):
                 how = signal.Signals(-code).name
         return WorkerLostError(f"ended its process ({how})")
+
+
+def _pipes(child: "subprocess.Popen[bytes]") -> tuple[int, int]:
+    """The ends for requests and for answers."""
+    return cast(IO[bytes], child.stdin).fileno(), cast(IO[bytes], child.stdout).fileno()
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:

@@ -1,7 +1,7 @@
 """The child process of a Python scorer: JSON lines in, JSON lines out.
 
-It is run as a file and imports nothing but the standard library, so that whatever a scorer does
-(print, exit, crash, hang) cannot reach the run that asked. `read_score` says what counts as a score.
+It runs as a file and imports nothing but the standard library. Whatever a scorer does (print, exit,
+crash, hang) cannot reach the run that asked. `read_score` says what counts as a score.
 """
 
 import importlib.util
@@ -29,7 +29,9 @@ def read_score(value: Any) -> tuple[float | None, str]:
     # `numpy.bool` is no `numbers.Real`.
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None, f"the function returned {_shown(value)}, which is not a number"
-    if not 0 <= value <= 100:
+    # `numbers.Real` declares its operators for `float` only.
+    number: Any = value
+    if not 0 <= number <= 100:
         return None, f"the function returned {_shown(value)}, which is not from 0 to 100"
     return abs(float(value)), ""
 
@@ -40,7 +42,9 @@ def _shown(value: Any) -> str:
     except ValueError:  # an integer of too many digits
         text = "a huge number"
     # The type tells a NumPy boolean from Python's, and a string from what it looks like.
-    return _clipped(text if isinstance(value, numbers.Number) else f"{text} ({type(value).__name__})")
+    return _clipped(
+        text if isinstance(value, numbers.Number) else f"{text} ({type(value).__name__})"
+    )
 
 
 def _clipped(text: str) -> str:
@@ -51,7 +55,7 @@ def _clipped(text: str) -> str:
 def _described(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:
+    except Exception:  # noqa: BLE001  # an error whose text raises an error
         text = ""
     return _clipped(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
@@ -75,7 +79,7 @@ def _load(path: str, name: str) -> Any:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # any code may run, `sys.exit()` too
         raise ValueError(f"cannot be imported ({_described(error)})") from None
     function = getattr(module, name, None)
     if not callable(function):
@@ -100,8 +104,7 @@ def _load(path: str, name: str) -> Any:
 def _answer(function: Any, question: str, response: str) -> dict[str, Any]:
     try:
         score, reason = read_score(function(question, response))
-    # `sys.exit()` and Ctrl-C inside a scorer are faults of this response, like any other.
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # `sys.exit()` too is a fault of this response
         return {"score": None, "reason": f"the function raised {_described(error)}"}
     return {"score": score, "reason": reason}
 

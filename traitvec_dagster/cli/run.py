@@ -12,6 +12,7 @@ from rich.table import Table
 from traitvec_core.judging import check_judge
 from traitvec_core.models.files import check_installed
 from traitvec_core.stage_names import STAGES
+from traitvec_core.stages.inputs import scored_traits
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
@@ -135,7 +136,7 @@ def run(
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
-        check_judge(settings)
+        check_judge(settings, scored_traits(folder, settings, traits), folder.path)
         note_retirement(settings)
     instance = project.instance()
     for run_id in ownership.close_dead_runs(instance):

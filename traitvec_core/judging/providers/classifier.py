@@ -24,7 +24,8 @@ _MULTI_LABEL = "multi_label_classification"
 _MOST_LABELS_SHOWN = 12
 # Their positions are counted from the padding token's id plus one.
 _OFFSET_POSITIONS = {
-    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "roberta-prelayernorm",
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet",
+    "roberta-prelayernorm",
 }  # fmt: skip
 
 

@@ -110,9 +110,7 @@ def source_hash(path: Path) -> str:
             continue
         sources[name] = file.read_bytes()
         waiting += [
-            place
-            for module in _imported(sources[name])
-            for place in _places(path.parent, module)
+            place for module in _imported(sources[name]) for place in _places(path.parent, module)
         ]
     digest = hashlib.sha256()
     for name, data in sorted(sources.items()):
