@@ -79,7 +79,8 @@ class Provider:
     Attributes:
         name: Its name in `judge_provider` and in the identity of judgements.
         icon: The kind that Dagster shows for its judges.
-        names: Pattern of the names of its own models; None for the provider of all other names.
+        names: Pattern of the names of its own models; None for scorers, and for the provider of
+            all other names.
         families: What families of its models accept, by a pattern of their names; the first match
             counts. A wrong entry costs one refused request, which corrects it.
         api: How to reach it; None for what runs on this machine.
@@ -189,11 +190,11 @@ _ROWS = (
     Provider(
         name="local", icon="huggingface", names=None, families=(), api=None, needs_gpu=True
     ),
-    Provider(name="python", icon="python", names=r"python:", families=(), api=None),
+    Provider(name="python", icon="python", names=None, families=(), api=None),
     Provider(
-        name="hf-classifier", icon="huggingface", names=r"hf-classifier:", families=(), api=None,
+        name="hf-classifier", icon="huggingface", names=None, families=(), api=None,
         needs_gpu=True,
     ),
-    Provider(name="repetition", icon="python", names=r"repetition$", families=(), api=None),
+    Provider(name="repetition", icon="python", names=None, families=(), api=None),
 )  # fmt: skip
 PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}
