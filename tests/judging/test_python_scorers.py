@@ -245,7 +245,8 @@ def test_a_file_outside_the_experiment_is_refused(tmp_path: Path) -> None:
     [
         "python:", "python:scorers.py", "python:scorers.py:", "python::words",
         "python:a.py:two words", "python:a.py:class", "python:/etc/a.py:words",
-        "python:../a.py:words", "python:a/../../b.py:f", "python:scorers.txt:words", "python:a\\b.py:words", "python:a\n.py:words",
+        "python:../a.py:words", "python:a/../../b.py:f",
+        "python:scorers.txt:words", "python:a\\b.py:words", "python:a\n.py:words",
         "hf-classifier:", "hf-classifier:model", "hf-classifier::label", "hf-classifier:model: ",
     ],
 )  # fmt: skip

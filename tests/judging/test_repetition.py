@@ -8,12 +8,11 @@ PROSE = (
     "Photosynthesis is how plants turn light into food. Water rises from the roots, carbon dioxide"
     " enters through the leaves, and sunlight supplies the energy that joins them into sugar."
 )
+JAPANESE = "今日は天気がいいので散歩に行きました。"
 LIST = "- Wash the rice.\n- Boil the water.\n- Add the rice and a little salt.\n- Wait ten minutes."
 
 
-@pytest.mark.parametrize(
-    "text", [PROSE, LIST, "Yes.", "No, no, no!", "今日は天気がいいので散歩に行きました。"]
-)
+@pytest.mark.parametrize("text", [PROSE, LIST, "Yes.", "No, no, no!", JAPANESE])
 def test_ordinary_text_has_hardly_any_repetition(text: str) -> None:
     assert unrepeated_share(text) > 0.95
 
