@@ -41,7 +41,9 @@ def test_an_experiment_with_scorers_needs_no_key_and_costs_nothing(
     assert {row["purpose"] for row in rows} == {"scores", "steering"}
     assert {row["usd"] for row in rows} == {0.0}
     # A trait without a scorer falls to the judge.
-    alone = traitvec("run", "--experiment", "mine", "--set", "scorers={verbosity: gpt-5-mini}")
+    alone = traitvec(
+        "run", "--experiment", "mine", "--trait", "all", "--set", "scorers={verbosity: gpt-5-mini}"
+    )
     assert alone.code == 1
     (line,) = alone.error_lines[-1:]
     assert "OPENAI_API_KEY" in line
@@ -59,7 +61,9 @@ def test_an_experiment_with_scorers_needs_no_key_and_costs_nothing(
 def test_a_scorer_that_cannot_work_is_one_line(
     traitvec: Command, experiment: Path, name: str, says: str
 ) -> None:
-    refused = traitvec("run", "--experiment", "mine", "--set", f"scorers.refusal={name}")
+    refused = traitvec(
+        "run", "--experiment", "mine", "--trait", "all", "--set", f"scorers.refusal={name}"
+    )
     assert refused.code == 1
     assert says in " ".join(refused.error_lines)
     assert not (experiment / "refusal" / "responses").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.projects import SmallProject
 from traitvec_core.storage.manifests import JudgedResponsesManifest
+from traitvec_dagster.runs.headless import definitions_of
 
 SCORERS = """
 def words(question, response):
@@ -134,12 +135,14 @@ def test_whoever_reaches_the_ui_cannot_name_code_to_run(project: SmallProject) -
     ):
         result = project.run_job(job, "refusal", **overrides)
         assert not result.success
-        failures = [
-            event.step_failure_data.user_failure_data
-            for event in result.all_events
-            if event.event_type == dg.DagsterEventType.STEP_FAILURE
-        ]
-        assert any(f and REFUSED in str(f.description) for f in failures), (overrides, failures)
+        # Already the check of the definition refuses, and it blocks what follows.
+        descriptions = [check.description for check in project.evaluations(result.run_id)]
+        assert any(REFUSED in str(text) for text in descriptions), (overrides, descriptions)
+    # The stage itself refuses, too, where it is run without that check.
+    alone = _run_stage_alone(project, {"judge_model": other})
+    assert not alone.success
+    (failure,) = alone.get_step_failure_events()
+    assert REFUSED in str(failure.step_failure_data.user_failure_data)
     assert not project.materializations("judged_responses", "refusal")
     # Harmless settings, and what the file says itself, may be set; the owner may set anything.
     written = {"judge_model": WORDS, "coherence_judge": "repetition", "n_examples": 8}
@@ -152,3 +155,17 @@ def _judges(project: SmallProject, overrides: dict[str, Any]) -> bool:
     """Whether the UI can have responses judged with these overrides."""
     project.run_job(project.graph().job, "refusal", **overrides)
     return bool(project.materializations("judged_responses", "refusal"))
+
+
+def _run_stage_alone(project: SmallProject, overrides: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    graph = project.graph()
+    return (
+        definitions_of(project.project)
+        .resolve_job_def(graph.job)
+        .execute_in_process(
+            instance=project.instance, partition_key="refusal",
+            asset_selection=[graph.key("judged_responses")],
+            run_config={"resources": {"overrides": {"config": {"settings": overrides}}}},
+            raise_on_error=False,
+        )
+    )  # fmt: skip
