@@ -32,7 +32,7 @@ def settings_with_overrides(
 
     Raises:
         TraitvecError: If an override is not valid, or would run code that `experiment.yaml` does
-            not name. Whoever reaches the UI can write a run's config.
+            not name. Anyone who reaches the UI can write a run's config.
     """
     settings = folder.settings(overrides)
     if not overrides or _is_typed_by_owner.get():
