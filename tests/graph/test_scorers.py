@@ -8,7 +8,7 @@ import pytest
 
 from tests.projects import SmallProject
 from traitvec_core.storage.manifests import JudgedResponsesManifest
-from traitvec_dagster.runs.headless import definitions_of
+from traitvec_dagster.runs.headless import TraitRun, definitions_of
 
 SCORERS = """
 def words(question, response):
@@ -31,10 +31,11 @@ def project(generated: SmallProject) -> SmallProject:
     return generated
 
 
-def judge(project: SmallProject, **overrides: Any) -> None:
+def judge(project: SmallProject, **overrides: Any) -> TraitRun:
     """Judge the responses again; whether enough are kept does not matter here."""
     run = project.run("refusal", "judged_responses", **overrides)
     assert list(run.made) == ["judged_responses"], run.problems
+    return run
 
 
 def expected(responses: pd.Series, function: str) -> list[float | None]:
@@ -58,7 +59,7 @@ def test_a_run_is_judged_by_functions_and_compared_with_a_model(project: SmallPr
         scorers={"uncertainty": LETTERS}, also_judge=["uncertainty"], second_judge="embedded",
         agreement_sample=6,
     )  # fmt: skip
-    judge(project)
+    run = judge(project)
     folder = project.trait("refusal")
     table = folder.read_responses()
     assert column(table, "trait_score") == expected(table["response"], "words")
@@ -71,6 +72,9 @@ def test_a_run_is_judged_by_functions_and_compared_with_a_model(project: SmallPr
     assert (table["judge_status"] == "error").equals(faulty)
     reasons = set(table.loc[faulty, "judge_reason"])
     assert reasons == {"the function raised ValueError: no T, please"}
+    lines = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    summary = f"{faulty.sum()} of {len(table)} trait scores are missing; most often: {min(reasons)}"
+    assert len([line for line in lines if line.startswith(summary)]) == 1
     manifest = folder.manifest(JudgedResponsesManifest)
     assert manifest.coherence_judge == "repetition"
     assert manifest.missing_reasons["trait"] == {min(reasons): int(faulty.sum())}

@@ -55,6 +55,13 @@ def make_judged_responses(context: StageContext) -> StageOutput:
         name: _counts(table.loc[table[column] != "", column])
         for name, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
     }
+    for name, counts in reasons.items():
+        if counts:
+            common = max(counts, key=lambda reason: counts[reason])
+            context.bench.say(
+                f"{sum(counts.values())} of {len(table)} {name} scores are missing; most often:"
+                f" {common} ({counts[common]})"
+            )
     manifest = JudgedResponsesManifest(
         judge_model=judge.name,
         judge=json.loads(judge.identity),
