@@ -112,6 +112,18 @@ def test_an_edited_function_makes_only_its_scores_stale(project: SmallProject) -
     assert manifest.asked_now == len(texts)
 
 
+def test_who_scores_something_else_leaves_a_trait_fresh(project: SmallProject) -> None:
+    judge(project)
+    project.set(scorers={"uncertainty": LETTERS})
+    assert project.states("refusal")["judged_responses"] == "fresh"
+    for changed in (
+        {"scorers": {"refusal": LETTERS}},
+        {"coherence_judge": LETTERS},
+        {"scorers": {"uncertainty": LETTERS}, "also_judge": ["uncertainty"]},
+    ):
+        assert project.states("refusal", **changed)["judged_responses"] == "stale", changed
+
+
 def test_a_broken_file_is_one_line_and_keeps_what_is_there(project: SmallProject) -> None:
     path = project.project.experiments / "demo" / "scorers.py"
     path.write_text("def words(question):\n    return 1\n")
