@@ -33,6 +33,7 @@ from traitvec_core.generation.engine import ENGINES
 from traitvec_core.generation.request import Generated
 from traitvec_core.generation.transformers_engine import TransformersEngine
 from traitvec_core.models.files import LoadOptions
+from traitvec_core.models.interventions import Addition
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.response_counts import count_responses, is_looping
@@ -415,6 +416,16 @@ def test_vllm_gets_tokens_seeds_and_stops_of_each_row(
     for p in parameters:
         assert (p.temperature, p.top_p, p.max_tokens) == (1.0, 0.95, 14)
         assert p.stop_token_ids == model.end_token_ids
+
+
+def test_vllm_refuses_to_steer_before_it_loads_anything(
+    model: LanguageModel, saved: str, vllm: Any
+) -> None:
+    engine = load_engine("vllm", options(model, saved))
+    items = [(Addition(1, torch.ones(model.hidden_dim)),)]
+    with pytest.raises(TraitvecError, match="engine: vllm cannot steer"):
+        generate_texts(engine, NAMES[:1], prompts_of(model)[:1], GREEDY, interventions=items)
+    assert vllm.loaded == []
 
 
 # -- a server ---------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tests.models.architectures import Numbers, bias_logits, make_model
+from tests.models.hooks import counting_tokens
+from traitvec_core.errors import TraitvecError
 from traitvec_core.judging import (
     COHERENCE_RUBRIC,
     Judgement,
@@ -339,6 +341,59 @@ def test_scores_hardly_depend_on_the_batch() -> None:
     )
     pd.testing.assert_frame_equal(alone, together, rtol=0, atol=2e-3)
     assert alone["trait_score"].std() > 0.1
+
+
+def test_scores_hardly_depend_on_the_other_prompts_of_a_call() -> None:
+    model = judge_model("gemma2", numbers="digits", final_logit_softcapping=6.0)
+    table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(9)])
+    whole, half = (
+        judge_responses(LocalJudge(model), DEFINITION, part).table for part in (table, table[4:5])
+    )
+    for column in ("trait_score", "coherence_score"):
+        assert half[column].item() == pytest.approx(whole[column][4], abs=2e-3)
+
+
+@pytest.mark.parametrize("numbers", ["single", "digits"])
+def test_all_judgements_cost_less_than_one_pass_over_their_prompts(numbers: Numbers) -> None:
+    model = judge_model(numbers=numbers, bonus=5.0)
+    table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(40)])
+    with counting_tokens(model) as counts:
+        judged = judge_responses(LocalJudge(model), DEFINITION, table)
+    assert set(judged.table["judge_status"]) == {"ok"}
+    # Digits add up to twelve tokens a prompt.
+    assert sum(counts) < (0.6 if numbers == "single" else 0.9) * judged.cost.tokens_in
+    with counting_tokens(model) as counts:
+        judged = judge_responses(LocalJudge(model), DEFINITION, responses_table(["no! " * 60]))
+    # Two prompts that share nothing: one pass, and the continuations.
+    assert sum(counts) <= 1.3 * judged.cost.tokens_in
+
+
+def test_numbers_are_not_continued_where_no_score_can_come_of_it() -> None:
+    model = make_model("llama", numbers="digits")
+    prompts = [f"Rate answer {i}." for i in range(5)]
+    with counting_tokens(model) as counts:
+        judgements = scores_of(model, prompts)
+    assert {judgement.status for judgement in judgements} == {"unparseable"}
+    assert sum(counts) <= 1.1 * sum(judgement.tokens_in for judgement in judgements)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_score() -> None:
+    model = judge_model(numbers="digits", bonus=5.0)
+    table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(9)])
+    expected = judge_responses(LocalJudge(model), DEFINITION, table).table
+    most_rows = 3
+
+    def exhaust(_module: Any, args: Any) -> None:
+        if args[0].shape[0] > most_rows and args[0].shape[1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.model.get_input_embeddings().register_forward_pre_hook(exhaust)
+    judged = judge_responses(LocalJudge(model), DEFINITION, table).table
+    pd.testing.assert_frame_equal(judged, expected, rtol=0, atol=2e-3)
+    most_rows = 0
+    with pytest.raises(TraitvecError, match="out of memory for a prompt of") as raised:
+        scores_of(model, ["One prompt."])
+    assert "\n" not in str(raised.value)
 
 
 def test_the_coherence_rubric_can_be_filled() -> None:

@@ -1,4 +1,4 @@
-"""Counts the forward hooks that are on modules, for tests that none is left behind."""
+"""Counts the forward hooks that are on modules, and the tokens that a model computes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from torch.nn import Module
 from torch.utils.hooks import RemovableHandle
+
+from traitvec_core.models.language_model import LanguageModel
 
 
 @contextmanager
@@ -28,3 +30,18 @@ def counting_hooks() -> Iterator[Callable[[], int]]:
         for name in ("register_forward_hook", "register_forward_pre_hook"):
             patch.setattr(Module, name, recorded(getattr(Module, name)))
         yield n_left
+
+
+@contextmanager
+def counting_tokens(model: LanguageModel) -> Iterator[list[int]]:
+    """Yield the number of input tokens, padding included, of every forward pass."""
+    counts: list[int] = []
+
+    def count(_module: Any, args: Any, _output: Any) -> None:
+        counts.append(args[0].numel())
+
+    handle = model.model.get_input_embeddings().register_forward_hook(count)
+    try:
+        yield counts
+    finally:
+        handle.remove()

@@ -20,7 +20,7 @@ from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_st
 from traitvec_core.steering_evaluation.intervals import moved_by
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.steering_evaluation.result import SteeringOptions as Options
-from traitvec_core.steering_evaluation.trials import Condition, Trials, TrialSetup
+from traitvec_core.steering_evaluation.trials import Condition, Round, Trials, TrialSetup
 from traitvec_core.trait import TraitDefinition, parse_definition
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.validation.separation import Separation
@@ -157,13 +157,15 @@ def test_the_other_traits_are_moved_by_their_vector_and_not_by_a_random_one(trai
     noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(0))
     noise *= vector.norm() / noise.norm()
     tables = trials_of(trait).run(
-        [
-            Condition("unsteered"),
-            Condition("steered", Addition(layer, vector, coefficient)),
-            Condition("random", Addition(layer, noise, coefficient)),
-        ],
-        range(10),
-        30,
+        Round(
+            [
+                Condition("unsteered"),
+                Condition("steered", (Addition(layer, vector, coefficient),)),
+                Condition("random", (Addition(layer, noise, coefficient),)),
+            ],
+            range(10),
+            30,
+        )
     )
     moved = moved_by(tables["steered"], tables["unsteered"], "trait_score")
     by_chance = moved_by(tables["random"], tables["unsteered"], "trait_score")
@@ -179,13 +181,15 @@ def test_ablating_the_refusal_vector_lowers_refusals() -> None:
     vector = next(v.vector for v in extracted("refusal")[0] if v.layer == 3)
     noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(0))
     tables = trials_of("refusal", is_about_refusing=True).run(
-        [
-            Condition("unsteered"),
-            Condition("ablated", Ablation(3, vector)),
-            Condition("random", Ablation(3, noise)),
-        ],
-        range(10),
-        30,
+        Round(
+            [
+                Condition("unsteered"),
+                Condition("ablated", (Ablation(3, vector),)),
+                Condition("random", (Ablation(3, noise),)),
+            ],
+            range(10),
+            30,
+        )
     )
     means = {name: table["trait_score"].mean() for name, table in tables.items()}
     assert means["ablated"] < means["unsteered"] - 15

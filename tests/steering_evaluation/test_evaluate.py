@@ -1,6 +1,5 @@
 """How a steering evaluation works, on a tiny model with a judge that counts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -200,13 +199,13 @@ def test_the_prompted_baseline_takes_every_positive_instruction_in_turn() -> Non
 
 def test_random_directions_have_the_length_of_the_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     added: list[Addition] = []
-    original = Addition.on
+    original = Addition.operand
 
-    def note(self: Addition, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    def note(self: Addition, like: torch.Tensor) -> torch.Tensor:
         added.append(self)
         return original(self, like)
 
-    monkeypatch.setattr(Addition, "on", note)
+    monkeypatch.setattr(Addition, "operand", note)
     whole = evaluate()
     chosen = whole.tested
     assert chosen is not None

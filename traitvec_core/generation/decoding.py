@@ -1,24 +1,27 @@
 """Decodes with transformers in continuous batches: when rows end, others take their slots.
 
-Unlike in `generate`, a row that has ended is not computed until the longest of its batch ends.
+Unlike in `generate`, a row that has ended is not computed until the longest of its batch ends. Each
+row can be steered by its own interventions.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
 from traitvec_core.generation.key_values import KeyValues
 from traitvec_core.generation.request import Request
+from traitvec_core.models.interventions import Intervention
+from traitvec_core.models.key_value_support import forward_parameters
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.row_table import RowTable
+from traitvec_core.models.steering import steer_table
 
-__all__ = ["can_decode", "decode"]
+__all__ = ["decode"]
 
 # Most prompt tokens of one forward pass, including padding.
 _PROMPT_TOKENS_CPU = 4_096
@@ -27,21 +30,6 @@ _PROMPT_TOKENS_GPU = 16_384
 _LEAST_FREE = 1 / 4
 
 Report = Callable[[list[tuple[Request, list[int]]]], None]
-
-
-def can_decode(model: LanguageModel) -> bool:
-    """Whether the model's cache has only the keys and values of each token.
-
-    Recurrent and hybrid models keep a state, which rules out left padding.
-    """
-    inner = cast(Any, model.model)
-    if getattr(inner, "_is_stateful", False) or "past_key_values" not in _parameters(model):
-        return False
-    try:
-        layers = DynamicCache(config=inner.config).layers
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return False
-    return all(type(layer) in {DynamicLayer, DynamicSlidingWindowLayer} for layer in layers)
 
 
 def decode(
@@ -58,18 +46,20 @@ def decode(
     hardware's kernels are deterministic.
 
     Args:
-        model: The model; steering hooks stay active.
+        model: The model; steering hooks stay active, and each request's interventions are added.
         requests: What to generate; sorted by length, they need little padding.
         sampling: Temperature, top-p, length and seed.
         slots: Most concurrent rows.
         report: Called with the requests and tokens of rows that have ended.
 
     Raises:
+        TraitvecError: If an intervention does not fit the model.
         UnsupportedCacheError: If the model has another kind of cache; nothing has been reported.
     """
     slots = min(slots, len(requests))
-    batch = _Batch(model, requests, sampling, slots, report)
-    with torch.inference_mode():
+    interventions = [item for request in requests for item in request.interventions]
+    with torch.inference_mode(), steer_table(model, interventions) as steering:
+        batch = _Batch(model, requests, sampling, slots, report, steering)
         while batch.waiting or batch.rows:
             free = slots - len(batch.rows)
             if batch.waiting and (free >= slots * _LEAST_FREE or free >= len(batch.waiting)):
@@ -96,35 +86,41 @@ class _Batch:
         sampling: Sampling,
         slots: int,
         report: Report,
+        steering: RowTable,
     ) -> None:
         self.waiting = [_Row(number, request) for number, request in enumerate(requests)][::-1]
         self.rows: list[_Row] = []
         self._model = model
         self._sampling = sampling
         self._report = report
+        self._steering = steering
         self._ends = set(model.end_token_ids)
-        self._parameters = _parameters(model)
+        self._parameters = forward_parameters(model)
         longest = max(len(request.ids) for request in requests)
         self._key_values = KeyValues(slots, longest, model.device)
         is_greedy = sampling.temperature == 0
         self._numbers = (
-            None if is_greedy else numbers_of([request.name for request in requests], sampling)
+            None
+            if is_greedy
+            else numbers_of([request.stream_name for request in requests], sampling)
         )
 
     def admit(self, room: int) -> None:
         """Process the prompts of some waiting rows and choose their first tokens."""
         rows = self._next(room)
-        # Samples of one cell share their prompt, which is processed once.
-        prompts = list(dict.fromkeys(tuple(row.request.ids) for row in rows))
+        # Samples of one cell share their prompt, which is processed once; so do rows that are
+        # steered alike, or not yet.
+        keys = [_prompt_key(row.request) for row in rows]
+        prompts = list(dict.fromkeys(keys))
         place = {prompt: number for number, prompt in enumerate(prompts)}
-        source = torch.tensor([place[tuple(row.request.ids)] for row in rows])
-        source = source.to(self._model.device)
-        width = max(len(prompt) for prompt in prompts)
+        source = torch.tensor([place[key] for key in keys], device=self._model.device)
+        width = max(len(prompt) for prompt, _ in prompts)
         pad = self._model.pad_token_id
-        ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        own = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt, _ in prompts]
+        own = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt, _ in prompts]
         mask = self._tensor(own)
         cache = DynamicCache()
+        self._steering.set_rows([interventions for _, interventions in prompts])
         scores = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
         self._key_values.add(cache, mask, source)
         first = len(self.rows)
@@ -135,6 +131,7 @@ class _Batch:
         """Choose one more token for every row."""
         ids = [[row.tokens[-1]] for row in self.rows]
         position = [[len(row.request.ids) + len(row.tokens) - 1] for row in self.rows]
+        self._steering.set_rows([row.request.interventions for row in self.rows])
         scores = self._forward(
             ids, self._key_values.mask(), self._tensor(position), self._key_values.cache
         )
@@ -190,5 +187,7 @@ class _Batch:
         return torch.tensor(values, device=self._model.device)
 
 
-def _parameters(model: LanguageModel) -> set[str]:
-    return set(inspect.signature(model.model.forward).parameters)
+def _prompt_key(request: Request) -> tuple[tuple[int, ...], tuple[Intervention, ...]]:
+    """Return what the keys and values of a prompt depend on."""
+    items = tuple(item for item in request.interventions if item.positions != "response")
+    return tuple(request.ids), items

@@ -5,10 +5,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
+from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
+from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["Generated", "GenerationEngine", "Request"]
+__all__ = ["Generated", "GenerationEngine", "Request", "refuse_interventions"]
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,24 @@ class Request:
     """One response to be generated.
 
     Attributes:
-        name: A distinct id, which seeds the row's random stream.
+        name: A distinct id.
         prompt: The rendered prompt.
         ids: Its tokens, including BOS if the model uses one.
+        stream: Names the row's random stream; None is `name`. Rows of one stream and prompt draw
+            the same response, unless they are steered differently.
+        interventions: What changes the residual stream of this row alone.
     """
 
     name: str
     prompt: str
     ids: list[int]
+    stream: str | None = None
+    interventions: tuple[Intervention, ...] = ()
+
+    @property
+    def stream_name(self) -> str:
+        """The name of the row's random stream."""
+        return self.name if self.stream is None else self.stream
 
 
 class GenerationEngine(Protocol):
@@ -54,7 +66,8 @@ class GenerationEngine(Protocol):
             on_finished: Called with finished responses, each once, in any order.
 
         Raises:
-            TraitvecError: If a response cannot be generated; those reported before stay valid.
+            TraitvecError: If a response cannot be generated; those reported before stay valid. If
+                a request has interventions and the engine cannot steer.
         """
         ...
 
@@ -87,3 +100,11 @@ class Generated:
     finish_reason: str
     ids: tuple[int, ...] | None = None
     n_thinking: int = 0
+
+
+def refuse_interventions(requests: Sequence[Request], engine: str) -> None:
+    """Raise an error if a request is to be steered, for engines that cannot."""
+    if any(request.interventions for request in requests):
+        raise TraitvecError(
+            f"engine: {engine} cannot steer; generate these requests with engine: transformers"
+        )

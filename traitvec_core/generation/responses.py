@@ -10,6 +10,7 @@ from traitvec_core.experiment import Sampling
 from traitvec_core.generation.plan import PlannedResponse
 from traitvec_core.generation.request import Generated, GenerationEngine, Request
 from traitvec_core.generation.transformers_engine import TransformersEngine
+from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["RESPONSE_COLUMNS", "generate_responses", "generate_texts"]
@@ -78,6 +79,8 @@ def generate_texts(
     prompts: Sequence[str],
     sampling: Sampling,
     *,
+    streams: Sequence[str] | None = None,
+    interventions: Sequence[Sequence[Intervention]] | None = None,
     batch_size: int | None = None,
     skip: set[str] | frozenset[str] = frozenset(),
     on_finished: Callable[[list[Generated]], None] = lambda texts: None,
@@ -86,9 +89,12 @@ def generate_texts(
 
     Args:
         engine: The engine, or a loaded model; hooks that steer a model are respected.
-        names: A distinct id for each row, which seeds its random stream.
+        names: A distinct id for each row.
         prompts: Rendered prompts.
         sampling: Temperature, top-p, length and seed.
+        streams: Names of the rows' random streams; by default their ids. Rows of one stream draw
+            with the same numbers.
+        interventions: What steers each row alone, in one batch with the others.
         batch_size: Concurrent rows when a model is given; None chooses a number.
         skip: Names of finished rows.
         on_finished: Called with finished texts.
@@ -97,13 +103,20 @@ def generate_texts(
         The response by name, in the order of the names, without those skipped.
 
     Raises:
-        TraitvecError: If a prompt does not fit the model's context, or the engine fails.
+        TraitvecError: If a prompt does not fit the model's context, the engine fails or cannot
+            steer, or an intervention does not fit the model.
     """
     engine = _engine(engine, batch_size)
     model = engine.language_model
     requests = [
-        Request(name, prompt, model.encode_prompt(prompt))
-        for name, prompt in zip(names, prompts, strict=True)
+        Request(name, prompt, model.encode_prompt(prompt), stream, tuple(items))
+        for name, prompt, stream, items in zip(
+            names,
+            prompts,
+            [None] * len(names) if streams is None else streams,
+            [()] * len(names) if interventions is None else interventions,
+            strict=True,
+        )
     ]
     _check_lengths(model, requests, sampling.max_new_tokens)
     texts: dict[str, str] = {}

@@ -10,7 +10,7 @@ from typing import Any, cast
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
-from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.request import Generated, Request, refuse_interventions
 from traitvec_core.generation.text import read_tokens, split_thinking
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
@@ -95,6 +95,7 @@ class ServerEngine:
         on_finished: Callable[[list[Generated]], None],
     ) -> None:
         """Generate every request that is not finished; see `GenerationEngine`."""
+        refuse_interventions(requests, self.name)
         missing = [request for request in requests if request.name not in finished]
         if missing:
             run_async(self._generate(missing, sampling, on_finished))
@@ -180,7 +181,7 @@ class ServerEngine:
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "seed": seed_of(request.name, sampling.seed),
+            "seed": seed_of(request.stream_name, sampling.seed),
         }
         if form.extras:
             body["extra_body"] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any, cast
 
@@ -12,12 +12,14 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
-from traitvec_core.generation.decoding import Report, can_decode, decode
+from traitvec_core.generation.decoding import Report, decode
 from traitvec_core.generation.key_values import UnsupportedCacheError
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import read_tokens
+from traitvec_core.models.key_value_support import has_plain_cache
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.memory import is_out_of_memory, release_memory
+from traitvec_core.models.steering import steer
 
 __all__ = ["TransformersEngine"]
 
@@ -36,17 +38,17 @@ _BYTES_ON_CPU = 4 * 2**30
 class TransformersEngine:
     """Generates with a loaded model.
 
-    A response depends on its name, the seed and its prompt: token t of a row is drawn with the t-th
-    number of the row's stream. The rest of the batch changes only the last bits of the logits,
-    through the shapes of matrix products. So that a killed and resumed run ends with the same
-    bytes, rows are generated in groups that depend only on the requests, and a group with a missing
-    row is generated again as a whole; no row is reported twice.
+    A response depends on its stream, the seed, its prompt and its interventions: token t of a row
+    is drawn with the t-th number of the row's stream. The rest of the batch changes only the last
+    bits of the logits, through the shapes of matrix products. So that a killed and resumed run ends
+    with the same bytes, rows are generated in groups that depend only on the requests, and a group
+    with a missing row is generated again as a whole; no row is reported twice.
 
     One exception: after running out of memory, the rest of a group is generated with half as many
     concurrent rows. A resumed run repeats that only if it runs out at the same point.
 
     Args:
-        model: The model; steering hooks stay active.
+        model: The model; steering hooks stay active, and each request's interventions are added.
         batch_size: Concurrent rows; None chooses by device, model and memory.
     """
 
@@ -55,7 +57,7 @@ class TransformersEngine:
     def __init__(self, model: LanguageModel, *, batch_size: int | None = None) -> None:
         self.language_model = model
         self._batch_size = batch_size
-        self._is_plain = not can_decode(model)
+        self._is_plain = not has_plain_cache(model)
 
     def generate(
         self,
@@ -155,7 +157,9 @@ def _plain_batch(
         eos_token_id=model.end_token_ids or None,
         pad_token_id=pad,
     )
-    with torch.inference_mode(), _own_generation_config(model, config):
+    rows = [request.interventions for request in batch]
+    steering = steer(model, rows=rows) if any(rows) else nullcontext()
+    with torch.inference_mode(), steering, _own_generation_config(model, config):
         output = cast(Any, model.model).generate(
             input_ids=torch.tensor(ids, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
@@ -171,7 +175,7 @@ class _Choice(LogitsProcessor):
     def __init__(self, batch: list[Request], sampling: Sampling, prompt_width: int) -> None:
         self._width = prompt_width
         self._sampling = sampling
-        self._numbers = numbers_of([request.name for request in batch], sampling)
+        self._numbers = numbers_of([request.stream_name for request in batch], sampling)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         numbers = self._numbers[:, input_ids.shape[1] - self._width]

@@ -13,7 +13,7 @@ from typing import Any
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import seed_of
-from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.request import Generated, Request, refuse_interventions
 from traitvec_core.generation.text import read_tokens
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
 from traitvec_core.models.language_model import load_language_model
@@ -69,6 +69,7 @@ class VllmEngine:
         on_finished: Callable[[list[Generated]], None],
     ) -> None:
         """Generate every request that is not finished; see `GenerationEngine`."""
+        refuse_interventions(requests, self.name)
         missing = [request for request in requests if request.name not in finished]
         if not missing:
             return
@@ -105,7 +106,7 @@ class VllmEngine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_new_tokens,
-            seed=seed_of(request.name, sampling.seed),
+            seed=seed_of(request.stream_name, sampling.seed),
             stop_token_ids=self.language_model.end_token_ids,
             # Tokens are decoded as for the other engines.
             detokenize=False,

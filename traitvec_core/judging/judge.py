@@ -13,7 +13,14 @@ from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
-__all__ = ["JUDGED_COLUMNS", "Judge", "JudgedResponses", "judge_responses", "score_prompts"]
+__all__ = [
+    "JUDGED_COLUMNS",
+    "Judge",
+    "JudgedResponses",
+    "judge_responses",
+    "prompts_of",
+    "score_prompts",
+]
 
 JUDGED_COLUMNS = (
     "question", "instruction", "prompt", "response", "trait_score", "coherence_score",
@@ -100,17 +107,13 @@ def judge_responses(
     Returns:
         The table and its cost. Empty responses are not judged: their scores are missing.
     """
-    rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
-    rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
     records = responses.to_dict("records")
+    prompts_of_rows = [
+        prompts_of(definition, row["question"], row["response"], also) for row in records
+    ]
     prompts_by_rubric: dict[str, list[str | None]] = {
-        name: [
-            fill_rubric(rubric, row["question"], row["response"])
-            if row["response"].strip()
-            else None
-            for row in records
-        ]
-        for name, rubric in rubrics.items()
+        name: [prompts.get(name) for prompts in prompts_of_rows]
+        for name in ("trait", "coherence", *(also or {}))
     }
     # Equal prompts (identical responses to one question) are judged once.
     sources: dict[str, tuple[str, str]] = {}
@@ -144,6 +147,23 @@ def judge_responses(
     )
 
 
+def prompts_of(
+    definition: TraitDefinition,
+    question: str,
+    response: str,
+    also: Mapping[str, TraitDefinition] | None = None,
+) -> dict[str, str]:
+    """Return what a judge is asked about a response: the rubric's name → prompt.
+
+    Empty responses are not judged.
+    """
+    if not response.strip():
+        return {}
+    rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
+    rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
+    return {name: fill_rubric(rubric, question, response) for name, rubric in rubrics.items()}
+
+
 def score_prompts(
     judge: Judge,
     sources: Mapping[str, tuple[str, str]],
@@ -151,6 +171,7 @@ def score_prompts(
     store: JudgementStore,
     origin: Origin = Origin(),
     repeat: int = 0,
+    is_cancelled: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int, Cost], None] = lambda done, total, paid: None,
 ) -> tuple[dict[str, Judgement], Cost, int]:
     """Judge the prompts that the store has no judgement of; each is stored at once.
@@ -161,6 +182,7 @@ def score_prompts(
         store: Existing judgements; new ones are added.
         origin: The experiment and trait that pay, for the store.
         repeat: Number of the repetition; 0 for the judgement that counts.
+        is_cancelled: Whether to leave out what has not been asked yet.
         on_progress: Called with judgements done, their total, and the cost so far.
 
     Returns:
@@ -171,6 +193,8 @@ def score_prompts(
     paid = Cost()
 
     def is_known(prompt: str) -> bool:
+        if is_cancelled():
+            return True
         if prompt not in judgements:
             stored = store.find(judgement_key(judge.identity, prompt, repeat))
             if stored is None:

@@ -103,7 +103,13 @@ def _answers(
 ) -> "tuple[Trials, str, float]":
     """Generate and judge; also returns the judge's name and what the experiment has spent."""
     from traitvec_core.judging.judgement_store import Origin
-    from traitvec_core.steering_evaluation.trials import Condition, TrialLog, Trials, TrialSetup
+    from traitvec_core.steering_evaluation.trials import (
+        Condition,
+        Round,
+        TrialLog,
+        Trials,
+        TrialSetup,
+    )
 
     settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
@@ -129,7 +135,7 @@ def _answers(
             TrialLog(journal.rows(), journal.append),
             lambda done, note: context.bench.progress("trait_dynamics", done, total, note),
         )
-        trials.run(conditions, range(len(prompts)), len(prompts))
+        trials.run(Round(conditions, range(len(prompts)), len(prompts)))
         return trials, judge.name, store.spent_usd(folder.experiment)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from traitvec_core.models.steering import Addition
+from traitvec_core.models.interventions import Addition
 from traitvec_core.steering_evaluation.search import Dose, dose_condition
 from traitvec_core.steering_evaluation.trials import Condition
 
@@ -27,7 +27,7 @@ def random_directions(dose: Dose, n: int, seed: int) -> list[Condition]:
         conditions.append(
             Condition(
                 name=f"random{number}_for_{dose_condition(dose).name}",
-                intervention=Addition(vector.layer, matched, dose.coefficient),
+                interventions=(Addition(vector.layer, matched, dose.coefficient),),
                 method="random",
                 layer=vector.layer,
                 coefficient=dose.coefficient,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Steering
-from traitvec_core.models.steering import Addition
+from traitvec_core.models.interventions import Addition
 from traitvec_core.steering_evaluation.controls import random_directions
 from traitvec_core.steering_evaluation.damage import measure_damage
 from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
@@ -32,12 +33,12 @@ from traitvec_core.steering_evaluation.search import (
 from traitvec_core.steering_evaluation.significance import compare_with_random
 from traitvec_core.steering_evaluation.trials import (
     Condition,
+    Round,
     TrialLog,
     Trials,
     TrialSetup,
     summarise,
 )
-from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.separation import Separation
 from traitvec_core.validation.steering import SteeringTest
@@ -105,16 +106,20 @@ def evaluate_steering(
         lambda done, note: on_progress(done, total, note),
     )
 
-    unsteered = trials.run([_UNSTEERED], first, options.n_search)["unsteered"]
-    search = [summarise(_UNSTEERED, unsteered, unsteered)]
+    tables: dict[str, pd.DataFrame] = {}
+    search: list[Scores] = []
 
     def run(conditions: list[Condition]) -> list[Scores]:
-        tables = trials.run(conditions, first, options.n_search)
-        scores = [summarise(c, tables[c.name], unsteered) for c in conditions]
-        search.extend(scores)
-        return scores
+        # The first doses need not wait for the responses that they are compared with.
+        new = [*([] if tables else [[_UNSTEERED]]), *([conditions] if conditions else [])]
+        tables.update(trials.run(*(Round(items, first, options.n_search) for items in new)))
+        for condition in chain(*new):
+            search.append(summarise(condition, tables[condition.name], tables["unsteered"]))
+        return search[len(search) - len(conditions) :]
 
     tried = search_doses(plan.vectors, plan.separation, run, min_coherence=options.min_coherence)
+    if not tables:
+        run([])
     dose = choose(tried, options.min_coherence)
     held_out = _held_out(trials, plan, dose, second, len(tried))
     evaluation = SteeringEvaluation(
@@ -179,13 +184,22 @@ def _held_out(
     """The part of `SteeringEvaluation` that is measured on the held-out questions."""
     instructions = tuple(pair.pos for pair in trials.setup.definition.instruction)
     prompted = Condition("prompted", instructions=instructions)
-    chosen = [] if dose is None else [dose_condition(dose)]
-    others = [] if dose is None else [dose_condition(dose, fraction) for fraction in _FRACTIONS]
+    chosen: list[Condition] = []
+    others: list[Condition] = []
+    random: list[Condition] = []
+    if dose is not None:
+        chosen = [dose_condition(dose)]
+        others = [dose_condition(dose, fraction) for fraction in _FRACTIONS]
+        random = random_directions(dose, plan.options.n_random, trials.setup.sampling.seed)
     n = plan.options.n_held_out
     # Another trait's rubric costs one judgement per row, so only the chosen dose gets it.
     named = {f"on_{name}": other for name, other in plan.side_effects.items()}
-    tables = trials.run([_UNSTEERED, *chosen], numbers, n, named)
-    tables |= trials.run([*others, prompted], numbers, n)
+    rounds = [
+        Round([_UNSTEERED, *chosen], numbers, n, named),
+        Round([*others, prompted], numbers, n),
+        Round(random, numbers, _n_per_random(len(numbers), n)),
+    ]
+    tables = trials.run(*(asked for asked in rounds if asked.conditions))
     base = tables["unsteered"]
 
     def measured(conditions: list[Condition]) -> list[Scores]:
@@ -200,8 +214,6 @@ def _held_out(
         test = SteeringTest(untested=why, n_trials=n_trials)
         return result | {"dose_response": [], "random": [], "test": test, "side_effects": []}
     steered = tables[chosen[0].name]
-    random = random_directions(dose, plan.options.n_random, trials.setup.sampling.seed)
-    tables |= trials.run(random, numbers, _n_per_random(len(numbers), n))
     scores = measured(chosen)
     return result | {
         "dose_response": sorted(
@@ -250,6 +262,6 @@ def _spent(trials: Trials) -> dict[str, Any]:
         "tokens_in": int(sum(table["prompt_tokens"].sum() for table in trials.tables)),
         "tokens_out": int(sum(table["response_tokens"].sum() for table in trials.tables)),
         "judging_cost": trials.cost,
-        "paid": sum((result.paid for result in trials.judged), Cost()),
+        "paid": trials.paid,
         "unfinished": unfinished,
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from traitvec_core.models.steering import Addition
+from traitvec_core.models.interventions import Addition
 from traitvec_core.steering_evaluation.result import Scores
 from traitvec_core.steering_evaluation.trials import Condition
 from traitvec_core.validation.separation import Separation
@@ -180,7 +180,7 @@ def dose_condition(dose: Dose, fraction: float = 1.0) -> Condition:
     coefficient = float(f"{fraction * dose.coefficient:.6g}")
     return Condition(
         name=f"{method}_layer{layer}_c{coefficient!r}",
-        intervention=Addition(layer, dose.vector.vector, coefficient),
+        interventions=(Addition(layer, dose.vector.vector, coefficient),),
         method=method,
         layer=layer,
         coefficient=coefficient,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +10,17 @@ import pandas as pd
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
-from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
+from traitvec_core.judging.early_judging import EarlyJudging
+from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses, prompts_of
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
+from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.models.steering import Intervention, steer
 from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
 from traitvec_core.steering_evaluation.result import Answer, Scores
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 
-__all__ = ["Condition", "TrialLog", "TrialSetup", "Trials", "summarise"]
+__all__ = ["Condition", "Round", "TrialLog", "TrialSetup", "Trials", "summarise"]
 
 _N_EXAMPLES = 3
 
@@ -31,7 +31,7 @@ class Condition:
 
     Attributes:
         name: Distinct among all conditions of a trait; names the rows on disk.
-        intervention: What changes the residual stream, if anything.
+        interventions: What changes the residual stream, if anything.
         instructions: Used in turn, if any.
         method: For `Scores`.
         layer: For `Scores`.
@@ -39,11 +39,28 @@ class Condition:
     """
 
     name: str
-    intervention: Intervention | None = None
+    interventions: tuple[Intervention, ...] = ()
     instructions: tuple[str, ...] = ()
     method: str | None = None
     layer: int | None = None
     coefficient: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Conditions under which the same questions are asked, judged together.
+
+    Attributes:
+        conditions: The conditions.
+        numbers: The numbers of the questions to ask.
+        n: Responses for each condition, spread evenly over these questions.
+        also: Other traits whose rubrics are applied to these responses too.
+    """
+
+    conditions: Sequence[Condition]
+    numbers: Sequence[int]
+    n: int
+    also: Mapping[str, TraitDefinition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,8 @@ class Trials:
         questions: All questions; conditions are tried on some of them, by number.
         log: Rows of an interrupted run, and where new ones go.
         on_progress: Called with the number of responses so far, and a note.
-        tables: Judged responses, one table per call of `run`.
-        judged: Results of judging, one per call of `run`.
+        tables: Judged responses, one table per round.
+        judged: Results of judging, one per round.
     """
 
     setup: TrialSetup
@@ -112,64 +129,60 @@ class Trials:
     def __post_init__(self) -> None:
         self._rows = {row["id"]: dict(row) for row in self.log.finished}
         self._n_done = 0
+        self._paid_early = Cost()
 
-    def run(
-        self,
-        conditions: Sequence[Condition],
-        numbers: Sequence[int],
-        n: int,
-        also: Mapping[str, TraitDefinition] | None = None,
-    ) -> dict[str, pd.DataFrame]:
-        """Generate responses under each condition, and judge all of them together.
+    def run(self, *rounds: Round) -> dict[str, pd.DataFrame]:
+        """Generate responses under all conditions side by side, and judge each round.
 
         Args:
-            conditions: The conditions.
-            numbers: The numbers of the questions to ask.
-            n: Responses for each condition, spread evenly over these questions.
-            also: Other traits whose rubrics are applied to these responses too.
+            rounds: What is asked under which conditions; no condition is in two rounds of a call.
 
         Returns:
             By the condition's name: the judged responses, with `condition` and `question_number`.
         """
-        table = pd.concat([self._answers(item, numbers, n) for item in conditions])
-        table = table.reset_index(drop=True)
-        setup = self.setup
-        result = judge_responses(
-            setup.judge, setup.definition, table, store=setup.store, origin=setup.origin, also=also,
-            is_about_refusing=setup.is_about_refusing,
-            on_progress=lambda done, total, paid: self.on_progress(
-                self._n_done, f"judged {done} of {total}"
-            ),
-        )  # fmt: skip
-        self.judged.append(result)
-        judged = result.table.join(table[["condition", "question_number"]])
-        self.tables.append(judged)
-        return {item.name: judged[judged["condition"] == item.name] for item in conditions}
+        rows = [row for asked in rounds for row in self._plan(asked)]
+        self._generate(rows)
+        judged: dict[str, pd.DataFrame] = {}
+        for asked in rounds:
+            judged |= self._judge(asked, self._table([row for row in rows if row.round is asked]))
+        return judged
 
     @property
     def cost(self) -> Cost:
         """What all judgements cost, including those of earlier runs."""
         return sum((result.cost for result in self.judged), Cost())
 
-    def _answers(self, condition: Condition, numbers: Sequence[int], n: int) -> pd.DataFrame:
-        cells = [(numbers[k % len(numbers)], k // len(numbers)) for k in range(n)]
-        setup, texts = self.setup, condition.instructions
-        instructions = [texts[(q + s) % len(texts)] if texts else "" for q, s in cells]
-        prompts = [
-            setup.model.prompt(
-                self.questions[question], instruction or None, setup.instruction_role
-            )
-            for (question, _), instruction in zip(cells, instructions, strict=True)
-        ]
-        # The same name under every condition gives the same stream of random numbers.
-        names = [f"{question}_{sample}" for question, sample in cells]
-        ids = {name: f"{condition.name}|{name}" for name in names}
-        done = {name for name in names if ids[name] in self._rows}
+    @property
+    def paid(self) -> Cost:
+        """What the judgements of this run cost."""
+        return sum((result.paid for result in self.judged), self._paid_early)
+
+    def _plan(self, asked: Round) -> list["_Row"]:
+        """Return the rows of a round, condition by condition."""
+        numbers, setup = asked.numbers, self.setup
+        cells = [(numbers[k % len(numbers)], k // len(numbers)) for k in range(asked.n)]
+        rows = []
+        for condition in asked.conditions:
+            texts = condition.instructions
+            for number, sample in cells:
+                instruction = texts[(number + sample) % len(texts)] if texts else ""
+                prompt = setup.model.prompt(
+                    self.questions[number], instruction or None, setup.instruction_role
+                )
+                # The same stream of random numbers under every condition.
+                stream = f"{number}_{sample}"
+                rows.append(_Row(asked, condition, number, instruction, prompt, stream))
+        return rows
+
+    def _generate(self, rows: Sequence["_Row"]) -> None:
+        setup = self.setup
+        by_id = {row.id: row for row in rows}
+        done = {id for id in by_id if id in self._rows}
 
         def keep(texts: list[Generated]) -> None:
-            rows = [
+            new = [
                 {
-                    "id": ids[text.name],
+                    "id": text.name,
                     "response": text.response,
                     "prompt_tokens": text.prompt_tokens,
                     "response_tokens": text.response_tokens,
@@ -177,36 +190,85 @@ class Trials:
                 }
                 for text in texts
             ]
-            self._rows.update({row["id"]: row for row in rows})
-            self._n_done += len(rows)
-            self.log.append(rows)
-            self.on_progress(self._n_done, condition.name)
+            self._rows.update({row["id"]: row for row in new})
+            self._n_done += len(new)
+            self.log.append(new)
+            early.add(self._judging_prompts([by_id[text.name] for text in texts]))
+            self.on_progress(self._n_done, by_id[texts[-1].name].condition.name)
 
         self._n_done += len(done)
-        if len(done) < len(names):
-            intervention = condition.intervention
-            with steer(setup.model, intervention) if intervention is not None else nullcontext():
-                generate_texts(
-                    setup.model, names, prompts, setup.sampling, batch_size=setup.batch_size,
-                    skip=done, on_finished=keep,
-                )  # fmt: skip
-        else:
-            self.on_progress(self._n_done, condition.name)
+        if len(done) == len(rows):
+            self.on_progress(self._n_done, rows[-1].condition.name)
+            return
+        with EarlyJudging(setup.judge, setup.store, setup.origin) as early:
+            early.add(self._judging_prompts([by_id[name] for name in done]))
+            generate_texts(
+                setup.model, list(by_id), [row.prompt for row in rows], setup.sampling,
+                streams=[row.stream for row in rows],
+                interventions=[row.condition.interventions for row in rows],
+                batch_size=setup.batch_size, skip=done, on_finished=keep,
+            )  # fmt: skip
+        self._paid_early += early.paid
+
+    def _judging_prompts(self, rows: Iterable["_Row"]) -> dict[str, tuple[str, str]]:
+        """Prompt → name of its rubric and the row's id, of finished rows."""
+        definition = self.setup.definition
+        return {
+            prompt: (rubric, row.id)
+            for row in rows
+            for rubric, prompt in prompts_of(
+                definition, self.questions[row.number], self._rows[row.id]["response"],
+                row.round.also,
+            ).items()
+        }  # fmt: skip
+
+    def _table(self, rows: Sequence["_Row"]) -> pd.DataFrame:
         return pd.DataFrame(
             {
-                "question": [self.questions[question] for question, _ in cells],
-                "instruction": instructions,
-                "prompt": prompts,
-                "question_id": [ids[name] for name in names],
-                "condition": condition.name,
-                "question_number": [question for question, _ in cells],
+                "question": [self.questions[row.number] for row in rows],
+                "instruction": [row.instruction for row in rows],
+                "prompt": [row.prompt for row in rows],
+                "question_id": [row.id for row in rows],
+                "condition": [row.condition.name for row in rows],
+                "question_number": [row.number for row in rows],
                 "pole": "",
                 **{
-                    column: [self._rows[ids[name]][column] for name in names]
+                    column: [self._rows[row.id][column] for row in rows]
                     for column in ("response", "prompt_tokens", "response_tokens", "finish_reason")
                 },
             }
         )
+
+    def _judge(self, asked: Round, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        setup = self.setup
+        result = judge_responses(
+            setup.judge, setup.definition, table, store=setup.store, origin=setup.origin,
+            also=asked.also, is_about_refusing=setup.is_about_refusing,
+            on_progress=lambda done, total, paid: self.on_progress(
+                self._n_done, f"judged {done} of {total}"
+            ),
+        )  # fmt: skip
+        self.judged.append(result)
+        judged = result.table.join(table[["condition", "question_number"]])
+        self.tables.append(judged)
+        return {item.name: judged[judged["condition"] == item.name] for item in asked.conditions}
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One response to be generated."""
+
+    round: Round
+    condition: Condition
+    number: int
+    instruction: str
+    prompt: str
+    stream: str
+
+    @property
+    def id(self) -> str:
+        """The row's id on disk."""
+        return f"{self.condition.name}|{self.stream}"
 
 
 def summarise(condition: Condition, table: pd.DataFrame, unsteered: pd.DataFrame) -> Scores:

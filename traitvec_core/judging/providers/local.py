@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
-
-import torch
 
 from traitvec_core.judging.reading import MIN_NUMBER_MASS, Judgement, weighted_score
 from traitvec_core.models.files import model_fingerprint
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.memory import in_halves
+from traitvec_core.models.prompt_reader import PromptReader, prompt_reader
 from traitvec_core.trait import break_up
 
 __all__ = ["LocalJudge"]
@@ -31,7 +30,7 @@ class LocalJudge:
 
     Args:
         model: The model.
-        batch_size: Prompts per forward pass; None chooses by device.
+        batch_size: Most prompts per forward pass; None chooses by their length and the device.
         weights: Hash of the model's weights; by default of the files that its name refers to.
     """
 
@@ -41,7 +40,7 @@ class LocalJudge:
         self.name = model.name
         self._weights = weights or model_fingerprint(model.name)
         self._model = model
-        self._batch_size = batch_size or (64 if model.device.type != "cpu" else 32)
+        self._batch_size = batch_size
 
     @property
     def identity(self) -> str:
@@ -65,36 +64,41 @@ class LocalJudge:
         repeat: int = 0,
     ) -> None:
         """Judge distinct prompts, shortest first; a batch of known prompts is skipped."""
+        # Sorted, so that the batches don't depend on the order of the prompts.
+        prompts = sorted(prompts)
         rendered = [self._render(prompt) for prompt in prompts]
         ids = [self._model.encode_prompt(text) for text in rendered]
         limit = self._model.context_tokens
-        too_long = [
-            i for i in range(len(ids)) if limit is not None and len(ids[i]) + _ANSWER_TOKENS > limit
+        readable = [
+            i for i in range(len(ids)) if limit is None or len(ids[i]) + _ANSWER_TOKENS <= limit
         ]
-        unread = [prompts[i] for i in too_long if not is_known(prompts[i])]
+        unread = {prompts[i] for i in set(range(len(ids))) - set(readable)}
+        unread = {prompt for prompt in unread if not is_known(prompt)}
         if unread:
             reason = f"longer than the judge can read ({limit} tokens)"
             on_batch({prompt: Judgement(None, "error", reason) for prompt in unread})
-        skipped = set(too_long)
-        order = sorted(
-            (i for i in range(len(ids)) if i not in skipped),
-            key=lambda i: (len(ids[i]), prompts[i]),
-        )
-        if not order:
+        if not readable:
             return
-        numbers = self._number_tokens(rendered[order[0]])
-        for begin in range(0, len(order), self._batch_size):
-            batch = order[begin : begin + self._batch_size]
-            if all(is_known(prompts[i]) for i in batch):
+        numbers = self._number_tokens(rendered[readable[0]])
+        tokens = sorted({token for path in numbers for token in path})
+        goes_on = any(len(path) > 1 for path in numbers)
+        reader = prompt_reader(self._model, [ids[i] for i in readable], tokens, goes_on=goes_on)
+
+        def read(batch: Sequence[int]) -> list[dict[int, float]]:
+            return _number_masses(reader, batch, numbers, tokens)
+
+        for whole_batch in reader.batches(self._batch_size):
+            if all(is_known(prompts[readable[place]]) for place in whole_batch):
                 continue
-            masses = self._number_masses([ids[i] for i in batch], numbers)
-            on_batch(
-                {
-                    prompts[i]: _weighted_mean(mass, len(ids[i]))
-                    for i, mass in zip(batch, masses, strict=True)
-                    if not is_known(prompts[i])
-                }
-            )
+            for batch, masses in in_halves(whole_batch, read, f"a prompt of the judge {self.name}"):
+                results = {readable[place]: mass for place, mass in zip(batch, masses, strict=True)}
+                on_batch(
+                    {
+                        prompts[i]: _weighted_mean(mass, len(ids[i]))
+                        for i, mass in results.items()
+                        if not is_known(prompts[i])
+                    }
+                )
 
     def _render(self, prompt: str) -> str:
         # A response with the judge's control tokens must not end the turn.
@@ -109,58 +113,49 @@ class LocalJudge:
             numbers[tuple(encoded[len(prompt) :])] = number
         return numbers
 
-    def _number_masses(
-        self, prompts: list[list[int]], numbers: dict[_Ids, int]
-    ) -> list[dict[int, float]]:
-        masses: list[dict[int, float]] = [{} for _ in prompts]
-        # The tokens that may follow each beginning of a number: a tree of their token sequences.
-        following: dict[_Ids, set[int]] = {}
-        for ids in numbers:
-            for k in range(len(ids)):
-                following.setdefault(ids[:k], set()).add(ids[k])
-        # (row, tokens so far, their probability); one round per token of the longest number.
-        open_: list[tuple[int, _Ids, float]] = [(row, (), 1.0) for row in range(len(prompts))]
-        while open_:
-            distributions = self._next_probabilities([prompts[r] + list(p) for r, p, _ in open_])
-            still_open: list[tuple[int, _Ids, float]] = []
-            for (row, prefix, mass), probability in zip(open_, distributions, strict=True):
-                tokens = sorted(following[prefix])
-                shares = probability[tokens].tolist()
-                if prefix in numbers:
-                    # Exactly this number: no token of a longer one follows.
-                    masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - sum(shares))
-                for token, share in zip(tokens, shares, strict=True):
-                    path = (*prefix, token)
-                    if path in following and mass * share >= _MIN_PREFIX_MASS:
-                        still_open.append((row, path, mass * share))
-                    elif path in numbers:
-                        masses[row][numbers[path]] = mass * share
-            open_ = still_open
-        return masses
 
-    def _next_probabilities(self, sequences: list[list[int]]) -> torch.Tensor:
-        """Return the distribution of the next token, `[n, vocabulary]`, float32 on the CPU."""
-        size = self._batch_size
-        parts = [sequences[begin : begin + size] for begin in range(0, len(sequences), size)]
-        return torch.cat([self._forward(part) for part in parts])
+def _number_masses(
+    reader: PromptReader, prompts: Sequence[int], numbers: dict[_Ids, int], tokens: list[int]
+) -> list[dict[int, float]]:
+    """Return number → probability for each prompt of a batch.
 
-    def _forward(self, sequences: list[list[int]]) -> torch.Tensor:
-        width = max(len(ids) for ids in sequences)
-        pad = self._model.pad_token_id
-        # Left padding, so that the next token is the last position of every row and the model
-        # computes logits, with its own scaling and caps, only there.
-        ids = torch.tensor([[pad] * (width - len(s)) + s for s in sequences])
-        mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences])
-        device = self._model.device
-        with torch.inference_mode():
-            output = cast(Any, self._model.model)(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                position_ids=(mask.cumsum(1) - 1).clamp_min(0).to(device),
-                use_cache=False,
-                logits_to_keep=1,
-            )
-            return cast(torch.Tensor, output.logits[:, -1].float().softmax(-1).cpu())
+    Args:
+        reader: Reads the prompts.
+        prompts: The prompts, by the reader's index.
+        numbers: Token sequence → number.
+        tokens: The tokens whose probabilities the reader gives.
+    """
+    masses: list[dict[int, float]] = [{} for _ in prompts]
+    column = {token: place for place, token in enumerate(tokens)}
+    # The tokens that may follow each beginning of a number: a tree of their token sequences.
+    following: dict[_Ids, set[int]] = {}
+    for path in numbers:
+        for k in range(len(path)):
+            following.setdefault(path[:k], set()).add(path[k])
+    # (row, tokens so far, their probability); one round per token of the longest number.
+    open_: list[tuple[int, _Ids, float]] = [(row, (), 1.0) for row in range(len(prompts))]
+    probabilities = reader.read(prompts)
+    while open_:
+        still_open: list[tuple[int, _Ids, float]] = []
+        for (row, prefix, mass), probability in zip(open_, probabilities.tolist(), strict=True):
+            shares = {token: probability[column[token]] for token in sorted(following[prefix])}
+            if prefix in numbers:
+                # Exactly this number: no token of a longer one follows.
+                masses[row][numbers[prefix]] = mass * max(0.0, 1.0 - sum(shares.values()))
+            for token, share in shares.items():
+                path = (*prefix, token)
+                if path in following and mass * share >= _MIN_PREFIX_MASS:
+                    still_open.append((row, path, mass * share))
+                elif path in numbers:
+                    masses[row][numbers[path]] = mass * share
+            if prefix == () and not sum(shares.values()) >= MIN_NUMBER_MASS:
+                # Numbers cannot have more probability than their first tokens: no score either way.
+                masses[row] = {}
+                still_open = [item for item in still_open if item[0] != row]
+        open_ = still_open
+        if open_:
+            probabilities = reader.go_on([row for row, _, _ in open_], [p for _, p, _ in open_])
+    return masses
 
 
 def _weighted_mean(mass: dict[int, float], tokens_in: int) -> Judgement:
