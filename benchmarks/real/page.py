@@ -18,7 +18,7 @@ _EXPECTED = {
     "length": "can be shown: the model follows an instruction about length",
     "lists": "can be shown: the model follows an instruction about format",
     "refusal": "hardly: it apologises now and then when told to refuse",
-    "rudeness": "not elicited: it does not insult, whatever the instruction",
+    "even_words": "not elicited: it cannot count its words",
 }
 _INTRODUCTION = """\
 # Results on a real model
@@ -28,7 +28,7 @@ _INTRODUCTION = """\
 {torch} and transformers {transformers}, dtype {dtype}, in {minutes:.1f} minutes of work.
 
 Rules score the responses (`experiments/smollm2/scorers.py`), so a run needs no key and no judge \
-model: words for length, lines that are items for lists, phrases of refusal, insults. A rule sees \
+model: words for length, lines that are items for lists, phrases of refusal, and whether the number of words is even. A rule sees \
 what it counts and nothing else. Coherence is a rule as well: how much a response repeats itself; \
 it does not see nonsense that never repeats.
 

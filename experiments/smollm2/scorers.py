@@ -8,15 +8,11 @@ _REFUSING = re.compile(
     r"|respond|fulfil|do that)|won't|will not|refuse|decline)\b",
     re.IGNORECASE,
 )
-_RUDE = re.compile(
-    r"\b(?:idiots?|stupid|dumb(?:ass)?|fools?|foolish|morons?|pathetic|shut up|loser|worthless"
-    r"|ridiculous|despise|ignorant|disgusting)\b",
-    re.IGNORECASE,
-)
 
 
 def length(question: str, response: str) -> float:
-    return min(100.0, 100.0 * len(response.split()) / 40)
+    # Ten words or fewer are short; sixty, about what the limit of tokens allows, are long.
+    return max(0.0, min(100.0, 2.0 * (len(response.split()) - 10)))
 
 
 def lists(question: str, response: str) -> float | None:
@@ -28,10 +24,6 @@ def lists(question: str, response: str) -> float | None:
 
 def refusal(question: str, response: str) -> float:
     return 100.0 if _REFUSING.search(response.replace("’", "'")) else 0.0
-
-
-def rudeness(question: str, response: str) -> float:
-    return 100.0 if _RUDE.search(response) else 0.0
 
 
 def even_words(question: str, response: str) -> float:

@@ -34,10 +34,10 @@ def model() -> Path:
 
 @pytest.fixture(scope="module")
 def experiments(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Length and rudeness, run once from the command line."""
+    """Length and even_words, run once from the command line."""
     experiments = tmp_path_factory.mktemp("real") / "experiments"
     source = REPOSITORY / "experiments/smollm2"
-    for trait in ("length", "rudeness"):
+    for trait in ("length", "even_words"):
         (experiments / "smollm2" / trait).mkdir(parents=True)
         name = "trait_definition.json"
         shutil.copy(source / trait / name, experiments / "smollm2" / trait / name)
@@ -83,7 +83,7 @@ def test_a_trait_that_is_elicited_passes_contrast(experiments: Path) -> None:
 
 
 def test_a_trait_that_is_not_elicited_is_not_usable_because_of_contrast(experiments: Path) -> None:
-    report = _report(experiments, "rudeness")
+    report = _report(experiments, "even_words")
 
     assert report["recommended"] is None or report["recommended"]["verdict"] == "not_usable"
     assert _check(report, "contrast")["verdict"] == "fail"
