@@ -1,0 +1,1 @@
+"""`make real`: a pretrained model through the whole graph, and the page about it."""
