@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-services lint docs docs-serve bench bench-gpu calibrate clean-demo
+.PHONY: help install demo real ui test test-services test-real lint docs docs-serve bench bench-gpu calibrate clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
+	@echo "make real       four traits on a small pretrained model (downloaded once); writes docs/results.md"
 	@echo "make ui         open Dagster on 127.0.0.1:3000 over the same instance"
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
+	@echo "make test-real  tests with that pretrained model"
 	@echo "make lint       only lint, types and the order of imports"
 	@echo "make docs       build the documentation site into build/site; warnings are errors"
 	@echo "make docs-serve serve it on 127.0.0.1:8000"
@@ -31,17 +33,32 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/traitvec run --experiment demo --traits all
 
+# TRAITVEC_MODEL=… takes another model; its results do not replace those in the docs.
+TRAITVEC_MODEL ?=
+real: install
+ifeq ($(TRAITVEC_MODEL),)
+	$(BIN)/python -m benchmarks.real.model
+	$(BIN)/traitvec run --experiment smollm2 --traits all
+	$(BIN)/python -m benchmarks.real.page
+else
+	$(BIN)/traitvec run --experiment smollm2 --traits all --model '$(TRAITVEC_MODEL)'
+	$(BIN)/python -m benchmarks.real.page --into build/results.md
+endif
+
 ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real'
 
 # One after the other: each starts servers, which need the machine's cores. Ray is large, and only
 # these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m services
+
+test-real: install
+	$(BIN)/python -m pytest -m real
 
 lint: install
 	$(BIN)/ruff check .

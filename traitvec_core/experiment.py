@@ -17,6 +17,7 @@ from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
 from traitvec_core.settings.scaffold import scaffold_experiment
 from traitvec_core.settings.schedule import Schedule
+from traitvec_core.settings.scorer import REPETITION, is_scorer, parse_scorer
 from traitvec_core.settings.steering import Steering
 from traitvec_core.settings.thresholds import CheckName, NormThreshold, Thresholds
 from traitvec_core.trait import check_name
@@ -50,7 +51,11 @@ class ExperimentSettings(SettingGroup):
         model: Hugging Face id, local folder, GGUF file, or `embedded` (the small model included in
             traitvec).
         judge_model: The model that scores responses: `gpt-…`, `claude-…`, a Hugging Face id,
-            a GGUF file, `embedded`, or a model of the server at `judge_base_url`.
+            a GGUF file, `embedded`, or a model of the server at `judge_base_url`. Or a scorer,
+            which needs no rubric: `python:scorers.py:function`, `hf-classifier:MODEL:LABEL`.
+        scorers: Trait → who scores it instead of `judge_model`; the same names are allowed.
+        coherence_judge: Who scores coherence; the same names, or `repetition`, a rule without a
+            model. By default `judge_model`, and `repetition` where that is a scorer.
         judge_provider: Who serves the judge: `openai` (or any server with the same API),
             `anthropic`, `local`; `auto` decides by the judge's name and address.
         judge_base_url: Address of an OpenAI-compatible server (vLLM, Ollama, llama.cpp).
@@ -103,6 +108,8 @@ class ExperimentSettings(SettingGroup):
     description: str = ""
     model: str
     judge_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
+    scorers: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    coherence_judge: Annotated[str, Field(min_length=1)] | None = None
     judge_provider: Literal["auto", JudgeProvider] = "auto"
     judge_base_url: str | None = None
     judge_mode: Literal["live", "batch"] = "live"
@@ -160,6 +167,36 @@ class ExperimentSettings(SettingGroup):
         return ResponseFilter(
             threshold=self.threshold, min_coherence=self.min_coherence, pairing=self.pairing
         )
+
+    def judge_of(self, trait: str) -> str:
+        """Return the name of the judge that scores a trait."""
+        return self.scorers.get(trait, self.judge_model)
+
+    @property
+    def judge_of_coherence(self) -> str:
+        """The name of the judge that scores coherence."""
+        if self.coherence_judge is not None:
+            return self.coherence_judge
+        # A scorer of a trait says nothing about coherence.
+        return REPETITION if is_scorer(self.judge_model) else self.judge_model
+
+    @field_validator("judge_model", "second_judge", "coherence_judge")
+    @classmethod
+    def _scorer_is_complete(cls, name: str | None) -> str | None:
+        if name is not None:
+            parse_scorer(name)
+        return name
+
+    @field_validator("scorers")
+    @classmethod
+    def _scorers_are_complete(cls, scorers: dict[str, str]) -> dict[str, str]:
+        for trait, name in scorers.items():
+            try:
+                check_name("trait", trait)
+            except TraitvecError as error:
+                raise ValueError(str(error)) from None
+            parse_scorer(name)
+        return scorers
 
     @field_validator("layers")
     @classmethod

@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from traitvec_core.experiment import JudgeProvider
 from traitvec_core.judging.asking import ApiModel
 from traitvec_core.judging.capabilities import Capabilities
-from traitvec_core.judging.providers.table import PROVIDERS, known_capabilities, provider_of
+from traitvec_core.judging.providers.table import (
+    PROVIDERS,
+    ScorerKind,
+    known_capabilities,
+    provider_of,
+)
 from traitvec_core.remote.keys import redacted
 
 # -- complete rows --------------------------------------------------------------------------------
 
 
 def test_the_setting_names_every_provider() -> None:
-    assert get_args(JudgeProvider) == tuple(PROVIDERS)
+    # Scorers go by their names, whatever the setting says.
+    assert (*get_args(JudgeProvider), *get_args(ScorerKind)) == tuple(PROVIDERS)
+    for name in ("python:scorers.py:words", "hf-classifier:org/model:a label", "repetition"):
+        for provider in ("auto", *get_args(JudgeProvider)):
+            row = provider_of(name, provider, "http://127.0.0.1:8000/v1")
+            assert (row.name, row.api) == (name.partition(":")[0], None)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
@@ -27,7 +37,7 @@ def test_a_row_is_complete(name: str) -> None:
     row = PROVIDERS[name]
     assert row.name == name
     assert row.icon
-    # Exactly one row takes the names that no other recognizes, and it runs here.
+    # What runs here has no pattern.
     assert (row.names is None) == row.is_in_process == (row.api is None)
     assert row.names is None or row.families
     if row.api is not None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
-    from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses
+    from traitvec_core.judging.judge import JudgedResponses, judge_responses
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.judging.load import check_judge, load_judge
+    from traitvec_core.judging.panel import Judge, JudgePanel
     from traitvec_core.judging.providers.local import LocalJudge
     from traitvec_core.judging.reading import Judgement
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 _HOME = {
     "COHERENCE_RUBRIC": "rubrics",
     "ApiJudge": "api",
-    "Judge": "judge",
+    "Judge": "panel",
+    "JudgePanel": "panel",
     "JudgedResponses": "judge",
     "Judgement": "reading",
     "JudgementStore": "judgement_store",
@@ -32,6 +34,7 @@ __all__ = [
     "COHERENCE_RUBRIC",
     "ApiJudge",
     "Judge",
+    "JudgePanel",
     "JudgedResponses",
     "Judgement",
     "JudgementStore",

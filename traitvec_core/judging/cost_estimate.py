@@ -1,8 +1,8 @@
 """Estimates what judging will cost. Makes no API calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import agreement_sample
@@ -10,6 +10,8 @@ from traitvec_core.judging.judgement_store import JudgementStore, judgement_key
 from traitvec_core.judging.load import JudgeChoice, api_judge
 from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
+from traitvec_core.judging.scorer import scorer_prompt
+from traitvec_core.settings.scorer import is_scorer
 from traitvec_core.trait import TraitDefinition, fill_rubric
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class JudgingCost:
 
 def estimate_judging(
     trait: str,
-    rubrics: Sequence[str],
+    rubrics: Mapping[str, str],
     responses: "pd.DataFrame",
     settings: ExperimentSettings,
     store: JudgementStore,
@@ -68,27 +70,29 @@ def estimate_judging(
 
     Args:
         trait: The trait.
-        rubrics: The trait's rubric, then those of the other traits in `also_judge`.
+        rubrics: The rubrics of the trait and of the other traits in `also_judge`, by trait.
         responses: Columns `question` and `response`; all columns unless planned.
         settings: The experiment's settings.
         store: Existing judgements.
         is_planned: Whether the responses are placeholders for responses still to be generated.
     """
     rows = [row for row in responses.to_dict("records") if row["response"].strip()]
-    filled = [
-        [fill_rubric(rubric, row["question"], row["response"]) for row in rows]
-        for rubric in (rubrics[0], COHERENCE_RUBRIC, *rubrics[1:])
-    ]
-    prompts = dict.fromkeys(prompt for column in filled for prompt in column)
+    # As in `judge_responses`: each judge is asked once for equal prompts.
+    prompts: dict[str, dict[str, None]] = {}
+    for judge, rubric in (
+        (settings.judge_of(trait), rubrics[trait]),
+        (settings.judge_of_coherence, COHERENCE_RUBRIC),
+        *((settings.judge_of(name), rubric) for name, rubric in rubrics.items() if name != trait),
+    ):
+        prompts.setdefault(judge, {}).update(dict.fromkeys(_prompts(judge, rubric, rows)))
     # The sample that will be drawn if no score is missing.
-    sample = filled[0][: settings.agreement_sample]
+    sample = rows[: settings.agreement_sample]
     if not is_planned:
         chosen = agreement_sample(responses.assign(trait_score=0.0), settings.agreement_sample)
-        sample = [
-            fill_rubric(rubrics[0], row["question"], row["response"])
-            for row in chosen.to_dict("records")
-            if row["response"].strip()
-        ]
+        sample = [row for row in chosen.to_dict("records") if row["response"].strip()]
+
+    def sampled(judge: str) -> list[str]:
+        return _prompts(judge, rubrics[trait], sample)
 
     def estimate(judge: str, purpose: str, requests: Iterable[tuple[str, int]]) -> JudgingCost:
         return _estimate(
@@ -96,12 +100,15 @@ def estimate_judging(
             is_planned=is_planned,
         )  # fmt: skip
 
-    costs = [estimate(settings.judge_model, "scores", ((prompt, 0) for prompt in prompts))]
-    if settings.second_judge is not None:
-        costs.append(estimate(settings.second_judge, "sample", ((p, 0) for p in sample)))
+    costs = [
+        estimate(judge, "scores", ((prompt, 0) for prompt in own)) for judge, own in prompts.items()
+    ]
+    second, first = settings.second_judge, settings.judge_of(trait)
+    if second is not None:
+        costs.append(estimate(second, "sample", ((p, 0) for p in sampled(second))))
     if settings.judge_repeats:
-        repeats = ((p, k + 1) for k in range(settings.judge_repeats) for p in sample)
-        costs.append(estimate(settings.judge_model, "sample", repeats))
+        repeats = ((p, k + 1) for k in range(settings.judge_repeats) for p in sampled(first))
+        costs.append(estimate(first, "sample", repeats))
     return costs
 
 
@@ -114,10 +121,10 @@ def estimate_longest(
     questions: Sequence[str],
     n_responses: int,
     *,
-    others: Iterable[TraitDefinition] = (),
+    others: Mapping[str, TraitDefinition] | None = None,
     n_others: int = 0,
-) -> JudgingCost:
-    """Estimate the most that judging can cost: every response has the maximal length.
+) -> list[JudgingCost]:
+    """Estimate the most that judging can cost, one entry per judge: responses are the longest.
 
     Args:
         trait: The trait.
@@ -127,30 +134,46 @@ def estimate_longest(
         purpose: As in `JudgingCost`.
         questions: The questions, repeated over the responses.
         n_responses: Responses judged by the trait's rubric and for coherence.
-        others: Other traits whose rubrics some responses are judged by too.
+        others: Other traits, by name, whose rubrics some responses are judged by too.
         n_others: Responses judged by each of those rubrics.
     """
-    prompts = [
-        fill_rubric(rubric, questions[i % len(questions)], longest_response(str(i), settings))
-        for rubric in (definition.eval_prompt, COHERENCE_RUBRIC)
-        for i in range(n_responses)
+    rows = [
+        {
+            "question": questions[i % len(questions)],
+            "response": longest_response(str(i), settings),
+        }
+        for i in range(max(n_responses, n_others))
     ]
-    prompts += [
-        fill_rubric(other.eval_prompt, questions[0], longest_response(str(i), settings))
-        for other in others
-        for i in range(n_others)
-    ]
-    cost = _estimate(
-        trait, JudgeChoice(settings), settings, store, purpose, [(p, 0) for p in prompts],
-        is_planned=True,
-    )  # fmt: skip
+    prompts: dict[str, list[str]] = {}
+    for judge, rubric, n in (
+        (settings.judge_of(trait), definition.eval_prompt, n_responses),
+        (settings.judge_of_coherence, COHERENCE_RUBRIC, n_responses),
+        *(
+            (settings.judge_of(name), other.eval_prompt, n_others)
+            for name, other in (others or {}).items()
+        ),
+    ):
+        prompts.setdefault(judge, []).extend(_prompts(judge, rubric, rows[:n]))
+    costs = [
+        _estimate(
+            trait, JudgeChoice(settings, judge), settings, store, purpose, [(p, 0) for p in own],
+            is_planned=True,
+        )
+        for judge, own in prompts.items()
+    ]  # fmt: skip
     # These stages never judge in batches.
-    return replace(cost, usd_batch=cost.usd)
+    return [replace(cost, usd_batch=cost.usd) for cost in costs]
 
 
 def longest_response(name: str, settings: ExperimentSettings) -> str:
     """Return a placeholder of maximal length; distinct names give distinct texts."""
     return f"{name} {'x' * int(settings.sampling.max_new_tokens * _CHARS_PER_TOKEN)}"
+
+
+def _prompts(judge: str, rubric: str, rows: Iterable[Mapping[Any, Any]]) -> list[str]:
+    if is_scorer(judge):
+        return [scorer_prompt(row["question"], row["response"]) for row in rows]
+    return [fill_rubric(rubric, row["question"], row["response"]) for row in rows]
 
 
 def _estimate(
@@ -164,7 +187,8 @@ def _estimate(
     is_planned: bool,
 ) -> JudgingCost:
     if choice.provider.is_in_process:
-        tokens = sum(_tokens(prompt) for prompt, _ in requests)
+        is_model = not is_scorer(choice.name)
+        tokens = sum(_tokens(prompt) for prompt, _ in requests) if is_model else 0
         return JudgingCost(
             trait, choice.name, purpose, len(requests), 0, tokens, 0, 0.0, 0.0, is_planned
         )

@@ -1,17 +1,17 @@
 """Scores responses with a judge. A failed judgement is a missing score with a reason, never 0."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import pandas as pd
 
 from traitvec_core.judging.judgement_store import JudgementStore, Origin, judgement_key
+from traitvec_core.judging.panel import Judge, judge_of, prompt_for
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.storage.provenance import Cost
-from traitvec_core.trait import TraitDefinition, fill_rubric
+from traitvec_core.trait import TraitDefinition
 
 __all__ = [
     "JUDGED_COLUMNS",
@@ -28,36 +28,6 @@ JUDGED_COLUMNS = (
     "coherence_reason", "prompt_tokens", "response_tokens", "finish_reason", "pole",
 )  # fmt: skip
 _EMPTY = Judgement(None, "error", "the response is empty")
-
-
-class Judge(Protocol):
-    """Anything that scores prompts."""
-
-    name: str
-
-    @property
-    def identity(self) -> str:
-        """All that determines a judgement besides the prompt, as JSON with a key `model`."""
-        ...
-
-    def score(
-        self,
-        prompts: Sequence[str],
-        on_batch: Callable[[Mapping[str, Judgement]], None],
-        is_known: Callable[[str], bool],
-        repeat: int = 0,
-    ) -> None:
-        """Judge distinct prompts.
-
-        Args:
-            prompts: What to judge.
-            on_batch: Called with every finished batch, prompt → judgement.
-            is_known: Whether a prompt already has a judgement. `prompts` includes those too: where
-                the composition of a batch changes the last digits, a resumed run must form the
-                same batches.
-            repeat: Number of the repetition; 0 for the judgement that counts.
-        """
-        ...
 
 
 @dataclass
@@ -94,7 +64,7 @@ def judge_responses(
     """Score every response by the trait's rubric and for coherence.
 
     Args:
-        judge: The judge.
+        judge: The judge, or a `JudgePanel` with a judge per rubric.
         definition: The trait, for its rubric.
         responses: A table as `generate_responses` returns it.
         store: Existing judgements; new ones are added as they are made.
@@ -108,26 +78,42 @@ def judge_responses(
         The table and its cost. Empty responses are not judged: their scores are missing.
     """
     records = responses.to_dict("records")
+    store = store or JudgementStore()
+    names = ("trait", "coherence", *(also or {}))
+    judges = {name: judge_of(judge, name) for name in names}
     prompts_of_rows = [
-        prompts_of(definition, row["question"], row["response"], also) for row in records
+        prompts_of(judge, definition, row["question"], row["response"], also) for row in records
     ]
     prompts_by_rubric: dict[str, list[str | None]] = {
-        name: [prompts.get(name) for prompts in prompts_of_rows]
-        for name in ("trait", "coherence", *(also or {}))
+        name: [prompts.get(name) for prompts in prompts_of_rows] for name in names
     }
-    # Equal prompts (identical responses to one question) are judged once.
-    sources: dict[str, tuple[str, str]] = {}
+    # Equal prompts (identical responses to one question) are judged once by each judge.
+    # The identity of a judge behind an API changes when it learns what its model accepts.
+    judges_by_id = {id(each): each for each in judges.values()}
+    sources: dict[int, dict[str, tuple[str, str]]] = {key: {} for key in judges_by_id}
     for name, prompts in prompts_by_rubric.items():
+        own = sources[id(judges[name])]
         for row, prompt in zip(records, prompts, strict=True):
             if prompt is not None:
-                sources.setdefault(prompt, (name, row["question_id"]))
-    judgements, paid, n_asked = score_prompts(
-        judge, sources, store=store or JudgementStore(), origin=origin, on_progress=on_progress
-    )
+                own.setdefault(prompt, (name, row["question_id"]))
+    judgements: dict[int, dict[str, Judgement]] = {}
+    total = sum(len(own) for own in sources.values())
+    n_done, paid, n_asked = 0, Cost(), 0
+    for key, own in sources.items():
+
+        def report(done: int, _: int, cost: Cost, before: int = n_done, spent: Cost = paid) -> None:
+            on_progress(before + done, total, spent + cost)
+
+        judgements[key], paid_now, n_new = score_prompts(
+            judges_by_id[key], own, store=store, origin=origin, on_progress=report
+        )
+        n_done, paid, n_asked = n_done + len(own), paid + paid_now, n_asked + n_new
+    every = [judgement for own in judgements.values() for judgement in own.values()]
     judged = responses.copy()
     columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
     for name, prompts in prompts_by_rubric.items():
-        results = [_EMPTY if prompt is None else judgements[prompt] for prompt in prompts]
+        own_judgements = judgements[id(judges[name])]
+        results = [_EMPTY if prompt is None else own_judgements[prompt] for prompt in prompts]
         if name == "trait" and is_about_refusing:
             results = [_refusal_as_score(result) for result in results]
         score, status, reason = columns.get(
@@ -136,24 +122,25 @@ def judge_responses(
         judged[score] = [math.nan if r.score is None else float(r.score) for r in results]
         judged[status] = [r.status for r in results]
         judged[reason] = [r.reason for r in results]
-    judged["judge_model"] = judge.name
+    judged["judge_model"] = judges["trait"].name
     others = [f"{name}_{part}" for name in also or {} for part in ("score", "status", "reason")]
     return JudgedResponses(
         judged[[*JUDGED_COLUMNS, *others]],
-        cost=_cost(judgements.values()),
+        cost=_cost(every),
         paid=paid,
         n_asked=n_asked,
-        unfinished=_count(r.reason for r in judgements.values() if not r.is_final),
+        unfinished=_count(r.reason for r in every if not r.is_final),
     )
 
 
 def prompts_of(
+    judge: Judge,
     definition: TraitDefinition,
     question: str,
     response: str,
     also: Mapping[str, TraitDefinition] | None = None,
 ) -> dict[str, str]:
-    """Return what a judge is asked about a response: the rubric's name → prompt.
+    """Return what is asked about a response: the rubric's name → prompt for that rubric's judge.
 
     Empty responses are not judged.
     """
@@ -161,7 +148,10 @@ def prompts_of(
         return {}
     rubrics = {"trait": definition.eval_prompt, "coherence": COHERENCE_RUBRIC}
     rubrics |= {name: other.eval_prompt for name, other in (also or {}).items()}
-    return {name: fill_rubric(rubric, question, response) for name, rubric in rubrics.items()}
+    return {
+        name: prompt_for(judge_of(judge, name), rubric, question, response)
+        for name, rubric in rubrics.items()
+    }
 
 
 def score_prompts(

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, check_address
+from traitvec_core.judging.load_scorer import check_scorer, load_scorer, scorer_fingerprint
 from traitvec_core.judging.prices import price_of
 from traitvec_core.judging.providers.table import PROVIDERS, provider_of
 from traitvec_core.models.files import check_model, model_fingerprint
 from traitvec_core.remote.keys import key_from_environment
+from traitvec_core.settings.scorer import is_scorer
 
 if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
@@ -25,6 +28,7 @@ __all__ = [
     "is_judge_compared",
     "judge_fingerprint",
     "load_judge",
+    "used_judges",
 ]
 
 # The key of the user's own server, at `judge_base_url`.
@@ -67,59 +71,97 @@ class JudgeChoice:
             address = own_server or os.environ.get(api.address_name, "").strip()
             self.address = api.normalized(address)
 
-    @property
-    def fingerprint(self) -> str:
-        """What determines its judgements, as far as the settings say."""
-        if self.provider.is_in_process:
-            return model_fingerprint(self.name)
-        return f"{self.provider.name}:{self.name}"
+
+def judge_fingerprint(
+    settings: ExperimentSettings, name: str | None = None, folder: Path | None = None
+) -> str:
+    """Return what determines a judge's judgements, as far as the settings say.
+
+    Args:
+        settings: The experiment's settings.
+        name: The judge; by default the experiment's.
+        folder: The experiment's folder, for the files of Python scorers.
+    """
+    choice = JudgeChoice(settings, name)
+    if is_scorer(choice.name):
+        return scorer_fingerprint(choice.name, folder)
+    if choice.provider.is_in_process:
+        return model_fingerprint(choice.name)
+    return f"{choice.provider.name}:{choice.name}"
 
 
-def judge_fingerprint(settings: ExperimentSettings, name: str | None = None) -> str:
-    """Return what determines a judge's judgements, as far as the settings say."""
-    return JudgeChoice(settings, name).fingerprint
+def used_judges(
+    settings: ExperimentSettings, traits: Iterable[str] | None = None
+) -> list[JudgeChoice]:
+    """Return the judges that score some traits and coherence; not the second judge.
+
+    Args:
+        settings: The experiment's settings.
+        traits: The traits; by default all that the settings name, and any other.
+    """
+    if traits is None:
+        names = [settings.judge_model, *settings.scorers.values()]
+    else:
+        names = [settings.judge_of(trait) for trait in traits]
+    return [
+        JudgeChoice(settings, name) for name in dict.fromkeys([*names, settings.judge_of_coherence])
+    ]
 
 
-def check_judge(settings: ExperimentSettings) -> None:
+def check_judge(
+    settings: ExperimentSettings, traits: Iterable[str] | None = None, folder: Path | None = None
+) -> None:
     """Check before any cost that the judges of an experiment can work here.
 
+    Args:
+        settings: The experiment's settings.
+        traits: The traits to be scored; by default all that the settings name, and any other.
+        folder: The experiment's folder. If given, scorers are checked too: a Python file is
+            imported, in a child process.
+
     Raises:
-        TraitvecError: If a key or a price is missing, or a setting does not fit the judge.
+        TraitvecError: If a key, a price or a scorer's file is missing, or a setting does not fit
+            the judge.
     """
-    if settings.second_judge == settings.judge_model:
-        raise TraitvecError(
-            f"second_judge is the judge itself ({settings.judge_model!r}): name another model, or"
-            " set judge_repeats to measure the judge's own noise"
-        )
-    choices = [JudgeChoice(settings)]
+    judges = used_judges(settings, traits)
+    choices = list(judges)
     if settings.second_judge is not None:
+        if settings.second_judge == judges[0].name:
+            raise TraitvecError(
+                f"second_judge is the judge itself ({settings.second_judge!r}): name another"
+                " model, or set judge_repeats to measure the judge's own noise"
+            )
         choices.append(JudgeChoice(settings, settings.second_judge))
     for choice in choices:
-        if choice.provider.is_in_process:
-            check_model(choice.name)
-            continue
-        _check_environment(choice)
-        key = key_from_environment(choice.key_name)
-        if key is None and choice.key_name != _OWN_SERVER_KEY:
-            raise TraitvecError(
-                f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
-                " .env (no key is needed for `judge_model: embedded`, a Hugging Face id, or your"
-                " own server at judge_base_url)"
-            )
-        if (
-            settings.max_judge_usd is not None
-            and price_of(choice.name, settings.judge_prices) is None
-        ):
-            raise TraitvecError(
-                f"max_judge_usd needs the price of {choice.name!r}, which is unknown; add"
-                f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
-                " million tokens; 0 for your own server) to experiment.yaml"
-            )
-    if settings.judge_mode == "batch" and not choices[0].provider.takes_batches:
+        if is_scorer(choice.name) and folder is not None:
+            check_scorer(choice.name, settings, folder)
+        _check_access(choice, settings)
+    if settings.judge_mode == "batch" and not any(j.provider.takes_batches for j in judges):
         titles = [row.api.title for row in PROVIDERS.values() if row.api and row.takes_batches]
         raise TraitvecError(
             f"judge_mode: batch needs a provider that accepts batches ({' or '.join(titles)}), and"
-            f" {choices[0].name!r} does not; set judge_mode: live"
+            f" {judges[0].name!r} does not; set judge_mode: live"
+        )
+
+
+def _check_access(choice: JudgeChoice, settings: ExperimentSettings) -> None:
+    if choice.provider.is_in_process:
+        if not is_scorer(choice.name):
+            check_model(choice.name)
+        return
+    _check_environment(choice)
+    key = key_from_environment(choice.key_name)
+    if key is None and choice.key_name != _OWN_SERVER_KEY:
+        raise TraitvecError(
+            f"judge {choice.name!r} needs a key: set {choice.key_name} in the environment or in"
+            " .env (no key is needed for `judge_model: embedded`, a Hugging Face id, a scorer, or"
+            " your own server at judge_base_url)"
+        )
+    if settings.max_judge_usd is not None and price_of(choice.name, settings.judge_prices) is None:
+        raise TraitvecError(
+            f"max_judge_usd needs the price of {choice.name!r}, which is unknown; add"
+            f" `judge_prices: {{{choice.name}: {{input: 0.25, output: 2.00}}}}` (dollars per"
+            " million tokens; 0 for your own server) to experiment.yaml"
         )
 
 
@@ -150,22 +192,30 @@ def load_judge(
     load_model: "Callable[[str], LanguageModel]",
     experiment: str = "",
     say: Callable[[str], None] = lambda text: None,
+    folder: Path | None = None,
+    claim_gpu: Callable[[], None] = lambda: None,
 ) -> "Judge":
-    """Return an experiment's judge.
+    """Return one judge of an experiment.
 
     Args:
         settings: The experiment's settings.
         store: Keeps judgements, and what models accept.
-        name: The model; by default the experiment's judge.
+        name: The judge; by default the experiment's.
         load_model: Loads a model into this process, by name.
         experiment: The experiment whose budget pays.
         say: Called with a line about the progress of batches.
+        folder: The experiment's folder, for the files of Python scorers.
+        claim_gpu: Called before a classifier takes a GPU.
 
     Raises:
         TraitvecError: If the judge cannot work here.
     """
-    check_judge(settings)
+    if name is None:
+        check_judge(settings)
     choice = JudgeChoice(settings, name)
+    if is_scorer(choice.name):
+        return load_scorer(choice.name, settings, folder, claim_gpu)
+    _check_access(choice, settings)
     if choice.provider.is_in_process:
         from traitvec_core.judging.providers.local import LocalJudge
 

@@ -43,7 +43,14 @@ from traitvec_core.models.gguf_conversion import convert_gguf
 from traitvec_core.models.gguf_file import find_gguf, gguf_revision
 from traitvec_core.models.memory import is_out_of_memory
 
-__all__ = ["choose_dtype", "device_arguments", "load_pretrained", "model_class", "weight_arguments"]
+__all__ = [
+    "choose_dtype",
+    "device_arguments",
+    "explain_loading",
+    "load_pretrained",
+    "model_class",
+    "weight_arguments",
+]
 
 _MAX_REASON_CHARS = 300
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -85,7 +92,7 @@ def load_pretrained(
         else:
             model = _without_weights(where, config, source)
     except Exception as error:  # the many readers below transformers raise errors of any type
-        raise TraitvecError(_explain(name, options, error)) from error
+        raise TraitvecError(explain_loading(name, error, options)) from error
     if not tokenizer.is_fast:
         raise TraitvecError(
             f"model {name!r} has only a slow tokenizer, which does not report where the response"
@@ -184,7 +191,7 @@ def choose_dtype(options: LoadOptions, config: PreTrainedConfig) -> torch.dtype:
     return torch.float16 if is_half else torch.bfloat16
 
 
-def _explain(name: str, options: LoadOptions, error: Exception) -> str:
+def explain_loading(name: str, error: Exception, options: LoadOptions = LoadOptions()) -> str:
     """Return one line that says why loading failed, and what to do."""
     causes = list(_chain(error))
 

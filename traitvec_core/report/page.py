@@ -138,7 +138,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         experiment=sources.experiment,
         trait=sources.trait,
         model=settings.model,
-        judge_model=settings.judge_model,
+        judge_model=settings.judge_of(sources.trait),
         answer=answer(
             verdict,
             sources.checks,

@@ -27,6 +27,8 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # engine_url: http://127.0.0.1:8000/v1   # e.g. generate on a vLLM server; or set engine: vllm
 # dtype: auto                # bfloat16 on a GPU that supports it, else float32; see doctor
 # quantization: none         # 8bit | 4bit: for a model that does not fit on the GPU otherwise
+# scorers: {}                # who else scores a trait, e.g. {length: "python:scorers.py:words"}
+# coherence_judge: repetition  # e.g. coherence without a model; default: judge_model
 # judge_base_url: http://127.0.0.1:8000/v1   # e.g. your own server: vLLM, Ollama, llama.cpp
 # judge_mode: live           # batch: half the price, takes up to a day
 # max_judge_usd: 5           # e.g. a limit of $5 on this experiment's judgements; default: none

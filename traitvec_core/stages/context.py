@@ -1,6 +1,6 @@
 """What a stage gets to work with: the trait's folder, settings, models, progress, provenance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,22 +93,46 @@ class StageContext:
         return JudgementStore(self.folder.path.parent.parent / JUDGEMENTS_FILE)
 
     def load_judge(
-        self, store: "JudgementStore", *, name: str | None = None, is_live: bool = False
+        self,
+        store: "JudgementStore",
+        *,
+        name: str | None = None,
+        also: Iterable[str] = (),
+        is_live: bool = False,
     ) -> "Judge":
-        """Load the experiment's judge.
+        """Load the trait's judge; a panel where coherence or other traits have their own.
 
         Args:
             store: The judgements that are known already.
-            name: Another judge than `judge_model`.
+            name: Only this judge, such as the second one.
+            also: Other traits whose rubrics are applied.
             is_live: Send one call per judgement, whatever `judge_mode` says.
         """
-        from traitvec_core.judging.load import load_judge
+        from traitvec_core.judging.load import check_judge, load_judge
+        from traitvec_core.judging.panel import JudgePanel
 
         live = {"judge_mode": "live"} if is_live else {}
-        return load_judge(
-            self.settings.model_copy(update=live), store, name=name, load_model=self.judge,
-            experiment=self.folder.experiment, say=self.bench.say,
-        )  # fmt: skip
+        settings = self.settings.model_copy(update=live)
+        experiment_path = self.folder.path.parent
+        loaded: dict[str, Judge] = {}
+
+        def load(judge: str) -> "Judge":
+            if judge not in loaded:
+                loaded[judge] = load_judge(
+                    settings, store, name=judge, load_model=self.judge,
+                    experiment=self.folder.experiment, say=self.bench.say,
+                    folder=experiment_path, claim_gpu=self.bench.claim_gpu,
+                )  # fmt: skip
+            return loaded[judge]
+
+        if name is not None:
+            return load(name)
+        # Those of other traits too: a missing key must not end a run halfway.
+        check_judge(settings, [self.folder.name, *also])
+        own, coherence = settings.judge_of(self.folder.name), settings.judge_of_coherence
+        if all(judge == own for judge in (coherence, *map(settings.judge_of, also))):
+            return load(own)
+        return JudgePanel(load(own), load(coherence), lambda trait: load(settings.judge_of(trait)))
 
     @property
     def cost(self) -> Cost:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "answering_inputs",
     "content_of",
-    "judge_input",
+    "judge_inputs",
     "model_input",
     "other_traits",
     "rubric_inputs",
+    "scored_traits",
     "side_effect_traits",
 ]
 
@@ -49,23 +50,48 @@ def model_input(settings: ExperimentSettings) -> dict[str, str]:
     return {"model": model_fingerprint(settings.model, settings.revision)}
 
 
-def judge_input(settings: ExperimentSettings) -> dict[str, str]:
-    """Return the fingerprints of the judge and of the rubric that is the same for all traits."""
+def judge_inputs(
+    folder: TraitFolder, settings: ExperimentSettings, others: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the fingerprints of the judges and of the rubric that is the same for all traits.
+
+    Args:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        others: Other traits whose rubrics are applied too.
+    """
     from traitvec_core.judging.load import judge_fingerprint
     from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 
+    own, experiment_path = settings.judge_of(folder.name), folder.path.parent
+    named = {"judge of coherence": settings.judge_of_coherence}
+    named |= {f"judge of {name}": settings.judge_of(name) for name in others}
     return {
         "coherence_rubric": content_hash(COHERENCE_RUBRIC),
-        "judge": judge_fingerprint(settings),
+        "judge": judge_fingerprint(settings, own, experiment_path),
+        # Only where they differ, so that results with one judge for everything stay fresh.
+        **{
+            name: judge_fingerprint(settings, judge, experiment_path)
+            for name, judge in named.items()
+            if judge != own
+        },
     }
 
 
-def answering_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    """Return what answers under the trait's instructions, and their scores, depend on."""
+def answering_inputs(
+    folder: TraitFolder, settings: ExperimentSettings, others: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return what answers under the trait's instructions, and their scores, depend on.
+
+    Args:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        others: Other traits whose rubrics are applied too.
+    """
     definition = folder.definition()
     return {
         **model_input(settings),
-        **judge_input(settings),
+        **judge_inputs(folder, settings, others),
         "elicitation": definition.elicitation_hash,
         "rubric": definition.rubric_hash,
     }
@@ -97,3 +123,21 @@ def side_effect_traits(
             with suppress(TraitvecError):
                 definitions[name] = folder.sibling(name).definition()
     return definitions
+
+
+def scored_traits(
+    experiment: ExperimentFolder, settings: ExperimentSettings, traits: Iterable[str]
+) -> list[str]:
+    """Return the traits that running some traits scores: these, and those whose rubrics they use.
+
+    Args:
+        experiment: The experiment.
+        settings: Its settings.
+        traits: The traits to run.
+    """
+    steering = settings.steering
+    side_effects: Iterable[str] = ()
+    if steering.evaluate:
+        is_auto = steering.side_effects == "auto"
+        side_effects = experiment.traits() if is_auto else steering.side_effects
+    return list(dict.fromkeys([*traits, *settings.also_judge, *side_effects]))

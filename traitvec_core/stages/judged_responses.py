@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
-from traitvec_core.stages.inputs import content_of, judge_input, other_traits, rubric_inputs
+from traitvec_core.stages.inputs import content_of, judge_inputs, other_traits, rubric_inputs
 from traitvec_core.stages.spec import JUDGE_SETTINGS, Place, StageSpec
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.manifests import JudgeComparison, JudgedResponsesManifest
 from traitvec_core.storage.provenance import Cost, content_hash
-from traitvec_core.trait import TraitDefinition, fill_rubric
+from traitvec_core.trait import TraitDefinition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def make_judged_responses(context: StageContext) -> StageOutput:
         context.bench.progress("judged_responses", done, total, note)
 
     with context.open_judgements() as store:
-        judge = context.load_judge(store)
+        judge = context.load_judge(store, also=also)
         judged = judge_responses(
             judge, definition, responses, store=store, origin=origin, also=also,
             is_about_refusing=is_about_refusing(folder.name, definition), on_progress=progress,
@@ -55,9 +55,17 @@ def make_judged_responses(context: StageContext) -> StageOutput:
         name: _counts(table.loc[table[column] != "", column])
         for name, column in (("trait", "judge_reason"), ("coherence", "coherence_reason"))
     }
+    for name, counts in reasons.items():
+        if counts:
+            common = max(counts, key=lambda reason: counts[reason])
+            context.bench.say(
+                f"{sum(counts.values())} of {len(table)} {name} scores are missing; most often:"
+                f" {common} ({counts[common]})"
+            )
     manifest = JudgedResponsesManifest(
         judge_model=judge.name,
         judge=json.loads(judge.identity),
+        coherence_judge=settings.judge_of_coherence,
         judge_mode=settings.judge_mode,
         trait_status=_counts(table["judge_status"]),
         coherence_status=_counts(table["coherence_status"]),
@@ -87,20 +95,24 @@ def _compared(
     """Return the judge's scores of a sample, paired with a second judge's, its own and people's."""
     from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
     from traitvec_core.judging.judge import score_prompts
+    from traitvec_core.judging.panel import prompt_for
     from traitvec_core.judging.reading import ANSWERED_REFUSAL
 
     settings, table = context.settings, judged.table
     rubric = context.folder.definition().eval_prompt
     sample = agreement_sample(table, settings.agreement_sample)
-    prompts = [
-        fill_rubric(rubric, row["question"], row["response"]) for row in sample.to_dict("records")
-    ]
-    sources = {
-        prompt: ("trait", name) for prompt, name in zip(prompts, sample["question_id"], strict=True)
-    }
+    own = settings.judge_of(context.folder.name)
 
-    def judge_again(model: str | None, repeat: int) -> list[tuple[str, float | None, float | None]]:
-        judge = context.load_judge(store, name=model)
+    def judge_again(name: str, repeat: int) -> list[tuple[str, float | None, float | None]]:
+        judge = context.load_judge(store, name=name)
+        prompts = [
+            prompt_for(judge, rubric, row["question"], row["response"])
+            for row in sample.to_dict("records")
+        ]
+        sources = {
+            prompt: ("trait", question_id)
+            for prompt, question_id in zip(prompts, sample["question_id"], strict=True)
+        }
         judgements, paid, n_asked = score_prompts(
             judge, sources, store=store, origin=origin, repeat=repeat,
             on_progress=lambda done, total, paid: context.bench.progress(
@@ -128,7 +140,7 @@ def _compared(
         scores = judge_again(settings.second_judge, 0)
         compared.append(JudgeComparison(with_=settings.second_judge, scores=scores))
     if settings.judge_repeats:
-        repeats = [row for k in range(settings.judge_repeats) for row in judge_again(None, k + 1)]
+        repeats = [row for k in range(settings.judge_repeats) for row in judge_again(own, k + 1)]
         compared.append(JudgeComparison(with_="itself, asked again", scores=repeats))
     human = context.folder.human_scores()
     if human is not None:
@@ -144,14 +156,17 @@ def _compared(
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
     from traitvec_core.judging.load import judge_fingerprint
 
+    others = other_traits(folder, settings.also_judge)
     inputs = {
         **content_of(folder, "responses"),
         "rubric": folder.definition().rubric_hash,
-        **judge_input(settings),
-        **rubric_inputs(other_traits(folder, settings.also_judge)),
+        **judge_inputs(folder, settings, others),
+        **rubric_inputs(others),
     }
     if settings.second_judge is not None:
-        inputs["second_judge"] = judge_fingerprint(settings, settings.second_judge)
+        inputs["second_judge"] = judge_fingerprint(
+            settings, settings.second_judge, folder.path.parent
+        )
     human_scores = folder.human_scores()
     if human_scores is not None:
         inputs["human_scores"] = content_hash(human_scores)
@@ -159,9 +174,13 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 
 
 def _place(settings: ExperimentSettings) -> Place:
-    from traitvec_core.judging.load import JudgeChoice
+    from traitvec_core.judging.load import used_judges
 
-    return "gpu" if JudgeChoice(settings).provider.is_in_process else "elsewhere"
+    # The graph is the same for all traits, so the judges of all of them count.
+    providers = [choice.provider for choice in used_judges(settings)]
+    if any(provider.needs_gpu for provider in providers):
+        return "gpu"
+    return "here" if all(provider.is_in_process for provider in providers) else "elsewhere"
 
 
 def _estimate(
@@ -186,7 +205,8 @@ def _estimate(
             True,
         )
     return estimate_judging(
-        folder.name, [definition.eval_prompt, *(other.eval_prompt for other in others.values())],
+        folder.name,
+        {folder.name: definition.eval_prompt, **{n: d.eval_prompt for n, d in others.items()}},
         responses, settings, store, is_planned=is_planned,
     )  # fmt: skip
 

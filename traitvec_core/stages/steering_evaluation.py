@@ -56,7 +56,8 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
 
     with context.open_judgements() as store:
         # Every trial waits for the one before it: batches would take days.
-        judge = context.load_judge(store, is_live=True)
+        side_effects = side_effect_traits(folder, settings)
+        judge = context.load_judge(store, also=side_effects, is_live=True)
         setup = TrialSetup(
             context.generator(), judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
@@ -69,7 +70,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
                 n_search=settings.steering.n_search, n_held_out=settings.steering.n_held_out,
                 n_random=settings.steering.n_random, min_coherence=settings.min_coherence,
             ),
-            side_effect_traits(folder, settings),
+            side_effects,
             _refusal_vectors(folder, settings),
         )  # fmt: skip
         evaluation = evaluate_steering(
@@ -86,6 +87,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     record = SteeringManifest(
         is_evaluated=True,
         judge_model=judge.name,
+        coherence_judge=settings.judge_of_coherence,
         experiment_spent_usd=round(spent_usd, 6),
         evidence=_evidence(folder, settings, manifest, evaluation.recommendation),
     )
@@ -165,11 +167,12 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     named = settings.steering.side_effects
     if settings.steering.evaluate == "auto":
         vectors |= _forecast_input(folder)
+    # With `auto`, a trait that is added later must not make this one stale.
+    others = {} if named == "auto" else other_traits(folder, named)
     return {
-        **answering_inputs(folder, settings),
+        **answering_inputs(folder, settings, others),
         "eval_questions": content_hash("\n".join(folder.definition().eval_questions)),
-        # With `auto`, a trait that is added later must not make this one stale.
-        **rubric_inputs({} if named == "auto" else other_traits(folder, named)),
+        **rubric_inputs(others),
         **vectors,
     }
 
@@ -195,12 +198,10 @@ def _estimate(
     )
     counts = response_counts(len(asked.held_out), steering)
     others = side_effect_traits(folder, settings)
-    return [
-        estimate_longest(
-            folder.name, definition, settings, store, "steering", asked.held_out, sum(counts),
-            others=others.values(), n_others=counts.measured,
-        )
-    ]  # fmt: skip
+    return estimate_longest(
+        folder.name, definition, settings, store, "steering", asked.held_out, sum(counts),
+        others=others, n_others=counts.measured,
+    )  # fmt: skip
 
 
 SPEC = StageSpec(

@@ -196,11 +196,9 @@ def _estimate(
     questions = settings.monitoring_prompts
     # Without an instruction, with a positive and with a negative one.
     n = 3 * len(questions)
-    return [
-        estimate_longest(
-            folder.name, folder.definition(), settings, store, "dynamics", questions, n
-        )
-    ]
+    return estimate_longest(
+        folder.name, folder.definition(), settings, store, "dynamics", questions, n
+    )
 
 
 SPEC = StageSpec(

@@ -250,11 +250,13 @@ class SteeringManifest(SteeringOutcome):
 
     Attributes:
         judge_model: What scored the responses.
+        coherence_judge: What scored their coherence; None in older results, where it is the same.
         experiment_spent_usd: What the experiment has spent on judgements, all runs together.
         evidence: What is measured on the chosen vector; None where `vectors` has measured it.
     """
 
     judge_model: str | None = None
+    coherence_judge: str | None = None
     experiment_spent_usd: float | None = None
     evidence: VectorEvidence | None = None
 

@@ -217,8 +217,8 @@ class Trials:
             prompt: (rubric, row.id)
             for row in rows
             for rubric, prompt in prompts_of(
-                definition, self.questions[row.number], self._rows[row.id]["response"],
-                row.round.also,
+                self.setup.judge, definition, self.questions[row.number],
+                self._rows[row.id]["response"], row.round.also,
             ).items()
         }  # fmt: skip
 

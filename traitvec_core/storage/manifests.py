@@ -134,12 +134,19 @@ class JudgeComparison(BaseModel):
 
 
 class JudgedResponsesManifest(StageManifest):
-    """`responses/judging_metadata.json`."""
+    """`responses/judging_metadata.json`.
+
+    Attributes:
+        judge_model: What scored the trait.
+        judge: Its identity.
+        coherence_judge: What scored coherence; None in older results, where it is the same.
+    """
 
     stage: ClassVar[Stage] = "judged_responses"
 
     judge_model: str
     judge: dict[str, Any]
+    coherence_judge: str | None = None
     judge_mode: str
     trait_status: dict[str, int]
     coherence_status: dict[str, int]

@@ -135,7 +135,7 @@ def check(
             f"{display_path(folder.path)}: model {settings.model}, judge {settings.judge_model}"
         )
         note_retirement(settings)
-        check_judge(settings)
+        check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
         check_model(settings.model)
         check_installed(engine=settings.engine, quantization=settings.quantization)
     except TraitvecError as error:

@@ -103,6 +103,7 @@ def run(
     """
     from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_installed, check_model
+    from traitvec_core.stages.inputs import scored_traits
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.project import Project
@@ -137,7 +138,7 @@ def run(
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
-        check_judge(settings)
+        check_judge(settings, scored_traits(folder, settings, traits), folder.path)
         note_retirement(settings)
     instance = project.instance()
     for run_id in ownership.close_dead_runs(instance):

@@ -112,7 +112,9 @@ def judged_responses_metadata(folder: TraitFolder, settings: ExperimentSettings)
             ]
         ),
         "unfinished": sum(manifest.unfinished.values()),
-        "judge_model": settings.judge_model,
+        "judge_model": manifest.judge_model,
+        # Older results name one judge for both.
+        "coherence_judge": manifest.coherence_judge or manifest.judge_model,
         "scoring": manifest.judge["scoring"],
         "judge_mode": manifest.judge_mode,
         "judgements_made_now": manifest.asked_now,

@@ -14,6 +14,7 @@ from traitvec_core.models.files import LoadOptions, model_fingerprint
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.owner_overrides import settings_with_overrides
 
 if TYPE_CHECKING:
     from traitvec_core.models.language_model import LanguageModel
@@ -47,8 +48,12 @@ class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def settings_of(self, graph: Graph) -> ExperimentSettings:
-        """Return the experiment's settings with this run's overrides applied."""
-        return graph.folder.settings(self.settings)
+        """Return the experiment's settings with this run's overrides applied.
+
+        Raises:
+            TraitvecError: If an override is not valid, or would run code; see `owner_overrides`.
+        """
+        return settings_with_overrides(graph.folder, self.settings)
 
 
 def set_progress_sink(sink: ProgressSink | None) -> None:

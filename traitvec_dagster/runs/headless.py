@@ -20,6 +20,7 @@ from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.files import list_experiments
 from traitvec_dagster.graph.checks import BLOCKING
 from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import GPUS_TAG, process_tags
 
@@ -150,7 +151,8 @@ def run_trait(
         experiment: The experiment.
         trait: The trait; its partition is added if missing.
         select: Stages, as returned by `select_stages`.
-        overrides: Settings that replace those of experiment.yaml for this run.
+        overrides: Settings that replace those of experiment.yaml for this run. The caller answers
+            for them: unlike those of a run's config, they may name code to run.
 
     Raises:
         TraitvecError: If there is no such experiment.
@@ -160,10 +162,9 @@ def run_trait(
         raise TraitvecError(f"there is no experiment {experiment!r} under {project.experiments}")
     graph = Graph(str(project.experiments), experiment)
     instance.add_dynamic_partitions(f"traits/{experiment}", [graph.folder.trait(trait).name])
-    result = (
-        definitions_of(project)
-        .resolve_job_def(graph.job)
-        .execute_in_process(
+    job = definitions_of(project).resolve_job_def(graph.job)
+    with owner_typed_overrides():
+        result = job.execute_in_process(
             instance=instance,
             partition_key=trait,
             asset_selection=list(select),
@@ -175,7 +176,6 @@ def run_trait(
             tags=_tags(),
             raise_on_error=False,
         )
-    )
     run = TraitRun(trait, result.run_id, result.success)
     for event in result.all_events:
         _read_event(event, run)

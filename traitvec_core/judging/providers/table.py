@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.experiment import JudgeProvider
@@ -12,8 +12,16 @@ from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.providers.anthropic import AnthropicModel
 from traitvec_core.judging.providers.openai import OpenAIModel
 from traitvec_core.models.gguf_file import is_gguf_name
+from traitvec_core.settings.scorer import is_scorer
 
-__all__ = ["PROVIDERS", "ApiAccess", "Provider", "known_capabilities", "provider_of"]
+__all__ = [
+    "PROVIDERS",
+    "ApiAccess",
+    "Provider",
+    "ScorerKind",
+    "known_capabilities",
+    "provider_of",
+]
 
 
 class _ApiModelClass(Protocol):
@@ -23,6 +31,10 @@ class _ApiModelClass(Protocol):
     default_address: str
 
     def __call__(self, name: str, key: str | None, key_name: str, address: str) -> ApiModel: ...
+
+
+# Scorers: their names say what they are, so `judge_provider` does not apply to them.
+ScorerKind = Literal["python", "hf-classifier", "repetition"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +80,24 @@ class Provider:
     Attributes:
         name: Its name in `judge_provider` and in the identity of judgements.
         icon: The kind that Dagster shows for its judges.
-        names: Pattern of the names of its own models; None for the provider of all other names.
+        names: Pattern of the names of its own models; None for scorers, and for the provider of
+            all other names.
         families: What families of its models accept, by a pattern of their names; the first match
             counts. A wrong entry costs one refused request, which corrects it.
-        api: How to reach it; None for models that run in this process.
+        api: How to reach it; None for what runs on this machine.
+        needs_gpu: Whether it runs a model on this machine, on its GPU if there is one.
     """
 
-    name: JudgeProvider
+    name: JudgeProvider | ScorerKind
     icon: str
     names: str | None
     families: tuple[tuple[str, Capabilities], ...]
     api: ApiAccess | None
+    needs_gpu: bool = False
 
     @property
     def is_in_process(self) -> bool:
-        """Whether its models run in this process, and so need its GPU."""
+        """Whether it runs on this machine: no key, no price."""
         return self.api is None
 
     @property
@@ -99,6 +114,8 @@ def provider_of(name: str, provider: str = "auto", base_url: str | None = None) 
         provider: The setting `judge_provider`; `auto` decides by the name and the address.
         base_url: Address of the user's own server.
     """
+    if is_scorer(name):
+        return PROVIDERS[name.partition(":")[0]]
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     if name == EMBEDDED_MODEL or (is_gguf_name(name) and not base_url):
@@ -171,6 +188,14 @@ _ROWS = (
             takes_batches=True,
         ),
     ),
-    Provider(name="local", icon="huggingface", names=None, families=(), api=None),
+    Provider(
+        name="local", icon="huggingface", names=None, families=(), api=None, needs_gpu=True
+    ),
+    Provider(name="python", icon="python", names=None, families=(), api=None),
+    Provider(
+        name="hf-classifier", icon="huggingface", names=None, families=(), api=None,
+        needs_gpu=True,
+    ),
+    Provider(name="repetition", icon="python", names=None, families=(), api=None),
 )  # fmt: skip
 PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}

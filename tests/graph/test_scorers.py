@@ -1,0 +1,187 @@
+"""Runs without any language model that judges: scorers in the place of the judge."""
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from tests.projects import SmallProject
+from traitvec_core.storage.manifests import JudgedResponsesManifest
+from traitvec_dagster.runs.headless import TraitRun, definitions_of
+
+SCORERS = """
+def words(question, response):
+    if response.startswith("T"):
+        raise ValueError("no T, please")
+    return min(100, 4 * len(response.split()))
+
+def letters(question, response):
+    return 100 * sum(c.isalpha() for c in response) / len(response)
+"""
+WORDS, LETTERS = "python:scorers.py:words", "python:scorers.py:letters"
+REFUSED = "runs code, so a run's config cannot set it"
+
+
+@pytest.fixture
+def project(generated: SmallProject) -> SmallProject:
+    """A project with responses, and a file with two scorers."""
+    (generated.project.experiments / "demo" / "scorers.py").write_text(SCORERS)
+    generated.set(judge_model=WORDS)
+    return generated
+
+
+def judge(project: SmallProject, **overrides: Any) -> TraitRun:
+    """Judge the responses again; whether enough are kept does not matter here."""
+    run = project.run("refusal", "judged_responses", **overrides)
+    assert list(run.made) == ["judged_responses"], run.problems
+    return run
+
+
+def expected(responses: pd.Series, function: str) -> list[float | None]:
+    space: dict[str, Any] = {}
+    exec(SCORERS, space)
+    values: list[float | None] = []
+    for response in responses:
+        try:
+            values.append(round(float(space[function]("", response)), 4))
+        except ValueError:
+            values.append(None)
+    return values
+
+
+def column(table: pd.DataFrame, name: str) -> list[float | None]:
+    return [None if pd.isna(value) else float(value) for value in table[name]]
+
+
+def test_a_run_is_judged_by_functions_and_compared_with_a_model(project: SmallProject) -> None:
+    project.set(
+        scorers={"uncertainty": LETTERS}, also_judge=["uncertainty"], second_judge="embedded",
+        agreement_sample=6,
+    )  # fmt: skip
+    run = judge(project)
+    folder = project.trait("refusal")
+    table = folder.read_responses()
+    assert column(table, "trait_score") == expected(table["response"], "words")
+    assert column(table, "uncertainty_score") == expected(table["response"], "letters")
+    assert table["coherence_score"].between(0, 100).all()
+    assert set(table["judge_model"]) == {WORDS}
+    faulty = table["response"].str.startswith("T")
+    assert faulty.any()
+    assert not faulty.all()
+    assert (table["judge_status"] == "error").equals(faulty)
+    reasons = set(table.loc[faulty, "judge_reason"])
+    assert reasons == {"the function raised ValueError: no T, please"}
+    lines = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    summary = f"{faulty.sum()} of {len(table)} trait scores are missing; most often: {min(reasons)}"
+    assert len([line for line in lines if line.startswith(summary)]) == 1
+    manifest = folder.manifest(JudgedResponsesManifest)
+    assert manifest.coherence_judge == "repetition"
+    assert manifest.missing_reasons["trait"] == {min(reasons): int(faulty.sum())}
+    (compared,) = manifest.compared
+    assert compared.with_ == "embedded"
+    assert len(compared.scores) == 6
+    assert all(second is not None for _, _, second in compared.scores)
+    (made,) = project.materializations("judged_responses", "refusal")
+    assert made.metadata["judge_model"].value == WORDS
+    assert made.metadata["coherence_judge"].value == "repetition"
+    assert made.metadata["cost_usd"].value == 0
+
+
+def test_a_function_can_be_the_second_judge(project: SmallProject) -> None:
+    project.set(judge_model="embedded", second_judge=WORDS, agreement_sample=6)
+    judge(project)
+    folder = project.trait("refusal")
+    (compared,) = folder.manifest(JudgedResponsesManifest).compared
+    table = folder.read_responses().set_index("question_id")
+    names = [name for name, _, _ in compared.scores]
+    assert [s for _, _, s in compared.scores] == expected(table.loc[names, "response"], "words")
+
+
+def test_an_edited_function_makes_only_its_scores_stale(project: SmallProject) -> None:
+    judge(project)
+    assert project.states("refusal")["judged_responses"] == "fresh"
+    path = project.project.experiments / "demo" / "scorers.py"
+    path.write_text(SCORERS.replace("4 *", "3 *"))
+    states = project.states("refusal")
+    assert (states["responses"], states["judged_responses"]) == ("fresh", "stale")
+    judge(project)
+    # Coherence is judged by the same rule as before.
+    manifest = project.trait("refusal").manifest(JudgedResponsesManifest)
+    texts = project.trait("refusal").read_responses().drop_duplicates(["question", "response"])
+    assert manifest.asked_now == len(texts)
+
+
+def test_who_scores_something_else_leaves_a_trait_fresh(project: SmallProject) -> None:
+    judge(project)
+    project.set(scorers={"uncertainty": LETTERS})
+    assert project.states("refusal")["judged_responses"] == "fresh"
+    for changed in (
+        {"scorers": {"refusal": LETTERS}},
+        {"coherence_judge": LETTERS},
+        {"scorers": {"uncertainty": LETTERS}, "also_judge": ["uncertainty"]},
+    ):
+        assert project.states("refusal", **changed)["judged_responses"] == "stale", changed
+
+
+def test_a_broken_file_is_one_line_and_keeps_what_is_there(project: SmallProject) -> None:
+    path = project.project.experiments / "demo" / "scorers.py"
+    path.write_text("def words(question):\n    return 1\n")
+    run = project.run("refusal", "judged_responses")
+    assert not run.is_success
+    (problem,) = run.problems
+    assert problem.endswith("scorers.py: words must take two arguments: (question, response)")
+    assert project.states("refusal")["responses"] == "fresh"
+
+
+def test_whoever_reaches_the_ui_cannot_name_code_to_run(project: SmallProject) -> None:
+    (project.project.experiments / "demo" / "scorers.py").write_text(
+        SCORERS + "\ndef other(question, response):\n    return 1\n"
+    )
+    other = "python:scorers.py:other"
+    job = project.graph().job
+    for overrides in (
+        {"judge_model": other},
+        {"second_judge": other},
+        {"coherence_judge": other},
+        {"scorers": {"refusal": other}},
+        {"scorers.refusal": other},
+        {"gradient_objective": "os:system"},
+        {"trust_remote_code": True},
+    ):
+        result = project.run_job(job, "refusal", **overrides)
+        assert not result.success
+        # Already the check of the definition refuses, and it blocks what follows.
+        descriptions = [check.description for check in project.evaluations(result.run_id)]
+        assert any(REFUSED in str(text) for text in descriptions), (overrides, descriptions)
+    # The stage itself refuses, too, where it is run without that check.
+    alone = _run_stage_alone(project, {"judge_model": other})
+    assert not alone.success
+    (failure,) = alone.get_step_failure_events()
+    assert REFUSED in str(failure.step_failure_data.user_failure_data)
+    assert not project.materializations("judged_responses", "refusal")
+    # Harmless settings, and what the file says itself, may be set; the owner may set anything.
+    written = {"judge_model": WORDS, "coherence_judge": "repetition", "n_examples": 8}
+    assert _judges(project, written)
+    judge(project, judge_model=other)
+    assert set(project.trait("refusal").read_responses()["trait_score"]) == {1.0}
+
+
+def _judges(project: SmallProject, overrides: dict[str, Any]) -> bool:
+    """Whether the UI can have responses judged with these overrides."""
+    project.run_job(project.graph().job, "refusal", **overrides)
+    return bool(project.materializations("judged_responses", "refusal"))
+
+
+def _run_stage_alone(project: SmallProject, overrides: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    graph = project.graph()
+    return (
+        definitions_of(project.project)
+        .resolve_job_def(graph.job)
+        .execute_in_process(
+            instance=project.instance, partition_key="refusal",
+            asset_selection=[graph.key("judged_responses")],
+            run_config={"resources": {"overrides": {"config": {"settings": overrides}}}},
+            raise_on_error=False,
+        )
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""Scores responses with a function from a Python file in the experiment's folder."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.python_process import PythonProcess, WorkerLostError
+from traitvec_core.judging.reading import Judgement
+from traitvec_core.judging.scorer import Pair, Scorer
+from traitvec_core.settings.scorer import PythonFunction
+from traitvec_core.storage.files import display_path
+
+__all__ = ["FunctionScorer", "source_hash"]
+
+# Raise when the same function would score differently: all judgements are then made again.
+_VERSION = 1
+# A function that hangs would otherwise take the time limit for every response.
+_MOST_LOST_IN_A_ROW = 3
+
+
+class FunctionScorer(Scorer):
+    """A function `(question, response)` that returns a score from 0 to 100, or None.
+
+    It runs in a child process: what it prints is dropped, and if it raises, hangs or crashes, that
+    response has no score. The next response gets a new process.
+
+    Args:
+        name: The name as in the settings.
+        function: File and function.
+        folder: The experiment's folder.
+        timeout_s: Limit for one response.
+
+    Raises:
+        TraitvecError: If the file does not exist, lies outside the folder or cannot be imported, or
+            the function does not exist or does not take two arguments.
+    """
+
+    def __init__(self, name: str, function: PythonFunction, folder: Path, timeout_s: float) -> None:
+        self.name = name
+        path = folder / function.path
+        shown = display_path(folder) + "/" + function.path
+        if not path.is_file():
+            raise TraitvecError(f"{shown}: there is no such file; {name!r} needs it")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise TraitvecError(
+                f"{shown}: is a link to a file outside the experiment's folder; copy the file"
+            )
+        self._source = source_hash(path)
+        self._process = PythonProcess(path.resolve(), function.function, shown, timeout_s)
+        self._process.start()
+
+    @property
+    def identity(self) -> str:
+        """All that determines a judgement besides question and response."""
+        return json.dumps(
+            {
+                "provider": "python",
+                "model": self.name,
+                "source": self._source,
+                "scoring": "function",
+                "version": _VERSION,
+            }
+        )
+
+    def close(self) -> None:
+        """End the child process; the next score starts another."""
+        self._process.stop()
+
+    def scores(self, pairs: Sequence[Pair]) -> Iterator[Mapping[int, Judgement]]:
+        """Score one response after the other."""
+        lost = 0
+        for number, (question, response) in enumerate(pairs):
+            if lost == _MOST_LOST_IN_A_ROW:
+                reason = f"not tried: the function hung or crashed {lost} times in a row"
+                rest = range(number, len(pairs))
+                yield {n: Judgement(None, "error", reason, is_final=False) for n in rest}
+                return
+            try:
+                answer = self._process.ask(question, response)
+            except WorkerLostError as error:
+                lost += 1
+                # A busy machine may be the cause, so the next run tries again.
+                yield {number: Judgement(None, "error", f"the function {error}", is_final=False)}
+                continue
+            lost = 0
+            yield {number: _judgement(answer["score"], answer["reason"])}
+
+
+def _judgement(score: float | None, reason: str) -> Judgement:
+    if score is None:
+        return Judgement(None, "error", reason)
+    return Judgement(round(score, 4), "ok")
+
+
+def source_hash(path: Path) -> str:
+    """Return a hash of a Python file and of the files beside it that it imports, directly or not.
+
+    Nothing is executed: import statements are read from the source. Packages that are installed,
+    modules imported by computed names, and data files are not covered.
+    """
+    sources: dict[str, bytes] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        name = file.relative_to(path.parent).as_posix()
+        if name in sources or not file.is_file():
+            continue
+        sources[name] = file.read_bytes()
+        waiting += [
+            place for module in _imported(sources[name]) for place in _places(path.parent, module)
+        ]
+    digest = hashlib.sha256()
+    for name, data in sorted(sources.items()):
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if module:
+                yield module
+            yield from (f"{module}.{alias.name}".lstrip(".") for alias in node.names)
+
+
+def _places(folder: Path, module: str) -> Iterator[Path]:
+    """The files that importing a module of this folder executes."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:length])
+        yield place / "__init__.py"
+        yield place.with_name(f"{place.name}.py")
