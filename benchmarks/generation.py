@@ -7,8 +7,8 @@ differ. Responses end where the model ends them. Both sides sample alike: temper
 generated token, and mean lengths are given.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.record import Figure, figure, ratio
 from benchmarks.smollm2 import SAMPLING, prompts, real_model
+from benchmarks.timing import cpu_seconds, one_thread
 from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.generation.request import Generated
 from traitvec_core.models.language_model import LanguageModel, load_language_model
@@ -28,6 +29,8 @@ REPEATS = 2
 ROWS = 200
 # Rows at once on both sides → number of prompts, repeats.
 LIKE_FOR_LIKE = {8: (16, 2), 32: (64, 1)}
+
+Report = Callable[[int], None]
 
 
 def on_embedded_model() -> Iterator[Figure]:
@@ -68,17 +71,14 @@ def _compare(
     """
     per_token: tuple[list[float], list[float]] = ([], [])
     n_tokens = [0, 0]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for seed in range(repeats):
             for side, work in enumerate((_simple, _ours)):
-                started = time.process_time()
-                made = work(model, texts, rows[side], seed)
-                per_token[side].append((time.process_time() - started) / made)
-                n_tokens[side] += made
-    finally:
-        torch.set_num_threads(threads)
+                made: list[int] = []
+                run = partial(work, model, texts, rows[side], seed, made.append)
+                seconds = cpu_seconds(run)
+                per_token[side].append(seconds / made[0])
+                n_tokens[side] += made[0]
     lengths = [count / repeats / len(texts) for count in n_tokens]
     yield ratio(
         name, *per_token, at_least=at_least,
@@ -87,8 +87,10 @@ def _compare(
     yield figure(f"{name}: ours", 1 / min(per_token[1]), "tokens/CPU-second")
 
 
-def _ours(model: LanguageModel, texts: list[str], n_rows: int | None, seed: int) -> int:
-    """Generate with our engine; returns the tokens, ends included."""
+def _ours(
+    model: LanguageModel, texts: list[str], n_rows: int | None, seed: int, report: Report
+) -> None:
+    """Generate with our engine; report the number of tokens, ends included."""
     lengths: list[int] = []
 
     def count(new: list[Generated]) -> None:
@@ -97,11 +99,13 @@ def _ours(model: LanguageModel, texts: list[str], n_rows: int | None, seed: int)
     names = [str(number) for number in range(len(texts))]
     sampling = SAMPLING.model_copy(update={"seed": seed})
     generate_texts(model, names, texts, sampling, batch_size=n_rows, on_finished=count)
-    return sum(lengths)
+    report(sum(lengths))
 
 
-def _simple(model: LanguageModel, texts: list[str], n_rows: int | None, seed: int) -> int:
-    """Generate in batches in the given order; returns the tokens up to each response's end."""
+def _simple(
+    model: LanguageModel, texts: list[str], n_rows: int | None, seed: int, report: Report
+) -> None:
+    """Generate in batches in the given order; report the tokens up to each response's end."""
     assert n_rows is not None
     tokenizer: Any = model.tokenizer
     tokenizer.padding_side = "left"
@@ -130,7 +134,7 @@ def _simple(model: LanguageModel, texts: list[str], n_rows: int | None, seed: in
         for row in responses.tolist():
             stop = next((place for place, token in enumerate(row) if token in ends), len(row) - 1)
             total += stop + 1
-    return total
+    report(total)
 
 
 def _ragged_prompts(model: LanguageModel) -> list[str]:

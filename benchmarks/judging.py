@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.record import Figure, figure, ratio
 from benchmarks.smollm2 import real_model, written
+from benchmarks.timing import in_turn
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging import JudgementStore, load_judge
 from traitvec_core.judging.judge import prompts_of, score_prompts
@@ -80,33 +81,27 @@ def in_process() -> Iterator[Figure]:
     model = real_model()
     definition = ExperimentFolder(_PROJECT / "experiments", "demo").trait("verbosity").definition()
     questions = definition.questions
+    judge = LocalJudge(model, weights="benchmark")
     prompts = [
         prompt
         for number, text in enumerate(written(N_RESPONSES))
         for _, prompt in prompts_of(
-            definition, questions[number % len(questions)], text.response, {}
+            judge, definition, questions[number % len(questions)], text.response, {}
         ).items()
     ]
-    judge = LocalJudge(model, weights="benchmark")
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(2):
-        for side, work in enumerate((_judge, _read)):
-            started = time.process_time()
-            work(judge, model, prompts)
-            seconds[side].append(time.process_time() - started)
+    seconds = in_turn(2, lambda: _judge(judge, prompts), lambda: _read(model, prompts))
     n_prompts = len(set(prompts))
     name = "SmolLM2: judging / one forward pass over each prompt"
     yield ratio(name, *seconds, at_most=1.3, note="scores are read from the next token's logits")
     yield figure("SmolLM2: judging", n_prompts / min(seconds[0]), "judgements/CPU-second")
 
 
-def _judge(judge: LocalJudge, _model: LanguageModel, prompts: list[str]) -> None:
+def _judge(judge: LocalJudge, prompts: list[str]) -> None:
     judge.score(sorted(set(prompts)), lambda batch: None)
 
 
-def _read(judge: LocalJudge, model: LanguageModel, prompts: list[str]) -> None:
+def _read(model: LanguageModel, prompts: list[str]) -> None:
     """Read all prompts in batches of similar length, whole."""
-    del judge
     ids = [model.encode_prompt(model.prompt(prompt)) for prompt in set(prompts)]
     ids.sort(key=len)
     pad = model.pad_token_id

@@ -9,8 +9,8 @@ this benchmark: they ask for numpy below 2 and transformers below 5, yet run wit
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.record import Figure, figure, ratio
 from benchmarks.smollm2 import Text, real_model, written
+from benchmarks.timing import in_turn
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.vectors import extract_vectors
@@ -51,13 +52,12 @@ def figures() -> Iterator[Figure]:
         ("persona-vectors' way", _one_by_one, _ours_over_response, "mean over response tokens"),
     )
     for name, theirs, ours, definition in sides:
-        seconds: tuple[list[float], list[float]] = ([], [])
         results: list[Vectors] = [{}, {}]
-        for _ in range(REPEATS):
-            for side, work in enumerate((theirs, ours)):
-                started = time.process_time()
-                results[side] = work(model, texts)
-                seconds[side].append(time.process_time() - started)
+
+        def run(side: int, work: Callable[..., Vectors], into: list[Vectors] = results) -> None:
+            into[side] = work(model, texts)
+
+        seconds = in_turn(REPEATS, partial(run, 0, theirs), partial(run, 1, ours))
         yield ratio(f"SmolLM2: vectors by {name} / ours", *seconds, at_least=1.0)
         if definition:
             lowest = min(_cosine(results[0][layer], results[1][layer]) for layer in inner)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.real.model import get_model
+from benchmarks.timing import one_thread
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.models.language_model import LanguageModel, load_language_model
@@ -45,5 +46,6 @@ def written(count: int) -> list[Text]:
     """Return texts that the model writes for `prompts`."""
     chosen = prompts(count)
     names = [str(number) for number in range(count)]
-    texts = generate_texts(real_model(), names, chosen, SAMPLING)
+    with one_thread():
+        texts = generate_texts(real_model(), names, chosen, SAMPLING)
     return [Text(prompt, texts[name]) for name, prompt in zip(names, chosen, strict=True)]

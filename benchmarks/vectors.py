@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.record import Figure, figure, ratio
+from traitvec_core.experiment import VectorMethod
 from traitvec_core.validation.evidence import LabelledExamples
 from traitvec_core.validation.held_out import split_examples
 from traitvec_core.validation.measure_vectors import measure_vectors
@@ -20,7 +21,7 @@ __all__ = ["everything", "extraction"]
 
 N_EXAMPLES, N_LAYERS, HIDDEN_DIM = 200, 27, 2304
 N_QUESTIONS, N_PAIRS = 20, 5
-METHODS = ("mean_diff", "probe", "ica", "gradient")
+METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
 ADAM_STEPS = 1000
 
 

@@ -1,6 +1,7 @@
 """Generation on a GPU, against transformers' `generate` with few rows and with as many as ours."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def generation(device: Device, size: str, model: LanguageModel) -> Iterator[Figu
         fast = per_token(ours, rounds)
         # With few rows it takes minutes, and varies little.
         for n_rows, n_rounds in ((len(prompts), rounds), (len(prompts) // 25 or 4, 1)):
-            slow = per_token(lambda n=n_rows: _simple(model, prompts, sampling, n), n_rounds)
+            slow = per_token(partial(_simple, model, prompts, sampling, n_rows), n_rounds)
             yield ratio(
                 f"{size}: generate, {n_rows} at a time as given / ours, time per token",
                 slow, fast[:n_rounds],

@@ -38,8 +38,8 @@ class Passes:
         size = model.model.dtype.itemsize
         self._body = sum(p.numel() for p in model.blocks.parameters())
         head = model.model.get_output_embeddings().weight.numel()
-        self._weight_bytes = (self._body + head) * size
-        self._bytes_per_token = 2 * model.n_blocks * heads * head_dim * size
+        self._weight_bytes = int((self._body + head) * size)
+        self._bytes_per_token = int(2 * model.n_blocks * heads * head_dim * size)
 
     def add(self, n_rows: int, n_tokens: int, n_attended: int) -> None:
         """Count a pass over `n_rows` rows of `n_tokens` new tokens each."""
