@@ -18,7 +18,7 @@ help:
 	@echo "make docs-serve serve it on 127.0.0.1:8000"
 	@echo "make bench      measure, and write benchmarks/results.json"
 	@echo "make calibrate  simulate traits that exist and that do not; write docs/calibration.md"
-	@echo "make bench-gpu  the same on a GPU, into a file that names it"
+	@echo "make bench-gpu  one trait, capture and generation on a GPU, into a file that names it"
 
 install: $(INSTALLED)
 

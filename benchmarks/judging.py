@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import Figure, figure, ratio
-from benchmarks.smollm2 import real_model, written
+from benchmarks.smollm2 import N_TEXTS, real_model, written
 from benchmarks.timing import in_turn
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging import JudgementStore, load_judge
@@ -25,7 +25,7 @@ __all__ = ["behind_an_api", "in_process"]
 
 _PROJECT = Path(__file__).parent.parent
 REPEATS = 5
-N_RESPONSES = 16
+N_RESPONSES = 8
 # Tokens of one bare forward pass, padding included; more are no faster on a CPU.
 _TOKENS = 1_024
 
@@ -84,7 +84,7 @@ def in_process() -> Iterator[Figure]:
     judge = LocalJudge(model, weights="benchmark")
     prompts = [
         prompt
-        for number, text in enumerate(written(N_RESPONSES))
+        for number, text in enumerate(written(N_TEXTS)[:N_RESPONSES])
         for _, prompt in prompts_of(
             judge, definition, questions[number % len(questions)], text.response, {}
         ).items()

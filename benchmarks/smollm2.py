@@ -12,9 +12,11 @@ from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["SAMPLING", "Text", "prompts", "real_model", "written"]
+__all__ = ["N_TEXTS", "SAMPLING", "Text", "prompts", "real_model", "written"]
 
 _PROJECT = Path(__file__).parent.parent
+# Texts that several parts read.
+N_TEXTS = 12
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=150)
 
 
