@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.record import Figure, figure, ratio
 from traitvec_core.validation.evidence import LabelledExamples
 from traitvec_core.validation.held_out import split_examples
 from traitvec_core.validation.measure_vectors import measure_vectors
@@ -23,7 +24,7 @@ METHODS = ("mean_diff", "probe", "ica", "gradient")
 ADAM_STEPS = 1000
 
 
-def extraction(repeats: int = 2) -> list[dict[str, Any]]:
+def extraction(repeats: int = 2) -> list[Figure]:
     """Time of a loop with scikit-learn and torch, divided by ours, on [200, 27, 2304]."""
     activations, is_positive, groups = _activations()
 
@@ -35,22 +36,15 @@ def extraction(repeats: int = 2) -> list[dict[str, Any]]:
             _script(activations[:, layer].float().numpy(), is_positive, groups)
 
     ours()
-    best = [float("inf"), float("inf")]
+    taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for side, work in enumerate((script, ours)):
-            best[side] = min(best[side], _seconds(work))
-    return [
-        {
-            "figure": "scikit-learn and torch loops / extraction of 4 methods on [200, 27, 2304]",
-            "value": round(best[0] / best[1], 4),
-            "unit": "ratio",
-            "bar": 15.0,
-            "at_least": True,
-        }
-    ]
+            taken[side].append(_seconds(work))
+    name = "scikit-learn and torch loops / extraction of 4 methods on [200, 27, 2304]"
+    return [ratio(name, *taken, at_least=15.0)]
 
 
-def everything(repeats: int = 3) -> list[dict[str, Any]]:
+def everything(repeats: int = 2) -> list[Figure]:
     """All that the stage `vectors` measures: four methods at every layer.
 
     Vectors, held-out figures by question and instruction pair, their intervals, swapped labels and
@@ -71,14 +65,8 @@ def everything(repeats: int = 3) -> list[dict[str, Any]]:
     def work() -> None:
         measure_vectors(examples, range(1, N_LAYERS), METHODS)
 
-    return [
-        {
-            "figure": "everything that the stage vectors measures, 4 methods on [200, 27, 2304]",
-            "value": round(min(_seconds(work) for _ in range(repeats)), 4),
-            "unit": "s",
-            "bar": 15.0,
-        }
-    ]
+    name = "everything that the stage vectors measures, 4 methods on [200, 27, 2304]"
+    return [figure(name, min(_seconds(work) for _ in range(repeats)), "s", at_most=15.0)]
 
 
 def _script(values: Any, is_positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> list[Any]:
@@ -146,8 +134,3 @@ def _seconds(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    for figure in (*extraction(), *everything()):
-        print(figure)  # noqa: T201
