@@ -17,7 +17,7 @@ from traitvec_core.generation import generate_texts
 
 SCRIPT = Path(gpu.__file__)
 # What a machine with torch and transformers alone may lack.
-ABSENT = ("dagster", "openai", "anthropic", "genai_prices", "dotenv", "upath")
+ABSENT = ("dagster", "openai", "anthropic", "genai_prices", "dotenv", "gguf", "upath")
 BLOCKING = """
 import runpy, sys
 class Blocked:

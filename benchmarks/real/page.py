@@ -15,7 +15,7 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 ROOT = Path(__file__).resolve().parents[2]
 # What was expected of each trait before it was measured.
 _EXPECTED = {
-    "length": "can be shown: the model follows an instruction about length",
+    "brevity": "can be shown: the model follows an instruction about length",
     "lists": "can be shown: the model follows an instruction about format",
     "refusal": "hardly: it apologises now and then when told to refuse",
     "even_words": "not elicited: it cannot count its words",
@@ -28,9 +28,9 @@ _INTRODUCTION = """\
 {torch} and transformers {transformers}, dtype {dtype}, in {minutes:.1f} minutes of work.
 
 Rules score the responses (`experiments/smollm2/scorers.py`), so a run needs no key and no judge \
-model: words for length, lines that are items for lists, phrases of refusal, and whether the number of words is even. A rule sees \
-what it counts and nothing else. Coherence is a rule as well: how much a response repeats itself; \
-it does not see nonsense that never repeats.
+model: the number of words for brevity, lines that are items for lists, phrases of refusal, and \
+whether the number of words is even. A rule sees what it counts and nothing else. Coherence is a \
+rule as well: how much a response repeats itself; it does not see nonsense that never repeats.
 
 {n} responses per pole: ten instruction pairs, {questions} questions, at most {max_new_tokens} \
 tokens. Vectors by {methods} at layers {searched}. Twelve other questions test steering.
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=ROOT / "docs/results.md")
     arguments = parser.parse_args()
     page = write_page(ExperimentFolder(arguments.experiments, arguments.experiment), arguments.into)
-    print(f"results: {page}")
+    print(f"results: {page}")  # noqa: T201
 
 
 def write_page(experiment: ExperimentFolder, into: Path) -> Path:

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from tests.projects import SmallProject
+from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.manifests import JudgedResponsesManifest
+from traitvec_dagster.cli.status import status_of
 from traitvec_dagster.runs.headless import TraitRun, definitions_of
 
 SCORERS = """
@@ -19,6 +21,7 @@ def words(question, response):
 def letters(question, response):
     return 100 * sum(c.isalpha() for c in response) / len(response)
 """
+NOTHING = "def absent(question, response):\n    return 0\n"
 WORDS, LETTERS = "python:scorers.py:words", "python:scorers.py:letters"
 REFUSED = "runs code, so a run's config cannot set it"
 
@@ -165,6 +168,22 @@ def test_whoever_reaches_the_ui_cannot_name_code_to_run(project: SmallProject) -
     assert _judges(project, written)
     judge(project, judge_model=other)
     assert set(project.trait("refusal").read_responses()["trait_score"]) == {1.0}
+
+
+def test_a_trait_of_which_nothing_shows_is_not_usable_though_it_has_no_vector(
+    project: SmallProject,
+) -> None:
+    (project.project.experiments / "demo" / "absent.py").write_text(NOTHING)
+    project.set(judge_model="python:absent.py:absent", thresholds={})
+
+    result = project.run("refusal")
+
+    assert not result.is_good
+    row = status_of(ExperimentFolder(project.project.experiments, "demo"))["refusal"]
+    assert row["recommended"] is None
+    assert row["verdict"] == "not_usable"
+    failed = [name for name, check in row["checks"].items() if check["verdict"] == "fail"]
+    assert failed == ["contrast", "coverage"]
 
 
 def _judges(project: SmallProject, overrides: dict[str, Any]) -> bool:

@@ -34,10 +34,10 @@ def model() -> Path:
 
 @pytest.fixture(scope="module")
 def experiments(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Length and even_words, run once from the command line."""
+    """Brevity and even_words, run once from the command line."""
     experiments = tmp_path_factory.mktemp("real") / "experiments"
     source = REPOSITORY / "experiments/smollm2"
-    for trait in ("length", "even_words"):
+    for trait in ("brevity", "even_words"):
         (experiments / "smollm2" / trait).mkdir(parents=True)
         name = "trait_definition.json"
         shutil.copy(source / trait / name, experiments / "smollm2" / trait / name)
@@ -47,9 +47,7 @@ def experiments(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         yaml.safe_dump({**settings, **SMALL, "model": str(model)})
     )
     command = [sys.executable, "-m", "traitvec_dagster.cli.main", "run", "--experiment", "smollm2"]
-    subprocess.run(
-        [*command, "--traits", "all", "--experiments-dir", str(experiments)], check=True, text=True
-    )
+    subprocess.run([*command, "--traits", "all", "--experiments-dir", str(experiments)], check=True)
     return experiments
 
 
@@ -76,7 +74,7 @@ def test_the_residual_stream_has_the_known_norms(model: Path) -> None:
 
 
 def test_a_trait_that_is_elicited_passes_contrast(experiments: Path) -> None:
-    report = _report(experiments, "length")
+    report = _report(experiments, "brevity")
 
     assert _check(report, "contrast")["verdict"] != "fail"
     assert report["elicitation"]["positive"]["mean_trait"] > 70

@@ -39,7 +39,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions, check_installed, resolve_model
-from traitvec_core.models.gguf_conversion import convert_gguf
 from traitvec_core.models.gguf_file import find_gguf, gguf_revision
 from traitvec_core.models.memory import is_out_of_memory
 
@@ -79,7 +78,13 @@ def load_pretrained(
     # The progress bar over tensors is noise; those of downloads and of conversions stay.
     disable_progress_bar()
     gguf = find_gguf(name)
-    where = str(convert_gguf(gguf)) if gguf else resolve_model(name)
+    if gguf:
+        # The package gguf is needed for such a file alone.
+        from traitvec_core.models.gguf_conversion import convert_gguf
+
+        where = str(convert_gguf(gguf))
+    else:
+        where = resolve_model(name)
     try:
         commit = None if Path(where).is_dir() else _commit(where, options.revision)
         source = {"revision": commit, "trust_remote_code": options.trust_remote_code}

@@ -218,7 +218,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
         table.add_row(
             escape(trait),
             f"layer {vector['layer']} {vector['method']}" if vector else "–",
-            verdict_mark(vector["verdict"]) if vector else "–",
+            verdict_mark(row["verdict"]) if vector or row["verdict"] else "–",
             *(_figure_cell(row["checks"].get(name), *figure) for name, figure in figures.items()),
             _other_checks(row["checks"]),
         )

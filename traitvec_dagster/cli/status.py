@@ -74,7 +74,7 @@ def status_of(
     overrides: dict[str, Any] | None = None,
     only: list[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return the status of traits: states of stages, checks, recommendation, path of the report.
+    """Return the status of traits: states of stages, checks, vector, verdict, path of the report.
 
     Args:
         folder: The experiment.
@@ -88,10 +88,12 @@ def status_of(
     for name in only or folder.traits():
         trait = folder.trait(name)
         states = stage_states(trait, settings)
+        checks, vector = _verdicts(trait, settings, states), _recommended(trait)
         rows[name] = {
             "stages": states,
-            "checks": _verdicts(trait, settings, states),
-            "recommended": _recommended(trait),
+            "checks": checks,
+            "recommended": vector,
+            "verdict": vector["verdict"] if vector else _verdict_without_vector(checks),
             "report": str(trait.path / "validation/report.html")
             if states["validation_report"] != "missing"
             else None,
@@ -121,6 +123,15 @@ def _recommended(trait: "TraitFolder") -> dict[str, Any] | None:
     return None
 
 
+def _verdict_without_vector(checks: "Mapping[str, dict[str, Any]]") -> str | None:
+    """`not_usable` where a check stopped the trait before there was a vector."""
+    from traitvec_core.validation.checks.table import CHECKS
+
+    blocking = {name for name, check in CHECKS.items() if check.is_blocking}
+    stops = any(name in blocking and check["verdict"] == "fail" for name, check in checks.items())
+    return "not_usable" if stops else None
+
+
 def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
     table = Table(title=experiment, title_justify="left")
     table.add_column("trait")
@@ -140,7 +151,7 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
             *(_STATE_MARKS[row["stages"][stage]] for stage in STAGES),
             f"{n_passed} {notes}".strip(),
             f"{vector['method']}, layer {vector['layer']}" if vector else "–",
-            verdict_mark(vector["verdict"]) if vector else "–",
+            verdict_mark(row["verdict"]) if vector or row["verdict"] else "–",
         )
     if not traits:
         table.add_row("(no traits yet)")
