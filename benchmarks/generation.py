@@ -3,8 +3,8 @@
 On the embedded model as it is commonly done, 8 rows at a time against all of our slots; and on
 SmolLM2 like for like, with the same number of rows, so that only continuous batching and sorting
 differ. Responses end where the model ends them. Both sides sample alike: temperature 0.7, top-p
-0.9, no top-k, at most 150 tokens. Each draws its own responses, so CPU time is compared per
-generated token, and mean lengths are given.
+0.9, no top-k, at most 150 tokens, or 80 on SmolLM2. Each draws its own responses, so CPU time is
+compared per generated token, and mean lengths are given.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ import torch
 from benchmarks.record import Figure, figure, ratio
 from benchmarks.smollm2 import SAMPLING, prompts, real_model
 from benchmarks.timing import cpu_seconds, one_thread
+from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.generation.request import Generated
 from traitvec_core.models.language_model import LanguageModel, load_language_model
@@ -27,6 +28,7 @@ __all__ = ["on_embedded_model", "on_real_model"]
 PROJECT = Path(__file__).parent.parent
 REPEATS = 2
 ROWS = 200
+_EMBEDDED_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=150)
 # Rows at once on both sides → number of prompts, repeats.
 LIKE_FOR_LIKE = {8: (16, 2), 32: (64, 1)}
 
@@ -38,7 +40,7 @@ def on_embedded_model() -> Iterator[Figure]:
     model = load_language_model("embedded", device="cpu")
     yield from _compare(
         "200 responses: generate, 8 at a time in given order / ours",
-        model, _ragged_prompts(model), (8, None), REPEATS, at_least=2.0,
+        model, _ragged_prompts(model), _EMBEDDED_SAMPLING, (8, None), REPEATS, at_least=2.0,
     )  # fmt: skip
 
 
@@ -47,13 +49,16 @@ def on_real_model() -> Iterator[Figure]:
     model = real_model()
     for n_rows, (count, repeats) in LIKE_FOR_LIKE.items():
         name = f"SmolLM2: generate / ours, {n_rows} rows against {n_rows}"
-        yield from _compare(name, model, prompts(count), (n_rows, n_rows), repeats, at_least=1.0)
+        yield from _compare(
+            name, model, prompts(count), SAMPLING, (n_rows, n_rows), repeats, at_least=1.0
+        )
 
 
 def _compare(
     name: str,
     model: LanguageModel,
     texts: list[str],
+    sampling: Sampling,
     rows: tuple[int, int | None],
     repeats: int,
     *,
@@ -65,6 +70,7 @@ def _compare(
         name: The name of the ratio.
         model: The model.
         texts: The prompts, in the given order.
+        sampling: How both sides sample.
         rows: Rows at once of `generate`, and of ours; None is as many as it chooses.
         repeats: Rounds.
         at_least: The bar.
@@ -75,7 +81,14 @@ def _compare(
         for seed in range(repeats):
             for side, work in enumerate((_simple, _ours)):
                 made: list[int] = []
-                run = partial(work, model, texts, rows[side], seed, made.append)
+                run = partial(
+                    work,
+                    model,
+                    texts,
+                    sampling.model_copy(update={"seed": seed}),
+                    rows[side],
+                    made.append,
+                )
                 seconds = cpu_seconds(run)
                 per_token[side].append(seconds / made[0])
                 n_tokens[side] += made[0]
@@ -88,7 +101,7 @@ def _compare(
 
 
 def _ours(
-    model: LanguageModel, texts: list[str], n_rows: int | None, seed: int, report: Report
+    model: LanguageModel, texts: list[str], sampling: Sampling, n_rows: int | None, report: Report
 ) -> None:
     """Generate with our engine; report the number of tokens, ends included."""
     lengths: list[int] = []
@@ -97,20 +110,19 @@ def _ours(
         lengths.extend(text.response_tokens + (text.finish_reason == "stop") for text in new)
 
     names = [str(number) for number in range(len(texts))]
-    sampling = SAMPLING.model_copy(update={"seed": seed})
     generate_texts(model, names, texts, sampling, batch_size=n_rows, on_finished=count)
     report(sum(lengths))
 
 
 def _simple(
-    model: LanguageModel, texts: list[str], n_rows: int | None, seed: int, report: Report
+    model: LanguageModel, texts: list[str], sampling: Sampling, n_rows: int | None, report: Report
 ) -> None:
     """Generate in batches in the given order; report the tokens up to each response's end."""
     assert n_rows is not None
     tokenizer: Any = model.tokenizer
     tokenizer.padding_side = "left"
     ends = set(model.end_token_ids)
-    torch.manual_seed(seed)
+    torch.manual_seed(sampling.seed)
     total = 0
     for begin in range(0, len(texts), n_rows):
         batch = tokenizer(
@@ -124,10 +136,10 @@ def _simple(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             do_sample=True,
-            temperature=SAMPLING.temperature,
-            top_p=SAMPLING.top_p,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
             top_k=0,
-            max_new_tokens=SAMPLING.max_new_tokens,
+            max_new_tokens=sampling.max_new_tokens,
         )
         responses = output[:, batch["input_ids"].shape[1] :]
         tokenizer.batch_decode(responses, skip_special_tokens=True)

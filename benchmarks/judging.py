@@ -12,14 +12,13 @@ from typing import Any
 import torch
 
 from benchmarks.record import Figure, figure, ratio
-from benchmarks.smollm2 import N_TEXTS, real_model, written
+from benchmarks.smollm2 import DEFINITION, N_TEXTS, real_model, written
 from benchmarks.timing import in_turn
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging import JudgementStore, load_judge
 from traitvec_core.judging.judge import prompts_of, score_prompts
 from traitvec_core.judging.providers.local import LocalJudge
 from traitvec_core.models.language_model import LanguageModel, load_language_model
-from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["behind_an_api", "in_process"]
 
@@ -79,14 +78,13 @@ def in_process() -> Iterator[Figure]:
     number. Prompts share their rubric's beginning, which is read once.
     """
     model = real_model()
-    definition = ExperimentFolder(_PROJECT / "experiments", "demo").trait("verbosity").definition()
-    questions = definition.questions
+    questions = DEFINITION.questions
     judge = LocalJudge(model, weights="benchmark")
     prompts = [
         prompt
         for number, text in enumerate(written(N_TEXTS)[:N_RESPONSES])
         for _, prompt in prompts_of(
-            judge, definition, questions[number % len(questions)], text.response, {}
+            judge, DEFINITION, questions[number % len(questions)], text.response, {}
         ).items()
     ]
     seconds = in_turn(2, lambda: _judge(judge, prompts), lambda: _read(model, prompts))

@@ -12,12 +12,14 @@ from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["N_TEXTS", "SAMPLING", "Text", "prompts", "real_model", "written"]
+__all__ = ["DEFINITION", "N_TEXTS", "SAMPLING", "Text", "prompts", "real_model", "written"]
 
 _PROJECT = Path(__file__).parent.parent
 # Texts that several parts read.
 N_TEXTS = 12
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=150)
+# As in `make real`.
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=80)
+DEFINITION = ExperimentFolder(_PROJECT / "experiments", "smollm2").trait("length").definition()
 
 
 class Text(NamedTuple):
@@ -35,12 +37,14 @@ def real_model() -> LanguageModel:
 
 
 def prompts(count: int) -> list[str]:
-    """Return prompts of the demo's trait `verbosity`: as many positive as negative, in turn."""
-    definition = ExperimentFolder(_PROJECT / "experiments", "demo").trait("verbosity").definition()
-    planned = plan_responses("verbosity", definition, count // 2)
+    """Return prompts of the trait `length`: as many positive as negative, in turn.
+
+    About half of the responses end before the limit.
+    """
+    planned = plan_responses("length", DEFINITION, count // 2)
     positive, negative = planned[: count // 2], planned[count // 2 :]
     in_turn = [item for pair in zip(positive, negative, strict=True) for item in pair]
-    return [real_model().prompt(item.question, item.instruction) for item in in_turn]
+    return [real_model().prompt(item.question, item.instruction, "user") for item in in_turn]
 
 
 @lru_cache(maxsize=1)
