@@ -19,7 +19,7 @@ _PROJECT = Path(__file__).parent.parent
 N_TEXTS = 12
 # As in `make real`.
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=80)
-DEFINITION = ExperimentFolder(_PROJECT / "experiments", "smollm2").trait("length").definition()
+DEFINITION = ExperimentFolder(_PROJECT / "experiments", "smollm2").trait("brevity").definition()
 
 
 class Text(NamedTuple):
@@ -37,11 +37,11 @@ def real_model() -> LanguageModel:
 
 
 def prompts(count: int) -> list[str]:
-    """Return prompts of the trait `length`: as many positive as negative, in turn.
+    """Return prompts of the trait `brevity`: as many positive as negative, in turn.
 
     About half of the responses end before the limit.
     """
-    planned = plan_responses("length", DEFINITION, count // 2)
+    planned = plan_responses("brevity", DEFINITION, count // 2)
     positive, negative = planned[: count // 2], planned[count // 2 :]
     in_turn = [item for pair in zip(positive, negative, strict=True) for item in pair]
     return [real_model().prompt(item.question, item.instruction, "user") for item in in_turn]
