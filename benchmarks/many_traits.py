@@ -17,7 +17,7 @@ from traitvec_dagster.runs.headless import run_trait, select_stages
 PROJECT = Path(__file__).parent.parent
 FEW, MANY = 3, 200
 # Timed runs in each experiment; the other traits have a folder, a partition and a history.
-TIMED = 9
+TIMED = 5
 # Little work per trait, so that anything that grows with the number of traits shows.
 SETTINGS = {
     "model": "embedded",

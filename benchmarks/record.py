@@ -85,6 +85,7 @@ class Record:
     """
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
         self.figures: list[Figure] = []
