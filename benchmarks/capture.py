@@ -1,6 +1,6 @@
 """The cost of capturing activations, compared with a bare forward pass and two common ways.
 
-The model has twelve decoder blocks, hidden_dim 512 and a vocabulary of 64,000. The 64 texts have 16
+The model has twelve decoder blocks, hidden_dim 512 and a vocabulary of 64,000. The 32 texts have 16
 to 190 tokens, log-uniform like real answers, in random order.
 """
 
@@ -18,8 +18,8 @@ from traitvec_core.models import activations
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
-N_TEXTS = 64
-REPEATS = 6
+N_TEXTS = 32
+REPEATS = 4
 # Batch size of the forward passes whose memory is measured.
 ROWS = 2
 
@@ -34,7 +34,7 @@ def figures() -> list[Figure]:
             way(model, texts)[:, :-1], expected[:, :-1], rtol=1e-3, atol=1e-3
         )
     ours, single, batched = _alternate(
-        3,
+        2,
         lambda: capture_means(model, texts),
         lambda: _one_by_one(model, texts),
         lambda: _batches_of_32(model, texts),

@@ -27,7 +27,7 @@ def location_load() -> Iterator[Figure]:
     ours, bare = _in_turn(
         lambda: _python("import traitvec_dagster.definitions"),
         lambda: _python("import dagster"),
-        repeats=5,
+        repeats=3,
     )
     yield ratio("location load / import dagster", ours, bare, at_most=3.0)
 
@@ -67,7 +67,7 @@ def through_dagster() -> Iterator[Figure]:
             stages = select_stages(project, "demo", "*")
             run_trait(project, instance, "demo", "refusal", select=stages, overrides={})
 
-        ours, bare = _in_turn(through, direct, repeats=3)
+        ours, bare = _in_turn(through, direct, repeats=2)
     yield ratio("run through Dagster / same stages called directly", ours, bare, at_most=1.25)
 
 
