@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import yaml
 
 from benchmarks.record import Figure, ratio
+from traitvec_core.stage_names import STAGES
+from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.headless import run_trait, select_stages
 
 PROJECT = Path(__file__).parent.parent
 FEW, MANY = 3, 200
-# Timed runs in each experiment; the other traits have a folder, a partition and a history.
+# Timed runs in each experiment; the others have a folder, a partition and a history.
 TIMED = 5
 # Little work per trait, so that anything that grows with the number of traits shows.
 SETTINGS = {
@@ -66,9 +69,13 @@ def _experiment(folder: Path, n: int) -> Iterator[Iterator[float]]:
     project = Project(folder / "experiments")
     instance = project.instance()
     stages = select_stages(project, "many", "*")
-    definition = select_stages(project, "many", "definition")
+    graph = Graph(str(project.experiments), "many")
+    instance.add_dynamic_partitions(str(graph.partitions.name), traits)
+    # As after a run of each, which would take minutes.
     for trait in traits:
-        run_trait(project, instance, "many", trait, select=definition, overrides={})
+        for stage in STAGES:
+            event = dg.AssetMaterialization(graph.key(stage), partition=trait)
+            instance.report_runless_asset_event(event)
 
     def seconds() -> Iterator[float]:
         for turn in range(n * (TIMED + 1)):
