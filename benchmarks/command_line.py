@@ -19,7 +19,7 @@ import yaml
 
 PROJECT = Path(__file__).parent.parent
 FEW, MANY = 3, 200
-REPEATS = 3
+REPEATS = 2
 TICKS = 5
 
 

@@ -45,7 +45,7 @@ def extraction(repeats: int = 2) -> list[Figure]:
     return [ratio(name, *taken, at_least=15.0)]
 
 
-def everything(repeats: int = 2) -> list[Figure]:
+def everything(repeats: int = 1) -> list[Figure]:
     """All that the stage `vectors` measures: four methods at every layer.
 
     Vectors, held-out figures by question and instruction pair, their intervals, swapped labels and
