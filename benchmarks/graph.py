@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.record import Figure, ratio
+from benchmarks.timing import in_turn
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.stage_names import STAGES
 from traitvec_core.stages.context import Workbench
@@ -33,7 +34,7 @@ def location_load() -> Iterator[Figure]:
 
 
 def through_dagster() -> Iterator[Figure]:
-    """Yield the time of one trait's run through Dagster, over that of its stages alone."""
+    """Yield the CPU time of one trait's run through Dagster, over that of its stages alone."""
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import run_trait, select_stages
 
@@ -67,7 +68,7 @@ def through_dagster() -> Iterator[Figure]:
             stages = select_stages(project, "demo", "*")
             run_trait(project, instance, "demo", "refusal", select=stages, overrides={})
 
-        ours, bare = _in_turn(through, direct, repeats=2)
+        ours, bare = in_turn(2, through, direct)
     yield ratio("run through Dagster / same stages called directly", ours, bare, at_most=1.25)
 
 
