@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ _INTRODUCTION = """\
 # Results on a real model
 
 `make real` runs four traits through the whole graph on {model}, a pretrained instruct model of \
-{layers} decoder blocks, and writes this page. Measured on {date} with traitvec {traitvec}, torch \
-{torch} and transformers {transformers}, dtype {dtype}, in {minutes:.1f} minutes of work.
+{layers} decoder blocks, and writes this page. Measured on {date} with torch {torch} \
+and transformers {transformers}, dtype {dtype}, in {minutes:.1f} minutes of work.
 
 Rules score the responses (`experiments/smollm2/scorers.py`), so a run needs no key and no judge \
 model: the number of words for brevity, lines that are items for lists, phrases of refusal, and \
@@ -49,8 +50,21 @@ context and not from the response.
 best of as many random directions as were searched would.
 
 The first two traits were chosen because a small model can show them, the third because it hardly \
-can, the fourth because it cannot; the second column was written before the first run. The \
-instructions are our first draft but for those of lists, whose wording was chosen from a trial.
+can, the fourth because it cannot. Two of ours were changed after trials: the wording of the \
+instructions for lists, and brevity, which took the place of length because unsteered answers are \
+already as long as the limit allows, so that no dose could show anything.
+
+How to read rows in which the columns disagree:
+
+- **A vector that steers can still be not usable.** The verdict covers monitoring too. Where much \
+of the separation comes from the instruction in the context, the vector reads what the model was \
+asked for as much as what it answers: it would call an answer short because of the prompt.
+- **A trait that instructions hardly bring out can still have a direction that works.** The \
+contrast judges the responses that the vector was made from. Few of them show the trait, so what \
+the vector is made of is uncertain, whatever it does. More responses, or other instructions, come \
+first.
+- **With few questions, chance reaches far.** The best of as many random directions as were \
+searched sets the bar, and it is high where single answers jump between 0 and 100.
 """
 
 
@@ -107,7 +121,7 @@ def _introduction(experiment: ExperimentFolder, reports: Mapping[str, dict[str, 
         model=Path(first["model"]).name,
         layers=len(first["mean_norm_by_layer"]) - 1,
         date=provenance["created_at"][:10],
-        **{name: provenance["versions"][name] for name in ("traitvec", "torch", "transformers")},
+        **{name: provenance["versions"][name] for name in ("torch", "transformers")},
         dtype=settings.dtype,
         minutes=sum(report["seconds"] for report in reports.values()) / 60,
         n=settings.n_examples,
@@ -141,7 +155,7 @@ def _row(report: Mapping[str, Any]) -> list[str]:
         _steering(report["steering"]),
         f"{vector['method']}, layer {vector['layer']}" if vector else "–",
         f"**{vector['verdict'].replace('_', ' ')}**" if vector else "–",
-        reasons[0].split(".")[0].split("; ")[0].replace("|", "/") if reasons else "–",
+        re.split(r"; | \(warns", reasons[0])[0].replace("|", "/") if reasons else "–",
     ]
 
 
@@ -152,6 +166,8 @@ def _steering(steering: Mapping[str, Any] | None) -> str:
     if test["effect"] is None:
         return test["untested"] or "–"
     verdict = "steers" if test["steers"] else "does not steer"
+    if not test["is_coherent"]:
+        verdict = "not coherent enough"
     return f"{_estimate(test['effect'], '{:+.0f}')} ({test['bound']:+.0f}): {verdict}"
 
 
