@@ -19,7 +19,7 @@ from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
 N_TEXTS = 32
-REPEATS = 4
+REPEATS = 3
 # Batch size of the forward passes whose memory is measured.
 ROWS = 2
 

@@ -30,7 +30,7 @@ REPEATS = 2
 ROWS = 200
 _EMBEDDED_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=150)
 # Rows at once on both sides → number of prompts, repeats.
-LIKE_FOR_LIKE = {8: (16, 2), 32: (64, 1)}
+LIKE_FOR_LIKE = {8: (8, 2), 32: (64, 1)}
 
 Report = Callable[[int], None]
 

@@ -25,7 +25,7 @@ METHODS: tuple[VectorMethod, ...] = ("mean_diff", "probe", "ica", "gradient")
 ADAM_STEPS = 1000
 
 
-def extraction(repeats: int = 2) -> list[Figure]:
+def extraction(repeats: int = 1) -> list[Figure]:
     """Time of a loop with scikit-learn and torch, divided by ours, on [200, 27, 2304]."""
     activations, is_positive, groups = _activations()
 
