@@ -46,7 +46,7 @@ def experiments(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (experiments / "smollm2/experiment.yaml").write_text(
         yaml.safe_dump({**settings, **SMALL, "model": str(model)})
     )
-    command = [sys.executable, "-m", "traitvec_dagster.cli.main", "run", "--experiment", "smollm2"]
+    command = [str(Path(sys.executable).parent / "traitvec"), "run", "--experiment", "smollm2"]
     subprocess.run([*command, "--traits", "all", "--experiments-dir", str(experiments)], check=True)
     return experiments
 
@@ -61,16 +61,15 @@ def test_the_file_gives_the_model_with_its_template_and_end_of_turn(model: Path)
 
 
 def test_the_residual_stream_has_the_known_norms(model: Path) -> None:
-    # Measured with two other programs: about 54 after block 1 and 160 after block 11 at the last
-    # token of a short text.
+    # Two other programs measured 29 to 59 after block 1, 126 to 162 after block 11 and 681 to 870
+    # after block 30, for single tokens. A norm after the final norm would be far smaller.
     language_model = load_language_model(str(model), dtype="bfloat16")
     prompt = language_model.prompt("Why is the sky blue?")
-    means = capture_means(language_model, [prompt], ["Because air scatters blue light."])
-    norms = means.activations["response_mean"][0].float().norm(dim=-1)
+    norms = capture_means(language_model, [(prompt, "Because")])[0].float().norm(dim=-1)
 
-    assert 20 < norms[1] < 150
-    assert 60 < norms[11] < 400
-    assert norms[30] > 2 * norms[11]
+    assert 20 < norms[1] < 90
+    assert 80 < norms[11] < 250
+    assert 400 < norms[30] < 1500
 
 
 def test_a_trait_that_is_elicited_passes_contrast(experiments: Path) -> None:
