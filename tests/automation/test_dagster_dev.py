@@ -98,8 +98,10 @@ def test_a_new_definition_is_run_and_a_killed_run_frees_its_gpu(
     survivors = [trait for trait in traits if trait != victim[0]]
     _wait(lambda: all(map(is_done, survivors)))
     assert statuses(victim[0]) == {dg.DagsterRunStatus.FAILURE}
-    (told,) = _wait(lambda: hook[1])
-    assert (told["experiment"], told["trait"]) == ("demo", victim[0])
+    messages = _wait(lambda: hook[1])
+    # Dagster may record a killed run as failed twice: by its launcher and by the monitor.
+    ((experiment, trait, _),) = {(m["experiment"], m["trait"], m["run_id"]) for m in messages}
+    assert (experiment, trait) == ("demo", victim[0])
     scheduled = dg.RunsFilter(
         tags={"dagster/schedule_name": "minutes_rerun"}, statuses=[dg.DagsterRunStatus.SUCCESS]
     )
