@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _EXPECTED = {
     "brevity": "can be shown: the model follows an instruction about length",
     "lists": "can be shown: the model follows an instruction about format",
-    "refusal": "hardly: it apologises now and then when told to refuse",
+    "refusal": "hardly: it apologises now and then when asked to refuse",
     "even_words": "not elicited: it cannot count its words",
 }
 _INTRODUCTION = """\

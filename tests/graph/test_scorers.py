@@ -137,7 +137,7 @@ def test_a_broken_file_is_one_line_and_keeps_what_is_there(project: SmallProject
     assert project.states("refusal")["responses"] == "fresh"
 
 
-def test_whoever_reaches_the_ui_cannot_name_code_to_run(project: SmallProject) -> None:
+def test_a_request_to_the_ui_cannot_name_code_to_run(project: SmallProject) -> None:
     (project.project.experiments / "demo" / "scorers.py").write_text(
         SCORERS + "\ndef other(question, response):\n    return 1\n"
     )
