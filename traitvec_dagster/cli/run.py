@@ -11,7 +11,7 @@ from rich.table import Table
 
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
-from traitvec_dagster.cli.status import VERDICT_MARKS, status_of
+from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -22,7 +22,6 @@ from traitvec_dagster.cli.terminal import (
     out,
     read_layers,
     read_overrides,
-    verdict_mark,
 )
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
         table.add_row(
             escape(trait),
             f"layer {vector['layer']} {vector['method']}" if vector else "–",
-            verdict_mark(row["verdict"]) if vector or row["verdict"] else "–",
+            verdict_cell(row),
             *(_figure_cell(row["checks"].get(name), *figure) for name, figure in figures.items()),
             _other_checks(row["checks"]),
         )

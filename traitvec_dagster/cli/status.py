@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from traitvec_core.stage_names import Stage
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
-__all__ = ["VERDICT_MARKS", "status", "status_of"]
+__all__ = ["VERDICT_MARKS", "status", "status_of", "verdict_cell"]
 
 VERDICT_MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 _STATE_MARKS = {
@@ -101,6 +101,11 @@ def status_of(
     return rows
 
 
+def verdict_cell(row: "Mapping[str, Any]") -> str:
+    """Return the verdict of a row of `status_of`, coloured; a dash where there is none yet."""
+    return verdict_mark(row["verdict"]) if row["recommended"] or row["verdict"] else "–"
+
+
 def _verdicts(
     folder: "TraitFolder", settings: Any, states: "Mapping[Stage, str]"
 ) -> dict[str, dict[str, Any]]:
@@ -151,7 +156,7 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
             *(_STATE_MARKS[row["stages"][stage]] for stage in STAGES),
             f"{n_passed} {notes}".strip(),
             f"{vector['method']}, layer {vector['layer']}" if vector else "–",
-            verdict_mark(row["verdict"]) if vector or row["verdict"] else "–",
+            verdict_cell(row),
         )
     if not traits:
         table.add_row("(no traits yet)")
