@@ -74,10 +74,16 @@ class ExperimentSettings(SettingGroup):
             to transformers.
         quantization: `8bit` or `4bit` weights through bitsandbytes; needs a GPU.
         trust_remote_code: Whether to run Python code that comes with the model.
-        engine: What generates responses: `transformers` or `vllm` in this process, or the
-            OpenAI-compatible `server` at `engine_url`. `auto`, the default, uses the server if
-            `engine_url` is set, else transformers.
-        engine_url: Address of that server, ending in `/v1`.
+        engine: What generates responses, reads activations and steers: `transformers` in this
+            process, `vllm` in a child process, or the `server` at `engine_url`. `auto`, the
+            default, uses the server if `engine_url` is set, else transformers.
+        engine_url: Address of that server: a `traitvec serve-engine`, or one that is compatible
+            with OpenAI's, ending in `/v1`; that one only generates.
+        engine_reads: Whether that server is a `traitvec serve-engine`, so that no stage needs a GPU
+            for the model.
+        tensor_parallel: GPUs over which `engine: vllm` splits the weights.
+        max_model_len: Longest prompt with its response, in tokens, that `engine: vllm` keeps room
+            for; `auto` is 8192 on a GPU, 2048 on a CPU, or the model's context if that is shorter.
         n_examples: Responses per pole, spread evenly over instructions and questions.
         batch_size: Responses generated at once; `auto` depends on device, model and memory.
         max_concurrent_judges: How many judgements may be requested at once.
@@ -127,6 +133,9 @@ class ExperimentSettings(SettingGroup):
     trust_remote_code: bool = False
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     engine_url: str | None = None
+    engine_reads: bool = False
+    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    max_model_len: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
     n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -224,10 +233,12 @@ class ExperimentSettings(SettingGroup):
                 "engine: server and engine_url go together; set both, such as engine_url:"
                 " http://127.0.0.1:8000/v1, or neither"
             )
+        if raw.get("engine_reads") and not address:
+            raise ValueError("engine_reads: true says what engine_url does; set engine_url too")
         if engine == "vllm" and raw.get("quantization", "none") != "none":
             raise ValueError(
-                "engine: vllm ignores quantization, so responses would come from other weights than"
-                " the activations; set engine: transformers"
+                "engine: vllm does not quantize; name a checkpoint that is quantized already, or"
+                " set engine: transformers"
             )
         return raw
 

@@ -13,9 +13,12 @@ from torch.profiler import profile
 from tests.models.architectures import ARCHITECTURES, MULTIMODAL, make_model
 from tests.models.hooks import counting_hooks
 from traitvec_core.errors import TraitvecError
-from traitvec_core.models import activations
-from traitvec_core.models.activations import capture_means, pack, residual_stream_hooks
-from traitvec_core.models.language_model import Encoded, LanguageModel
+from traitvec_core.models import local_reader
+from traitvec_core.models.activations import capture_means, pack
+from traitvec_core.models.batches import BatchLimit, next_batch
+from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.local_reader import residual_stream_hooks
+from traitvec_core.models.reading import sum_counted
 
 RESPONSES = [
     "I cannot help with that.",
@@ -282,7 +285,7 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     is_counted[:, 0, 100:] = True
     is_counted[:, 1, 7] = True
     halved = hidden.to(dtype)
-    found = activations.sum_counted(is_counted, halved)
+    found = sum_counted(is_counted, halved)
     expected = is_counted.double() @ halved.double()
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -308,7 +311,7 @@ def test_what_the_hooks_hold_does_not_grow_with_the_text(dtype: torch.dtype) -> 
         hidden = torch.zeros(4, width, 64, dtype=dtype)
         is_counted = torch.ones(4, 1, width, dtype=torch.bool)
         with profile(profile_memory=True) as profiled:
-            activations.sum_counted(is_counted, hidden)
+            sum_counted(is_counted, hidden)
         current = peak = 0
         for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
             if event.name() == "[memory]":
@@ -333,14 +336,12 @@ def test_one_copy_to_the_cpu_a_batch(llama: LanguageModel, monkeypatch: pytest.M
 
 
 def test_batches_hold_texts_of_like_length() -> None:
-    encoded = [
-        Encoded([7] * length, [True] * length, 0) for length in (900, 890, 850, 100, 90, 89, 1)
-    ]
-    limit = activations.BatchLimit(float("inf"), 2_048, 256)
+    lengths = [900, 890, 850, 100, 90, 89, 1]
+    limit = BatchLimit(float("inf"), 2_048, 256)
     batches = []
-    waiting = list(range(len(encoded)))
+    waiting = list(range(len(lengths)))
     while waiting:
-        batch = activations.next_batch(waiting, encoded, limit)
+        batch = next_batch(waiting, lengths, limit)
         batches.append(batch)
         waiting = waiting[len(batch) :]
     # The budget closes the first, the lengths the second; the third never filled up.
@@ -383,9 +384,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_finished_is_lost(
 
     handle = None
     if place == "hook":
-        plain = activations.sum_counted
+        plain = sum_counted
         monkeypatch.setattr(
-            activations, "sum_counted", lambda w, h: (fail_if_large(len(h)), plain(w, h))[1]
+            local_reader, "sum_counted", lambda w, h: (fail_if_large(len(h)), plain(w, h))[1]
         )
     elif place == "copy":
         to_cpu = torch.Tensor.cpu

@@ -11,8 +11,9 @@ from tests.models.architectures import make_model
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 from traitvec_core.generation.request import Generated
-from traitvec_core.models.activations import capture_means, residual_stream_hooks
+from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.local_reader import residual_stream_hooks
 from traitvec_core.models.response_ids import ResponseIds
 
 NAMES = [str(i) for i in range(12)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.steering_evaluation.tiny import VECTORS, evaluate, fingerprint, tiny, usual
+from traitvec_core.models.local_reader import LocalReader
 from traitvec_core.models.steering import Addition
 from traitvec_core.steering_evaluation.damage import cosine, measure_damage
 from traitvec_core.steering_evaluation.result import Damage
@@ -15,7 +16,7 @@ LOOPING = pd.DataFrame({"response": ["and so " * 40, "one two three four", "one 
 
 
 def damage(coefficient: float, steered: pd.DataFrame = FLOWING) -> Damage:
-    return measure_damage(tiny(), Addition(1, VECTOR, coefficient), steered, FLOWING)
+    return measure_damage(LocalReader(tiny()), Addition(1, VECTOR, coefficient), steered, FLOWING)
 
 
 def test_a_coefficient_of_0_changes_nothing() -> None:
@@ -38,7 +39,7 @@ def test_a_larger_dose_changes_the_predictions_more() -> None:
 def test_kl_and_perplexity_are_those_of_the_definition() -> None:
     model, text = tiny(), "A bridge of stone."
     ids = torch.tensor([model.encode_prompt(text)])
-    found = measure_damage(model, Addition(1, VECTOR, 1.0), FLOWING, FLOWING, texts=[text])
+    found = measure_damage(LocalReader(model), Addition(1, VECTOR, 1.0), FLOWING, FLOWING, texts=[text])
     before = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), -1)
     surprise = -before[range(ids.shape[1] - 1), ids[0, 1:]].mean()
     assert found.n_tokens == ids.shape[1] - 1

@@ -45,6 +45,8 @@ class TracedManifest(StageManifest):
 
     is_traced: bool = True
     model: str
+    engine: str = "transformers"
+    engine_backend: str | None = None
     model_revision: str | None = None
     model_dtype: str | None = None
     attention: str | None = None

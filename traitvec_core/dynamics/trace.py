@@ -1,8 +1,7 @@
 """Project every token of a prompt and its response on trait vectors, at once or live."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,14 +14,15 @@ from traitvec_core.dynamics.watched import WatchedVector
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import choose_tokens, numbers_of
-from traitvec_core.models.activations import residual_stream_hooks
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.local_reader import LocalReader, residual_stream_hooks
+from traitvec_core.models.reading import Reader
 
 __all__ = ["stream", "trace"]
 
 
 def trace(
-    model: LanguageModel,
+    model: LanguageModel | Reader,
     prompt: str,
     response: str | Sequence[int],
     vectors: Sequence[WatchedVector],
@@ -32,7 +32,7 @@ def trace(
     Inside `steer`, the steered activations are projected.
 
     Args:
-        model: The model.
+        model: The model, loaded in this process, or what reads it elsewhere.
         prompt: A rendered prompt; see `LanguageModel.prompt`.
         response: The response's text, or the exact tokens that a model generated.
         vectors: Vectors to project on, one per trait.
@@ -40,6 +40,8 @@ def trace(
     Raises:
         TraitvecError: If a vector does not fit the model, or the text does not fit its context.
     """
+    reader = LocalReader(model) if isinstance(model, LanguageModel) else model
+    model = reader.language_model
     _check(model, vectors)
     if isinstance(response, str):
         encoded = model.encode_response(prompt, response)
@@ -49,14 +51,8 @@ def trace(
         ids, n_prompt = prompt_ids + list(response), len(prompt_ids)
     _check_length(model, len(ids))
     growing = _GrowingTrace(model, prompt, n_prompt, vectors)
-
-    def read() -> None:
-        cast(Any, model.decoder)(
-            input_ids=torch.tensor([ids], device=model.device), use_cache=False
-        )
-
     if ids:
-        growing.read(ids, read)
+        growing.add(ids, reader.hidden(ids, sorted({watched.layer for watched in vectors})))
     return growing.trace()
 
 
@@ -95,7 +91,8 @@ def stream(
     decoder = _CachedDecoder(model)
     new = ids
     for number in range(sampling.max_new_tokens + 1):
-        scores = growing.read(new, partial(decoder.read, new))
+        scores, hidden = decoder.read(new)
+        growing.add(new, hidden)
         yield growing.trace()
         if number == sampling.max_new_tokens:
             return
@@ -121,25 +118,17 @@ class _GrowingTrace:
         empty = np.zeros((2, 0))
         self._values = {watched.trait: empty for watched in vectors}
 
-    def read(self, ids: Sequence[int], forward: Any) -> Any:
-        """Run a forward pass, add the projections of its new tokens, and return its result."""
-        by_layer: dict[int, torch.Tensor] = {}
-
-        def receive(layer: int, hidden: torch.Tensor) -> None:
-            # A pass without a cache reads all tokens; the last ones are new.
-            by_layer[layer] = hidden[0, -len(ids) :]
-
-        with torch.inference_mode(), residual_stream_hooks(self._model, receive):
-            result = forward()
+    def add(self, ids: Sequence[int], hidden: Mapping[int, torch.Tensor]) -> None:
+        """Add tokens, with their residual stream `[n_tokens, hidden_dim]` at the watched layers."""
+        with torch.inference_mode():
             for watched in self._vectors:
-                new = _project(by_layer[watched.layer], watched.vector)
+                new = _project(hidden[watched.layer], watched.vector)
                 self._values[watched.trait] = np.hstack([self._values[watched.trait], new])
         for token in ids:
             if len(self._ids) == self._n_prompt:
                 self._reader.close()
             self._reader.add(token)
             self._ids.append(token)
-        return result
 
     def trace(self) -> Trace:
         names = self._model.tokenizer.convert_ids_to_tokens(self._ids)
@@ -167,8 +156,17 @@ class _CachedDecoder:
         takes_logits = "logits_to_keep" in inspect.signature(model.model.forward).parameters
         self._options = {"logits_to_keep": 1} if takes_logits else {}
 
-    def read(self, ids: list[int]) -> torch.Tensor:
-        """Return the logits after the last token, `[1, vocabulary]`."""
+    def read(self, ids: list[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """Return the logits after the last token, `[1, vocabulary]`, and the residual stream.
+
+        The residual stream is that of the new tokens, `[n_tokens, hidden_dim]` by layer.
+        """
+        n_new, hidden = len(ids), dict[int, torch.Tensor]()
+
+        def receive(layer: int, states: torch.Tensor) -> None:
+            # A pass without a cache reads all tokens; the last ones are new.
+            hidden[layer] = states[0, -n_new:]
+
         self._ids += ids
         options = dict(self._options)
         if self._cache is None:
@@ -176,11 +174,12 @@ class _CachedDecoder:
             ids = self._ids
         else:
             options["past_key_values"] = self._cache
-        output = cast(Any, self._model.model)(
-            input_ids=torch.tensor([ids], device=self._model.device), use_cache=True, **options
-        )
+        with torch.inference_mode(), residual_stream_hooks(self._model, receive):
+            output = cast(Any, self._model.model)(
+                input_ids=torch.tensor([ids], device=self._model.device), use_cache=True, **options
+            )
         self._cache = getattr(output, "past_key_values", None)
-        return cast(torch.Tensor, output.logits[:, -1])
+        return cast(torch.Tensor, output.logits[:, -1]), hidden
 
 
 def _project(hidden: torch.Tensor, vector: torch.Tensor) -> Values:

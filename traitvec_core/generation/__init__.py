@@ -7,16 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from traitvec_core.generation.engine import EngineOptions, load_engine
+    from traitvec_core.generation.engine import load_engine
+    from traitvec_core.generation.engine_options import EngineOptions
     from traitvec_core.generation.plan import PlannedResponse, plan_responses
     from traitvec_core.generation.request import GenerationEngine
-    from traitvec_core.generation.responses import generate_responses, generate_texts
+    from traitvec_core.generation.responses import as_engine, generate_responses, generate_texts
     from traitvec_core.generation.text import close_thinking, decode_response, split_thinking
 
 _HOME = {
-    "EngineOptions": "engine",
+    "EngineOptions": "engine_options",
     "GenerationEngine": "request",
     "PlannedResponse": "plan",
+    "as_engine": "responses",
     "close_thinking": "text",
     "decode_response": "text",
     "generate_responses": "responses",
@@ -30,6 +32,7 @@ __all__ = [
     "EngineOptions",
     "GenerationEngine",
     "PlannedResponse",
+    "as_engine",
     "close_thinking",
     "decode_response",
     "generate_responses",

@@ -1,36 +1,15 @@
 """The table of generation engines, by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.generation.engine_options import EngineOptions
 from traitvec_core.generation.request import GenerationEngine
-from traitvec_core.models.files import LoadOptions
-from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["ENGINES", "EngineName", "EngineOptions", "load_engine"]
+__all__ = ["ENGINES", "EngineName", "load_engine"]
 
 EngineName = Literal["transformers", "vllm", "server"]
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What an engine needs to be created.
-
-    Attributes:
-        model: The model's name, as the experiment gives it.
-        load_model: Loads the model with its weights; only called by engines that need them.
-        loading: Options for engines that load the model themselves.
-        batch_size: Concurrent rows, or calls to a server; None chooses a number.
-        url: Address of the server.
-    """
-
-    model: str
-    load_model: Callable[[], LanguageModel]
-    loading: LoadOptions = field(default_factory=LoadOptions)
-    batch_size: int | None = None
-    url: str | None = None
 
 
 def load_engine(name: EngineName, options: EngineOptions) -> GenerationEngine:
@@ -51,12 +30,13 @@ def _transformers(options: EngineOptions) -> GenerationEngine:
 
 
 def _vllm(options: EngineOptions) -> GenerationEngine:
-    from traitvec_core.generation.vllm_engine import VllmEngine
+    from traitvec_core.generation.vllm_engine import vllm_engine
 
-    return VllmEngine(options.model, options.loading, batch_size=options.batch_size)
+    return vllm_engine(options)
 
 
 def _server(options: EngineOptions) -> GenerationEngine:
+    from traitvec_core.generation.interp_server import find_interp_server
     from traitvec_core.generation.server_engine import ServerEngine
 
     if not options.url:
@@ -64,6 +44,9 @@ def _server(options: EngineOptions) -> GenerationEngine:
             "engine: server needs engine_url, the address of an OpenAI-compatible server, such as"
             " http://127.0.0.1:8000/v1"
         )
+    interp = find_interp_server(options)
+    if interp is not None:
+        return interp
     return ServerEngine(options.model, options.url, options.loading, batch_size=options.batch_size)
 
 

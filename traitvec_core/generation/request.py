@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.reading import Reader
 
 __all__ = ["Generated", "GenerationEngine", "Request", "refuse_interventions"]
 
@@ -39,7 +40,7 @@ class Request:
 
 
 class GenerationEngine(Protocol):
-    """Generates responses to rendered prompts.
+    """Generates responses to rendered prompts, and reads activations where it can.
 
     Attributes:
         name: Its name in `ENGINES`.
@@ -48,6 +49,19 @@ class GenerationEngine(Protocol):
 
     name: str
     language_model: LanguageModel
+
+    @property
+    def reader(self) -> Reader | None:
+        """Reads the residual stream of the weights that generate; None if only texts come back.
+
+        An engine with a reader also steers.
+        """
+        ...
+
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """What metadata should record of the weights besides the model's name."""
+        ...
 
     def generate(
         self,

@@ -13,7 +13,7 @@ from traitvec_core.generation.transformers_engine import TransformersEngine
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["RESPONSE_COLUMNS", "generate_responses", "generate_texts"]
+__all__ = ["RESPONSE_COLUMNS", "as_engine", "generate_responses", "generate_texts"]
 
 RESPONSE_COLUMNS = (
     "question", "instruction", "prompt", "response",
@@ -53,7 +53,7 @@ def generate_responses(
     Raises:
         TraitvecError: If a prompt does not fit the model's context, or the engine fails.
     """
-    engine = _engine(engine, batch_size)
+    engine = as_engine(engine, batch_size)
     model = engine.language_model
     done = {row["question_id"]: row for row in finished}
     prompts = [model.prompt(item.question, item.instruction, instruction_role) for item in planned]
@@ -106,7 +106,7 @@ def generate_texts(
         TraitvecError: If a prompt does not fit the model's context, the engine fails or cannot
             steer, or an intervention does not fit the model.
     """
-    engine = _engine(engine, batch_size)
+    engine = as_engine(engine, batch_size)
     model = engine.language_model
     requests = [
         Request(name, prompt, model.encode_prompt(prompt), stream, tuple(items))
@@ -129,7 +129,10 @@ def generate_texts(
     return {name: texts[name] for name in names if name in texts}
 
 
-def _engine(engine: GenerationEngine | LanguageModel, batch_size: int | None) -> GenerationEngine:
+def as_engine(
+    engine: GenerationEngine | LanguageModel, batch_size: int | None = None
+) -> GenerationEngine:
+    """Return an engine; for a loaded model, the one that generates with it in this process."""
     if isinstance(engine, LanguageModel):
         return TransformersEngine(engine, batch_size=batch_size)
     return engine

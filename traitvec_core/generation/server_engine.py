@@ -66,6 +66,7 @@ class ServerEngine:
 
     name = "server"
     key_name = KEY_NAME
+    reader = None
 
     def __init__(
         self,
@@ -99,6 +100,11 @@ class ServerEngine:
         missing = [request for request in requests if request.name not in finished]
         if missing:
             run_async(self._generate(missing, sampling, on_finished))
+
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """See `GenerationEngine`: how the server loads the weights is not known here."""
+        return {"model_revision": self.language_model.revision}
 
     def close(self) -> None:
         """No-op: connections end with each call of `generate`."""

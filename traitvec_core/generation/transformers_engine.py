@@ -19,6 +19,7 @@ from traitvec_core.generation.slots import default_slots
 from traitvec_core.generation.text import read_tokens
 from traitvec_core.models.key_value_support import has_plain_cache
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.local_reader import LocalReader
 from traitvec_core.models.memory import is_out_of_memory, release_memory
 from traitvec_core.models.steering import steer
 
@@ -49,8 +50,14 @@ class TransformersEngine:
 
     def __init__(self, model: LanguageModel, *, batch_size: int | None = None) -> None:
         self.language_model = model
+        self.reader = LocalReader(model)
         self._batch_size = batch_size
         self._is_plain = not has_plain_cache(model)
+
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """See `GenerationEngine`."""
+        return dict(self.language_model.as_loaded)
 
     def generate(
         self,

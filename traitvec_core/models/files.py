@@ -57,7 +57,6 @@ class LoadOptions:
 
 # Settings that need an optional package: the package, and the extra that installs it.
 _PACKAGES = {
-    "engine: vllm": ("vllm", "vllm"),
     "quantization: 8bit": ("bitsandbytes", "quantization"),
     "quantization: 4bit": ("bitsandbytes", "quantization"),
 }

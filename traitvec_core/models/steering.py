@@ -35,6 +35,7 @@ __all__ = [
     "Intervention",
     "Positions",
     "Projection",
+    "check_interventions",
     "steer",
     "steer_table",
 ]
@@ -100,7 +101,8 @@ def steer_table(
         TraitvecError: See `steer`.
     """
     items = list(dict.fromkeys(interventions))
-    _check(model, items)
+    _check_local(model)
+    check_interventions(model, items)
     forward_pass = ForwardPass(prompt_lengths)
     table = RowTable(forward_pass)
     blocks = model.blocks
@@ -126,6 +128,28 @@ def steer_table(
             handle.remove()
 
 
+def check_interventions(model: LanguageModel, interventions: Sequence[Intervention]) -> None:
+    """Check that interventions fit a model.
+
+    Raises:
+        TraitvecError: If a layer or a width does not fit, or a vector is not usable.
+    """
+    for item in interventions:
+        what = f"{type(item).__name__} at layer {item.layer}"
+        if not 0 <= item.layer < model.n_layers:
+            raise TraitvecError(
+                f"{what}: {model.name} has layers 0 (embedding output) to {model.n_layers - 1}"
+            )
+        if item.vector.shape != (model.hidden_dim,):
+            raise TraitvecError(
+                f"{what}: the vector has shape {tuple(item.vector.shape)}, but {model.name} needs"
+                f" {(model.hidden_dim,)}"
+            )
+        problem = item.problem()
+        if problem is not None:
+            raise TraitvecError(f"{what}: {problem}")
+
+
 def _after_block(change: Change) -> Callable[..., Any]:
     def hook(_module: Any, _args: Any, output: Any) -> Any:
         # Blocks return a tensor in transformers 5; some still return a tuple.
@@ -145,24 +169,10 @@ def _before_block(change: Change) -> Callable[..., Any]:
     return hook
 
 
-def _check(model: LanguageModel, interventions: Sequence[Intervention]) -> None:
+def _check_local(model: LanguageModel) -> None:
     embeddings: Any = model.model.get_input_embeddings()
     if embeddings.weight.device.type == "meta" and not hasattr(embeddings, "_hf_hook"):
         raise TraitvecError(
             f"{model.name} runs outside this process (in vLLM or on a server) and cannot be steered"
             " there; set engine: transformers"
         )
-    for item in interventions:
-        what = f"{type(item).__name__} at layer {item.layer}"
-        if not 0 <= item.layer < model.n_layers:
-            raise TraitvecError(
-                f"{what}: {model.name} has layers 0 (embedding output) to {model.n_layers - 1}"
-            )
-        if item.vector.shape != (model.hidden_dim,):
-            raise TraitvecError(
-                f"{what}: the vector has shape {tuple(item.vector.shape)}, but {model.name} needs"
-                f" {(model.hidden_dim,)}"
-            )
-        problem = item.problem()
-        if problem is not None:
-            raise TraitvecError(f"{what}: {problem}")

@@ -49,10 +49,10 @@ def translate_sdk_errors(
     return translated
 
 
-def clipped(text: str) -> str:
-    """Return a text of a model or server as one line of at most 80 printable characters."""
+def clipped(text: str, most_chars: int = _MAX_SHOWN_CHARS) -> str:
+    """Return a text of a model or server as one short line of printable characters."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
+    return flat if len(flat) <= most_chars else f"{flat[:most_chars]}…"
 
 
 def _sdk_errors(model: Connection) -> tuple[type[Exception], ...]:

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stages.context import StageContext, StageOutput, now
 from traitvec_core.stages.inputs import content_of, model_input
-from traitvec_core.stages.spec import FILTER_SETTINGS, MODEL_SETTINGS, StageSpec
+from traitvec_core.stages.spec import (
+    FILTER_SETTINGS,
+    MODEL_SETTINGS,
+    StageSpec,
+    reading_place,
+)
 from traitvec_core.storage.files import ACTIVATIONS_FILE, OPPOSITE_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_tensor
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from traitvec_core.models.language_model import LanguageModel
+    from traitvec_core.models.reading import Reader
 
 __all__ = ["SPEC", "make_activations"]
 
@@ -48,7 +54,8 @@ def make_activations(context: StageContext) -> StageOutput:
 
     settings = context.settings
     kept = _kept_examples(context)
-    model = context.generator()
+    engine = context.steering_engine()
+    model = engine.language_model
     recorded = context.folder.read_token_ids()
     texts = [
         _text(model, row["prompt"], row["response"], recorded.get(row["question_id"]))
@@ -57,7 +64,8 @@ def make_activations(context: StageContext) -> StageOutput:
     opposite, reason = _under_opposite_instructions(context, model, kept, texts)
     first, *others = settings.positions
     passes = [(texts, settings.positions)] + ([(opposite, [first])] if opposite else [])
-    means, *opposite_means = _capture(context, model, passes)
+    # An engine that steers reads, too.
+    means, *opposite_means = _capture(context, cast("Reader", engine.reader), passes)
     # A kept response may consist of white space or special tokens alone, and has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
@@ -72,7 +80,6 @@ def make_activations(context: StageContext) -> StageOutput:
     for values in opposite_means:
         files[OPPOSITE_FILE] = dump_tensor(pack(values[first][present]))
     n_again = sum(t.is_tokenised_again for t, p in zip(texts, present, strict=True) if p)
-    loaded: dict[str, Any] = model.as_loaded
     manifest = ActivationsManifest(
         model=settings.model,
         n_examples=len(examples),
@@ -80,7 +87,8 @@ def make_activations(context: StageContext) -> StageOutput:
         hidden_dim=model.hidden_dim,
         threshold=settings.threshold,
         extraction_date=now(),
-        **loaded,
+        engine=engine.name,
+        **engine.as_loaded,
         dtype=str(stored[first].dtype).removeprefix("torch."),
         position=first,
         other_positions=others,
@@ -172,7 +180,7 @@ def _exchange(
 
 def _capture(
     context: StageContext,
-    model: "LanguageModel",
+    reader: "Reader",
     passes: Sequence[tuple[list[_Text], Sequence[str]]],
 ) -> "list[dict[str, torch.Tensor]]":
     """Return the means of each pass's texts by position, `[n_texts, n_layers, hidden_dim]`."""
@@ -188,7 +196,7 @@ def _capture(
 
         captured.append(
             capture_means(
-                model,
+                reader,
                 [(text.prompt, "") for text in texts],
                 response_ids=[text.response for text in texts],
                 positions=positions,
@@ -196,7 +204,8 @@ def _capture(
             )
         )
         context.cost.tokens_in += sum(
-            len(model.encode_prompt(text.prompt)) + len(text.response.ids) for text in texts
+            len(reader.language_model.encode_prompt(text.prompt)) + len(text.response.ids)
+            for text in texts
         )
     return captured
 
@@ -216,5 +225,5 @@ SPEC = StageSpec(
     settings=(*MODEL_SETTINGS, "positions", "instruction_role", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
-    place=lambda settings: "gpu",
+    place=reading_place,
 )

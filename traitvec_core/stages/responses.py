@@ -6,7 +6,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import model_input
-from traitvec_core.stages.spec import MODEL_SETTINGS, Place, StageSpec
+from traitvec_core.stages.spec import MODEL_SETTINGS, StageSpec, generation_place
 from traitvec_core.storage.files import GENERATED_IDS_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_token_ids, response_csvs
@@ -17,12 +17,7 @@ __all__ = ["SPEC", "make_responses"]
 
 def make_responses(context: StageContext) -> StageOutput:
     """Generate what was planned; rows are kept as they finish."""
-    from traitvec_core.generation import (
-        EngineOptions,
-        generate_responses,
-        load_engine,
-        plan_responses,
-    )
+    from traitvec_core.generation import generate_responses, plan_responses
     from traitvec_core.validation.response_counts import count_responses
 
     settings = context.settings
@@ -41,19 +36,7 @@ def make_responses(context: StageContext) -> StageOutput:
         done += len(rows)
         context.bench.progress("responses", min(done, len(planned)), len(planned))
 
-    if settings.engine == "vllm":
-        # It loads its model by itself.
-        context.bench.claim_gpu()
-    engine = load_engine(
-        settings.engine,
-        EngineOptions(
-            settings.model,
-            context.generator,
-            context.loading,
-            context.batch_size,
-            settings.engine_url,
-        ),
-    )
+    engine = context.engine()
     try:
         responses = generate_responses(
             engine,
@@ -68,14 +51,10 @@ def make_responses(context: StageContext) -> StageOutput:
     model = engine.language_model
     context.cost.tokens_in = int(responses["prompt_tokens"].sum())
     context.cost.tokens_out = int(responses["response_tokens"].sum())
-    # Other engines load the model in their own way, which is not known here.
-    loaded: dict[str, Any] = {"model_revision": model.revision}
-    if engine.name == "transformers":
-        loaded |= model.as_loaded
     manifest = ResponsesManifest(
         model=settings.model,
         engine=engine.name,
-        **loaded,
+        **engine.as_loaded,
         instruction_role=model.role(settings.instruction_role),
         n_examples=settings.n_examples,
         counts=count_responses(responses),
@@ -101,10 +80,6 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     return {"elicitation": folder.definition().elicitation_hash, **model_input(settings)}
 
 
-def _place(settings: ExperimentSettings) -> Place:
-    return "elsewhere" if settings.engine == "server" else "gpu"
-
-
 SPEC = StageSpec(
     name="responses",
     upstream=("definition",),
@@ -112,5 +87,5 @@ SPEC = StageSpec(
     settings=(*MODEL_SETTINGS, "engine", "n_examples", "instruction_role", "sampling"),
     inputs=_inputs,
     make=make_responses,
-    place=_place,
+    place=generation_place,
 )

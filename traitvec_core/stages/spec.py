@@ -22,7 +22,9 @@ __all__ = [
     "Place",
     "StageSpec",
     "always",
+    "generation_place",
     "no_inputs",
+    "reading_place",
 ]
 
 Place = Literal["gpu", "elsewhere", "here"]
@@ -40,6 +42,16 @@ _MODEL_NAMES = ("model", "judge_model", "second_judge")
 def always(settings: ExperimentSettings) -> bool:
     """Return True: most stages do their work whatever the settings say."""
     return True
+
+
+def generation_place(settings: ExperimentSettings) -> Place:
+    """Where responses are generated."""
+    return "elsewhere" if settings.engine == "server" else "gpu"
+
+
+def reading_place(settings: ExperimentSettings) -> Place:
+    """Where activations are read and the model is steered."""
+    return "elsewhere" if settings.engine_reads else "gpu"
 
 
 def no_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:

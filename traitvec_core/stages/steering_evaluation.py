@@ -15,7 +15,12 @@ from traitvec_core.stages.inputs import (
     side_effect_traits,
 )
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
+from traitvec_core.stages.spec import (
+    JUDGE_SETTINGS,
+    MODEL_SETTINGS,
+    StageSpec,
+    reading_place,
+)
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_csv
 from traitvec_core.storage.provenance import content_hash
@@ -58,8 +63,9 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
         # Every trial waits for the one before it: batches would take days.
         side_effects = side_effect_traits(folder, settings)
         judge = context.load_judge(store, also=side_effects, is_live=True)
+        engine = context.steering_engine()
         setup = TrialSetup(
-            context.generator(), judge, definition, settings.sampling,
+            engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
@@ -86,6 +92,8 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     )
     record = SteeringManifest(
         is_evaluated=True,
+        engine=engine.name,
+        engine_backend=engine.as_loaded.get("engine_backend"),
         judge_model=judge.name,
         coherence_judge=settings.judge_of_coherence,
         experiment_spent_usd=round(spent_usd, 6),
@@ -218,7 +226,7 @@ SPEC = StageSpec(
     ),
     inputs=_inputs,
     make=make_steering_evaluation,
-    place=lambda settings: "gpu",
+    place=reading_place,
     is_on=lambda settings: bool(settings.steering.evaluate),
     estimate=_estimate,
 )

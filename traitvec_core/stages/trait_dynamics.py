@@ -8,7 +8,12 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import answering_inputs, content_of
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.stages.spec import JUDGE_SETTINGS, MODEL_SETTINGS, StageSpec
+from traitvec_core.stages.spec import (
+    JUDGE_SETTINGS,
+    MODEL_SETTINGS,
+    StageSpec,
+    reading_place,
+)
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
@@ -17,9 +22,10 @@ from traitvec_core.trait import TraitDefinition
 if TYPE_CHECKING:
     from traitvec_core.dynamics import Trace, WatchedVector
     from traitvec_core.dynamics.overview import MonitoredText
+    from traitvec_core.generation import GenerationEngine
     from traitvec_core.judging.cost_estimate import JudgingCost
     from traitvec_core.judging.judgement_store import JudgementStore
-    from traitvec_core.models.language_model import LanguageModel
+    from traitvec_core.models.reading import Reader
     from traitvec_core.steering_evaluation.trials import Trials
 
 __all__ = ["SPEC", "make_trait_dynamics"]
@@ -49,11 +55,11 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
         )
     watched = watch(folder)
     warn_if_not_usable(f"{folder.name} ({watched.name})", watched.verdict, watched.reasons)
-    model = context.generator()
-    trials, judge_name, spent_usd = _answers(context, model, folder.definition())
+    engine = context.steering_engine()
+    trials, judge_name, spent_usd = _answers(context, engine, folder.definition())
     table = pd.concat(trials.tables).sort_values("question_number", kind="stable")
     rows = table.to_dict("records")
-    traces = _traces(context, model, rows, watched)
+    traces = _traces(context, trials.reader, rows, watched)
     texts = [_monitored(row, each, folder.name) for row, each in zip(rows, traces, strict=True)]
     overview = sum_up(texts)
     (judged,) = trials.judged
@@ -72,10 +78,10 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
         {**text.model_dump(exclude={"summary"}), **each.record()}
         for text, each in zip(texts, traces, strict=True)
     ]
-    loaded: dict[str, Any] = model.as_loaded
     manifest = TracedManifest(
         model=settings.model,
-        **loaded,
+        engine=engine.name,
+        **engine.as_loaded,
         vector=watched.name,
         layer=watched.layer,
         spread=watched.spread,
@@ -99,7 +105,7 @@ def _nothing(why: str) -> dict[str, Any]:
 
 
 def _answers(
-    context: StageContext, model: "LanguageModel", definition: TraitDefinition
+    context: StageContext, engine: "GenerationEngine", definition: TraitDefinition
 ) -> "tuple[Trials, str, float]":
     """Generate and judge; also returns the judge's name and what the experiment has spent."""
     from traitvec_core.judging.judgement_store import Origin
@@ -124,7 +130,7 @@ def _answers(
         # So few judgements are not worth the day that a batch may take.
         judge = context.load_judge(store, is_live=True)
         setup = TrialSetup(
-            model, judge, definition, settings.sampling,
+            engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
             instruction_role=settings.instruction_role, batch_size=context.batch_size,
@@ -141,7 +147,7 @@ def _answers(
 
 def _traces(
     context: StageContext,
-    model: "LanguageModel",
+    reader: "Reader",
     rows: Sequence[Mapping[Any, Any]],
     watched: "WatchedVector",
 ) -> "list[Trace]":
@@ -151,7 +157,7 @@ def _traces(
 
     traces = []
     for number, row in enumerate(rows, start=1):
-        traces.append(trace(model, close_thinking(row["prompt"]), row["response"], [watched]))
+        traces.append(trace(reader, close_thinking(row["prompt"]), row["response"], [watched]))
         context.bench.progress("trait_dynamics", len(rows) + number, 2 * len(rows), "traced")
     return traces
 
@@ -214,7 +220,7 @@ SPEC = StageSpec(
     ),
     inputs=_inputs,
     make=make_trait_dynamics,
-    place=lambda settings: "gpu",
+    place=reading_place,
     is_on=lambda settings: bool(settings.monitoring_prompts),
     estimate=_estimate,
 )

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pandas as pd
 import torch
 
-from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.models.steering import Addition, steer
+from traitvec_core.models.interventions import Addition
+from traitvec_core.models.reading import Reader
 from traitvec_core.steering_evaluation.result import Damage
 from traitvec_core.validation.response_counts import is_looping
 
@@ -32,7 +32,7 @@ NEUTRAL_TEXTS = (
 
 
 def measure_damage(
-    model: LanguageModel,
+    reader: Reader,
     dose: Addition,
     steered: pd.DataFrame,
     unsteered: pd.DataFrame,
@@ -43,7 +43,7 @@ def measure_damage(
     """Measure what a dose changes besides the trait.
 
     Args:
-        model: The model, loaded in this process.
+        reader: What reads the model.
         dose: What is added.
         steered: Held-out responses under the dose.
         unsteered: Those without steering.
@@ -53,11 +53,10 @@ def measure_damage(
     divergence = surprise = surprise_steered = 0.0
     n_tokens = 0
     for text in texts:
-        ids = torch.tensor([model.encode_prompt(text)], device=model.device)
-        before = _log_probabilities(model, ids)
-        with steer(model, dose):
-            after = _log_probabilities(model, ids)
-        targets = ids[0, 1:, None].to(before.device)
+        ids = reader.language_model.encode_prompt(text)
+        before = _log_probabilities(reader.logits(ids))
+        after = _log_probabilities(reader.logits(ids, dose))
+        targets = torch.tensor(ids[1:], device=before.device).unsqueeze(1)
         divergence += float((after.exp() * (after - before)).sum())
         surprise -= float(before.gather(1, targets).sum())
         surprise_steered -= float(after.gather(1, targets).sum())
@@ -84,11 +83,9 @@ def cosine(vector: torch.Tensor, other: torch.Tensor) -> float | None:
     return float(first @ second) / lengths if lengths else None
 
 
-def _log_probabilities(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
+def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """`[n_tokens − 1, vocabulary]`: of each next token, in float32."""
-    with torch.inference_mode():
-        logits = model.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-    return torch.log_softmax(logits[0, :-1].float(), dim=-1)
+    return torch.log_softmax(logits[:-1].float(), dim=-1)
 
 
 def _mean_divergence(divergence: float, n_tokens: int) -> float | None:

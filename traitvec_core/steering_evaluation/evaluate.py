@@ -237,7 +237,7 @@ def _held_out(
             for name in plan.side_effects
         ],
         "damage": measure_damage(
-            trials.setup.model,
+            trials.reader,
             Addition(dose.vector.layer, dose.vector.vector, dose.coefficient),
             steered,
             base,

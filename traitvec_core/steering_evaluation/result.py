@@ -249,12 +249,16 @@ class SteeringManifest(SteeringOutcome):
     """`steering/evaluation.json`; where steering was evaluated, the evaluation's own keys follow.
 
     Attributes:
+        engine: What generated and steered.
+        engine_backend: What ran the model there; None in this process.
         judge_model: What scored the responses.
         coherence_judge: What scored their coherence; None in older results, where it is the same.
         experiment_spent_usd: What the experiment has spent on judgements, all runs together.
         evidence: What is measured on the chosen vector; None where `vectors` has measured it.
     """
 
+    engine: str = "transformers"
+    engine_backend: str | None = None
     judge_model: str | None = None
     coherence_judge: str | None = None
     experiment_spent_usd: float | None = None

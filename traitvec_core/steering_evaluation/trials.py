@@ -7,14 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
-from traitvec_core.generation import generate_texts
-from traitvec_core.generation.request import Generated
+from traitvec_core.generation import as_engine, generate_texts
+from traitvec_core.generation.request import Generated, GenerationEngine
 from traitvec_core.judging.early_judging import EarlyJudging
 from traitvec_core.judging.judge import Judge, JudgedResponses, judge_responses, prompts_of
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.reading import Reader
 from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
 from traitvec_core.steering_evaluation.result import Answer, Scores
 from traitvec_core.storage.provenance import Cost
@@ -68,7 +70,7 @@ class TrialSetup:
     """What asks, what scores, and how: the same for every condition of a trait.
 
     Attributes:
-        model: The model, loaded in this process; conditions steer it.
+        engine: Generates and steers; or a model that is loaded in this process.
         judge: What scores.
         definition: The trait: its rubric, instructions and questions.
         sampling: Temperature, top-p, length and seed.
@@ -79,7 +81,7 @@ class TrialSetup:
         batch_size: Rows generated at once; None chooses a number.
     """
 
-    model: LanguageModel
+    engine: GenerationEngine | LanguageModel
     judge: Judge
     definition: TraitDefinition
     sampling: Sampling
@@ -127,6 +129,7 @@ class Trials:
     judged: list[JudgedResponses] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._engine = as_engine(self.setup.engine, self.setup.batch_size)
         self._rows = {row["id"]: dict(row) for row in self.log.finished}
         self._n_done = 0
         self._paid_early = Cost()
@@ -148,6 +151,17 @@ class Trials:
         return judged
 
     @property
+    def reader(self) -> Reader:
+        """Reads the model that is steered.
+
+        Raises:
+            TraitvecError: If the engine only returns texts.
+        """
+        if self._engine.reader is None:
+            raise TraitvecError(f"engine: {self._engine.name} cannot steer; it only returns texts")
+        return self._engine.reader
+
+    @property
     def cost(self) -> Cost:
         """What all judgements cost, including those of earlier runs."""
         return sum((result.cost for result in self.judged), Cost())
@@ -166,7 +180,7 @@ class Trials:
             texts = condition.instructions
             for number, sample in cells:
                 instruction = texts[(number + sample) % len(texts)] if texts else ""
-                prompt = setup.model.prompt(
+                prompt = self._engine.language_model.prompt(
                     self.questions[number], instruction or None, setup.instruction_role
                 )
                 # The same stream of random numbers under every condition.
@@ -203,10 +217,10 @@ class Trials:
         with EarlyJudging(setup.judge, setup.store, setup.origin) as early:
             early.add(self._judging_prompts([by_id[name] for name in done]))
             generate_texts(
-                setup.model, list(by_id), [row.prompt for row in rows], setup.sampling,
+                self._engine, list(by_id), [row.prompt for row in rows], setup.sampling,
                 streams=[row.stream for row in rows],
                 interventions=[row.condition.interventions for row in rows],
-                batch_size=setup.batch_size, skip=done, on_finished=keep,
+                skip=done, on_finished=keep,
             )  # fmt: skip
         self._paid_early += early.paid
 

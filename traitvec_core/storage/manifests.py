@@ -112,6 +112,7 @@ class ResponsesManifest(StageManifest):
     model_dtype: str | None = None
     attention: str | None = None
     quantization: str | None = None
+    engine_backend: str | None = None
     instruction_role: str
     n_examples: int
     counts: dict[str, int]
@@ -184,6 +185,8 @@ class ActivationsManifest(StageManifest):
     threshold: float
     extraction_date: str
     storage_type: str = "token_averaged"
+    engine: str = "transformers"
+    engine_backend: str | None = None
     model_revision: str | None = None
     model_dtype: str | None = None
     attention: str | None = None

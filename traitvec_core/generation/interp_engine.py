@@ -1,0 +1,347 @@
+"""Generates, reads and steers where vLLM serves the model: in a child process or on a server."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+
+from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation.choice import seed_of
+from traitvec_core.generation.interp_client import (
+    Description,
+    EngineLostError,
+    InterpClient,
+    point_of,
+    steering_of,
+)
+from traitvec_core.generation.request import Generated, Request
+from traitvec_core.generation.text import read_tokens
+from traitvec_core.models.interventions import Intervention
+from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.models.reading import Reading
+from traitvec_core.models.steering import check_interventions
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote.run_async import run_async
+
+__all__ = ["Endpoint", "InterpEngine", "InterpReader"]
+
+_T = TypeVar("_T")
+_TIMEOUT_S = 1_800.0
+_LOADING_S = 3_600.0
+_POLL_S = 1.0
+_SAY_EVERY_S = 15.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the model is served.
+
+    Attributes:
+        address: The server, without `/v1`.
+        key: Its token.
+        key_name: The environment variable of the token, for messages.
+        served_name: The model's name there, if it is not the experiment's; None accepts the same.
+        ended: Returns why the server's process has ended, or None; a server elsewhere never has.
+        lost: Called when the server says that vLLM's engine below it has died.
+        say: Called with a line that the user should see.
+    """
+
+    address: str
+    key: str | None
+    key_name: str
+    served_name: str | None = None
+    ended: Callable[[], str | None] = lambda: None
+    lost: Callable[[], None] = lambda: None
+    say: Callable[[str], None] = lambda text: None
+
+
+class InterpEngine:
+    """Generates through interp-engine's server; `reader` reads and steers there.
+
+    vLLM samples, with a seed per row from its name and the experiment's seed. Sampled responses
+    differ from those of transformers (greedy ones do not, up to rounding), but are as repeatable
+    on the same hardware.
+
+    Args:
+        name: The engine, as experiments name it.
+        model: The model without weights: renders and encodes prompts.
+        endpoint: Where it is served.
+        batch_size: Requests at once; None takes what the server runs at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: LanguageModel,
+        endpoint: Endpoint,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        self.name = name
+        self.language_model = model
+        self.reader = InterpReader(name, model, endpoint, batch_size)
+
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """See `GenerationEngine`."""
+        served = self.reader.description()
+        return {
+            "model_revision": served.revision or self.language_model.revision,
+            "model_dtype": served.dtype,
+            "engine_backend": served.backend,
+        }
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        finished: AbstractSet[str] = frozenset(),
+        on_finished: Callable[[list[Generated]], None],
+    ) -> None:
+        """Generate every request that is not finished, all in flight; see `GenerationEngine`."""
+        missing = [request for request in requests if request.name not in finished]
+        if not missing:
+            return
+        model = self.language_model
+        every = [item for request in missing for item in request.interventions]
+        check_interventions(model, list(dict.fromkeys(every)))
+        self.reader.check_lengths(
+            [len(request.ids) + sampling.max_new_tokens for request in missing]
+        )
+
+        async def generate(client: InterpClient, request: Request) -> None:
+            steering, is_everywhere = steering_of(request.interventions, self.name)
+            options: dict[str, Any] = {
+                "max_tokens": sampling.max_new_tokens,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "seed": seed_of(request.stream_name, sampling.seed),
+                "steer_generated": is_everywhere,
+            }
+            tokens = await client.generate(request.ids, options, steering)
+            on_finished([read_tokens(model, request, tokens)])
+
+        self.reader.each(missing, generate, lambda request: request.name)
+
+    def close(self) -> None:
+        """No-op: connections end with each call."""
+
+
+class InterpReader:
+    """Reads the residual stream where vLLM computes it; see `Reader`."""
+
+    def __init__(
+        self, name: str, model: LanguageModel, endpoint: Endpoint, batch_size: int | None
+    ) -> None:
+        self.language_model = model
+        self._name = name
+        self._endpoint = endpoint
+        self._batch_size = batch_size
+        self._description: Description | None = None
+
+    def means(
+        self,
+        readings: Sequence[Reading],
+        *,
+        batch_size: int | None = None,
+        on_batch: Callable[[int], None] = lambda count: None,
+    ) -> torch.Tensor:
+        """See `Reader`: averaged in vLLM's worker where the server is traitvec's."""
+        model, served = self.language_model, self.description()
+        # The forward pass generates one token more.
+        self.check_lengths([len(reading.ids) + 1 for reading in readings])
+        n_positions = len(readings[0].counted) if readings else 0
+        result = torch.full(
+            (n_positions, len(readings), model.n_layers, model.hidden_dim), torch.nan
+        )
+        finished = 0
+
+        async def read(client: InterpClient, number: int) -> None:
+            nonlocal finished
+            reading = readings[number]
+            if served.has_means:
+                shape = (n_positions, model.n_layers, model.hidden_dim)
+                means = await client.means(reading.ids, reading.counted, shape)
+            else:
+                points = [point_of(layer) for layer in range(model.n_layers)]
+                rows = torch.stack(await client.capture(reading.ids, points, model.hidden_dim))
+                means = torch.stack([rows[:, counted].mean(1) for counted in reading.counted])
+            result[:, number] = means
+            finished += 1
+            on_batch(finished)
+
+        self.each(range(len(readings)), read, lambda number: f"text {number + 1}", batch_size)
+        return result
+
+    def hidden(self, ids: Sequence[int], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+        """See `Reader`."""
+        self.check_lengths([len(ids) + 1])
+        result: dict[int, torch.Tensor] = {}
+
+        async def read(client: InterpClient, _: None) -> None:
+            points = [point_of(layer) for layer in layers]
+            rows = await client.capture(ids, points, self.language_model.hidden_dim)
+            result.update(zip(layers, rows, strict=True))
+
+        self.each([None], read, lambda _: "a text")
+        return result
+
+    def logits(self, ids: Sequence[int], *interventions: Intervention) -> torch.Tensor:
+        """See `Reader`: the last layer, through the final norm and the unembedding there."""
+        model = self.language_model
+        check_interventions(model, interventions)
+        steering, _ = steering_of(interventions, self._name)
+        self.check_lengths([len(ids) + 1])
+        result: list[torch.Tensor] = []
+
+        async def read(client: InterpClient, _: None) -> None:
+            point = point_of(model.n_blocks)
+            (rows,) = await client.capture(ids, [point], model.hidden_dim, steering)
+            result.append(await client.decode(rows))
+
+        self.each([None], read, lambda _: "a text")
+        return result[-1]
+
+    def description(self) -> Description:
+        """Return what is served, once it is loaded.
+
+        Raises:
+            TraitvecError: If it is another model, or cannot be loaded.
+        """
+        if self._description is None:
+            self._description = run_async(self._wait_until_ready())
+            self._check(self._description)
+        return self._description
+
+    def check_lengths(self, lengths: Sequence[int]) -> None:
+        """Raise if a text, with all that is generated after it, is too long for the server."""
+        limit = self.description().max_model_len
+        if lengths and max(lengths) > limit:
+            raise TraitvecError(
+                f"a prompt with its response may have {max(lengths):,} tokens, but the engine was"
+                f" started for {limit:,}; raise max_model_len, or lower sampling.max_new_tokens"
+            )
+
+    def each(
+        self,
+        items: Sequence[_T],
+        work: Callable[[InterpClient, _T], Awaitable[None]],
+        named: Callable[[_T], str],
+        batch_size: int | None = None,
+    ) -> None:
+        """Run one call for every item, many in flight.
+
+        Raises:
+            TraitvecError: If a call fails for good. What was finished before stays so.
+        """
+        at_once = batch_size or self._batch_size or self.description().calls_at_once
+        run_async(self._each(items, work, named, at_once))
+
+    async def _each(
+        self,
+        items: Sequence[_T],
+        work: Callable[[InterpClient, _T], Awaitable[None]],
+        named: Callable[[_T], str],
+        at_once: int,
+    ) -> None:
+        end = self._endpoint
+        calls = Calls(AdaptiveLimit(at_once), _TIMEOUT_S, end.address)
+        client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
+
+        async def one(item: _T) -> None:
+            try:
+                await calls.call(partial(self._unless_ended, client, work, item))
+            except CallError as error:
+                raise StopError(
+                    f"{named(item)}: {end.address} failed ({error.reason}); finished work is kept,"
+                    " run again to continue"
+                ) from None
+
+        try:
+            await for_each(deque(items), one, at_once)
+        finally:
+            await client.close()
+
+    async def _unless_ended(
+        self, client: InterpClient, work: Callable[[InterpClient, _T], Awaitable[None]], item: _T
+    ) -> None:
+        try:
+            await work(client, item)
+        except EngineLostError:
+            self._endpoint.lost()
+            raise StopError(
+                self._endpoint.ended()
+                or f"{self._endpoint.address}: vLLM's engine process died, or ran out of memory;"
+                " restart the server; finished work is kept"
+            ) from None
+        except CallError as error:
+            # A lost connection shows before the process has ended.
+            if error.kind in {"unreachable", "again"}:
+                for _ in range(20):
+                    reason = self._endpoint.ended()
+                    if reason is not None:
+                        raise StopError(reason) from None
+                    await asyncio.sleep(0.05)
+            raise
+
+    async def _wait_until_ready(self) -> Description:
+        end = self._endpoint
+        client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        next_line, n_failed = started + _SAY_EVERY_S, 0
+        try:
+            while True:
+                reason = end.ended()
+                if reason is not None:
+                    raise TraitvecError(reason)
+                status = "loading"
+                try:
+                    status, error = await client.status()
+                    if status == "ready":
+                        return await client.describe()
+                    n_failed = 0
+                    if status == "failed":
+                        raise TraitvecError(f"{end.address} could not load its model: {error}")
+                except CallError as error:
+                    n_failed += 1
+                    if error.kind == "stop" or n_failed >= 5:
+                        raise TraitvecError(_unreachable(end.address, error)) from None
+                if loop.time() - started > _LOADING_S:
+                    raise TraitvecError(f"{end.address} has not loaded its model within an hour")
+                if loop.time() > next_line:
+                    next_line = loop.time() + _SAY_EVERY_S
+                    end.say(f"{end.address} loads its model ({loop.time() - started:.0f} s)")
+                await asyncio.sleep(_POLL_S)
+        finally:
+            with suppress(Exception):
+                await client.close()
+
+    def _check(self, served: Description) -> None:
+        model, end = self.language_model, self._endpoint
+        expected = end.served_name or model.name
+        if served.model != expected:
+            raise TraitvecError(
+                f"the server at {end.address} serves {served.model}, not {expected}; set"
+                f" engine_model: {served.model} if these are the same weights"
+            )
+        if (served.n_blocks, served.hidden_dim) != (model.n_blocks, model.hidden_dim):
+            raise TraitvecError(
+                f"the model at {end.address} has {served.n_blocks} blocks of width"
+                f" {served.hidden_dim}, but {model.name} has {model.n_blocks} of"
+                f" {model.hidden_dim}: it serves another model"
+            )
+
+
+def _unreachable(address: str, error: CallError) -> str:
+    if error.kind == "stop":
+        return error.reason
+    return f"no engine answers at {address} ({error.reason}); start it, or check engine_url"
