@@ -39,7 +39,9 @@ def test_a_larger_dose_changes_the_predictions_more() -> None:
 def test_kl_and_perplexity_are_those_of_the_definition() -> None:
     model, text = tiny(), "A bridge of stone."
     ids = torch.tensor([model.encode_prompt(text)])
-    found = measure_damage(LocalReader(model), Addition(1, VECTOR, 1.0), FLOWING, FLOWING, texts=[text])
+    found = measure_damage(
+        LocalReader(model), Addition(1, VECTOR, 1.0), FLOWING, FLOWING, texts=[text]
+    )
     before = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), -1)
     surprise = -before[range(ids.shape[1] - 1), ids[0, 1:]].mean()
     assert found.n_tokens == ids.shape[1] - 1

@@ -13,7 +13,10 @@ from traitvec_core.dynamics.traced import Curve, Trace
 from traitvec_core.dynamics.watched import WatchedVector
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
+from traitvec_core.generation import generate_texts
 from traitvec_core.generation.choice import choose_tokens, numbers_of
+from traitvec_core.generation.request import Generated, GenerationEngine
+from traitvec_core.generation.transformers_engine import TransformersEngine
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.local_reader import LocalReader, residual_stream_hooks
 from traitvec_core.models.reading import Reader
@@ -57,7 +60,7 @@ def trace(
 
 
 def stream(
-    model: LanguageModel,
+    model: LanguageModel | GenerationEngine,
     prompt: str,
     vectors: Sequence[WatchedVector],
     sampling: Sampling,
@@ -67,9 +70,10 @@ def stream(
     """Generate a response, and project it while it grows.
 
     The response equals that of `generate_texts` for the same name. Hooks are removed between steps.
+    An engine outside this process gives the prompt's trace, and then that of the whole response.
 
     Args:
-        model: The model, which may be steered.
+        model: The model, which may be steered, or an engine that reads.
         prompt: A rendered prompt.
         vectors: Vectors to project on, one per trait.
         sampling: Temperature, top-p, length and seed.
@@ -82,6 +86,11 @@ def stream(
     Raises:
         TraitvecError: If a vector does not fit the model, or the text does not fit its context.
     """
+    if not isinstance(model, LanguageModel):
+        if not isinstance(model, TransformersEngine):
+            yield from _written_elsewhere(model, prompt, vectors, sampling, name)
+            return
+        model = model.language_model
     _check(model, vectors)
     ids = model.encode_prompt(prompt)
     _check_length(model, len(ids) + sampling.max_new_tokens)
@@ -100,6 +109,24 @@ def stream(
         if token in ends:
             return
         new = [token]
+
+
+def _written_elsewhere(
+    engine: GenerationEngine,
+    prompt: str,
+    vectors: Sequence[WatchedVector],
+    sampling: Sampling,
+    name: str,
+) -> Iterator[Trace]:
+    if engine.reader is None:
+        raise TraitvecError(f"engine: {engine.name} only returns texts, and reads no activations")
+    yield trace(engine.reader, prompt, [], vectors)
+    written: list[Generated] = []
+    generate_texts(engine, [name], [prompt], sampling, on_finished=written.extend)
+    (response,) = written
+    # Without tokens, the text is read, as everywhere.
+    tokens = response.response if response.ids is None else response.ids
+    yield trace(engine.reader, prompt, tokens, vectors)
 
 
 class _GrowingTrace:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from traitvec_core.generation.engine import load_engine
+    from traitvec_core.generation.engine import engine_of, load_engine, reading_engine_of
     from traitvec_core.generation.engine_options import EngineOptions
     from traitvec_core.generation.plan import PlannedResponse, plan_responses
     from traitvec_core.generation.request import GenerationEngine
@@ -21,10 +21,12 @@ _HOME = {
     "as_engine": "responses",
     "close_thinking": "text",
     "decode_response": "text",
+    "engine_of": "engine",
     "generate_responses": "responses",
     "generate_texts": "responses",
     "load_engine": "engine",
     "plan_responses": "plan",
+    "reading_engine_of": "engine",
     "split_thinking": "text",
 }
 
@@ -35,10 +37,12 @@ __all__ = [
     "as_engine",
     "close_thinking",
     "decode_response",
+    "engine_of",
     "generate_responses",
     "generate_texts",
     "load_engine",
     "plan_responses",
+    "reading_engine_of",
     "split_thinking",
 ]
 

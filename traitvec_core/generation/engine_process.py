@@ -17,12 +17,24 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.models.files import check_installed
 from traitvec_core.remote.sdk_errors import clipped
 
-__all__ = ["EngineProcess", "ProcessOptions", "running_engine", "stop_engine", "vllm_python"]
+__all__ = [
+    "EngineProcess",
+    "ProcessOptions",
+    "check_engine",
+    "check_vllm",
+    "running_engine",
+    "serving_environment",
+    "stop_engine",
+    "vllm_python",
+]
 
 _PYTHON = "TRAITVEC_VLLM_PYTHON"
 _KEY_NAME = "GENERATION_API_KEY"
@@ -103,6 +115,34 @@ def stop_engine() -> None:
             _running = None
 
 
+def check_engine(settings: ExperimentSettings) -> None:
+    """Check, as far as possible without loading anything, that an experiment's engine can work.
+
+    Raises:
+        TraitvecError: If a package is missing here; the environment of `TRAITVEC_VLLM_PYTHON` is
+            not looked into.
+    """
+    check_installed(quantization=settings.quantization)
+    if settings.engine == "vllm":
+        check_vllm()
+
+
+def check_vllm() -> None:
+    """Check that this Python has vLLM, unless another one runs it.
+
+    Raises:
+        TraitvecError: If a package is missing.
+    """
+    if vllm_python() != sys.executable:
+        return
+    missing = [name for name in ("vllm", "interp_engine") if find_spec(name) is None]
+    if missing:
+        raise TraitvecError(
+            f"engine: vllm needs {' and '.join(missing)}; run `pip install 'traitvec[vllm]'`, or"
+            f" set {_PYTHON} to the Python of an environment that has it"
+        )
+
+
 def vllm_python() -> str:
     """Return the Python that runs vLLM: `TRAITVEC_VLLM_PYTHON`, or this one.
 
@@ -116,6 +156,25 @@ def vllm_python() -> str:
             " interp-engine[vllm,server]"
         )
     return python or sys.executable
+
+
+def serving_environment(key: str | None) -> dict[str, str]:
+    """Return the environment variables of `python -m traitvec_core.serving`.
+
+    Args:
+        key: The token that it asks for; None for none.
+    """
+    # Keys of other services are none of its business.
+    others = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY", _KEY_NAME}
+    environment = {name: value for name, value in os.environ.items() if name not in others}
+    if key is not None:
+        environment[_KEY_NAME] = key
+    if _PACKAGE_ROOT.name != "site-packages":
+        # A checkout, which the other environment need not have installed.
+        inherited = environment.get("PYTHONPATH")
+        paths = [str(_PACKAGE_ROOT), *([inherited] if inherited else [])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
 
 
 class EngineProcess:
@@ -145,7 +204,7 @@ class EngineProcess:
             self._process = subprocess.Popen(  # noqa: S603  # the owner's own Python
                 command,
                 # Its end tells the child that this process has ended, even by a kill.
-                stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._environment(),
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=serving_environment(self.key),
                 # Ctrl-C is for this process, which then ends the child and vLLM's own processes.
                 start_new_session=True,
             )  # fmt: skip
@@ -195,18 +254,6 @@ class EngineProcess:
     @property
     def _log(self) -> Path:
         return self._folder / "vllm.log"
-
-    def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, _KEY_NAME: self.key}
-        # Keys of other services are none of its business.
-        for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY"):
-            environment.pop(name, None)
-        if _PACKAGE_ROOT.name != "site-packages":
-            # A checkout, which the other environment need not have installed.
-            inherited = environment.get("PYTHONPATH")
-            paths = [str(_PACKAGE_ROOT), *([inherited] if inherited else [])]
-            environment["PYTHONPATH"] = os.pathsep.join(paths)
-        return environment
 
     def _port(self, file: Path) -> int:
         deadline = time.monotonic() + _START_S

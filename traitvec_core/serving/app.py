@@ -67,6 +67,9 @@ def build_app(served: Served, host: str, token: str | None, calls_at_once: int) 
         token: What every request must bear; None lets everyone in.
         calls_at_once: Requests that run at once.
     """
+    if served.backend == "eager":
+        # It steers with hooks on the shared model.
+        calls_at_once = 1
     holder: dict[str, Any] = {}
 
     def load() -> Any:

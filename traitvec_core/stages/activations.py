@@ -54,7 +54,7 @@ def make_activations(context: StageContext) -> StageOutput:
 
     settings = context.settings
     kept = _kept_examples(context)
-    engine = context.steering_engine()
+    engine = context.reading_engine()
     model = engine.language_model
     recorded = context.folder.read_token_ids()
     texts = [

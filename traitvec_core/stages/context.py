@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
-from traitvec_core.settings.scorer import is_scorer
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Cost, Provenance
@@ -84,40 +83,19 @@ class StageContext:
 
     def engine(self) -> "GenerationEngine":
         """The experiment's engine, ready to generate; the caller closes it."""
-        from traitvec_core.generation import EngineOptions, load_engine
-        from traitvec_core.judging.load import used_judges
+        from traitvec_core.generation import engine_of
 
-        settings = self.settings
-        longest = settings.max_model_len
-        return load_engine(
-            settings.engine,
-            EngineOptions(
-                settings.model,
-                self.generator,
-                self.loading,
-                self.batch_size,
-                url=settings.engine_url,
-                must_read=settings.engine_reads,
-                tensor_parallel=settings.tensor_parallel,
-                max_model_len=None if longest == "auto" else longest,
-                is_beside_a_judge=any(
-                    judge.provider.is_in_process and not is_scorer(judge.name)
-                    for judge in used_judges(settings)
-                ),
-                claim_gpu=self.bench.claim_gpu,
-                say=self.bench.say,
-            ),
+        bench = self.bench
+        return engine_of(self.settings, self.generator, claim_gpu=bench.claim_gpu, say=bench.say)
+
+    def reading_engine(self) -> "GenerationEngine":
+        """The engine that reads and steers: the model in this process where another only writes."""
+        from traitvec_core.generation import reading_engine_of
+
+        bench = self.bench
+        return reading_engine_of(
+            self.settings, self.generator, claim_gpu=bench.claim_gpu, say=bench.say
         )
-
-    def steering_engine(self) -> "GenerationEngine":
-        """The experiment's engine; where that only returns texts, the model in this process."""
-        from traitvec_core.generation import as_engine
-
-        engine = self.engine()
-        if engine.reader is not None:
-            return engine
-        engine.close()
-        return as_engine(self.generator(), self.batch_size)
 
     def judge(self, name: str) -> "LanguageModel":
         """A model that judges in process, loaded."""

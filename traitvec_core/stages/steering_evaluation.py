@@ -63,7 +63,7 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
         # Every trial waits for the one before it: batches would take days.
         side_effects = side_effect_traits(folder, settings)
         judge = context.load_judge(store, also=side_effects, is_live=True)
-        engine = context.steering_engine()
+        engine = context.reading_engine()
         setup = TrialSetup(
             engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),

@@ -55,7 +55,7 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
         )
     watched = watch(folder)
     warn_if_not_usable(f"{folder.name} ({watched.name})", watched.verdict, watched.reasons)
-    engine = context.steering_engine()
+    engine = context.reading_engine()
     trials, judge_name, spent_usd = _answers(context, engine, folder.definition())
     table = pd.concat(trials.tables).sort_values("question_number", kind="stable")
     rows = table.to_dict("records")

@@ -121,8 +121,9 @@ def check(
 
     Example: traitvec check --experiment mine
     """
+    from traitvec_core.generation.engine_process import check_engine
     from traitvec_core.judging import check_judge
-    from traitvec_core.models.files import check_installed, check_model
+    from traitvec_core.models.files import check_model
     from traitvec_core.storage.files import display_path
     from traitvec_core.validation.checks.definition import list_warnings
     from traitvec_dagster.project import Project
@@ -137,7 +138,7 @@ def check(
         note_retirement(settings)
         check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
         check_model(settings.model)
-        check_installed(engine=settings.engine, quantization=settings.quantization)
+        check_engine(settings)
     except TraitvecError as error:
         n_problems += complain(error)
     names = [folder.trait(trait).name] if trait else _trait_folders(folder)

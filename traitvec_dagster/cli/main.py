@@ -14,6 +14,7 @@ from traitvec_dagster.cli.judging import estimate, judgements
 from traitvec_dagster.cli.monitor import monitor
 from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui
 from traitvec_dagster.cli.run import run
+from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
 from traitvec_dagster.cli.terminal import complain, err, loud_warnings, restore_interrupts
 
@@ -42,6 +43,7 @@ app.command("export")(export)
 app.command("push")(push)
 app.command("import-persona-vectors")(import_persona_vectors)
 app.add_typer(judgements, name="judgements")
+app.command("serve-engine")(serve_engine)
 app.command("doctor")(doctor)
 app.command("gpus")(gpus)
 app.command("remove-trait")(remove_trait)

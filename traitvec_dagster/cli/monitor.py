@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from traitvec_core.dynamics import Trace, WatchedVector
     from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.generation import GenerationEngine
     from traitvec_core.models.language_model import LanguageModel
     from traitvec_core.storage.folders import ExperimentFolder
 
@@ -84,6 +86,7 @@ def monitor(
     Example: traitvec monitor --experiment demo --trait refusal --prompt "How do I pick a lock?"
     """
     from traitvec_core.dynamics import stream, watch
+    from traitvec_core.generation import reading_engine_of
     from traitvec_dagster.project import Project
 
     if page.suffix != ".html":
@@ -97,21 +100,24 @@ def monitor(
     for watched in vectors:
         warn_if_not_usable(f"{watched.trait} ({watched.name})", watched.verdict, watched.reasons)
     _check_model(folder, vectors, settings)
-    model = _load(settings)
+    engine = reading_engine_of(
+        settings, partial(_load, settings), say=lambda text: err.print(escape(text))
+    )
+    model = engine.language_model
     questions: list[str] = []
     traces: list[Trace] = []
     try:
         for question in inputs:
             rendered = model.prompt(question, instruction, settings.instruction_role)
             steps = stream(
-                model, rendered, vectors, settings.sampling, name=f"monitor_{len(traces)}"
+                engine, rendered, vectors, settings.sampling, name=f"monitor_{len(traces)}"
             )
             traces.append(_show(question, steps))
             questions.append(question)
     finally:
         # Keep finished responses, even if a later prompt fails or is interrupted.
         if traces:
-            _write(page, folder, settings, model, instruction, questions, traces)
+            _write(page, folder, settings, engine, instruction, questions, traces)
     if not traces:
         raise TraitvecError("no prompt given; use --prompt TEXT or --prompts FILE")
 
@@ -273,7 +279,7 @@ def _write(
     page: Path,
     folder: "ExperimentFolder",
     settings: "ExperimentSettings",
-    model: "LanguageModel",
+    engine: "GenerationEngine",
     instruction: str | None,
     questions: list[str],
     traces: "list[Trace]",
@@ -286,7 +292,8 @@ def _write(
     record = {
         "experiment": folder.name,
         "model": settings.model,
-        **model.as_loaded,
+        "engine": engine.name,
+        **engine.as_loaded,
         "sampling": settings.sampling.model_dump(),
         "instruction": instruction,
         "vectors": {name: record and record.content for name, record in provenance.items()},

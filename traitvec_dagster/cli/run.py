@@ -100,8 +100,9 @@ def run(
 
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
+    from traitvec_core.generation.engine_process import check_engine
     from traitvec_core.judging import check_judge
-    from traitvec_core.models.files import check_installed, check_model
+    from traitvec_core.models.files import check_model
     from traitvec_core.stages.inputs import scored_traits
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
@@ -132,7 +133,7 @@ def run(
     )
     # Before anything starts: a misspelt setting should not fail once per trait.
     settings = folder.settings(overrides)
-    check_installed(engine=settings.engine, quantization=settings.quantization)
+    check_engine(settings)
     check_model(settings.model)
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)

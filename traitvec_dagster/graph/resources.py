@@ -101,8 +101,11 @@ def workbench(
 
 
 def unload_models() -> None:
-    """Drop this process' references to its loaded models."""
+    """Drop this process' references to its loaded models, and end the one in a child process."""
+    from traitvec_core.generation.engine_process import stop_engine
+
     _load.cache_clear()
+    stop_engine()
 
 
 def _pace(seconds: float, done: int, left: int) -> str:
