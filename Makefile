@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo real ui test test-services test-real lint docs docs-serve bench bench-gpu calibrate clean-demo
+.PHONY: help install demo real ui test test-services test-real test-vllm lint docs docs-serve bench bench-gpu calibrate clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       set up, lint, check types, run the tests"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make test-real  tests with that pretrained model"
+	@echo "make test-vllm  tests with vLLM on the CPU, in an environment that is built once (3 GB)"
 	@echo "make lint       only lint, types and the order of imports"
 	@echo "make docs       build the documentation site into build/site; warnings are errors"
 	@echo "make docs-serve serve it on 127.0.0.1:8000"
@@ -49,7 +50,7 @@ ui: install
 	$(BIN)/traitvec ui
 
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real and not vllm'
 
 # One after the other: each starts servers, which need the machine's cores. Ray is large, and only
 # these tests need it.
@@ -59,6 +60,11 @@ test-services: install
 
 test-real: install
 	$(BIN)/python -m pytest -m real
+
+# Where vLLM cannot be installed, the tests are skipped with the reason. For a GPU, set
+# TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
+test-vllm: install
+	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -m vllm
 
 lint: install
 	$(BIN)/ruff check .
