@@ -64,7 +64,7 @@ test-real: install
 # Where vLLM cannot be installed, the tests are skipped with the reason. For a GPU, set
 # TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
 test-vllm: install
-	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -m vllm
+	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -m vllm tests/vllm
 
 lint: install
 	$(BIN)/ruff check .
