@@ -15,7 +15,7 @@ from tests.projects import write_experiment
         ({"engine": "server"}, "go together"),
         ({"engine_url": "http://me:secret@127.0.0.1/v1"}, "GENERATION_API_KEY"),
         ({"engine": "vllm"}, "traitvec[vllm]"),
-        ({"engine": "vllm", "quantization": "4bit"}, "other weights"),
+        ({"engine": "vllm", "quantization": "4bit"}, "does not quantize"),
         ({"quantization": "8bit"}, "traitvec[quantization]"),
         ({"positions": ["last"]}, "unknown position"),
     ],

@@ -1,6 +1,6 @@
-"""Stand-ins for what serves a model elsewhere: a server of completions, and vLLM's module.
+"""A stand-in for what serves a model elsewhere: a server of completions.
 
-Both decode with a small model, plainly: a row at a time, without any cache.
+It decodes with a small model, plainly: a row at a time, without any cache.
 """
 
 import json
@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -148,101 +146,3 @@ def serving(server: CompletionsServer) -> Iterator[CompletionsServer]:
         listener.shutdown()
         listener.server_close()
         thread.join()
-
-
-@dataclass(kw_only=True)
-class SamplingParams:
-    """The fields of vLLM's own that existed in 0.8.3 and exist in 2026, with their defaults."""
-
-    n: int = 1
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int | None = None
-    stop: list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    ignore_eos: bool = False
-    max_tokens: int | None = 16
-    min_tokens: int = 0
-    logprobs: int | None = None
-    detokenize: bool = True
-    skip_special_tokens: bool = True
-
-
-@dataclass
-class CompletionOutput:
-    index: int
-    text: str
-    token_ids: list[int]
-    finish_reason: str | None
-
-
-@dataclass
-class RequestOutput:
-    request_id: str
-    prompt_token_ids: list[int]
-    outputs: list[CompletionOutput]
-    finished: bool
-
-
-class _EngineCore:
-    def __init__(self) -> None:
-        self.is_running = True
-
-    def shutdown(self) -> None:
-        self.is_running = False
-
-
-class _LLMEngine:
-    def __init__(self) -> None:
-        self.engine_core = _EngineCore()
-
-
-def fake_vllm(model: LanguageModel) -> Any:
-    """A module with vLLM's `LLM` and `SamplingParams`; `module.loaded` lists the engines made."""
-    module: Any = ModuleType("vllm")
-    module.__spec__ = ModuleSpec("vllm", None)
-    module.loaded = []
-
-    class LLM:
-        def __init__(
-            self, model: str, *, tokenizer: str | None = None, trust_remote_code: bool = False,
-            dtype: str = "auto", revision: str | None = None, tokenizer_revision: str | None = None,
-            seed: int | None = None, gpu_memory_utilization: float = 0.9,
-            # What `**kwargs` hands on to EngineArgs.
-            max_model_len: int | None = None, enable_prefix_caching: bool | None = None,
-            max_num_seqs: int | None = None,
-        ) -> None:  # fmt: skip
-            self.options = dict(locals())
-            self.llm_engine = _LLMEngine()
-            self.calls: list[tuple[list[dict[str, Any]], list[SamplingParams]]] = []
-            module.loaded.append(self)
-
-        def generate(
-            self, prompts: list[dict[str, Any]], sampling_params: list[SamplingParams],
-            *, use_tqdm: bool = True,
-        ) -> list[RequestOutput]:  # fmt: skip
-            assert len(prompts) == len(sampling_params)
-            self.calls.append((prompts, sampling_params))
-            return [
-                self._one(str(i), prompt["prompt_token_ids"], parameters)
-                for i, (prompt, parameters) in enumerate(zip(prompts, sampling_params, strict=True))
-            ]
-
-        def _one(self, name: str, ids: list[int], wanted: SamplingParams) -> RequestOutput:
-            assert wanted.seed is not None
-            assert wanted.max_tokens is not None
-            assert len(ids) + wanted.max_tokens <= (self.options["max_model_len"] or 10**9)
-            assert set(wanted.stop_token_ids or []) >= set(model.end_token_ids)
-            tokens = decode_plainly(model, ids, wanted.max_tokens, wanted.temperature, wanted.seed)
-            is_ended = tokens[-1] in model.end_token_ids
-            text = model.tokenizer.decode(tokens) if wanted.detokenize else ""
-            output = CompletionOutput(0, text, tokens, "stop" if is_ended else "length")
-            return RequestOutput(name, ids, [output], finished=True)
-
-    module.LLM = LLM
-    module.SamplingParams = SamplingParams
-    return module

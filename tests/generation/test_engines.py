@@ -1,6 +1,5 @@
 """Engines: one protocol, equal results, nothing lost when memory or a server fails."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from hypothesis import strategies as st
 from transformers import MambaConfig, MambaForCausalLM
 
 from benchmarks.generation import on_embedded_model
-from tests.generation.completions import CompletionsServer, Manners, fake_vllm, serving
+from tests.generation.completions import CompletionsServer, Manners, serving
 from tests.models.architectures import ARCHITECTURES, bias_logits, make_model, make_tokenizer
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import Sampling
+from traitvec_core.experiment import ExperimentSettings, Sampling
 from traitvec_core.generation import (
     EngineOptions,
     close_thinking,
@@ -30,10 +29,9 @@ from traitvec_core.generation import (
 )
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.engine import ENGINES
+from traitvec_core.generation.engine_process import check_engine
 from traitvec_core.generation.request import Generated
 from traitvec_core.generation.transformers_engine import TransformersEngine
-from traitvec_core.models.files import LoadOptions
-from traitvec_core.models.interventions import Addition
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.response_counts import count_responses, is_looping
@@ -356,76 +354,17 @@ def test_engines_are_found_by_name(model: LanguageModel) -> None:
         load_engine("server", options(model))
 
 
-def test_without_vllm_one_line_says_what_to_do(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
+def test_without_vllm_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ExperimentSettings(model="embedded", engine="vllm")
+    monkeypatch.delenv("TRAITVEC_VLLM_PYTHON", raising=False)
     with pytest.raises(TraitvecError) as error:
-        load_engine("vllm", options(model))
+        check_engine(settings)
     assert "traitvec[vllm]" in str(error.value)
+    assert "TRAITVEC_VLLM_PYTHON" in str(error.value)
     assert "\n" not in str(error.value)
-
-
-# -- vLLM -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def vllm(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Any:
-    module = fake_vllm(model)
-    monkeypatch.setitem(sys.modules, "vllm", module)
-    return module
-
-
-def test_vllm_gives_what_transformers_gives(model: LanguageModel, saved: str, vllm: Any) -> None:
-    prompts = prompts_of(model)
-    ours: dict[str, Generated] = {}
-    theirs: dict[str, Generated] = {}
-    engine = load_engine("vllm", options(model, saved, loading=LoadOptions(dtype="bfloat16")))
-    for of, seen in ((model, ours), (engine, theirs)):
-        generate_texts(
-            of, NAMES, prompts, GREEDY,
-            on_finished=lambda texts, seen=seen: seen.update({t.name: t for t in texts}),
-        )  # fmt: skip
-    assert theirs == ours
-    loaded = vllm.loaded[0]
-    assert loaded.options["model"] == saved
-    # A folder has no commit.
-    assert loaded.options["revision"] is loaded.options["tokenizer_revision"] is None
-    assert loaded.options["dtype"] == "bfloat16"
-    assert loaded.options["enable_prefix_caching"] is True
-    assert loaded.options["trust_remote_code"] is False
-    engine.close()
-    assert not loaded.llm_engine.engine_core.is_running
-
-
-def test_vllm_gets_tokens_seeds_and_stops_of_each_row(
-    model: LanguageModel, saved: str, vllm: Any
-) -> None:
-    engine = load_engine("vllm", options(model, saved))
-    prompts = prompts_of(model)
-    whole = generate_texts(engine, NAMES, prompts, DRAWN)
-    rest = generate_texts(engine, NAMES, prompts, DRAWN, skip=set(NAMES[:7]))
-    assert rest == {name: whole[name] for name in NAMES[7:]}
-    (ids, parameters), (few, _) = vllm.loaded[0].calls
-    assert len(few) == len(NAMES) - 7
-    assert [prompt["prompt_token_ids"] for prompt in ids] == [
-        model.encode_prompt(prompt) for prompt in prompts
-    ]
-    assert [p.seed for p in parameters] == [seed_of(name, DRAWN.seed) for name in NAMES]
-    assert len({p.seed for p in parameters}) == len(NAMES)
-    for p in parameters:
-        assert (p.temperature, p.top_p, p.max_tokens) == (1.0, 0.95, 14)
-        assert p.stop_token_ids == model.end_token_ids
-
-
-def test_vllm_refuses_to_steer_before_it_loads_anything(
-    model: LanguageModel, saved: str, vllm: Any
-) -> None:
-    engine = load_engine("vllm", options(model, saved))
-    items = [(Addition(1, torch.ones(model.hidden_dim)),)]
-    with pytest.raises(TraitvecError, match="engine: vllm cannot steer"):
-        generate_texts(engine, NAMES[:1], prompts_of(model)[:1], GREEDY, interventions=items)
-    assert vllm.loaded == []
+    monkeypatch.setenv("TRAITVEC_VLLM_PYTHON", "/nowhere/bin/python")
+    with pytest.raises(TraitvecError, match="/nowhere/bin/python is no program"):
+        check_engine(settings)
 
 
 # -- a server ---------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ class ProcessOptions:
     """What a child process serves; two that are equal can share it.
 
     Attributes:
-        model: Hub id, folder or GGUF file.
+        model: Hub id or folder.
+        name: The model, as experiments name it.
         fingerprint: Of the model's files.
         revision: Branch, tag or commit on the hub.
         dtype: As in experiment.yaml.
@@ -67,6 +68,7 @@ class ProcessOptions:
     """
 
     model: str
+    name: str
     fingerprint: str = ""
     revision: str | None = None
     dtype: str = "auto"
@@ -80,8 +82,9 @@ class ProcessOptions:
     def arguments(self) -> list[str]:
         """The command line of `python -m traitvec_core.serving`."""
         values = {
-            "--model": self.model, "--revision": self.revision, "--dtype": self.dtype,
-            "--tensor-parallel": self.tensor_parallel, "--max-model-len": self.max_model_len,
+            "--model": self.model, "--name": self.name, "--revision": self.revision,
+            "--dtype": self.dtype, "--tensor-parallel": self.tensor_parallel,
+            "--max-model-len": self.max_model_len,
             "--calls-at-once": self.calls_at_once, "--memory-share": self.memory_share,
             "--backend": self.backend,
         }  # fmt: skip

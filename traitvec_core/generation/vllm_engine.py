@@ -3,7 +3,7 @@
 from traitvec_core.generation.engine_options import EngineOptions
 from traitvec_core.generation.engine_process import EngineProcess, ProcessOptions, running_engine
 from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
-from traitvec_core.models.files import model_fingerprint
+from traitvec_core.models.files import model_fingerprint, resolve_model
 from traitvec_core.models.language_model import load_language_model
 
 __all__ = ["vllm_engine"]
@@ -23,7 +23,9 @@ def vllm_engine(options: EngineOptions) -> InterpEngine:
     options.claim_gpu()
     process: EngineProcess = running_engine(
         ProcessOptions(
-            model=options.model,
+            # A GGUF file has been converted; the other environment need not be able to.
+            model=resolve_model(options.model),
+            name=options.model,
             fingerprint=model_fingerprint(options.model, loading.revision),
             revision=loading.revision,
             dtype=loading.dtype,

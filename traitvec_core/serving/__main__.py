@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m traitvec_core.serving", description=__doc__)
-    parser.add_argument("--model", required=True, help="hub id, folder or GGUF file")
+    parser.add_argument("--model", required=True, help="hub id or folder")
+    parser.add_argument("--name", help="the model, as experiments name it; default: --model")
     parser.add_argument("--revision")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--backend", default="vllm", choices=["vllm", "eager"])
@@ -141,7 +142,15 @@ def _served(options: argparse.Namespace) -> Any:
             return _load_eager(path, dtype)
         return _load_vllm(path, dtype, longest, options)
 
-    return Served(options.model, path, described.revision, dtype, options.backend, longest, load)
+    return Served(
+        options.name or options.model,
+        path,
+        described.revision,
+        dtype,
+        options.backend,
+        longest,
+        load,
+    )
 
 
 def _load_vllm(path: str, dtype: str, max_model_len: int, options: argparse.Namespace) -> Any:

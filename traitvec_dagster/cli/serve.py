@@ -65,14 +65,14 @@ def serve_engine(
     check_model(model)
     check_vllm()
     options = ProcessOptions(
-        model, revision=revision, dtype=dtype, tensor_parallel=tensor_parallel,
+        _folder(model), model, revision=revision, dtype=dtype, tensor_parallel=tensor_parallel,
         max_model_len=max_model_len, calls_at_once=calls_at_once,
     )  # fmt: skip
-    python = vllm_python()
     arguments = [*options.arguments, "--host", host, "--port", str(port)]
     if insecure_no_auth:
         arguments.append("--insecure-no-auth")
     environment = serving_environment(key_from_environment(_KEY_NAME))
+    python = vllm_python()
     sys.stdout.flush()
     try:
         os.execve(  # noqa: S606  # the owner's own Python
@@ -80,3 +80,16 @@ def serve_engine(
         )
     except OSError as error:
         raise TraitvecError(f"{python} cannot be run: {error.strerror}") from None
+
+
+def _folder(model: str) -> str:
+    """Return the folder of a model, or its hub id; a GGUF file is converted here."""
+    from traitvec_core.models.files import resolve_model
+    from traitvec_core.models.gguf_file import find_gguf
+
+    file = find_gguf(model)
+    if file:
+        from traitvec_core.models.gguf_conversion import convert_gguf
+
+        return str(convert_gguf(file))
+    return resolve_model(model)
