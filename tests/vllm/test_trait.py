@@ -1,0 +1,208 @@
+"""One trait on real vLLM: generated, read, steered and monitored there; and what can go wrong."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vllm.projects import VllmProject, engine_core_below, kill, serving_below, wait_for
+
+pytestmark = pytest.mark.vllm
+
+KEY = "sk-the-key-of-this-test"
+
+
+@pytest.fixture
+def project(tmp_path: Path, vllm_python: Path, smollm2: Path) -> VllmProject:
+    return VllmProject(tmp_path, smollm2)
+
+
+def test_a_trait_survives_the_death_of_its_engine_in_every_stage(project: VllmProject) -> None:
+    experiment = project.write()
+    folder = experiment / "lists"
+    run = ("run", "--experiment", "small", "--traits", "lists")
+
+    def journal(stage: str) -> int:
+        files = folder.glob(f"**/.{stage}-*.jsonl")
+        return sum(len(file.read_text().splitlines()) for file in files)
+
+    # While it generates: the server is killed.
+    with project.start(*run) as process:
+        wait_for(lambda: journal("responses") > 4, process)
+        kill(serving_below(process.pid))
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert one_line(said, "vLLM's process was killed by signal 9"), said
+    n_before = journal("responses")
+    assert n_before > 4
+
+    # While it reads: vLLM's engine process below the server is killed.
+    with project.start(*run) as process:
+        wait_for((folder / ".locks/activations").exists, process)
+        kill(engine_core_below(process.pid))
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert one_line(said, "vLLM's process ended"), said
+    assert project.manifest("responses/generation_metadata.json")["resumed_from"] == n_before
+
+    # While it steers.
+    with project.start(*run) as process:
+        wait_for(lambda: journal("steering_evaluation") > 2, process)
+        kill(serving_below(process.pid))
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert one_line(said, "vLLM's process was killed by signal 9"), said
+
+    code, said = project.run(*run)
+    assert code == 0, said
+    check_that_vllm_did_it(project)
+    code, said = project.run("run", "--experiment", "small", "--traits", "lists")
+    assert code == 0
+    assert "nothing to do" in said or "up to date" in said, said
+
+    page = project.folder / "monitor.html"
+    code, said = project.run(
+        "monitor", "--experiment", "small", "--prompt", "How do I learn to swim?", "--out",
+        str(page),
+    )  # fmt: skip
+    assert code == 0, said
+    assert '"engine": "vllm"' in page.with_suffix(".json").read_text()
+
+
+def one_line(said: str, text: str) -> bool:
+    lines = [line for line in said.splitlines() if text in line]
+    return bool(lines) and "finished work is kept" in lines[0] and "Traceback" not in said
+
+
+def check_that_vllm_did_it(project: VllmProject) -> None:
+    for file in (
+        "responses/generation_metadata.json", "activations/metadata.json",
+        "steering/evaluation.json", "dynamics/summary.json",
+    ):  # fmt: skip
+        manifest = project.manifest(file)
+        assert manifest["engine"] == "vllm", file
+        assert "interp-engine" in manifest["engine_backend"], file
+    read = project.manifest("activations/metadata.json")
+    assert read["n_from_ids"] == read["n_examples"]
+    assert read["opposite_instruction"] == ""
+    assert project.manifest("steering/evaluation.json")["damage"]["perplexity_unsteered"] > 1
+    assert project.manifest("validation/report.json")["recommended"]["verdict"]
+
+
+@pytest.fixture
+def shared_engine(vllm_python: Path, smollm2: Path, tmp_path: Path) -> Iterator[str]:
+    """`traitvec serve-engine` for whoever has the key."""
+    project = VllmProject(tmp_path, smollm2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENERATION_API_KEY", KEY)
+        process = project.start(
+            "serve-engine", "--model", str(smollm2), "--port", "0", "--max-model-len", "512",
+            "--dtype", "bfloat16",
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.search(r"engine_url: (http://\S+)", line):
+                    # The pipe must not fill up.
+                    with (tmp_path / "serve.log").open("wb") as log:
+                        copier = subprocess.Popen(["cat"], stdin=process.stdout, stdout=log)
+                    yield found[1]
+                    break
+            else:
+                raise AssertionError(process.wait())
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+            copier.wait(timeout=60)
+
+
+def test_two_runs_share_one_engine_and_load_no_weights(
+    shared_engine: str, project: VllmProject
+) -> None:
+    server = {"engine": "server", "engine_url": shared_engine, "engine_reads": True}
+    brief = {"n_examples": 12, "steering": {"evaluate": False}, "monitoring_prompts": []}
+    runs = []
+    for name in ("one", "two"):
+        project.write(name, **{**server, **brief, "max_model_len": "auto"})
+        runs.append((name, project.start("run", "--experiment", name, "--traits", "lists")))
+    for name, process in runs:
+        said, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, said
+        read = project.manifest("activations/metadata.json", experiment=name)
+        assert read["engine"] == "server"
+        assert read["model_dtype"] == "bfloat16"
+    texts = [
+        (project.folder / "experiments" / name / "lists/responses/raw_pos.csv").read_text()
+        for name in ("one", "two")
+    ]
+    # The same seeds; in bfloat16, another batch may draw another token now and then.
+    assert sum(a == b for a, b in zip(*(t.splitlines() for t in texts), strict=False)) > 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"max_model_len": 100_000}, "is more than"),
+        ({"max_model_len": 64}, "raise max_model_len"),
+        ({"max_model_len": 512, "dtype": "float16", "tensor_parallel": 8}, "vLLM"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_one_line(
+    project: VllmProject, more: dict[str, object], said: str
+) -> None:
+    project.write(**more)
+    code, output = project.run("run", "--experiment", "small", "--traits", "lists")
+    assert code == 1
+    lines = [line for line in output.splitlines() if "failed:" in line]
+    assert len(lines) == 1, output
+    assert said in lines[0]
+    assert "Traceback" not in output
+
+
+def test_a_model_without_a_chat_template_works(
+    project: VllmProject, smollm2: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(smollm2, plain)
+    (plain / "chat_template.jinja").unlink()
+    project.write(
+        model=str(plain), instruction_role="raw", n_examples=4,
+        steering={"evaluate": False}, monitoring_prompts=[],
+    )  # fmt: skip
+    code, output = project.run("run", "--experiment", "small", "--select", "responses")
+    assert code == 0, output
+    assert project.manifest("responses/generation_metadata.json")["instruction_role"] == "raw"
+
+
+def test_the_engine_ends_with_the_process_that_started_it(vllm_python: Path, smollm2: Path) -> None:
+    options = f"ProcessOptions({str(smollm2)!r}, 'a', max_model_len=64)"
+    code = (
+        "import sys\n"
+        "from traitvec_core.generation.engine_process import EngineProcess, ProcessOptions\n"
+        f"print(EngineProcess({options}).address, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    core = wait_for(lambda: engine_core_below(process.pid), process)
+    serving = serving_below(process.pid)
+    kill(process.pid)
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(is_running(pid) for pid in (core, serving)):
+        assert time.monotonic() < deadline, "vLLM is still there"
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
