@@ -78,6 +78,7 @@ class ExperimentSettings(SettingGroup):
             OpenAI-compatible `server` at `engine_url`. `auto`, the default, uses the server if
             `engine_url` is set, else transformers.
         engine_url: Address of that server, ending in `/v1`.
+        engine_model: The model's name on that server, where it is neither `model` nor the only one.
         n_examples: Responses per pole, spread evenly over instructions and questions.
         batch_size: Responses generated at once; `auto` depends on device, model and memory.
         max_concurrent_judges: How many judgements may be requested at once.
@@ -127,6 +128,7 @@ class ExperimentSettings(SettingGroup):
     trust_remote_code: bool = False
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     engine_url: str | None = None
+    engine_model: Annotated[str, Field(min_length=1)] | None = None
     n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -215,6 +217,11 @@ class ExperimentSettings(SettingGroup):
         if not isinstance(raw, dict):
             return raw
         engine, address = raw.get("engine", "auto"), raw.get("engine_url")
+        if raw.get("engine_model") and not address:
+            raise ValueError(
+                "engine_model is the model's name on a server; set engine_url to its address, or"
+                " remove engine_model"
+            )
         if engine == "auto":
             # `auto` depends on the file alone, never on the machine, so that all results of an
             # experiment come from the same engine.

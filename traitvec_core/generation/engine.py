@@ -24,6 +24,8 @@ class EngineOptions:
         loading: Options for engines that load the model themselves.
         batch_size: Concurrent rows, or calls to a server; None chooses a number.
         url: Address of the server.
+        served_name: The model's name on the server; None finds it in the server's list.
+        say: Called with a line that the user should see while an engine generates.
     """
 
     model: str
@@ -31,6 +33,8 @@ class EngineOptions:
     loading: LoadOptions = field(default_factory=LoadOptions)
     batch_size: int | None = None
     url: str | None = None
+    served_name: str | None = None
+    say: Callable[[str], None] = field(default=lambda text: None)
 
 
 def load_engine(name: EngineName, options: EngineOptions) -> GenerationEngine:
@@ -64,7 +68,14 @@ def _server(options: EngineOptions) -> GenerationEngine:
             "engine: server needs engine_url, the address of an OpenAI-compatible server, such as"
             " http://127.0.0.1:8000/v1"
         )
-    return ServerEngine(options.model, options.url, options.loading, batch_size=options.batch_size)
+    return ServerEngine(
+        options.model,
+        options.url,
+        options.loading,
+        served_name=options.served_name,
+        batch_size=options.batch_size,
+        say=options.say,
+    )
 
 
 ENGINES: dict[str, Callable[[EngineOptions], GenerationEngine]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
@@ -48,6 +48,11 @@ class GenerationEngine(Protocol):
 
     name: str
     language_model: LanguageModel
+
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """What metadata should record of the weights besides the model's name."""
+        ...
 
     def generate(
         self,

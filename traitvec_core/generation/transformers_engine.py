@@ -52,6 +52,11 @@ class TransformersEngine:
         self._batch_size = batch_size
         self._is_plain = not has_plain_cache(model)
 
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """See `GenerationEngine`."""
+        return dict(self.language_model.as_loaded)
+
     def generate(
         self,
         requests: Sequence[Request],

@@ -61,6 +61,11 @@ class VllmEngine:
         self._llm: Any = None
         self._max_len = 0
 
+    @property
+    def as_loaded(self) -> dict[str, Any]:
+        """See `GenerationEngine`: how vLLM loads the weights is not known here."""
+        return {"model_revision": self.language_model.revision}
+
     def generate(
         self,
         requests: Sequence[Request],

@@ -52,6 +52,8 @@ def make_responses(context: StageContext) -> StageOutput:
             context.loading,
             context.batch_size,
             settings.engine_url,
+            settings.engine_model,
+            context.bench.say,
         ),
     )
     try:
@@ -68,10 +70,7 @@ def make_responses(context: StageContext) -> StageOutput:
     model = engine.language_model
     context.cost.tokens_in = int(responses["prompt_tokens"].sum())
     context.cost.tokens_out = int(responses["response_tokens"].sum())
-    # Other engines load the model in their own way, which is not known here.
-    loaded: dict[str, Any] = {"model_revision": model.revision}
-    if engine.name == "transformers":
-        loaded |= model.as_loaded
+    loaded = engine.as_loaded
     manifest = ResponsesManifest(
         model=settings.model,
         engine=engine.name,
