@@ -251,8 +251,8 @@ class ServerEngine:
             )
         raise StopError(
             f"{self._server.server_name} reads {min(counts)} tokens where the prompt has"
-            f" {len(request.ids)}: {self._server.name!r} is another model ({self._server.settings}),"
-            " or the server adds its own template"
+            f" {len(request.ids)}: {self._server.name!r} is another model (engine_model), or the"
+            " server adds its own template"
         )
 
     def _body(self, request: Request, sampling: Sampling, form: _Form) -> dict[str, Any]:

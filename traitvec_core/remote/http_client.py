@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Any
 
 __all__ = ["BODY_S", "CONNECT_S", "BadAnswerError", "bounded_client", "most_answer_bytes"]
@@ -70,7 +71,10 @@ async def _bound(response: Any) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise BadAnswerError(f"an answer compressed by {encoding[:20]!r}, which was not asked for")
-    response.stream = _BoundedStream(response.stream, most_answer_bytes(response.request))
+    # httpx accepts only subclasses of its own, and the SDKs use httpx or httpx2.
+    bases = type(response.stream).__mro__
+    bounded = _subclass(next(base for base in bases if base.__name__ == "AsyncByteStream"))
+    response.stream = bounded(response.stream, most_answer_bytes(response.request))
 
 
 class _BoundedStream:
@@ -115,3 +119,8 @@ class _BoundedStream:
     async def aclose(self) -> None:
         """Close the connection, unless all was read."""
         await self._stream.aclose()
+
+
+@cache
+def _subclass(base: type) -> type:
+    return type("BoundedStream", (_BoundedStream, base), {})
