@@ -190,8 +190,8 @@ class ServerEngine:
         name = await find_served_name(self._server, calls, self._model)
         if name != self._model:
             self._say(
-                f"{self._server.server_name} serves the model as {name!r}; name it in engine_model"
-                " if that is another model"
+                f"{self._server.server_name} serves {name!r}, which is taken for {self._model!r};"
+                " set engine_model if it is another model"
             )
         self._served_name = self._server.name = name
 
