@@ -175,7 +175,7 @@ def test_a_server_that_dies_of_the_first_requests_gets_a_hint(
 
         server.spoiler = die
         attempt = Attempt(model, saved, server.url).run()
-    assert "died at the first requests" in attempt.error
+    assert "died before a response was finished" in attempt.error
     assert "--max-num-batched-tokens" in attempt.error
     assert "troubleshooting" in attempt.error
 

@@ -174,11 +174,11 @@ class ServerEngine:
         except ServerGoneError as error:
             if n_finished or not self._has_seeds:
                 raise
-            # It answered the request for one token, and died of the first real ones.
-            raise StopError(
-                f"{self._server.server_name} died at the first requests; its log says why. vLLM on"
-                " a CPU needs --max-num-batched-tokens 65536 (see engine_url in"
-                " docs/troubleshooting.md)"
+            # It answered the request for one token, and perhaps died of the first real ones.
+            raise ServerGoneError(
+                f"{self._server.server_name} died before a response was finished; read its log (vLLM"
+                " on a CPU needs --max-num-batched-tokens 65536, see docs/troubleshooting.md), and"
+                " restart it or check engine_url"
             ) from error
         finally:
             self._has_answered = calls.has_answered

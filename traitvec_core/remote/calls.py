@@ -162,9 +162,8 @@ class Calls:
     address_setting: str = ""
     say: Callable[[str], None] = lambda text: None
     has_answered: bool = False
-    _n_succeeded: int = 0
     _failed_in_a_row: int = 0
-    _is_away: bool = False
+    _away_since: float | None = None
 
     async def call(
         self, once: Callable[[], Awaitable[_T]], *, timeout_s: float | None = None
@@ -185,7 +184,6 @@ class Calls:
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         failures: list[CallError] = []
         failing_since = 0.0
-        n_before = self._n_succeeded
         while True:
             try:
                 result = await self._attempt(once, timeout_s)
@@ -193,13 +191,12 @@ class Calls:
                 failing_since = failing_since or time.monotonic()
                 failures.append(error)
                 failing_s = time.monotonic() - failing_since
-                self._stop_if_hopeless(failures, failing_s, self._n_succeeded > n_before)
+                self._stop_if_hopeless(failures, failing_s)
                 self._raise_if_failed(error, len(failures), timeout_s)
                 await asyncio.sleep(wait_before_retry_s(error, len(failures)))
             else:
-                self._n_succeeded += 1
                 self._failed_in_a_row = 0
-                self._is_away = False
+                self._away_since = None
                 self.has_answered = True
                 self.limit.succeeded()
                 return result
@@ -220,36 +217,40 @@ class Calls:
         finally:
             self.limit.release()
 
-    def _stop_if_hopeless(
-        self, failures: list[CallError], failing_s: float, others_succeed: bool
-    ) -> None:
+    def _stop_if_hopeless(self, failures: list[CallError], failing_s: float) -> None:
         error, attempt = failures[-1], len(failures)
         if error.kind == "stop":
             raise StopError(error.reason) from None
         if error.kind not in {"unreachable", "lost"}:
             return
-        setting = self.address_setting or "the address"
         if not self.has_answered:
             is_slow = attempt > 1 and failing_s > _LONGEST_TO_REACH_S
             if attempt >= _ATTEMPTS_TO_REACH or (is_slow and error.kind == "unreachable"):
+                setting = self.address_setting or "the address"
                 raise StopError(
                     f"{self.server} cannot be reached ({error.reason}); check {setting} and the"
                     " network, then run again"
                 ) from None
-        elif error.kind == "unreachable" and not others_succeed:
-            if attempt >= MAX_ATTEMPTS:
-                first = failures[0].reason
-                before = "" if first == error.reason else f"after: {first}; "
-                raise ServerGoneError(
-                    f"{self.server} is gone ({before}{error.reason} for {failing_s:.0f} s)."
-                    f" Finished work is kept; restart it or check {setting}, then run again"
-                ) from None
-            if not self._is_away:
-                self._is_away = True
-                self.say(
-                    f"{self.server} does not answer ({error.reason}); waiting up to"
-                    f" {_longest_wait_s():.0f} s for it"
-                )
+        elif error.kind == "unreachable":
+            self._wait_for_return(failures)
+
+    def _wait_for_return(self, failures: list[CallError]) -> None:
+        now, reason = time.monotonic(), failures[-1].reason
+        if self._away_since is None:
+            self._away_since = now
+            self.say(
+                f"{self.server} does not answer ({reason}); waiting up to {_longest_wait_s():.0f} s"
+                " for it"
+            )
+        away_s = now - self._away_since
+        if away_s >= _longest_wait_s():
+            first = failures[0].reason
+            before = "" if first == reason else f"after: {first}; "
+            setting = self.address_setting or "the address"
+            raise ServerGoneError(
+                f"{self.server} is gone ({before}{reason} for {away_s:.0f} s). Finished work is"
+                f" kept; restart it or check {setting}, then run again"
+            ) from None
 
     def _raise_if_failed(self, error: CallError, attempt: int, timeout_s: float) -> None:
         if error.kind in {"final", "changed"}:
@@ -257,6 +258,9 @@ class Calls:
         most = MAX_ATTEMPTS
         if error.kind == "slow":
             most = min(most, 1 + int(_LONGEST_TIMEOUTS_S // timeout_s))
+        elif error.kind == "unreachable":
+            # Until the wait for its return is over; fewer where other calls are answered.
+            most = 2 * MAX_ATTEMPTS
         if error.kind != "refused" and attempt < most:
             return
         self._failed_in_a_row += 1
@@ -300,7 +304,7 @@ def _requested_wait_s(error: CallError) -> float | None:
 
 
 def _longest_wait_s() -> float:
-    """Return the longest time that all attempts of a call wait together."""
+    """Return the longest time between the first attempt of a call and the last."""
     return sum(_wait_s(attempt) for attempt in range(1, MAX_ATTEMPTS))
 
 
