@@ -91,9 +91,11 @@ def test_a_redirect_takes_neither_prompt_nor_key(asker: MakeAsker, name: str) ->
     with FakeProvider(good) as other:
         path = "/v1/chat/completions" if name.startswith("gpt") else "/v1/messages"
         target = f"{other.base_url_anthropic}{path}"
-        with FakeProvider(lambda call: Reply(307, headers={"location": target})) as server:
-            with pytest.raises(StopError) as error:
-                asker(server, name).ask(rated(1))
+        with (
+            FakeProvider(lambda call: Reply(307, headers={"location": target})) as server,
+            pytest.raises(StopError) as error,
+        ):
+            asker(server, name).ask(rated(1))
         assert other.log.total == 0
     assert f"redirects to 127.0.0.1:{other.port}" in str(error.value)
     # What named the address, and nothing of generation.
@@ -126,9 +128,11 @@ def test_an_error_with_status_200_means_what_its_code_means(asker: MakeAsker) ->
 
 
 def test_errors_of_an_own_server_name_its_setting(asker: MakeAsker) -> None:
-    with FakeProvider(lambda call: replies.openai_model_not_found("gpt-5-mini")) as server:
-        with pytest.raises(StopError, match="check judge_model and judge_base_url") as error:
-            asker(server, "gpt-5-mini", judge_base_url=server.base_url_openai).ask(rated(1))
+    with (
+        FakeProvider(lambda call: replies.openai_model_not_found("gpt-5-mini")) as server,
+        pytest.raises(StopError, match="check judge_model and judge_base_url") as error,
+    ):
+        asker(server, "gpt-5-mini", judge_base_url=server.base_url_openai).ask(rated(1))
     assert "engine" not in str(error.value)
 
 

@@ -176,8 +176,8 @@ class ServerEngine:
                 raise
             # It answered the request for one token, and perhaps died of the first real ones.
             raise ServerGoneError(
-                f"{self._server.server_name} died before a response was finished; read its log (vLLM"
-                " on a CPU needs --max-num-batched-tokens 65536, see docs/troubleshooting.md), and"
+                f"{self._server.server_name} died before a response was finished; read its log"
+                " (vLLM on a CPU needs --max-num-batched-tokens 65536: docs/troubleshooting.md), and"
                 " restart it or check engine_url"
             ) from error
         finally:
