@@ -177,8 +177,8 @@ class ServerEngine:
             # It answered the request for one token, and perhaps died of the first real ones.
             raise ServerGoneError(
                 f"{self._server.server_name} died before a response was finished; read its log"
-                " (vLLM on a CPU needs --max-num-batched-tokens 65536: docs/troubleshooting.md), and"
-                " restart it or check engine_url"
+                " (vLLM on a CPU needs --max-num-batched-tokens 65536: docs/troubleshooting.md)"
+                " and restart it, or check engine_url"
             ) from error
         finally:
             self._has_answered = calls.has_answered
