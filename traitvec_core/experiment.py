@@ -79,6 +79,7 @@ class ExperimentSettings(SettingGroup):
             default, uses the server if `engine_url` is set, else transformers.
         engine_url: Address of that server: a `traitvec serve-engine`, or one that is compatible
             with OpenAI's, ending in `/v1`; that one only generates.
+        engine_model: The model's name on that server, where it is neither `model` nor the only one.
         engine_reads: Whether that server is a `traitvec serve-engine`, so that no stage needs a GPU
             for the model.
         tensor_parallel: GPUs over which `engine: vllm` splits the weights.
@@ -133,6 +134,7 @@ class ExperimentSettings(SettingGroup):
     trust_remote_code: bool = False
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     engine_url: str | None = None
+    engine_model: Annotated[str, Field(min_length=1)] | None = None
     engine_reads: bool = False
     tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
     max_model_len: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
@@ -224,6 +226,11 @@ class ExperimentSettings(SettingGroup):
         if not isinstance(raw, dict):
             return raw
         engine, address = raw.get("engine", "auto"), raw.get("engine_url")
+        if raw.get("engine_model") and not address:
+            raise ValueError(
+                "engine_model is the model's name on a server; set engine_url to its address, or"
+                " remove engine_model"
+            )
         if engine == "auto":
             # `auto` depends on the file alone, never on the machine, so that all results of an
             # experiment come from the same engine.

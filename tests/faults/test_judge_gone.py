@@ -107,8 +107,10 @@ def test_without_the_judge_what_was_judged_is_kept_and_the_rest_is_asked_later(
     generated.set(max_concurrent_judges=4)
     done = generated.run("refusal", "judged_responses")
     (problem,) = done.problems
-    assert "calls to http://127.0.0.1" in problem
-    assert "Finished work is kept; run again to continue" in problem
+    assert f"http://127.0.0.1:{judge.door.port}/v1 is gone" in problem
+    assert "Finished work is kept" in problem
+    # What names the judge's server here, not a setting of generation.
+    assert "OPENAI_BASE_URL" in problem
     assert generated.states("refusal")["judged_responses"] == "missing"
     judge.door.open()
     before = judge.server.log.total

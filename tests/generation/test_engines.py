@@ -453,7 +453,7 @@ def test_a_wrong_model_name_is_reported_with_the_settings_to_check(
 ) -> None:
     with serving(CompletionsServer(model, failures=[404] * 5)) as server:
         engine = load_engine("server", options(model, saved, url=server.url))
-        with pytest.raises(TraitvecError, match="check model and engine_url") as error:
+        with pytest.raises(TraitvecError, match="check engine_model and engine_url") as error:
             generate_texts(engine, NAMES, prompts_of(model), GREEDY)
     assert "judge" not in str(error.value)
 

@@ -282,6 +282,62 @@ def test_a_server_that_never_answered_is_given_up_sooner_than_one_that_did() -> 
     )
     calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org")
     asyncio.run(calls_.call(fine))
+    n, stopped = attempts_of(error, calls_)
+    assert n >= 9
+    assert type(stopped) is calls.ServerGoneError
+
+
+def test_a_server_that_answered_in_an_earlier_round_is_waited_for() -> None:
+    calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org", has_answered=True)
+    n, stopped = attempts_of(CallError("unreachable", "no connection"), calls_)
+    assert n >= 9
+    assert type(stopped) is calls.ServerGoneError
+
+
+def test_an_outage_is_said_once_and_again_when_it_repeats() -> None:
+    said: list[str] = []
+    calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org", say=said.append, has_answered=True)
+
+    async def outage() -> None:
+        n_left = [3] * 5
+
+        async def once(number: int) -> None:
+            n_left[number] -= 1
+            if n_left[number] >= 0:
+                raise CallError("unreachable", "connection refused")
+
+        async def work(number: int) -> None:
+            await calls_.call(lambda: once(number))
+
+        await for_each(range(5), work, 5)
+
+    asyncio.run(outage())
+    n_first = len(said)
+    asyncio.run(outage())
+    # Five calls wait in each; one that returns late may begin a second outage.
+    assert 1 <= n_first <= 5
+    assert n_first < len(said)
+    assert all("example.org does not answer (connection refused)" in line for line in said)
+
+
+def test_the_end_of_an_outage_names_the_setting_and_what_came_first() -> None:
+    failures = [CallError("again", "server error (500)")]
+    calls_ = Calls(AdaptiveLimit(4), 5.0, "http://here/v1", "engine_url", has_answered=True)
+
+    async def once() -> None:
+        raise failures.pop() if failures else CallError("unreachable", "connection refused")
+
+    with pytest.raises(StopError) as stopped:
+        asyncio.run(calls_.call(once))
+    message = str(stopped.value)
+    for part in ("http://here/v1 is gone", "after: server error (500)", "connection refused",
+                 "Finished work is kept", "engine_url"):  # fmt: skip
+        assert part in message
+
+
+def test_connections_that_break_are_no_outage_of_a_server_that_answers() -> None:
+    calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org", has_answered=True)
+    error = CallError("lost", "connection closed")
     assert attempts_of(error, calls_) == (9, error)
 
 
@@ -297,7 +353,7 @@ def test_every_attempt_has_the_same_deadline_and_gives_its_place_back() -> None:
     with pytest.raises(CallError, match=r"^no answer within 0\.03 s$") as raised:
         asyncio.run(calls_.call(once))
     assert n == 9
-    assert raised.value.kind == "again"
+    assert raised.value.kind == "slow"
     assert calls_.limit.in_flight == 0
 
 

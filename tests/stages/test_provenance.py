@@ -32,6 +32,7 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"model": "c/d"}, {"responses", "activations", STEERED, TRACED}),
         ({"revision": "v2"}, {"responses", "activations", STEERED, TRACED}),
         ({"engine_url": "http://127.0.0.1:8000/v1"}, {"responses"}),
+        ({"engine_url": "http://127.0.0.1:8000/v1", "engine_model": "x"}, {"responses"}),
         ({"attention": "eager"}, {"responses", "activations", STEERED, TRACED}),
         ({"quantization": "4bit"}, {"responses", "activations", STEERED, TRACED}),
         ({"trust_remote_code": True}, set()),
@@ -70,7 +71,8 @@ def test_every_setting_that_matters_belongs_to_a_stage() -> None:
     free = {
         "description", "batch_size", "max_concurrent_judges",
         "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices",
-        "engine_url", "trust_remote_code", "auto_run", "schedule", "follow_data_versions",
+        "engine_url", "engine_model",
+        "trust_remote_code", "auto_run", "schedule", "follow_data_versions",
         # What they name for a trait is among the stage's inputs, so other traits stay fresh.
         "scorers", "coherence_judge",
     }  # fmt: skip

@@ -66,6 +66,7 @@ def test_a_stage_says_where_it_works_and_whether_it_is_on(stage: Stage) -> None:
 
 
 def test_settings_that_change_no_result_belong_to_no_stage() -> None:
-    neutral = {"batch_size", "judge_mode", "max_judge_usd", "schedule", "auto_run", "engine_url"}
+    neutral = {"batch_size", "judge_mode", "max_judge_usd", "schedule", "auto_run", "engine_url",
+               "engine_model"}  # fmt: skip
     assert not neutral & result_settings()
     assert {"model", "judge_model", "sampling", "threshold", "steering"} <= result_settings()

@@ -23,7 +23,7 @@ _LAYERS = (
     " layer 0 is the embedding output"
 )
 # Addresses of private servers, and a user's prompts, are not published.
-_PRIVATE_SETTINGS = {"judge_base_url", "engine_url", "monitoring_prompts"}
+_PRIVATE_SETTINGS = {"judge_base_url", "engine_url", "engine_model", "monitoring_prompts"}
 
 
 @dataclass(frozen=True)

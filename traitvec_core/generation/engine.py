@@ -42,6 +42,7 @@ def engine_of(
         settings.load_options,
         None if size == "auto" else size,
         url=settings.engine_url,
+        served_name=settings.engine_model,
         must_read=settings.engine_reads,
         tensor_parallel=settings.tensor_parallel,
         max_model_len=None if longest == "auto" else longest,
@@ -108,7 +109,14 @@ def _server(options: EngineOptions) -> GenerationEngine:
     interp = find_interp_server(options)
     if interp is not None:
         return interp
-    return ServerEngine(options.model, options.url, options.loading, batch_size=options.batch_size)
+    return ServerEngine(
+        options.model,
+        options.url,
+        options.loading,
+        served_name=options.served_name,
+        batch_size=options.batch_size,
+        say=options.say,
+    )
 
 
 ENGINES: dict[str, Callable[[EngineOptions], GenerationEngine]] = {

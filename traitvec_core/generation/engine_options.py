@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["EngineOptions"]
+__all__ = ["KEY_NAME", "EngineOptions"]
+
+# The environment variable with the key of the server at `engine_url`.
+KEY_NAME = "GENERATION_API_KEY"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.generation.engine_options import KEY_NAME
 from traitvec_core.models.files import check_installed
 from traitvec_core.remote.sdk_errors import clipped
 
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 _PYTHON = "TRAITVEC_VLLM_PYTHON"
-_KEY_NAME = "GENERATION_API_KEY"
 _START_S = 300.0
 _POLL_S = 0.1
 _STOP_S = 20.0
@@ -168,10 +168,10 @@ def serving_environment(key: str | None) -> dict[str, str]:
         key: The token that it asks for; None for none.
     """
     # Keys of other services are none of its business.
-    others = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY", _KEY_NAME}
+    others = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JUDGE_API_KEY", KEY_NAME}
     environment = {name: value for name, value in os.environ.items() if name not in others}
     if key is not None:
-        environment[_KEY_NAME] = key
+        environment[KEY_NAME] = key
     if _PACKAGE_ROOT.name != "site-packages":
         # A checkout, which the other environment need not have installed.
         inherited = environment.get("PYTHONPATH")

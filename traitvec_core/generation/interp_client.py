@@ -1,5 +1,6 @@
 """Talks to interp-engine's server, or to `traitvec serve-engine`: the same, with means."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,13 @@ import torch
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.interventions import Ablation, Addition, Cap, Intervention, Projection
 from traitvec_core.remote.calls import CallError
+from traitvec_core.remote.http_client import BODY_S, CONNECT_S
 from traitvec_core.remote.keys import redacted
 from traitvec_core.remote.sdk_errors import clipped
 
 __all__ = ["Description", "EngineLostError", "InterpClient", "decoded", "point_of", "steering_of"]
 
-# A server that is there accepts a connection at once.
-_CONNECT_S = 5.0
+_SLOWEST_BYTES_PER_S = 1e6
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
@@ -71,7 +72,7 @@ class InterpClient:
         self._http = httpx.AsyncClient(
             base_url=address,
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             # `Calls` limits them.
             limits=httpx.Limits(max_connections=None),
             # Not through a proxy of the environment, which would see the token.
@@ -194,8 +195,15 @@ class InterpClient:
         data = bytearray()
         status = 0
         try:
-            async with self._http.stream(method, path, json=body) as response:
+            async with (
+                asyncio.timeout(None) as limit,
+                self._http.stream(method, path, json=body) as response,
+            ):
                 status = response.status_code
+                # Once it answers, the whole answer must come; a byte now and then is not enough.
+                limit.reschedule(
+                    asyncio.get_running_loop().time() + BODY_S + most_bytes / _SLOWEST_BYTES_PER_S
+                )
                 async for part in response.aiter_bytes():
                     data += part
                     if len(data) > most_bytes:
@@ -205,14 +213,16 @@ class InterpClient:
                             " no right answer has",
                         )
                         break
+        except TimeoutError:
+            failure = CallError("again", "an answer that was not complete in time")
         except httpx.ConnectError as error:
             failure = CallError("unreachable", type(error).__name__)
         except httpx.ConnectTimeout:
-            failure = CallError("unreachable", f"no connection within {_CONNECT_S:g} s")
+            failure = CallError("unreachable", f"no connection within {CONNECT_S:g} s")
         except httpx.TimeoutException:
-            failure = CallError("again", "no answer in time")
+            failure = CallError("slow", "no answer in time")
         except httpx.HTTPError as error:
-            failure = CallError("unreachable", f"connection lost ({type(error).__name__})")
+            failure = CallError("lost", f"connection lost ({type(error).__name__})")
         if failure is not None:
             # Outside the handler: the library's error holds the token.
             raise failure

@@ -253,7 +253,11 @@ class InterpReader:
         at_once: int,
     ) -> None:
         end = self._endpoint
-        calls = Calls(AdaptiveLimit(at_once), _TIMEOUT_S, end.address)
+        calls = Calls(
+            AdaptiveLimit(at_once), _TIMEOUT_S, end.address, "engine_url", end.say,
+            # It has described itself.
+            has_answered=True,
+        )  # fmt: skip
         client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
 
         async def one(item: _T) -> None:
@@ -284,7 +288,7 @@ class InterpReader:
             ) from None
         except CallError as error:
             # A lost connection shows before the process has ended.
-            if error.kind in {"unreachable", "again"}:
+            if error.kind in {"unreachable", "lost", "again"}:
                 for _ in range(20):
                     reason = self._endpoint.ended()
                     if reason is not None:

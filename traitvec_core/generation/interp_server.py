@@ -2,7 +2,7 @@
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import check_address
-from traitvec_core.generation.engine_options import EngineOptions
+from traitvec_core.generation.engine_options import KEY_NAME, EngineOptions
 from traitvec_core.generation.interp_client import InterpClient
 from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
 from traitvec_core.models.language_model import load_language_model
@@ -12,7 +12,6 @@ from traitvec_core.remote.run_async import run_async
 
 __all__ = ["find_interp_server"]
 
-_KEY_NAME = "GENERATION_API_KEY"
 _TIMEOUT_S = 10.0
 
 
@@ -28,15 +27,15 @@ def find_interp_server(options: EngineOptions) -> InterpEngine | None:
     """
     url = options.url or ""
     try:
-        check_address(url, _KEY_NAME)
+        check_address(url, KEY_NAME)
     except ValueError as error:
         raise TraitvecError(f"engine_url {error}") from None
     address = url.rstrip("/").removesuffix("/v1")
-    key = key_from_environment(_KEY_NAME)
+    key = key_from_environment(KEY_NAME)
     problem = run_async(_problem(address, key))
     if problem is None:
         model = load_language_model(options.model, **vars(options.loading), has_weights=False)
-        endpoint = Endpoint(address, key, _KEY_NAME, options.served_name, say=options.say)
+        endpoint = Endpoint(address, key, KEY_NAME, options.served_name, say=options.say)
         return InterpEngine("server", model, endpoint, batch_size=options.batch_size)
     if options.must_read:
         raise TraitvecError(
@@ -48,7 +47,7 @@ def find_interp_server(options: EngineOptions) -> InterpEngine | None:
 
 async def _problem(address: str, key: str | None) -> str | None:
     """Why this is no interp-engine server; None if it is one, loaded or not."""
-    client = InterpClient(address, key, _KEY_NAME, _TIMEOUT_S)
+    client = InterpClient(address, key, KEY_NAME, _TIMEOUT_S)
     try:
         await client.status()
     except CallError as error:

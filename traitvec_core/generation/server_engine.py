@@ -1,28 +1,39 @@
 """Generates with a server that offers OpenAI's completions API: vLLM, SGLang, llama.cpp."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
+from traitvec_core.generation.completions_server import (
+    CompletionsServer,
+    find_served_name,
+)
+from traitvec_core.generation.engine_options import KEY_NAME
 from traitvec_core.generation.request import Generated, Request, refuse_interventions
 from traitvec_core.generation.text import read_tokens, split_thinking
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
-from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.answers import token_count
+from traitvec_core.remote.calls import (
+    AdaptiveLimit,
+    CallError,
+    Calls,
+    ServerGoneError,
+    StopError,
+    for_each,
+)
 from traitvec_core.remote.keys import key_from_environment
 from traitvec_core.remote.run_async import run_async
-from traitvec_core.remote.sdk_errors import translate_sdk_errors
 
-__all__ = ["KEY_NAME", "ServerEngine"]
+__all__ = ["ServerEngine"]
 
-KEY_NAME = "GENERATION_API_KEY"
 # The server batches calls; this many keep one GPU busy.
 _CALLS_AT_ONCE = 64
 _TIMEOUT_S = 600.0
@@ -31,6 +42,8 @@ _TIMEOUT_S = 600.0
 _EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 # vLLM and SGLang return the generated tokens; other servers ignore or refuse the option.
 _IDS: dict[str, Any] = {"return_token_ids": True}
+# No server adds more to a prompt and serves the same model.
+_MOST_PROMPT_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -40,25 +53,29 @@ class _Form:
     Attributes:
         extras: Options beyond those of OpenAI.
         bos: Whether the text begins with BOS.
+        has_seed: Whether each request has its own seed.
     """
 
     extras: Mapping[str, Any]
     bos: bool
+    has_seed: bool = True
 
 
 class ServerEngine:
     """Generates through `/v1/completions`, with the rendered prompt as text.
 
-    The server samples, with a seed per row. A first request for a single token shows, by the number
-    of prompt tokens that the server counts, whether it adds BOS to a prompt. A server that reads
-    other tokens than those of the prompt is an error.
+    The server samples, with a seed per row where it takes one. A first request for a single token
+    shows, by the number of prompt tokens that the server counts, whether it adds BOS to a prompt. A
+    server that reads other tokens than those of the prompt is an error.
 
     Args:
-        model: The model's name, here and on the server.
+        model: The model's name.
         url: The server's address, including `/v1`.
         loading: Options for loading the tokenizer.
+        served_name: The model's name on the server; None finds it in the server's list.
         batch_size: Concurrent calls; None is 64.
         timeout_s: Timeout of one call.
+        say: Called with a line that the user should see while the server generates.
 
     Raises:
         TraitvecError: If the address or the key is invalid, or the tokenizer cannot be loaded.
@@ -74,8 +91,10 @@ class ServerEngine:
         url: str,
         loading: LoadOptions = LoadOptions(),
         *,
+        served_name: str | None = None,
         batch_size: int | None = None,
         timeout_s: float = _TIMEOUT_S,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         try:
             check_address(url, KEY_NAME)
@@ -83,9 +102,14 @@ class ServerEngine:
             raise TraitvecError(f"engine_url {error}") from None
         key = key_from_environment(KEY_NAME)
         self.language_model = load_language_model(model, **vars(loading), has_weights=False)
-        self._server = _Server(model, key, KEY_NAME, url.rstrip("/"))
+        self._model = model
+        self._served_name = served_name
+        self._server = CompletionsServer(served_name or model, key, KEY_NAME, url.rstrip("/"))
         self._calls_at_once = batch_size or _CALLS_AT_ONCE
         self._timeout_s = timeout_s
+        self._say = say
+        self._has_answered = False
+        self._has_seeds = True
 
     def generate(
         self,
@@ -104,7 +128,11 @@ class ServerEngine:
     @property
     def as_loaded(self) -> dict[str, Any]:
         """See `GenerationEngine`: how the server loads the weights is not known here."""
-        return {"model_revision": self.language_model.revision}
+        return {
+            "model_revision": self.language_model.revision,
+            "engine_model": self._server.name,
+            "has_seeds": self._has_seeds,
+        }
 
     def close(self) -> None:
         """No-op: connections end with each call of `generate`."""
@@ -115,33 +143,86 @@ class ServerEngine:
         sampling: Sampling,
         on_finished: Callable[[list[Generated]], None],
     ) -> None:
-        calls = Calls(AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name)
+        calls = Calls(
+            AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name,
+            self._server.address_setting, self._say, self._has_answered,
+        )  # fmt: skip
+        n_finished = 0
         await self._server.open(self._timeout_s)
         try:
+            await self._find_name(calls)
             form = await self._find_form(calls, requests[0], sampling)
 
             async def work(request: Request) -> None:
+                nonlocal n_finished
                 body = self._body(request, sampling, form)
+
+                async def once() -> Generated:
+                    data = await self._server.complete(body)
+                    return self._read(data, request, sampling.max_new_tokens)
+
                 try:
-                    data = await calls.call(partial(self._server.complete, body))
+                    generated = await calls.call(once)
                 except CallError as error:
                     raise StopError(
                         f"{request.name}: {self._server.server_name} gave no response"
                         f" ({error.reason}); finished work is kept, run again to continue"
                     ) from None
-                self._check_count(data, request)
-                on_finished([self._read(data, request)])
+                n_finished += 1
+                on_finished([generated])
 
             await for_each(deque(requests), work, self._calls_at_once)
+        except ServerGoneError as error:
+            if n_finished or not self._has_seeds:
+                raise
+            # It answered the request for one token, and perhaps died of the first real ones.
+            raise ServerGoneError(
+                f"{self._server.server_name} died before a response was finished; read its log"
+                " (vLLM on a CPU needs --max-num-batched-tokens 65536: docs/troubleshooting.md)"
+                " and restart it, or check engine_url"
+            ) from error
         finally:
+            self._has_answered = calls.has_answered
             await self._server.close()
+
+    async def _find_name(self, calls: Calls) -> None:
+        if self._served_name is not None:
+            return
+        name = await find_served_name(self._server, calls, self._model)
+        if name != self._model:
+            self._say(
+                f"{self._server.server_name} serves {name!r}, which is taken for {self._model!r};"
+                " set engine_model if it is another model"
+            )
+        self._served_name = self._server.name = name
 
     async def _find_form(self, calls: Calls, request: Request, sampling: Sampling) -> _Form:
         """Find the form of requests that the server reads correctly, by asking for one token."""
+        try:
+            form = await self._find_form_with(calls, request, sampling, has_seed=self._has_seeds)
+        except CallError as error:
+            if not self._has_seeds or not re.search(r"\bseeds?\b", error.complaint, re.IGNORECASE):
+                raise StopError(_no_completions(self._server, error)) from None
+            # Only now: a complaint about another option may quote the request, seed and all.
+            self._has_seeds = False
+            if sampling.temperature > 0:
+                self._say(
+                    f"{self._server.server_name} takes no seed: the same run again gives other"
+                    " responses"
+                )
+            try:
+                form = await self._find_form_with(calls, request, sampling, has_seed=False)
+            except CallError as again:
+                raise StopError(_no_completions(self._server, again)) from None
+        return form
+
+    async def _find_form_with(
+        self, calls: Calls, request: Request, sampling: Sampling, *, has_seed: bool
+    ) -> _Form:
         has_bos = self._has_bos(request)
         with_bos = dict.fromkeys((has_bos, False))
         levels: tuple[Mapping[str, Any], ...] = ({**_EXTRAS, **_IDS}, _EXTRAS, {})
-        forms = [_Form(extras, bos) for extras in levels for bos in with_bos]
+        forms = [_Form(extras, bos, has_seed) for extras in levels for bos in with_bos]
         # Last, because without extras the server may add a second BOS.
         forms.sort(key=lambda form: form.bos and not form.extras)
         counts: list[int] = []
@@ -151,6 +232,7 @@ class ServerEngine:
             body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
             try:
                 data = await calls.call(partial(self._server.complete, body))
+                count = token_count(data.get("usage"), "prompt_tokens", _MOST_PROMPT_TOKENS)
             except CallError as error:
                 refusal = error
                 if form.extras:
@@ -158,21 +240,20 @@ class ServerEngine:
                     forms = [left for left in forms if left.extras != form.extras]
                     continue
                 break
-            count = _number(data, "prompt_tokens")
             if count == len(request.ids):
                 return form
             counts += [] if count is None else [count]
         if not counts and refusal is not None:
-            raise StopError(f"{self._server.server_name} refuses completions: {refusal.reason}")
+            raise refusal
         if not counts:
             raise StopError(
                 f"{self._server.server_name} does not report prompt tokens (usage): whether it"
-                " adds a second BOS is unknown; use a server that reports them"
+                " adds a second BOS is unknown; set engine_url to a server that reports them"
             )
         raise StopError(
             f"{self._server.server_name} reads {min(counts)} tokens where the prompt has"
-            f" {len(request.ids)}: it serves another model than {self._server.name!r}, or adds"
-            " its own template; engine: server needs plain completions"
+            f" {len(request.ids)}: {self._server.name!r} is another model (engine_model), or the"
+            " server adds its own template"
         )
 
     def _body(self, request: Request, sampling: Sampling, form: _Form) -> dict[str, Any]:
@@ -187,10 +268,11 @@ class ServerEngine:
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "seed": seed_of(request.stream_name, sampling.seed),
         }
+        if form.has_seed:
+            body["seed"] = seed_of(request.stream_name, sampling.seed)
         if form.extras:
-            body["extra_body"] = {
+            body |= {
                 **form.extras,
                 "stop_token_ids": self.language_model.end_token_ids,
                 # With BOS in the text the server must add none; without, its tokenizer decides.
@@ -201,79 +283,67 @@ class ServerEngine:
     def _has_bos(self, request: Request) -> bool:
         return request.ids[:1] == [self.language_model.tokenizer.bos_token_id]
 
-    def _check_count(self, data: Any, request: Request) -> None:
-        count = _number(data, "prompt_tokens")
-        if count is not None and count != len(request.ids):
+    def _read(self, data: dict[str, Any], request: Request, most: int) -> Generated:
+        """Return the response in an answer of at most `most` tokens.
+
+        Raises:
+            StopError: If the server has read another prompt.
+            CallError: If the answer is longer than asked for, or a count is impossible.
+        """
+        choice, usage = data["choices"][0], data.get("usage")
+        count = token_count(usage, "prompt_tokens", _MOST_PROMPT_TOKENS)
+        if count is None:
+            raise CallError("refused", "no prompt_tokens in usage, which it reported before")
+        if count != len(request.ids):
             raise StopError(
                 f"{request.name}: {self._server.server_name} reads {count} tokens where the prompt"
-                f" has {len(request.ids)}: its tokenizer is not that of {self._server.name!r}"
+                f" has {len(request.ids)}: {self._server.name!r} has another tokenizer; check"
+                f" {self._server.settings}"
             )
-
-    def _read(self, data: Any, request: Request) -> Generated:
-        choice = data.choices[0]
-        finish_reason = "length" if choice.finish_reason == "length" else "stop"
-        generated = self._read_ids(choice, request)
+        n_written = token_count(usage, "completion_tokens", most)
+        text, ids = choice["text"], choice.get("token_ids")
+        if (isinstance(ids, list) and len(ids) > most) or len(text) > most * self._longest_token:
+            raise CallError("refused", f"an answer longer than the {most} tokens asked for")
+        finish_reason = "length" if choice["finish_reason"] == "length" else "stop"
+        generated = self._read_ids(text, ids, request)
         if generated is not None:
             return replace(generated, finish_reason=finish_reason)
-        thinking, response = split_thinking(choice.text or "", request.prompt)
-        tokens = _number(data, "completion_tokens")
-        if tokens is None:
-            tokens = len(self.language_model.tokenizer(choice.text or "")["input_ids"])
+        thinking, response = split_thinking(text, request.prompt)
+        if n_written is None:
+            n_written = len(self.language_model.tokenizer(text)["input_ids"])
         return Generated(
             name=request.name,
             response=response,
             thinking=thinking,
             prompt_tokens=len(request.ids),
-            response_tokens=tokens,
+            response_tokens=n_written,
             finish_reason=finish_reason,
         )
 
-    def _read_ids(self, choice: Any, request: Request) -> Generated | None:
+    @cached_property
+    def _longest_token(self) -> int:
+        """The most characters that one token stands for."""
+        return max(map(len, self.language_model.tokenizer.get_vocab()))
+
+    def _read_ids(self, text: str, ids: Any, request: Request) -> Generated | None:
         """Read the returned token ids; None where there are none, or they are not the text's."""
-        ids = getattr(choice, "token_ids", None)
         if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            return None
+        n_known = len(self.language_model.tokenizer)
+        if not all(0 <= token < n_known for token in ids):
             return None
         generated = read_tokens(self.language_model, request, ids)
         if generated.ids is None:
             return None
         tokenizer = cast(Any, self.language_model.tokenizer)
-        text = tokenizer.decode(list(generated.ids), skip_special_tokens=True)
-        return generated if _bare(text) == _bare(choice.text) else None
+        decoded = tokenizer.decode(list(generated.ids), skip_special_tokens=True)
+        return generated if _bare(decoded) == _bare(text) else None
 
 
-class _Server(Connection):
-    """A client of an OpenAI-compatible server."""
-
-    provider_name = "the server"
-    default_address = ""
-    sdk_error = ("openai", "OpenAIError")
-    role = "model"
-    settings = "model and engine_url"
-
-    async def open(self, timeout_s: float) -> None:
-        """Connect."""
-        import openai
-
-        self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
-
-    @translate_sdk_errors
-    async def complete(self, body: dict[str, Any]) -> Any:
-        """Ask for one completion."""
-        data = await self._client.completions.create(**body)
-        choices = getattr(data, "choices", None)
-        if not choices or not isinstance(getattr(choices[0], "text", None), str):
-            raise CallError("again", "an answer without text")
-        if choices[0].finish_reason not in {"stop", "length"}:
-            raise CallError("again", f"an answer that ended by {choices[0].finish_reason!r}")
-        return data
+def _no_completions(server: CompletionsServer, error: CallError) -> str:
+    return f"{server.server_name} refuses completions: {error.reason}; check {server.settings}"
 
 
 def _bare(text: str) -> str:
     """Return a text without what servers decode differently: its ends, and half a character."""
     return text.rstrip("\ufffd").strip()
-
-
-def _number(data: Any, name: str) -> int | None:
-    """Return a number of tokens; None when the server reports none."""
-    number = getattr(getattr(data, "usage", None), name, None)
-    return number if isinstance(number, int) else None

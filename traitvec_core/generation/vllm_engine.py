@@ -1,6 +1,6 @@
 """Generates, reads and steers with vLLM in a child process: the fastest engine on a GPU."""
 
-from traitvec_core.generation.engine_options import EngineOptions
+from traitvec_core.generation.engine_options import KEY_NAME, EngineOptions
 from traitvec_core.generation.engine_process import EngineProcess, ProcessOptions, running_engine
 from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
 from traitvec_core.models.files import model_fingerprint, resolve_model
@@ -36,7 +36,7 @@ def vllm_engine(options: EngineOptions) -> InterpEngine:
         )
     )
     endpoint = Endpoint(
-        process.address, process.key, "GENERATION_API_KEY", ended=process.ended,
+        process.address, process.key, KEY_NAME, ended=process.ended,
         lost=process.lost, say=options.say,
     )  # fmt: skip
     return InterpEngine("vllm", model, endpoint, batch_size=options.batch_size)

@@ -69,6 +69,7 @@ class ApiJudge:
         budget: Limits the cost; None for no limit.
         batches: Submits prompts in batches; None sends one request per prompt.
         experiment: The experiment that pays.
+        say: Called with a line when the server stops answering.
     """
 
     def __init__(
@@ -82,7 +83,10 @@ class ApiJudge:
         budget: Budget | None = None,
         batches: "PromptBatches | None" = None,
         experiment: str = "",
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self._say = say
+        self._has_answered = False
         self.name = model.name
         self.experiment = experiment
         self.model = model
@@ -125,7 +129,10 @@ class ApiJudge:
         is_known: Callable[[str], bool],
         repeat: int,
     ) -> None:
-        calls = Calls(AdaptiveLimit(self.max_concurrent), self.timeout_s, self.model.server_name)
+        calls = Calls(
+            AdaptiveLimit(self.max_concurrent), self.timeout_s, self.model.server_name,
+            self.model.address_setting, self._say, self._has_answered,
+        )  # fmt: skip
 
         async def judge(prompt: str) -> None:
             # Another run may have judged it in the meantime.
@@ -152,6 +159,7 @@ class ApiJudge:
             random.shuffle(remaining)
             await for_each(remaining, judge, self.max_concurrent)
         finally:
+            self._has_answered = calls.has_answered
             await self.model.close()
 
     async def _judge(self, prompt: str, calls: Calls) -> Judgement:

@@ -61,6 +61,11 @@ class ApiModel(Protocol):
         """The server, as messages name it."""
         ...
 
+    @property
+    def address_setting(self) -> str:
+        """The setting or variable that names the server; empty for the provider's own."""
+        ...
+
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
         """Return the body of a request.
 

@@ -20,7 +20,7 @@ from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.asking import BatchResult, BatchState, Learned, RefusedError, Spent
 from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError
+from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, ServerGoneError, StopError
 
 __all__ = ["BatchModel", "Batches"]
 
@@ -128,7 +128,9 @@ class _Work:
         self._say = say
         self._poll_s = poll_s
         self._origin = Origin(judge.experiment)
-        self._calls = Calls(AdaptiveLimit(4), _TIMEOUT_S, judge.model.server_name)
+        self._calls = Calls(
+            AdaptiveLimit(4), _TIMEOUT_S, judge.model.server_name, judge.model.address_setting, say
+        )
 
     def key(self, prompt: str) -> str:
         return judgement_key(self.judge.identity, prompt, self._repeat)
@@ -234,12 +236,13 @@ class _Work:
             pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)
             try:
                 state = await self._calls.call(lambda: self.model.poll(id_))
-            except CallError as error:
+            except (CallError, ServerGoneError) as error:
                 # A server may be down for a while within a day; the batch continues regardless.
                 failures += 1
-                if error.kind == "refused" or failures >= _MOST_POLL_FAILURES:
+                is_refused = isinstance(error, CallError) and error.kind == "refused"
+                if is_refused or failures >= _MOST_POLL_FAILURES:
                     raise StopError(
-                        f"batch {id_} cannot be polled ({error.reason}); run again to wait for it"
+                        f"batch {id_} cannot be polled ({error}); run again to wait for it"
                     ) from None
                 continue
             failures = 0

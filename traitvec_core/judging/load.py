@@ -203,7 +203,7 @@ def load_judge(
         name: The judge; by default the experiment's.
         load_model: Loads a model into this process, by name.
         experiment: The experiment whose budget pays.
-        say: Called with a line about the progress of batches.
+        say: Called with a line about batches, or about a server that stops answering.
         folder: The experiment's folder, for the files of Python scorers.
         claim_gpu: Called before a classifier takes a GPU.
 
@@ -249,4 +249,5 @@ def api_judge(
         budget=None if limit is None else Budget(limit, lambda: store.spent_usd(experiment)),
         experiment=experiment,
         batches=Batches(say) if settings.judge_mode == "batch" else None,
+        say=say,
     )

@@ -14,16 +14,20 @@ __all__ = [
     "AdaptiveLimit",
     "CallError",
     "Calls",
+    "ServerGoneError",
     "StopError",
     "for_each",
     "wait_before_retry_s",
 ]
 
 _T = TypeVar("_T")
-# Kinds of failure. `busy`: fewer calls at once; `again`: a retry may succeed; `unreachable`: no
-# connection; `changed`: refused for an option that the next request leaves out; `refused`: a retry
-# would fail, and perhaps every other call; `final`: only this prompt fails; `stop`: all calls fail.
-Kind = Literal["busy", "again", "unreachable", "changed", "refused", "final", "stop"]
+# Kinds of failure. `busy`: fewer calls at once; `again`: a retry may succeed; `slow`: no answer in
+# time; `unreachable`: no connection; `lost`: a connection that broke; `changed`: refused for an
+# option that the next request leaves out; `refused`: a retry would fail, and perhaps every other
+# call; `final`: only this prompt fails; `stop`: all calls fail.
+Kind = Literal[
+    "busy", "again", "slow", "unreachable", "lost", "changed", "refused", "final", "stop"
+]
 
 # About a minute with the waits between them: long enough for a server to restart.
 MAX_ATTEMPTS = 9
@@ -33,8 +37,11 @@ LONGEST_WAIT_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
 # Failed calls in a row after which the run stops.
 _STOP_AFTER_FAILURES = 20
-# Attempts of one call at a server that has not answered any call.
+# Attempts of one call at a server that has not answered any call; fewer where each takes long.
 _ATTEMPTS_TO_REACH = 4
+_LONGEST_TO_REACH_S = 5.0
+# An attempt that times out is repeated while those before it took less than this.
+_LONGEST_TIMEOUTS_S = 900.0
 # Calls start one after the other, to spare both sides a burst.
 _START_GAP_S = 0.0015
 _CLOSING_S = 0.05
@@ -42,6 +49,10 @@ _CLOSING_S = 0.05
 
 class StopError(TraitvecError):
     """No further call can succeed; finished work is kept."""
+
+
+class ServerGoneError(StopError):
+    """A server that has answered does not answer any more, and did not return."""
 
 
 class CallError(Exception):
@@ -140,19 +151,28 @@ class Calls:
         limit: Limits concurrent calls.
         timeout_s: Timeout of one attempt.
         server: The server's name, for messages.
+        address_setting: The setting that names its address, for messages.
+        say: Called with a line when the server stops answering.
+        has_answered: Whether the server has answered a call, now or before.
     """
 
     limit: AdaptiveLimit
     timeout_s: float
     server: str
-    _n_succeeded: int = 0
+    address_setting: str = ""
+    say: Callable[[str], None] = lambda text: None
+    has_answered: bool = False
     _failed_in_a_row: int = 0
+    _away_since: float | None = None
 
-    async def call(self, once: Callable[[], Awaitable[_T]]) -> _T:
+    async def call(
+        self, once: Callable[[], Awaitable[_T]], *, timeout_s: float | None = None
+    ) -> _T:
         """Call until an attempt succeeds or no retry can.
 
         Args:
             once: One attempt; it raises `CallError` when it fails.
+            timeout_s: Timeout of one attempt, if not that of all calls.
 
         Returns:
             The result of the successful attempt.
@@ -161,29 +181,35 @@ class Calls:
             CallError: If every attempt failed; with the reason of the last one.
             StopError: If no other call can succeed either.
         """
-        attempt = 0
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        failures: list[CallError] = []
+        failing_since = 0.0
         while True:
             try:
-                result = await self._attempt(once)
+                result = await self._attempt(once, timeout_s)
             except CallError as error:
-                attempt += 1
-                self._give_up_if_hopeless(error, attempt)
-                await asyncio.sleep(wait_before_retry_s(error, attempt))
+                failing_since = failing_since or time.monotonic()
+                failures.append(error)
+                failing_s = time.monotonic() - failing_since
+                self._stop_if_hopeless(failures, failing_s)
+                self._raise_if_failed(error, len(failures), timeout_s)
+                await asyncio.sleep(wait_before_retry_s(error, len(failures)))
             else:
-                self._n_succeeded += 1
                 self._failed_in_a_row = 0
+                self._away_since = None
+                self.has_answered = True
                 self.limit.succeeded()
                 return result
 
-    async def _attempt(self, once: Callable[[], Awaitable[_T]]) -> _T:
+    async def _attempt(self, once: Callable[[], Awaitable[_T]], timeout_s: float) -> _T:
         called_at = await self.limit.acquire()
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await once()
         except TimeoutError:
             # Let the connection close, so that the server notices before the next call.
             await asyncio.sleep(_CLOSING_S)
-            raise CallError("again", f"no answer within {self.timeout_s:g} s") from None
+            raise CallError("slow", f"no answer within {timeout_s:g} s") from None
         except CallError as error:
             if error.kind == "busy":
                 self.limit.busy(called_at, _requested_wait_s(error))
@@ -191,17 +217,51 @@ class Calls:
         finally:
             self.limit.release()
 
-    def _give_up_if_hopeless(self, error: CallError, attempt: int) -> None:
+    def _stop_if_hopeless(self, failures: list[CallError], failing_s: float) -> None:
+        error, attempt = failures[-1], len(failures)
         if error.kind == "stop":
             raise StopError(error.reason) from None
-        if error.kind == "unreachable" and not self._n_succeeded and attempt >= _ATTEMPTS_TO_REACH:
-            raise StopError(
-                f"{self.server} cannot be reached ({error.reason}); check the address and the"
-                " network, then run again"
+        if error.kind not in {"unreachable", "lost"}:
+            return
+        if not self.has_answered:
+            is_slow = attempt > 1 and failing_s > _LONGEST_TO_REACH_S
+            if attempt >= _ATTEMPTS_TO_REACH or (is_slow and error.kind == "unreachable"):
+                setting = self.address_setting or "the address"
+                raise StopError(
+                    f"{self.server} cannot be reached ({error.reason}); check {setting} and the"
+                    " network, then run again"
+                ) from None
+        elif error.kind == "unreachable":
+            self._wait_for_return(failures)
+
+    def _wait_for_return(self, failures: list[CallError]) -> None:
+        now, reason = time.monotonic(), failures[-1].reason
+        if self._away_since is None:
+            self._away_since = now
+            self.say(
+                f"{self.server} does not answer ({reason}); waiting up to {_longest_wait_s():.0f} s"
+                " for it"
+            )
+        away_s = now - self._away_since
+        if away_s >= _longest_wait_s():
+            first = failures[0].reason
+            before = "" if first == reason else f"after: {first}; "
+            setting = self.address_setting or "the address"
+            raise ServerGoneError(
+                f"{self.server} is gone ({before}{reason} for {away_s:.0f} s). Finished work is"
+                f" kept; restart it or check {setting}, then run again"
             ) from None
+
+    def _raise_if_failed(self, error: CallError, attempt: int, timeout_s: float) -> None:
         if error.kind in {"final", "changed"}:
             raise error
-        if error.kind != "refused" and attempt < MAX_ATTEMPTS:
+        most = MAX_ATTEMPTS
+        if error.kind == "slow":
+            most = min(most, 1 + int(_LONGEST_TIMEOUTS_S // timeout_s))
+        elif error.kind == "unreachable":
+            # Until the wait for its return is over; fewer where other calls are answered.
+            most = 2 * MAX_ATTEMPTS
+        if error.kind != "refused" and attempt < most:
             return
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= _STOP_AFTER_FAILURES:
@@ -243,11 +303,20 @@ def _requested_wait_s(error: CallError) -> float | None:
     return wait_s if wait_s is not None and 0 <= wait_s <= _LONGEST_RETRY_AFTER_S else None
 
 
+def _longest_wait_s() -> float:
+    """Return the longest time between the first attempt of a call and the last."""
+    return sum(_wait_s(attempt) for attempt in range(1, MAX_ATTEMPTS))
+
+
+def _wait_s(attempt: int) -> float:
+    return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1)))
+
+
 def wait_before_retry_s(error: CallError, attempt: int) -> float:
     """Return the wait after an attempt (from 1): the server's, or a random doubling one."""
     requested = _requested_wait_s(error)
     if requested is not None:
         # Random, so that calls do not all return at the same moment.
         return requested + random.uniform(0, 0.25)  # noqa: S311
-    longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
+    longest = _wait_s(attempt)
     return random.uniform(longest / 2, longest)  # noqa: S311

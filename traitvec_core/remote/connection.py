@@ -1,6 +1,9 @@
 """What all clients of a server share: a model's name, its key, its address, the SDK's client."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
+
+from traitvec_core.remote.http_client import CONNECT_S, bounded_client
 
 __all__ = ["Connection"]
 
@@ -19,14 +22,16 @@ class Connection:
         default_address: The provider's server.
         sdk_error: Module and name of the SDK's base exception.
         role: What the model is used as, in messages.
-        settings: The settings that name the model and the server, in messages.
+        model_setting: The setting that names the model, in messages.
+        address_settings: The setting or variable that names the server, by `key_name`.
     """
 
     provider_name: ClassVar[str]
     default_address: ClassVar[str]
     sdk_error: ClassVar[tuple[str, str]]
     role: ClassVar[str]
-    settings: ClassVar[str]
+    model_setting: ClassVar[str]
+    address_settings: ClassVar[Mapping[str, str]]
 
     def __init__(self, name: str, key: str | None, key_name: str, address: str = "") -> None:
         self.name = name
@@ -40,22 +45,32 @@ class Connection:
         """The server, as messages name it."""
         return self.address or self.provider_name
 
-    def connected(self, client: Any, http_client: Any, timeout_s: float) -> Any:
-        """Return a client of the SDK.
+    @property
+    def address_setting(self) -> str:
+        """The setting or variable that names the server; empty for the provider's own."""
+        return self.address_settings.get(self.key_name, "") if self.address else ""
+
+    @property
+    def settings(self) -> str:
+        """The settings that name the model and the server, in messages."""
+        return " and ".join(filter(None, (self.model_setting, self.address_setting)))
+
+    def connected(self, sdk: Any, client: str, timeout_s: float) -> Any:
+        """Return a client of the SDK, which connects within seconds and bounds answers.
 
         Args:
-            client: The SDK's client class.
-            http_client: The HTTP client that it uses.
-            timeout_s: Longest silence of the server, in seconds.
+            sdk: The SDK's module.
+            client: The name of its client class.
+            timeout_s: Longest silence of the server once it is connected, in seconds.
         """
-        return client(
+        return getattr(sdk, client)(
             api_key=self._key,
             # Not None: the SDK would look for an address in the environment.
             base_url=self.address or self.default_address,
             # `Calls` retries; while it waits, other calls can use the free slot.
             max_retries=0,
-            timeout=timeout_s,
-            http_client=http_client,
+            timeout=sdk.Timeout(timeout_s, connect=CONNECT_S),
+            http_client=bounded_client(sdk.DefaultAioHttpClient),
         )
 
     async def close(self) -> None:

@@ -5,12 +5,15 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.connection import Connection
+from traitvec_core.remote.connection_errors import connection_error
+from traitvec_core.remote.http_client import BadAnswerError
 from traitvec_core.remote.keys import redacted
 
-__all__ = ["clipped", "translate_sdk_errors"]
+__all__ = ["clipped", "status_error", "translate_sdk_errors"]
 
 _MAX_SHOWN_CHARS = 80
 _TOO_LONG = re.compile(
@@ -64,23 +67,42 @@ def _sdk_errors(model: Connection) -> tuple[type[Exception], ...]:
         ("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError"),
     )  # fmt: skip
     loaded = [getattr(sys.modules[sdk], name) for sdk, name in names if sdk in sys.modules]
-    return (*loaded, ValueError)
+    return (*loaded, ValueError, BadAnswerError)
 
 
 def _call_error(error: Exception, model: Connection) -> CallError:
-    kind = type(error).__name__
     status = getattr(error, "status_code", None)
-    cause = error.__cause__ or error.__context__
-    what = type(cause).__name__ if cause is not None else "connection lost"
-    if "Connection" in kind or "ConnectTimeout" in {kind, what}:
-        return CallError("unreachable", what)
-    if "Timeout" in kind:
-        return CallError("again", "no answer in time")
-    if status is None or status < 400:
-        return CallError("again", f"an unreadable answer ({kind})")
-    message = redacted(_message(error))
+    if status is None:
+        return connection_error(error) or CallError(
+            "again", f"an unreadable answer ({type(error).__name__})"
+        )
+    if status < 400:
+        return _redirect_error(error, status, model)
+    return status_error(status, redacted(_message(error)), model, _retry_after_s(error))
+
+
+def _redirect_error(error: Exception, status: int, model: Connection) -> CallError:
+    target = getattr(getattr(error, "response", None), "headers", {}).get("location", "")
+    host = clipped(redacted(urlsplit(target).netloc.rpartition("@")[2])) or "another page"
+    return CallError(
+        "stop",
+        f"{model.server_name} redirects to {host} ({status}), where the key is not sent; set"
+        f" {model.address_setting or 'the address'} to the final address",
+    )
+
+
+def status_error(
+    status: int, message: str, model: Connection, wait_s: float | None = None
+) -> CallError:
+    """Return what a refused request means.
+
+    Args:
+        status: HTTP status, 400 or more.
+        message: What the server says, without keys.
+        model: The connection.
+        wait_s: The wait that the server asks for, in seconds.
+    """
     shown = clipped(message)
-    wait_s = _retry_after_s(error)
     if status == 401:
         return CallError(
             "stop",
@@ -101,7 +123,8 @@ def _call_error(error: Exception, model: Connection) -> CallError:
     if status == 403:
         return CallError(
             "stop",
-            f"{model.server_name} does not allow this key to use {model.name!r} (403: {shown})",
+            f"{model.server_name} does not allow this key to use {model.name!r} (403: {shown});"
+            f" check {model.settings}",
             complaint=message,
         )
     if status == 404:

@@ -25,6 +25,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 150, seed: 0}
 # batch_size: auto           # or the number of responses to generate at once
 # engine_url: http://127.0.0.1:8000/v1   # e.g. generate on a vLLM server; or set engine: vllm
+# engine_model: served-name   # e.g. what that server calls the model; default: found there
 # dtype: auto                # bfloat16 on a GPU that supports it, else float32; see doctor
 # quantization: none         # 8bit | 4bit: for a model that does not fit on the GPU otherwise
 # scorers: {}                # who else scores a trait, e.g. {length: "python:scorers.py:words"}

@@ -102,12 +102,20 @@ class RecommendedByReport(StageManifest):
 
 
 class ResponsesManifest(StageManifest):
-    """`responses/generation_metadata.json`."""
+    """`responses/generation_metadata.json`.
+
+    Attributes:
+        engine_model: The model's name on the server, with `engine: server`.
+        has_seeds: Whether that server got a seed with each request; without, sampled responses
+            cannot be repeated.
+    """
 
     stage: ClassVar[Stage] = "responses"
 
     model: str
     engine: str
+    engine_model: str | None = None
+    has_seeds: bool | None = None
     model_revision: str | None = None
     model_dtype: str | None = None
     attention: str | None = None

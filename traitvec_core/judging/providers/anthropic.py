@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from traitvec_core.judging.asking import (
     Ask,
@@ -21,6 +21,7 @@ from traitvec_core.judging.reading import (
     read_text_score,
     score_of,
 )
+from traitvec_core.remote.answers import check_token_counts, object_of
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.sdk_errors import translate_sdk_errors
@@ -41,22 +42,26 @@ class AnthropicModel(Connection):
     default_address = "https://api.anthropic.com"
     sdk_error = ("anthropic", "AnthropicError")
     role = "judge"
-    settings = "judge_model and judge_base_url"
+    model_setting = "judge_model"
+    address_settings: ClassVar = {
+        "JUDGE_API_KEY": "judge_base_url",
+        "ANTHROPIC_API_KEY": "ANTHROPIC_BASE_URL",
+    }
 
     async def open(self, timeout_s: float) -> None:
         """Connect."""
         import anthropic
 
-        self._client = self.connected(
-            anthropic.AsyncAnthropic, anthropic.DefaultAioHttpClient(), timeout_s
-        )
+        self._client = self.connected(anthropic, "AsyncAnthropic", timeout_s)
 
     @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on validating the body.
-        data = await self._client.post("/v1/messages", body=body, cast_to=object)
+        answer = await self._client.post("/v1/messages", body=body, cast_to=object)
+        data = object_of(answer, self)
         _blocks(data)
+        check_token_counts(data, body, "input_tokens", "output_tokens")
         return data
 
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from math import exp, isnan
-from typing import Any
+from typing import Any, ClassVar
 
 from traitvec_core.judging.asking import (
     Ask,
@@ -28,6 +28,7 @@ from traitvec_core.judging.reading import (
     read_text_score,
     weighted_score,
 )
+from traitvec_core.remote.answers import check_token_counts, object_of
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.keys import redacted
@@ -55,7 +56,11 @@ class OpenAIModel(Connection):
     default_address = "https://api.openai.com/v1"
     sdk_error = ("openai", "OpenAIError")
     role = "judge"
-    settings = "judge_model and judge_base_url"
+    model_setting = "judge_model"
+    address_settings: ClassVar = {
+        "JUDGE_API_KEY": "judge_base_url",
+        "OPENAI_API_KEY": "OPENAI_BASE_URL",
+    }
     # Whether the server continues the beginning of an answer; None until that is known.
     _continues: bool | None = None
     _checking: asyncio.Lock
@@ -65,14 +70,16 @@ class OpenAIModel(Connection):
         import openai
 
         self._checking = asyncio.Lock()
-        self._client = self.connected(openai.AsyncOpenAI, openai.DefaultAioHttpClient(), timeout_s)
+        self._client = self.connected(openai, "AsyncOpenAI", timeout_s)
 
     @translate_sdk_errors
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on validating the body.
-        data = await self._client.post(_PATH, body=body, cast_to=object)
+        answer = await self._client.post(_PATH, body=body, cast_to=object)
+        data = object_of(answer, self)
         _choice(data)
+        check_token_counts(data, body, "prompt_tokens", "completion_tokens")
         return data
 
     def request(self, prompt: str, can: Capabilities, room: int) -> dict[str, Any]:
@@ -341,7 +348,7 @@ def _choice(data: Any) -> dict[str, Any]:
 def tokens(usage: dict[str, Any], name: str) -> int:
     """Return a number of tokens; 0 when the server reports none."""
     number = usage.get(name)
-    return max(0, number) if isinstance(number, int) else 0
+    return max(0, number) if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
 def _part(data: Any, name: str) -> dict[str, Any]:
