@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.interventions import Ablation, Addition, Cap, Intervention, Projection
+from traitvec_core.models.reading import READING_PROTOCOL
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.http_client import BODY_S, CONNECT_S
 from traitvec_core.remote.keys import redacted
@@ -20,6 +22,7 @@ from traitvec_core.remote.sdk_errors import clipped
 __all__ = ["Description", "EngineLostError", "InterpClient", "decoded", "point_of", "steering_of"]
 
 _SLOWEST_BYTES_PER_S = 1e6
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
@@ -75,8 +78,8 @@ class InterpClient:
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             # `Calls` limits them.
             limits=httpx.Limits(max_connections=None),
-            # Not through a proxy of the environment, which would see the token.
-            trust_env=False,
+            # A proxy of the environment cannot reach this machine's loopback.
+            trust_env=urlsplit(address).hostname not in _LOOPBACK,
         )
 
     async def close(self) -> None:
@@ -102,6 +105,12 @@ class InterpClient:
             own: Mapping[str, Any] = await self._ask("GET", "/v1/traitvec", None, 65_536)
         except CallError:
             own = {}
+        if own and own.get("protocol") != READING_PROTOCOL:
+            raise CallError(
+                "stop",
+                f"{self.address} runs another version of traitvec than this; install the same one"
+                " there",
+            )
         try:
             shape, limits = answer["description"], answer["limits"]
             longest = int(limits["max_prompt_tokens"])

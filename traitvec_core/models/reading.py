@@ -13,7 +13,10 @@ import torch
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["Reader", "Reading", "sum_counted"]
+__all__ = ["READING_PROTOCOL", "Reader", "Reading", "sum_counted"]
+
+# What `traitvec_core/serving` and its clients agree on; raise it with every change of meaning.
+READING_PROTOCOL = 1
 
 # Tokens of each text that are summed at once. With a half-precision model, only these exist as a
 # float32 copy at a time.

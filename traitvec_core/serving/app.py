@@ -17,6 +17,8 @@ from interp_engine.server.schemas import TensorPayload, encode_tensor
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from traitvec_core.models.reading import READING_PROTOCOL
+
 __all__ = ["Served", "build_app"]
 
 
@@ -104,7 +106,7 @@ def build_app(served: Served, host: str, token: str | None, calls_at_once: int) 
     @app.get("/v1/traitvec")
     async def describe(_: None = Depends(authorized)) -> dict[str, Any]:
         return {
-            "traitvec": _version("traitvec"),
+            "protocol": READING_PROTOCOL,
             "model": served.name,
             "revision": served.revision,
             "dtype": served.dtype,

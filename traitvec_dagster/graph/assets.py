@@ -77,7 +77,11 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 for later in _stages_after(spec.name, context)
             )
             step = _step(context, graph, is_gpu_needed_later=is_gpu_needed_later)
-            with step_at(spec.place(loaded), step, unload_models) as held:
+            place = spec.place(loaded)
+            if place == "elsewhere" and settings.engine == "vllm" and step.keeps_gpu:
+                # vLLM takes longer to start again than most judging takes.
+                place = "here"
+            with step_at(place, step, unload_models) as held:
                 bench = workbench(context.log, before_load=held.take_seat)
                 result = make(spec.name, folder, settings, bench)
             if result.is_reused:
