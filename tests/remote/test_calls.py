@@ -335,6 +335,19 @@ def test_the_end_of_an_outage_names_the_setting_and_what_came_first() -> None:
         assert part in message
 
 
+def test_an_outage_that_is_over_leaves_all_attempts_for_what_follows() -> None:
+    calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org", has_answered=True)
+    away, broken = CallError("unreachable", "refused"), CallError("again", "server error (500)")
+    failures = [away] * 6 + [broken] * 8
+
+    async def once() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "fine"
+
+    assert asyncio.run(calls_.call(once)) == "fine"
+
+
 def test_connections_that_break_are_no_outage_of_a_server_that_answers() -> None:
     calls_ = Calls(AdaptiveLimit(4), 5.0, "example.org", has_answered=True)
     error = CallError("lost", "connection closed")

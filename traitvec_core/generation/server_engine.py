@@ -4,20 +4,20 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling, check_address
 from traitvec_core.generation.choice import seed_of
+from traitvec_core.generation.completion_answer import MOST_PROMPT_TOKENS, read_completion
 from traitvec_core.generation.completions_server import (
     CompletionsServer,
     find_served_name,
 )
 from traitvec_core.generation.engine_options import KEY_NAME
 from traitvec_core.generation.request import Generated, Request, refuse_interventions
-from traitvec_core.generation.text import read_tokens, split_thinking
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.remote.answers import token_count
@@ -42,8 +42,6 @@ _TIMEOUT_S = 600.0
 _EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 # vLLM and SGLang return the generated tokens; other servers ignore or refuse the option.
 _IDS: dict[str, Any] = {"return_token_ids": True}
-# No server adds more to a prompt and serves the same model.
-_MOST_PROMPT_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class ServerEngine:
             AdaptiveLimit(self._calls_at_once), self._timeout_s, self._server.server_name,
             self._server.address_setting, self._say, self._has_answered,
         )  # fmt: skip
-        n_finished = 0
+        n_finished, most = 0, sampling.max_new_tokens
         await self._server.open(self._timeout_s)
         try:
             await self._find_name(calls)
@@ -159,7 +157,10 @@ class ServerEngine:
 
                 async def once() -> Generated:
                     data = await self._server.complete(body)
-                    return self._read(data, request, sampling.max_new_tokens)
+                    return read_completion(
+                        data, request, most, most * self._longest_token,
+                        self.language_model, self._server,
+                    )  # fmt: skip
 
                 try:
                     generated = await calls.call(once)
@@ -232,7 +233,7 @@ class ServerEngine:
             body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
             try:
                 data = await calls.call(partial(self._server.complete, body))
-                count = token_count(data.get("usage"), "prompt_tokens", _MOST_PROMPT_TOKENS)
+                count = token_count(data.get("usage"), "prompt_tokens", MOST_PROMPT_TOKENS)
             except CallError as error:
                 refusal = error
                 if form.extras:
@@ -255,6 +256,11 @@ class ServerEngine:
             f" {len(request.ids)}: {self._server.name!r} is another model (engine_model), or the"
             " server adds its own template"
         )
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """The most characters that one token stands for."""
+        return max(map(len, self.language_model.tokenizer.get_vocab()))
 
     def _body(self, request: Request, sampling: Sampling, form: _Form) -> dict[str, Any]:
         prompt = request.prompt
@@ -283,67 +289,6 @@ class ServerEngine:
     def _has_bos(self, request: Request) -> bool:
         return request.ids[:1] == [self.language_model.tokenizer.bos_token_id]
 
-    def _read(self, data: dict[str, Any], request: Request, most: int) -> Generated:
-        """Return the response in an answer of at most `most` tokens.
-
-        Raises:
-            StopError: If the server has read another prompt.
-            CallError: If the answer is longer than asked for, or a count is impossible.
-        """
-        choice, usage = data["choices"][0], data.get("usage")
-        count = token_count(usage, "prompt_tokens", _MOST_PROMPT_TOKENS)
-        if count is None:
-            raise CallError("refused", "no prompt_tokens in usage, which it reported before")
-        if count != len(request.ids):
-            raise StopError(
-                f"{request.name}: {self._server.server_name} reads {count} tokens where the prompt"
-                f" has {len(request.ids)}: {self._server.name!r} has another tokenizer; check"
-                f" {self._server.settings}"
-            )
-        n_written = token_count(usage, "completion_tokens", most)
-        text, ids = choice["text"], choice.get("token_ids")
-        if (isinstance(ids, list) and len(ids) > most) or len(text) > most * self._longest_token:
-            raise CallError("refused", f"an answer longer than the {most} tokens asked for")
-        finish_reason = "length" if choice["finish_reason"] == "length" else "stop"
-        generated = self._read_ids(text, ids, request)
-        if generated is not None:
-            return replace(generated, finish_reason=finish_reason)
-        thinking, response = split_thinking(text, request.prompt)
-        if n_written is None:
-            n_written = len(self.language_model.tokenizer(text)["input_ids"])
-        return Generated(
-            name=request.name,
-            response=response,
-            thinking=thinking,
-            prompt_tokens=len(request.ids),
-            response_tokens=n_written,
-            finish_reason=finish_reason,
-        )
-
-    @cached_property
-    def _longest_token(self) -> int:
-        """The most characters that one token stands for."""
-        return max(map(len, self.language_model.tokenizer.get_vocab()))
-
-    def _read_ids(self, text: str, ids: Any, request: Request) -> Generated | None:
-        """Read the returned token ids; None where there are none, or they are not the text's."""
-        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
-            return None
-        n_known = len(self.language_model.tokenizer)
-        if not all(0 <= token < n_known for token in ids):
-            return None
-        generated = read_tokens(self.language_model, request, ids)
-        if generated.ids is None:
-            return None
-        tokenizer = cast(Any, self.language_model.tokenizer)
-        decoded = tokenizer.decode(list(generated.ids), skip_special_tokens=True)
-        return generated if _bare(decoded) == _bare(text) else None
-
 
 def _no_completions(server: CompletionsServer, error: CallError) -> str:
     return f"{server.server_name} refuses completions: {error.reason}; check {server.settings}"
-
-
-def _bare(text: str) -> str:
-    """Return a text without what servers decode differently: its ends, and half a character."""
-    return text.rstrip("\ufffd").strip()

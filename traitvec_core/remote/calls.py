@@ -192,8 +192,11 @@ class Calls:
                 failures.append(error)
                 failing_s = time.monotonic() - failing_since
                 self._stop_if_hopeless(failures, failing_s)
-                self._raise_if_failed(error, len(failures), timeout_s)
-                await asyncio.sleep(wait_before_retry_s(error, len(failures)))
+                # An outage that is over does not count: what follows has its own attempts.
+                is_away = error.kind == "unreachable"
+                attempt = sum((other.kind == "unreachable") == is_away for other in failures)
+                self._raise_if_failed(error, attempt, timeout_s)
+                await asyncio.sleep(wait_before_retry_s(error, attempt))
             else:
                 self._failed_in_a_row = 0
                 self._away_since = None
