@@ -90,7 +90,9 @@ def check_that_vllm_did_it(project: VllmProject) -> None:
     read = project.manifest("activations/metadata.json")
     assert read["n_from_ids"] == read["n_examples"]
     assert read["opposite_instruction"] == ""
-    assert project.manifest("steering/evaluation.json")["damage"]["perplexity_unsteered"] > 1
+    steered = project.manifest("steering/evaluation.json")
+    if steered["tested"]:
+        assert steered["damage"]["perplexity_unsteered"] > 1
     assert project.manifest("validation/report.json")["recommended"]["verdict"]
 
 
@@ -149,7 +151,7 @@ def test_two_runs_share_one_engine_and_load_no_weights(
     [
         ({"max_model_len": 100_000}, "is more than"),
         ({"max_model_len": 64}, "raise max_model_len"),
-        ({"max_model_len": 512, "dtype": "float16", "tensor_parallel": 8}, "vLLM"),
+        ({"tensor_parallel": 8}, "heads (9) must be divisible by tensor parallel size (8)"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_one_line(
@@ -158,7 +160,7 @@ def test_a_setting_that_does_not_fit_is_one_line(
     project.write(**more)
     code, output = project.run("run", "--experiment", "small", "--traits", "lists")
     assert code == 1
-    lines = [line for line in output.splitlines() if "failed:" in line]
+    lines = [line for line in output.splitlines() if line.startswith("lists failed:")]
     assert len(lines) == 1, output
     assert said in lines[0]
     assert "Traceback" not in output
@@ -174,7 +176,9 @@ def test_a_model_without_a_chat_template_works(
         model=str(plain), instruction_role="raw", n_examples=4,
         steering={"evaluate": False}, monitoring_prompts=[],
     )  # fmt: skip
-    code, output = project.run("run", "--experiment", "small", "--select", "responses")
+    code, output = project.run(
+        "run", "--experiment", "small", "--traits", "all", "--select", "responses"
+    )
     assert code == 0, output
     assert project.manifest("responses/generation_metadata.json")["instruction_role"] == "raw"
 

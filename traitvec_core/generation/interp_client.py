@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ class InterpClient:
         status = answer.get("status")
         if status not in {"loading", "ready", "failed"}:
             raise CallError("stop", f"{self.address} is not an interp-engine server")
-        return status, clipped(redacted(str(answer.get("error", ""))), 300)
+        return status, _reason_of(str(answer.get("error", "")))
 
     async def describe(self) -> Description:
         """Ask what is served."""
@@ -329,6 +330,12 @@ def _parsed(data: bytes | bytearray) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _reason_of(error: str) -> str:
+    """Return what went wrong, without what pydantic adds to it."""
+    match = re.search(r"Value error, (.*?) \[type=", " ".join(error.split()))
+    return clipped(redacted(match[1] if match else error), 300)
 
 
 def _explicit(dtype: str) -> str | None:

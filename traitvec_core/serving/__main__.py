@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,10 @@ def _serve(options: argparse.Namespace) -> int:
             f"engine: server\nengine_url: {shown}\nengine_reads: true",
             flush=True,
         )
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    finally:
+        _end_children()
     return 1 if served.is_dead else 0
 
 
@@ -133,8 +137,8 @@ def _served(options: argparse.Namespace) -> Any:
     longest = options.max_model_len or min(usual, limit or usual)
     if limit is not None and longest > limit:
         raise TraitvecError(
-            f"max_model_len {longest:,} is more than {options.model} can read ({limit:,} tokens);"
-            " lower it"
+            f"max_model_len {longest:,} is more than {options.name or options.model} can read"
+            f" ({limit:,} tokens); lower it"
         )
 
     def load() -> Any:
@@ -155,9 +159,11 @@ def _served(options: argparse.Namespace) -> Any:
 
 def _load_vllm(path: str, dtype: str, max_model_len: int, options: argparse.Namespace) -> Any:
     from traitvec_core.serving.model import MeansModel
+    from traitvec_core.serving.worker import SERVER_PID
 
     rows = options.calls_at_once or (_ROWS_GPU if _has_gpu() else _ROWS_CPU)
     extra: dict[str, Any] = {"max_num_seqs": rows}
+    os.environ[SERVER_PID] = str(os.getpid())
     # Not fork: vLLM's engine would keep the listening socket open when this process is killed.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if not _has_gpu():
@@ -226,8 +232,18 @@ def _end_with_parent() -> None:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_END_S)
-    # vLLM's engine is in the same group, as long as the parent started a new session.
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    _end_children()
+    os._exit(1)
+
+
+def _end_children() -> None:
+    """End vLLM's processes, also those that were still starting."""
+    # vLLM needs it, too.
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """What vLLM's workers do for traitvec: average activations before they leave the worker."""
 
+import os
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +14,12 @@ from interp_engine.vllm_plugin import InterpWorkerExtension
 
 from traitvec_core.models.reading import sum_counted
 
-__all__ = ["EXTENSION", "WorkerExtension", "average"]
+__all__ = ["EXTENSION", "SERVER_PID", "WorkerExtension", "average"]
 
 EXTENSION = f"{__name__}.WorkerExtension"
+# Set by the server, whose end vLLM's processes would not notice.
+SERVER_PID = "TRAITVEC_SERVING_PID"
+_POLL_S = 2.0
 
 
 class WorkerExtension(InterpWorkerExtension):  # type: ignore[misc]
@@ -60,3 +67,15 @@ def average(rows: list[torch.Tensor], counted: list[list[int]]) -> torch.Tensor:
         is_counted[0, number, indices] = True
     sums = torch.stack([sum_counted(is_counted, each.unsqueeze(0))[0] for each in rows], dim=1)
     return sums / is_counted[0].sum(1)[:, None, None]
+
+
+def _end_with_server(pid: str) -> None:
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(_POLL_S)
+    # vLLM's engine process ends with its worker.
+    os._exit(1)
+
+
+# vLLM imports this module in every worker.
+if os.environ.get(SERVER_PID, str(os.getpid())) != str(os.getpid()):
+    threading.Thread(target=_end_with_server, args=[os.environ[SERVER_PID]], daemon=True).start()
