@@ -1,11 +1,12 @@
 """`engine: vllm` against our own engine: generation, generation steered by row, and means.
 
 Both have the same weights, dtype, prompts and limits, and take turns. Times are wall times, because
-vLLM works in a child process; each engine may use the whole machine.
+vLLM works in a child process.
 """
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,16 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.record import Figure, figure, ratio
+from benchmarks.smollm2 import DEFINITION, real_model_name
+from benchmarks.timing import one_thread
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
-from traitvec_core.generation import EngineOptions, generate_texts, load_engine
+from traitvec_core.generation import (
+    EngineOptions,
+    generate_texts,
+    load_engine,
+    plan_responses,
+)
 from traitvec_core.generation.engine_process import stop_engine, vllm_python
 from traitvec_core.generation.request import Generated, GenerationEngine
 from traitvec_core.models.activations import capture_means
@@ -56,13 +64,14 @@ class Work:
 
 def figures() -> Iterator[Figure]:
     """Yield the ratios on SmolLM2 in bfloat16, 64 rows at once; nothing where vLLM is missing."""
-    from benchmarks.smollm2 import DEFINITION, real_model_name
-    from traitvec_core.generation import plan_responses
+    with _variables(TRAITVEC_VLLM_PYTHON=_cached_vllm()):
+        if reason := missing_vllm():
+            sys.stdout.write(f"    engines skipped: {reason}\n")
+        else:
+            yield from _on_smollm2()
 
-    use_cached_vllm()
-    if reason := missing_vllm():
-        print(f"    skipped: {reason}")  # noqa: T201
-        return
+
+def _on_smollm2() -> Iterator[Figure]:
     model = load_language_model(real_model_name(), device="cpu", dtype="bfloat16")
     planned = plan_responses("brevity", DEFINITION, 32)
 
@@ -72,17 +81,36 @@ def figures() -> Iterator[Figure]:
     answer = "It depends on the wind and the water, as every sailor knows. "
     texts = [(prompt, answer * (1 + i % 4)) for i, prompt in enumerate(prompts(0)[:32])]
     work = Work(prompts, Sampling(temperature=0.7, top_p=0.9, max_new_tokens=20), texts, rounds=2)
-    with running_vllm(real_model_name(), "bfloat16", max_model_len=512) as vllm:
+    # Two threads that wait for each other on a busy machine made ours five times as slow.
+    with (
+        one_thread(),
+        _variables(OMP_NUM_THREADS="1"),
+        running_vllm(real_model_name(), "bfloat16", max_model_len=512) as vllm,
+    ):
         yield from compare("SmolLM2", vllm, model, work)
 
 
-def use_cached_vllm() -> None:
-    """Name the environment of `make test-vllm` in TRAITVEC_VLLM_PYTHON, if it was built."""
+def _cached_vllm() -> str:
+    """Return TRAITVEC_VLLM_PYTHON, or else the environment of `make test-vllm` if it was built."""
     from tools.vllm_environment import PINS, environment_folder
 
     python = environment_folder(PINS) / "bin/python"
-    if python.exists():
-        os.environ.setdefault("TRAITVEC_VLLM_PYTHON", str(python))
+    return os.environ.get("TRAITVEC_VLLM_PYTHON") or (str(python) if python.exists() else "")
+
+
+@contextmanager
+def _variables(**values: str) -> Iterator[None]:
+    """Set environment variables, which child processes get."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def missing_vllm() -> str | None:
