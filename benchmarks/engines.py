@@ -19,12 +19,7 @@ from benchmarks.smollm2 import DEFINITION, real_model_name
 from benchmarks.timing import one_thread
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
-from traitvec_core.generation import (
-    EngineOptions,
-    generate_texts,
-    load_engine,
-    plan_responses,
-)
+from traitvec_core.generation import EngineOptions, generate_texts, load_engine
 from traitvec_core.generation.engine_process import stop_engine, vllm_python
 from traitvec_core.generation.request import Generated, GenerationEngine
 from traitvec_core.models.activations import capture_means
@@ -73,14 +68,15 @@ def figures() -> Iterator[Figure]:
 
 def _on_smollm2() -> Iterator[Figure]:
     model = load_language_model(real_model_name(), device="cpu", dtype="bfloat16")
-    planned = plan_responses("brevity", DEFINITION, 32)
+    questions = [DEFINITION.questions[row % len(DEFINITION.questions)] for row in range(64)]
 
     def prompts(number: int) -> list[str]:
-        return [model.prompt(x.question, f"{number}. {x.instruction}", "user") for x in planned]
+        # Short, and no two alike: reading them takes less time than writing the answers.
+        return [model.prompt(text, f"{number}-{row}.") for row, text in enumerate(questions)]
 
     answer = "It depends on the wind and the water, as every sailor knows. "
-    texts = [(prompt, answer * (1 + i % 4)) for i, prompt in enumerate(prompts(0)[:32])]
-    work = Work(prompts, Sampling(temperature=0.7, top_p=0.9, max_new_tokens=20), texts, rounds=2)
+    texts = [(prompt, answer * (1 + i % 4)) for i, prompt in enumerate(prompts(0)[:16])]
+    work = Work(prompts, Sampling(temperature=0.7, top_p=0.9, max_new_tokens=24), texts, rounds=2)
     # Two threads that wait for each other on a busy machine made ours five times as slow.
     with (
         one_thread(),
@@ -190,7 +186,7 @@ def compare(
     for side in sides:
         # Warms up kernels, and the hooks that steer and read.
         brief = work.sampling.model_copy(update={"max_new_tokens": 2})
-        _generate(side, work.prompts(0), brief, steering)
+        _generate(side, work.prompts(0)[:4], brief, steering[:4])
         means(side, 0)
     number = 0
     for what, run, unit in (
