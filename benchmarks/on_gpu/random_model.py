@@ -27,8 +27,8 @@ SIZES: dict[str, Callable[[], PreTrainedConfig]] = {
         num_attention_heads=32, num_key_value_heads=8, max_position_embeddings=8192,
     ),
 }  # fmt: skip
-# Soft-capping, sliding windows and grouped heads, in two blocks that a CPU runs in no time; vLLM has
-# no attention for narrower heads on a CPU.
+# Soft-capping, sliding windows and grouped heads, in two blocks that a CPU runs in no time. On a
+# CPU, vLLM has no attention for narrower heads.
 TOY: dict[str, Callable[[], PreTrainedConfig]] = {
     "toy": lambda: Gemma2Config(
         vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
