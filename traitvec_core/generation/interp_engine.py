@@ -340,6 +340,11 @@ class InterpReader:
                 f"the server at {end.address} serves {served.model}, not {expected}; set"
                 f" engine_model: {served.model} if these are the same weights"
             )
+        if None not in (served.revision, model.revision) and served.revision != model.revision:
+            raise TraitvecError(
+                f"the server at {end.address} serves revision {served.revision} of {model.name},"
+                f" not {model.revision}; start it with --revision {model.revision}"
+            )
         if (served.n_blocks, served.hidden_dim) != (model.n_blocks, model.hidden_dim):
             raise TraitvecError(
                 f"the model at {end.address} has {served.n_blocks} blocks of width"
