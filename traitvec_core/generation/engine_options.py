@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from traitvec_core.models.files import LoadOptions
-from traitvec_core.models.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from traitvec_core.models.language_model import LanguageModel
 
 __all__ = ["KEY_NAME", "EngineOptions"]
 
@@ -32,7 +35,7 @@ class EngineOptions:
     """
 
     model: str
-    load_model: Callable[[], LanguageModel]
+    load_model: "Callable[[], LanguageModel]"
     loading: LoadOptions = field(default_factory=LoadOptions)
     batch_size: int | None = None
     url: str | None = None

@@ -44,6 +44,7 @@ _STOP_S = 20.0
 _PACKAGE_ROOT = Path(__file__).parents[2]
 # The last of these in the log is the cause; vLLM's own processes log their tracebacks line by line.
 _ERROR = re.compile(r"(?:^|\s)((?:[\w.]*(?:Error|Exception|Interrupt|Exit)): \S.*)$")
+_WORKER_ERROR = re.compile(r"Worker failed with error '(.*?)',? please check the stack trace")
 _GENERIC = ("Engine core initialization failed", "EngineDeadError", "EngineCore encountered")
 
 _lock = threading.Lock()
@@ -197,6 +198,7 @@ class EngineProcess:
         self.key = secrets.token_hex(32)
         self._folder = Path(tempfile.mkdtemp(prefix="traitvec-vllm-"))
         self._is_lost = False
+        self._error = ""
         self._is_stopped = False
         port_file = self._folder / "port"
         command = [
@@ -225,7 +227,7 @@ class EngineProcess:
             return None
         code = self._process.poll()
         self._kill()
-        cause = self._cause()
+        cause = self._error if self._error and not _is_generic(self._error) else self._cause()
         if code is not None and code < 0 and not self._is_lost:
             what = f"vLLM's process was killed by signal {-code}"
         elif cause:
@@ -234,9 +236,14 @@ class EngineProcess:
             what = "vLLM's process ended"
         return f"{what}; log: {self._log}; finished work is kept, run again to continue"
 
-    def lost(self) -> None:
-        """End the process, because vLLM's engine below it has died."""
+    def lost(self, error: str = "") -> None:
+        """End the process, because vLLM's engine below it has died, or did not start.
+
+        Args:
+            error: What the process says of it.
+        """
         self._is_lost = True
+        self._error = error
         self._kill()
 
     def stop(self) -> None:
@@ -276,9 +283,10 @@ class EngineProcess:
         text = self._log.read_text(errors="replace") if self._log.exists() else ""
         causes = [match[1] for line in text.splitlines() if (match := _ERROR.search(line))]
         own = [line.removeprefix("error: ") for line in text.splitlines() if line[:7] == "error: "]
-        causes = [cause for cause in causes if not any(part in cause for part in _GENERIC)]
+        causes = [cause for cause in causes if not _is_generic(cause)]
         chosen = (own or causes or [""])[-1]
-        return clipped(chosen, 400)
+        inner = _WORKER_ERROR.search(chosen)
+        return clipped(inner[1] if inner else chosen, 300)
 
     def _kill(self) -> None:
         # The whole group: vLLM's engine outlives its server.
@@ -299,6 +307,10 @@ _FIXES: tuple[tuple[str, str], ...] = (
         "install interp-engine[vllm,server] there, or set TRAITVEC_VLLM_PYTHON",
     ),
 )
+
+
+def _is_generic(cause: str) -> bool:
+    return any(part in cause for part in _GENERIC)
 
 
 def _how_to_fix(cause: str) -> str:

@@ -49,7 +49,7 @@ class Endpoint:
         key_name: The environment variable of the token, for messages.
         served_name: The model's name there, if it is not the experiment's; None accepts the same.
         ended: Returns why the server's process has ended, or None; a server elsewhere never has.
-        lost: Called when the server says that vLLM's engine below it has died.
+        lost: Called when vLLM's engine below the server has died, or did not start, with the error.
         say: Called with a line that the user should see.
     """
 
@@ -58,7 +58,7 @@ class Endpoint:
     key_name: str
     served_name: str | None = None
     ended: Callable[[], str | None] = lambda: None
-    lost: Callable[[], None] = lambda: None
+    lost: Callable[[str], None] = lambda error: None
     say: Callable[[str], None] = lambda text: None
 
 
@@ -280,7 +280,7 @@ class InterpReader:
         try:
             await work(client, item)
         except EngineLostError:
-            self._endpoint.lost()
+            self._endpoint.lost("")
             raise StopError(
                 self._endpoint.ended()
                 or f"{self._endpoint.address}: vLLM's engine process died, or ran out of memory;"
@@ -314,7 +314,10 @@ class InterpReader:
                         return await client.describe()
                     n_failed = 0
                     if status == "failed":
-                        raise TraitvecError(f"{end.address} could not load its model: {error}")
+                        end.lost(error)
+                        raise TraitvecError(
+                            end.ended() or f"{end.address} could not load its model: {error}"
+                        )
                 except CallError as error:
                     n_failed += 1
                     if error.kind == "stop" or n_failed >= 5:
@@ -336,6 +339,11 @@ class InterpReader:
             raise TraitvecError(
                 f"the server at {end.address} serves {served.model}, not {expected}; set"
                 f" engine_model: {served.model} if these are the same weights"
+            )
+        if None not in (served.revision, model.revision) and served.revision != model.revision:
+            raise TraitvecError(
+                f"the server at {end.address} serves revision {served.revision} of {model.name},"
+                f" not {model.revision}; start it with --revision {model.revision}"
             )
         if (served.n_blocks, served.hidden_dim) != (model.n_blocks, model.hidden_dim):
             raise TraitvecError(

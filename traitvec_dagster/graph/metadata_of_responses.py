@@ -192,6 +192,7 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
         "position": manifest.position,
         "opposite_instruction": manifest.opposite_instruction or "captured",
         "model": manifest.model,
+        "engine": manifest.engine,
         **_loaded(manifest),
         "megabytes": path.stat().st_size / 1e6,
         "path": dg.MetadataValue.path(str(path)),
@@ -200,5 +201,5 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
 
 def _loaded(manifest: ResponsesManifest | ActivationsManifest) -> Metadata:
     """How the model was loaded, as far as it is known."""
-    names = ("model_revision", "model_dtype", "attention", "quantization")
+    names = ("engine_backend", "model_revision", "model_dtype", "attention", "quantization")
     return {name: value for name in names if (value := getattr(manifest, name))}
