@@ -30,7 +30,7 @@ _MAX_MODEL_LEN = 1024
 
 # Of a mean, of a logit and of a greedy token's logit; measured on SmolLM2, see tests/vllm.
 _TOLERANCES = {torch.float32: (1e-4, 2e-3, 1e-3), torch.bfloat16: (0.04, 3.0, 0.5)}
-# Of a logit of random weights in bfloat16, over the largest. In a narrow Gemma 2 of 26 blocks either
+# Of a logit of random weights in bfloat16, over the largest. In a narrow Gemma 2 of 26 blocks each
 # engine was off by 0.03, and means by 0.011 where neighbouring layers differ by 0.18 and more.
 _SHARE_OF_LOGIT = 0.05
 
