@@ -10,7 +10,8 @@ import torch
 import uvicorn
 from interp_engine import load_model
 
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.serving.app import Served, build_app
 from traitvec_core.serving.model import EagerMeans
