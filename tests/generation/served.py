@@ -36,7 +36,10 @@ def serving_eagerly(
         served.means = EagerMeans(served).means
         return served
 
-    served = Served(name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN, load)
+    served = Served(
+        name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN,
+        model.hidden_dim, model.vocabulary_size, load,
+    )  # fmt: skip
     with listening(build_app(served, "127.0.0.1", key, 4)) as address:
         yield address
 

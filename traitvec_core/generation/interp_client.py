@@ -98,7 +98,10 @@ class InterpClient:
         try:
             return read_description(answer, own)
         except ValueError:
-            raise CallError("stop", f"{self.address} describes itself in an unknown way; is it a traitvec serve-engine?") from None
+            raise CallError(
+                "stop",
+                f"{self.address} describes itself in an unknown way; it is no traitvec serve-engine",
+            ) from None
 
     async def generate(
         self,
