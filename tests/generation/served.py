@@ -12,7 +12,8 @@ from interp_engine import load_model
 from interp_engine.server.app import create_app
 from interp_engine.server.config import ServerConfig
 
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.serving.app import Served, build_app
 from traitvec_core.serving.model import EagerMeans
@@ -50,7 +51,10 @@ def serving_eagerly(
         with listening(create_app(config, loader=load)) as address:
             yield address
         return
-    served = Served(name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN, load)
+    served = Served(
+        name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN,
+        model.hidden_dim, model.vocabulary_size, load,
+    )  # fmt: skip
     with listening(build_app(served, "127.0.0.1", key, 4)) as address:
         yield address
 

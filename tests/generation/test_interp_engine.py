@@ -18,7 +18,8 @@ from tests.models.architectures import make_model
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import EngineOptions, generate_texts, load_engine
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.generation.request import GenerationEngine
 from traitvec_core.models.interventions import Addition, Intervention
 from traitvec_core.models.language_model import LanguageModel, load_language_model

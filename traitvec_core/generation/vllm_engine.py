@@ -6,7 +6,8 @@ from pathlib import Path
 from traitvec_core.errors import TraitvecError
 from traitvec_core.generation.engine_options import KEY_NAME, EngineOptions
 from traitvec_core.generation.engine_process import EngineProcess, ProcessOptions, running_engine
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.models.files import model_fingerprint, resolve_model
 from traitvec_core.models.language_model import load_language_model
 
