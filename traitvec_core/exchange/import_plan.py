@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportPlan", "PlannedTrait", "plan_import"]
 
+_MAX_PROBLEMS = 3
+
 
 @dataclass(frozen=True)
 class PlannedTrait:
@@ -143,7 +145,7 @@ def _plan_trait(
     try:
         data, definition, left_out = read_definition(name, files)
     except DefinitionError as error:
-        return None, [LeftOut(name, error.where, _first_problem(error))]
+        return None, [LeftOut(name, error.where, _described(error))]
     notes = []
     if files.definition.stem != name:
         notes.append(f"{files.definition.name} becomes the trait {name}: names are in lower case")
@@ -192,7 +194,7 @@ def _read_tables(
         try:
             tables[pole] = table = read_judged(path, name, pole, definition)
         except DefinitionError as error:
-            left_out.append(LeftOut(name, where, _first_problem(error)))
+            left_out.append(LeftOut(name, where, _described(error)))
             continue
         for count, why in (
             (table.n_unfinished, "no answer after the thinking"),
@@ -210,6 +212,7 @@ def _read_tables(
     return tables, left_out
 
 
-def _first_problem(error: DefinitionError) -> str:
-    n_more = len(error.problems) - 1
-    return error.problems[0] + (f" (and {n_more} more problems)" if n_more else "")
+def _described(error: DefinitionError) -> str:
+    n_more = len(error.problems) - _MAX_PROBLEMS
+    more = f"; and {n_more} more problems" if n_more > 0 else ""
+    return "; ".join(error.problems[:_MAX_PROBLEMS]) + more

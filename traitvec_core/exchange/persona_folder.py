@@ -158,8 +158,8 @@ def _is_json_in(path: Path, folders: set[str]) -> bool:
 
 def _no_definition(source: Path, paths: list[Path]) -> str:
     names = " or ".join(sorted(_DEFINITIONS))
-    folders = {path.parent.name for path in paths if path.suffix.lower() == ".json"}
-    near = [name for name in sorted(folders) if nearest(name, _DEFINITIONS)]
+    folders = {path.parent.name for path in paths if path.suffix.lower() == ".json"} - _EVALUATIONS
+    near = [match for name in sorted(_DEFINITIONS) if (match := nearest(name, folders))]
     seen = f"; there is a folder {near[0]}" if near else "; is this a persona-vectors folder?"
     return f"{display_path(source)}: no trait definition, a .json file in a folder {names}{seen}"
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["JudgedTable", "read_judged"]
 
 _SCORED_BY = "imported"
-_MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,7 @@ def read_judged(path: Path, trait: str, pole: Pole, definition: TraitDefinition)
     if not problems and not rows:
         problems.append("has no rows" if not n_samples else "no row has an answer after thinking")
     if problems:
-        n_more = len(problems) - _MAX_PROBLEMS
-        shown = problems[:_MAX_PROBLEMS] + ([f"and {n_more} more problems"] if n_more > 0 else [])
-        raise DefinitionError(display_path(path), shown)
+        raise DefinitionError(display_path(path), problems)
     table = pd.DataFrame(rows, columns=[*JUDGED_COLUMNS, "thinking"])
     return JudgedTable(table, data, n_unfinished, n_leaked)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -93,13 +94,18 @@ def import_persona_vectors(
 
 
 def _print_plan(plan: "ImportPlan", model: str) -> None:
-    table = Table("trait", "tables", "rows", "no trait score", "no coherence", "thinking",
-                  "vectors", "shape")  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("trait", "tables"):
+        table.add_column(name)
+    for name in ("rows", "no trait score", "no coherence", "thinking"):
+        table.add_column(name, justify="right")
+    for name in ("vectors", "shape"):
+        table.add_column(name, no_wrap=True)
     for item in plan.traits:
         missing = item.n_missing
         table.add_row(
             escape(item.name),
-            "pos, neg" if item.n_responses else "definition only",
+            "pos, neg" if item.n_responses else "none",
             *(str(n) if item.n_responses else "" for n in (
                 item.n_responses, missing["trait"], missing["coherence"], item.n_thinking,
             )),
@@ -129,17 +135,18 @@ def _print_plan(plan: "ImportPlan", model: str) -> None:
 
 
 def _described_vectors(item: "PlannedTrait") -> str:
+    """One line per position: how many layers can be used, and which one not."""
     return "\n".join(
-        f"{position}: {len(vectors.layers)} layers"
-        + (f", {', '.join(map(str, vectors.marked))} marked" if vectors.marked else "")
+        f"{position}: {len(set(vectors.layers) - set(vectors.marked))} layers"
+        + "".join(f", not {layer}" for layer in vectors.marked)
         for position, vectors in sorted(item.vectors.items())
     )
 
 
 def _described_shape(plan: "ImportPlan", item: "PlannedTrait") -> str:
     shapes = {vectors.shape for vectors in item.vectors.values()}
-    checked = "not checked" if plan.model_shape is None else "fits the model"
-    return "\n".join(f"{rows} × {width}, {checked}" for rows, width in sorted(shapes))
+    checked = "unchecked" if plan.model_shape is None else "fits"
+    return "\n".join(f"{rows} × {width} {checked}" for rows, width in sorted(shapes))
 
 
 def _print_next(plan: "ImportPlan", experiment: str) -> None:
