@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def imported(root: Path, trait: str = "sycophantic") -> TraitFolder:
     return ExperimentFolder(root, "theirs").trait(trait)
 
 
+def row_of(printed: str, trait: str) -> list[str]:
+    """A trait's row of the printed table, by cell."""
+    (row,) = [
+        cells
+        for line in printed.splitlines()
+        if len(cells := re.split(r"\s{2,}", line.strip())) > 1 and cells[0] == trait
+    ]
+    return row
+
+
 # -- all the way ------------------------------------------------------------------------------
 
 
@@ -95,14 +106,10 @@ def test_the_pipeline_goes_on_from_judged_responses(
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
     assert done.code == 0
-    (row,) = [
-        line for line in done.out.splitlines() if "sycophantic" in line and "pos, neg" in line
-    ]
-    assert [cell.strip() for cell in row.split("│")[1:7]] == (
-        ["sycophantic", "pos, neg", "80", "0", "0", "0"]
-    )
-    assert "6 × 192, fits the model" in row
-    assert any("humorous" in line and "definition only" in line for line in done.out.splitlines())
+    row = row_of(done.out, "sycophantic")
+    assert row[:6] == ["sycophantic", "pos, neg", "80", "0", "0", "0"]
+    assert "6 × 192 fits" in row
+    assert row_of(done.out, "humorous") == ["humorous", "none"]
     assert "--traits sycophantic --select activations+" in done.out
     experiment = ExperimentFolder(root, "theirs")
     settings = experiment.settings(
@@ -300,10 +307,7 @@ def test_a_score_that_is_none_is_missing_with_its_reason(
         row["coherence"] = ""
     write_table(path, rows)
     done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
-    (line,) = [
-        line for line in done.out.splitlines() if "sycophantic" in line and "pos, neg" in line
-    ]
-    assert [cell.strip() for cell in line.split("│")[3:6]] == ["80", "5", "7"]
+    assert row_of(done.out, "sycophantic")[2:5] == ["80", "5", "7"]
     frame = imported(tmp_path / "experiments").read_responses()
     assert frame["trait_score"].isna().sum() == 5
     assert frame["coherence_score"].isna().sum() == 7

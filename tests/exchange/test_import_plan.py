@@ -53,7 +53,7 @@ def test_a_plan_writes_nothing_and_shows_what_is_not_used(
     header = next(line for line in done.out.splitlines() if "trait" in line and "rows" in line)
     for column in ("tables", "no trait score", "no coherence", "thinking", "vectors", "shape"):
         assert column in header
-    assert "response_avg: 6 layers, 5 marked" in done.out
+    assert "response_avg: 5 layers, not 5" in done.out
     unused = [line for line in done.out.splitlines() if line.startswith("not used:")]
     assert any("notes.csv" in line for line in unused)
     assert any("config.json" in line for line in unused)
@@ -78,7 +78,7 @@ def test_the_shape_is_not_checked_without_the_models_config(
         *IMPORT, source, "--experiment", "theirs", "--model", "nobody/not-here", "--plan",
         root=tmp_path / "experiments",
     )  # fmt: skip
-    assert "6 × 192, not checked" in done.out
+    assert "6 × 192 unchecked" in done.out
     assert "shapes were not checked" in done.out
 
 
