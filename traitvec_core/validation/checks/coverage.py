@@ -10,7 +10,7 @@ __all__ = ["check_coverage", "evaluate"]
 # Fewer than this leave no question to hold out, or no spread within a pole.
 _MIN_KEPT = 3
 _MIN_QUESTIONS = 2
-# Thinking in more of a pole's responses than this moves its average; in fewer it may be a quotation.
+# Above this share of a pole, thinking moves its average; below it may be a quotation.
 _MAX_LEAKED = 0.05
 _LEAKED_ADVICE = (
     "Thinking is neither judged nor averaged: remove it from the responses, or generate with"
