@@ -73,7 +73,7 @@ _ROWS = (
     Check(
         "coverage",
         stage="judged_responses",
-        description="Enough is kept of both poles, all questions and instructions, and no thinking.",
+        description="Enough of both poles is kept, of all questions and pairs, and no thinking.",
         troubleshooting="nothing-is-kept",
         is_blocking=True,
     ),
