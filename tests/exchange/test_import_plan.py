@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from tests.exchange.conftest import SHARED, Command
-from tests.exchange.test_import import IMPORT, INTO, imported, read_table, shortened, the_table
-from tests.exchange.test_import import write_table as write
+from tests.exchange.persona_source import (
+    IMPORT,
+    INTO,
+    imported,
+    read_table,
+    shortened,
+    the_table,
+    write_table,
+)
 from traitvec_core.exchange import export_vectors, read_imported_vectors
 from traitvec_core.exchange.import_plan import ImportPlan, plan_import
 from traitvec_core.exchange.importing import import_persona_vectors
@@ -51,7 +58,7 @@ def test_a_plan_writes_nothing_and_shows_what_is_not_used(
     assert done.code == 0
     assert not root.exists()
     header = next(line for line in done.out.splitlines() if "trait" in line and "rows" in line)
-    for column in ("tables", "no trait score", "no coherence", "thinking", "vectors", "shape"):
+    for column in ("tables", "no score", "no coherence", "thinking", "vectors", "shape"):
         assert column in header
     assert "response_avg: 5 layers, not 5" in done.out
     unused = [line for line in done.out.splitlines() if line.startswith("not used:")]
@@ -136,7 +143,7 @@ def test_capitals_become_lower_case_with_a_note(
         for row in rows:
             row["Sycophantic"] = row.pop("sycophantic")
             row["question_id"] = row["question_id"].replace("sycophantic", "Sycophantic")
-        write(path, rows)
+        write_table(path, rows)
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
     assert done.code == 0
@@ -200,7 +207,7 @@ def test_thinking_is_split_off_and_unfinished_thoughts_are_left_out(
         answers[pole] = [row["answer"] for row in rows]
         for row in rows:
             row["answer"] = f"<think>\nThe user asks.\n</think>\n\n{row['answer']}"
-        write(path, rows)
+        write_table(path, rows)
     path = the_table(source)
     rows = read_table(path)
     rows[0]["answer"] = "<think>Let me see"
@@ -208,7 +215,7 @@ def test_thinking_is_split_off_and_unfinished_thoughts_are_left_out(
     # A template that opens the thinking itself.
     rows[2]["prompt"] += "<think>\n"
     rows[2]["answer"] = "Hm.</think>\nYes."
-    write(path, rows)
+    write_table(path, rows)
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
     assert done.code == 1

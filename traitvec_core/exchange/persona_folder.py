@@ -2,8 +2,9 @@
 
 The persona-vectors repository keeps them in `data_generation/trait_data_extract/` and
 `trait_data_eval/`, in `eval_persona_extract/{model}/{trait}_{pos,neg}_instruct.csv` and in
-`persona_vectors/{model}/{trait}_{position}_diff.pt`; `traits/`, `eval_traits/` and
-`{trait}_{pos,neg}.csv` are recognised too.
+`persona_vectors/{model}/{trait}_{position}_diff.pt`; `traits/`, `eval_traits/`,
+`{trait}_{pos,neg}.csv` and, for control vectors, `{trait}.gguf` and `{trait}_{method}.gguf` are
+recognised too.
 """
 
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.files import display_path
+from traitvec_core.storage.files import display_path, is_usable
 from traitvec_core.trait import Pole, check_name
 
 __all__ = ["LeftOut", "PersonaFiles", "PersonaFolder", "find_persona_files", "nearest"]
@@ -26,7 +27,7 @@ _VECTORS = re.compile(
     r"(?P<trait>.+)_(?P<kind>prompt_avg|response_avg|prompt_last)_diff\.pt", re.IGNORECASE
 )
 # Files that hold nothing to import, however they are called, are not worth a line.
-_DATA_SUFFIXES = {".csv", ".json", ".pt"}
+_DATA_SUFFIXES = {".csv", ".json", ".pt", ".gguf"}
 _POLE_WORD = re.compile(r"(?<![a-z])(pos|neg|positive|negative)(?![a-z])", re.IGNORECASE)
 
 
@@ -189,7 +190,7 @@ def _of_model(
     Raises:
         TraitvecError: If there are none of this model, or of several.
     """
-    roles = {path: role for path in data if (role := _role(path)) is not None}
+    roles = _roles(data, folder.traits)
     models = sorted({path.parent.name for path in roles})
     if from_model is None:
         folders: dict[Role, set[str]] = {}
@@ -214,15 +215,33 @@ def _of_model(
     return chosen
 
 
-def _role(path: Path) -> Role | None:
-    """Return the role of a table or of vectors; None for other files."""
-    match = _TABLE.fullmatch(path.name) or _VECTORS.fullmatch(path.name)
-    return None if match is None else Role(match["trait"].lower(), match["kind"].lower())
+def _roles(data: list[Path], traits: Iterable[str]) -> dict[Path, Role]:
+    """Return the roles of those files that are tables or vectors."""
+    roles = {}
+    for path in data:
+        match = _TABLE.fullmatch(path.name) or _VECTORS.fullmatch(path.name)
+        if match is not None:
+            roles[path] = Role(match["trait"].lower(), match["kind"].lower())
+        elif path.suffix.lower() == ".gguf" and (role := _gguf_role(path, traits)):
+            roles[path] = role
+    return roles
+
+
+def _gguf_role(path: Path, traits: Iterable[str]) -> Role | None:
+    """Return the role of `{trait}.gguf` or `{trait}_{method}.gguf`, the longest trait that fits."""
+    stem = path.stem.lower()
+    for trait in sorted(traits, key=len, reverse=True):
+        kind = stem.removeprefix(f"{trait}_")
+        if stem == trait:
+            return Role(trait, "gguf")
+        if kind != stem and is_usable(kind):
+            return Role(trait, kind)
+    return None
 
 
 def _assign(data: list[Path], folder: PersonaFolder, defined: set[str]) -> None:
     """Add tables and vectors to their traits; list the others."""
-    roles = {path: role for path in data if (role := _role(path)) is not None}
+    roles = _roles(data, folder.traits)
     for role, path in _one_per_role(roles, folder).items():
         if role.trait in folder.traits:
             files = folder.traits[role.trait]
@@ -238,6 +257,9 @@ def _assign(data: list[Path], folder: PersonaFolder, defined: set[str]) -> None:
         near = nearest(path.stem, folder.traits)
         if path.suffix.lower() == ".csv" and near and _POLE_WORD.search(path.stem):
             why = f"is it a table of {near}? Rename it to {near}_pos.csv or {near}_neg.csv"
+            folder.left_out.append(LeftOut(near, display_path(path), why))
+        elif path.suffix.lower() == ".gguf" and near:
+            why = f"is it of {near}? Rename it to {near}.gguf or {near}_METHOD.gguf"
             folder.left_out.append(LeftOut(near, display_path(path), why))
         else:
             why = "the name is not that of a table ({trait}_pos.csv) or of vectors"

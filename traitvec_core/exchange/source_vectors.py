@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.exchange.file_formats.gguf_file import read_gguf
 from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
 from traitvec_core.exchange.file_formats.pt_archive import read_record
 from traitvec_core.storage.files import display_path
@@ -20,6 +21,8 @@ _AFTER_NORM = (
     "taken after the final norm (hidden_states[-1]), so not in the residual stream: use it neither"
     " for steering nor for comparing"
 )
+# Far more than any model has; a record must not make us allocate.
+_MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class SourceVectors:
 
 
 def read_source_vectors(path: Path, shape: tuple[int, int] | None) -> SourceVectors:
-    """Read a persona-vectors tensor.
+    """Read a persona-vectors tensor (`.pt`) or a control vector (`.gguf`).
 
     traitvec's own exports say inside which layers were extracted, and their last row is taken
-    before the final norm. That counts only if it describes the tensor in the file.
+    before the final norm. That counts only if it describes the vectors in the file.
 
     Args:
         path: The file.
@@ -60,25 +63,60 @@ def read_source_vectors(path: Path, shape: tuple[int, int] | None) -> SourceVect
         TraitvecError: If the file holds anything else, or vectors of another shape.
     """
     raw = path.read_bytes()
-    rows = read_persona_tensor(raw, display_path(path))
-    if shape is not None and tuple(rows.shape) != shape:
-        raise TraitvecError(
-            f"{display_path(path)}: shape {len(rows)} × {rows.shape[1]}, but the experiment's model"
-            f" has {shape[0]} × {shape[1]} (layers × hidden_dim); these are another model's vectors"
-        )
+    method = ""
+    if path.suffix.lower() == ".gguf":
+        rows, method, record = _read_control_vector(path, shape)
+    else:
+        rows = read_persona_tensor(raw, display_path(path))
+        record = read_record(raw) or {}
+        _check_shape(path, len(rows), rows.shape[1], shape)
     layers = layers_in(rows)
     if not layers:
-        raise TraitvecError(f"{display_path(path)}: all rows are zero; recreate the file")
-    record = read_record(raw) or {}
+        raise TraitvecError(f"{display_path(path)}: all vectors are zero; recreate the file")
     is_ours = _recorded_layers(record) == layers
+    source = {"file": path.name, "sha256": content_hash(raw)}
+    # EasySteer, which names the method, reads the residual stream; repeng reads hidden_states[-1].
     last = len(rows) - 1
+    is_after_norm = not is_ours and not method and last in layers
     return SourceVectors(
         rows,
-        {} if is_ours or last not in layers else {last: _AFTER_NORM},
-        {"file": path.name, "sha256": content_hash(raw), **(_source(record) if is_ours else {})},
+        {last: _AFTER_NORM} if is_after_norm else {},
+        source | ({"methods": [method]} if method else {}) | (_source(record) if is_ours else {}),
         layers,
         str(record["model"]) if is_ours and "model" in record else None,
     )
+
+
+def _read_control_vector(
+    path: Path, shape: tuple[int, int] | None
+) -> "tuple[torch.Tensor, str, dict[str, Any]]":
+    """Return a control vector's rows by layer, its method, and our record of it."""
+    import torch
+
+    control = read_gguf(path)
+    width = len(next(iter(control.vectors.values())))
+    recorded = control.record.get("n_layers")
+    least = max(control.vectors) + 1
+    if isinstance(recorded, int) and least <= recorded <= _MAX_LAYERS:
+        n_layers = recorded
+    elif shape is not None:
+        n_layers = max(least, shape[0])
+    else:
+        # The file does not say how many blocks the model has; the last one here may not be it.
+        n_layers = max(least + 1, 3)
+    _check_shape(path, n_layers, width, shape)
+    rows = torch.zeros(n_layers, width)
+    for layer, vector in control.vectors.items():
+        rows[layer] = vector
+    return rows, control.method, control.record
+
+
+def _check_shape(path: Path, n_layers: int, width: int, shape: tuple[int, int] | None) -> None:
+    if shape is not None and (n_layers, width) != shape:
+        raise TraitvecError(
+            f"{display_path(path)}: shape {n_layers} × {width}, but the experiment's model has"
+            f" {shape[0]} × {shape[1]} (layers × hidden_dim); these are another model's vectors"
+        )
 
 
 def layers_in(rows: "torch.Tensor") -> list[int]:

@@ -97,7 +97,7 @@ def _print_plan(plan: "ImportPlan", model: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("trait", "tables"):
         table.add_column(name)
-    for name in ("rows", "no trait score", "no coherence", "thinking"):
+    for name in ("rows", "no score", "no coherence", "thinking"):
         table.add_column(name, justify="right")
     for name in ("vectors", "shape"):
         table.add_column(name, no_wrap=True)
