@@ -1,6 +1,5 @@
 """Persona-vectors folders: what is read, what is refused, and that the pipeline goes on from it."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,75 +10,34 @@ import torch
 import yaml
 
 from tests.exchange.conftest import SHARED, Command
+from tests.exchange.persona_source import (
+    IMPORT,
+    INTO,
+    imported,
+    read_table,
+    row_of,
+    shortened,
+    the_table,
+    write_table,
+)
 from tests.projects import SmallProject
+from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange import read_imported_vectors
-from traitvec_core.exchange.persona_folder import find_persona_files, read_definition, read_judged
+from traitvec_core.exchange.persona_definition import read_definition
+from traitvec_core.exchange.persona_folder import find_persona_files
+from traitvec_core.exchange.persona_table import read_judged
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make, stage_states
-from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.manifests import ActivationsManifest
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
-
-IMPORT = ("import-persona-vectors",)
-INTO = ("--experiment", "theirs", "--model", "embedded")
-
-
-def shortened(folder: Path, per_cell: int = 1) -> Path:
-    """A folder as persona vectors' own code leaves it: real rows, few and cut to their start."""
-    extract, evaluate = (
-        folder / "data_generation" / name for name in ("trait_data_extract", "trait_data_eval")
-    )
-    shutil.copytree(SHARED / "traits", extract)
-    shutil.copytree(SHARED / "eval_traits", evaluate)
-    tables = folder / "eval_persona_extract" / "Qwen2.5-7B-Instruct"
-    tables.mkdir(parents=True)
-    for pole in ("pos", "neg"):
-        with (SHARED / "judged" / f"sycophantic_{pole}.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        seen: dict[str, int] = {}
-        kept = []
-        for row in rows:
-            # Two of the five instructions, so that the model has little to read.
-            if row["question_id"].endswith(("_0", "_1")) and seen.get(row["question_id"], 0) < (
-                per_cell
-            ):
-                seen[row["question_id"]] = seen.get(row["question_id"], 0) + 1
-                kept.append({**row, "answer": row["answer"][:300]})
-        write_table(tables / f"sycophantic_{pole}_instruct.csv", kept)
-    vectors = folder / "persona_vectors" / "Qwen2.5-7B-Instruct"
-    vectors.mkdir(parents=True)
-    torch.manual_seed(0)
-    for position in ("response_avg", "prompt_avg", "prompt_last"):
-        torch.save(torch.randn(29, 64), vectors / f"sycophantic_{position}_diff.pt")
-    return folder
-
-
-def write_table(path: Path, rows: list[dict[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def the_table(folder: Path, pole: str = "pos") -> Path:
-    (path,) = folder.rglob(f"sycophantic_{pole}_instruct.csv")
-    return path
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return shortened(tmp_path / "persona_vectors_repo")
-
-
-def imported(root: Path, trait: str = "sycophantic") -> TraitFolder:
-    return ExperimentFolder(root, "theirs").trait(trait)
 
 
 # -- all the way ------------------------------------------------------------------------------
@@ -90,10 +48,11 @@ def test_the_pipeline_goes_on_from_judged_responses(
 ) -> None:
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
-    assert "sycophantic: 80 judged responses, vectors prompt_avg, prompt_last, response_avg" in (
-        done.out
-    )
-    assert "humorous: definition only" in done.out
+    assert done.code == 0
+    row = row_of(done.out, "sycophantic")
+    assert row[:6] == ["sycophantic", "pos, neg", "80", "0", "0", "0"]
+    assert "6 × 192 fits" in row
+    assert row_of(done.out, "humorous") == ["humorous", "none"]
     assert "--traits sycophantic --select activations+" in done.out
     experiment = ExperimentFolder(root, "theirs")
     settings = experiment.settings(
@@ -172,10 +131,11 @@ def test_rows_arrive_as_they_were(command: Command, source: Path, tmp_path: Path
 
 
 def test_all_thousand_rows_give_the_published_figures() -> None:
-    files = find_persona_files(SHARED)["sycophantic"]
-    _, definition = read_definition(files)
+    files = find_persona_files(SHARED).traits["sycophantic"]
+    _, definition, left_out = read_definition("sycophantic", files)
+    assert not left_out
     frames = {
-        pole: read_judged(files.tables[pole], "sycophantic", pole, definition)[0]
+        pole: read_judged(files.tables[pole], "sycophantic", pole, definition).rows
         for pole in ("pos", "neg")
     }
     assert {pole: len(frame) for pole, frame in frames.items()} == {"pos": 1000, "neg": 1000}
@@ -230,12 +190,12 @@ def test_the_last_row_is_marked_and_not_handed_out(
     kept = torch.load(folder.path / "imported_vectors/response_avg_diff.pt", weights_only=True)
     assert torch.equal(kept, theirs)
     found = read_imported_vectors(folder)
-    assert set(found.vectors) == set(range(28))
-    assert torch.equal(found.vectors[16], theirs[16])
-    assert found.marked.keys() == {28}
-    assert "final norm" in found.marked[28]
+    assert set(found.vectors) == set(range(5))
+    assert torch.equal(found.vectors[3], theirs[3])
+    assert found.marked.keys() == {5}
+    assert "final norm" in found.marked[5]
     record = json.loads((folder.path / "imported_vectors/metadata.json").read_text())
-    assert record["prompt_last"]["n_layers"] == 29
+    assert record["prompt_last"]["n_layers"] == 6
     assert record["prompt_last"]["source"]["file"] == "sycophantic_prompt_last_diff.pt"
 
 
@@ -252,20 +212,28 @@ class Evil:
         (Evil(), "weights_only"),
         ({"a": torch.zeros(3)}, "not a bare tensor"),
         (torch.zeros(64), "expected a float tensor"),
-        (torch.zeros(29, 64, dtype=torch.int64), "expected a float tensor"),
-        (torch.full((29, 64), float("nan")), "contains NaN"),
+        (torch.zeros(6, 192, dtype=torch.int64), "expected a float tensor"),
+        (torch.full((6, 192), float("nan")), "contains NaN"),
+        (torch.zeros(6, 192), "all rows are zero"),
+        (torch.ones(29, 192), "shape 29 × 192, but the experiment's model has 6 × 192"),
+        (torch.ones(6, 64), "another model's vectors"),
     ],
 )
-def test_a_tensor_that_cannot_be_used(
+def test_a_tensor_that_cannot_be_used_is_left_out_alone(
     command: Command, source: Path, tmp_path: Path, value: object, said: str
 ) -> None:
     (path,) = source.rglob("sycophantic_response_avg_diff.pt")
     torch.save(value, path)
     done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
-    assert done.error is not None
-    assert said in done.error
-    assert "sycophantic_response_avg_diff.pt" in done.error
-    assert not (tmp_path / "experiments").exists()
+    assert done.code == 1
+    (line,) = [line for line in done.out.splitlines() if line.startswith("left out:")]
+    assert said in line
+    assert "sycophantic_response_avg_diff.pt" in line
+    folder = imported(tmp_path / "experiments")
+    assert len(folder.read_responses()) == 80
+    assert len(read_imported_vectors(folder, "prompt_avg").vectors) == 5
+    with pytest.raises(TraitvecError, match="is missing"):
+        read_imported_vectors(folder, "response_avg")
 
 
 # -- what can go wrong ------------------------------------------------------------------------
@@ -278,11 +246,14 @@ def test_a_score_that_is_none_is_missing_with_its_reason(
     rows = read_table(path)
     for row, score in zip(rows, ("", "REFUSAL", "nan", "101", "-1"), strict=False):
         row["sycophantic"] = score
+    for row in rows[:7]:
+        row["coherence"] = ""
     write_table(path, rows)
     done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
-    assert "5 of them without a score" in done.out
+    assert row_of(done.out, "sycophantic")[2:5] == ["80", "5", "7"]
     frame = imported(tmp_path / "experiments").read_responses()
     assert frame["trait_score"].isna().sum() == 5
+    assert frame["coherence_score"].isna().sum() == 7
     assert frame["judge_status"][:5].tolist() == ["unparseable"] * 5
     assert frame["judge_reason"][1] == "imported without a score (REFUSAL)"
 
@@ -303,9 +274,14 @@ def test_rows_that_belong_to_another_definition(
     rows[0][column] = value
     write_table(the_table(source), rows)
     done = command(*IMPORT, source, *INTO, root=tmp_path / "experiments")
-    assert done.error is not None
-    assert said in done.error
-    assert not (tmp_path / "experiments").exists()
+    assert done.code == 1
+    assert said in done.out
+    assert "the other pole's table cannot be used" in done.out
+    # What is good is taken: the definitions, and the vectors.
+    folder = imported(tmp_path / "experiments")
+    assert folder.provenance("responses") is None
+    assert read_imported_vectors(folder).vectors
+    assert "next: " not in done.out
 
 
 def test_files_that_are_not_what_they_should_be(
@@ -313,25 +289,32 @@ def test_files_that_are_not_what_they_should_be(
 ) -> None:
     root = tmp_path / "experiments"
 
-    def error(*more: object) -> str:
-        done = command(*IMPORT, source, *INTO, *more, root=root)
-        assert done.error is not None
+    def left_out(*more: object) -> str:
+        done = command(*IMPORT, source, *INTO, "--plan", *more, root=root)
+        assert done.error is None
         assert not root.exists()
-        return done.error
+        return "\n".join(line for line in done.out.splitlines() if line.startswith("left out:"))
 
     rows = read_table(the_table(source))
     write_table(the_table(source), [{"question": row["question"]} for row in rows])
-    assert "has no column 'answer'" in error()
+    assert "has no column 'answer'" in left_out()
     the_table(source).write_bytes(b"\xff\xfe")
-    assert "is not a CSV file in UTF-8" in error()
+    assert "is not a CSV file in UTF-8" in left_out()
     the_table(source).unlink()
-    assert "the other pole's table is missing" in error()
+    assert "the other pole's table is missing" in left_out()
     (path,) = source.rglob("trait_data_extract/honest.json")
     path.write_text("{}")
-    assert "honest.json" in error("--trait", "honest")
-    assert "there is no definition of 'evil'" in error("--trait", "evil")
-    path.rename(path.with_name("Honest.json"))
-    assert "trait name 'Honest' cannot be used" in error("--trait", "Honest")
+    assert "honest.json" in left_out("--trait", "honest")
+    assert "sycophantic" not in left_out("--trait", "honest")
+    unknown = command(*IMPORT, source, *INTO, "--trait", "evil", root=root)
+    assert unknown.error is not None
+    assert "there is no definition of 'evil'; available: " in unknown.error
+    near = command(*IMPORT, source, *INTO, "--trait", "humourous", root=root)
+    assert near.error is not None
+    assert "there is humorous" in near.error
+    path.rename(path.with_name("..honest.json"))
+    assert "trait name '..honest' cannot be used" in left_out()
+    assert not root.exists()
 
 
 def test_folders_of_several_models(command: Command, source: Path, tmp_path: Path) -> None:
@@ -344,7 +327,7 @@ def test_folders_of_several_models(command: Command, source: Path, tmp_path: Pat
     one = command(*IMPORT, source, *INTO, "--from-model", "Llama-3.1-8B-Instruct", root=root)
     assert one.error is None
     # Its vectors folder has no such model.
-    assert "sycophantic: 80 judged responses\n" in one.out
+    assert "response_avg" not in one.out
 
 
 def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_path: Path) -> None:
@@ -353,15 +336,18 @@ def test_an_experiment_is_not_overwritten(command: Command, source: Path, tmp_pa
     assert unnamed.error is not None
     assert "give the model that wrote the responses" in unnamed.error
     command(*IMPORT, source, *INTO, "--trait", "honest", root=root)
-    again = command(*IMPORT, source, "--experiment", "theirs", root=root)
-    assert again.error is not None
-    assert "already exists" in again.error
+    again = command(
+        *IMPORT, source, "--experiment", "theirs", "--trait", "honest,humorous", root=root
+    )
+    assert again.code == 1
+    assert "theirs/honest: already exists" in again.out
+    assert ExperimentFolder(root, "theirs").traits() == ["honest", "humorous"]
     model = command(*IMPORT, source, *INTO, "--trait", "sycophantic", root=root)
     assert model.error is not None
     assert "has a model already" in model.error
     more = command(*IMPORT, source, "--experiment", "theirs", "--trait", "sycophantic", root=root)
     assert more.error is None
-    assert ExperimentFolder(root, "theirs").traits() == ["honest", "sycophantic"]
+    assert ExperimentFolder(root, "theirs").traits() == ["honest", "humorous", "sycophantic"]
     nowhere = command(*IMPORT, tmp_path / "nowhere", "--experiment", "theirs", root=root)
     assert nowhere.error is not None
     assert "is not a folder" in nowhere.error

@@ -6,8 +6,10 @@ from traitvec_core.exchange.file_formats.format import Format, LayerConvention
 from traitvec_core.exchange.file_formats.table import FORMATS, LAYERS
 from traitvec_core.exchange.gather import gather
 from traitvec_core.exchange.hub import Push, plan_push, push
+from traitvec_core.exchange.import_plan import ImportPlan, PlannedTrait, plan_import
 from traitvec_core.exchange.imported_vectors import ImportedVectors, read_imported_vectors
-from traitvec_core.exchange.importing import ImportedTrait, import_persona_vectors
+from traitvec_core.exchange.importing import import_persona_vectors, write_import
+from traitvec_core.exchange.persona_folder import LeftOut
 
 __all__ = [
     "FORMATS",
@@ -16,14 +18,18 @@ __all__ = [
     "Exported",
     "ExportedVector",
     "Format",
-    "ImportedTrait",
+    "ImportPlan",
     "ImportedVectors",
     "LayerConvention",
+    "LeftOut",
+    "PlannedTrait",
     "Push",
     "export_vectors",
     "gather",
     "import_persona_vectors",
+    "plan_import",
     "plan_push",
     "push",
     "read_imported_vectors",
+    "write_import",
 ]

@@ -3,11 +3,9 @@
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.models.files import resolve_model
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
@@ -16,7 +14,7 @@ from traitvec_core.storage.provenance import content_hash
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Bundle", "ExportedVector", "model_file", "model_type_of", "trait_record"]
+__all__ = ["Bundle", "ExportedVector", "trait_record"]
 
 _LAYERS = (
     "layer k is the residual stream after decoder block k, counted from 1, before the final norm;"
@@ -84,20 +82,6 @@ class Bundle:
         return json.dumps(json.loads(dump_json(record)), ensure_ascii=False)
 
 
-def model_file(model: str, name: str) -> Path | None:
-    """Return a file of a model if it is on this machine, else None; makes no network calls."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    local = Path(resolve_model(model)) / name
-    if local.is_file():
-        return local
-    with suppress(HFValidationError):
-        cached = try_to_load_from_cache(model, name)
-        return Path(cached) if isinstance(cached, str) else None
-    return None
-
-
 def trait_record(folder: TraitFolder) -> dict[str, Any]:
     """Return what exported files record of a trait: description, checks, provenance and so on."""
     from traitvec_core.validation.report_manifest import ReportManifest
@@ -120,11 +104,3 @@ def trait_record(folder: TraitFolder) -> dict[str, Any]:
                 del record["settings"][private]
             trait["stages"][stage] = record
     return trait
-
-
-def model_type_of(model: str) -> str:
-    """Return the architecture ("llama"), by which readers match vectors to models, else `model`."""
-    path = model_file(model, "config.json")
-    with suppress(OSError, ValueError, KeyError):
-        return str(json.loads(path.read_bytes())["model_type"]) if path else model
-    return model

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.exchange.bundle import Bundle, ExportedVector, model_type_of, trait_record
+from traitvec_core.exchange.bundle import Bundle, ExportedVector, trait_record
 from traitvec_core.exchange.file_formats.format import LayerConvention
+from traitvec_core.exchange.model_files import model_type_of
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, Recommendation

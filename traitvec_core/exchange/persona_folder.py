@@ -1,36 +1,53 @@
-"""Find and read the files of a persona-vectors folder: definitions, judged tables, vectors.
+"""Find the files of a persona-vectors folder: definitions, judged tables, vectors.
 
 The persona-vectors repository keeps them in `data_generation/trait_data_extract/` and
 `trait_data_eval/`, in `eval_persona_extract/{model}/{trait}_{pos,neg}_instruct.csv` and in
-`persona_vectors/{model}/{trait}_{position}_diff.pt`; `traits/`, `eval_traits/` and
-`{trait}_{pos,neg}.csv` are recognised too.
+`persona_vectors/{model}/{trait}_{position}_diff.pt`; `traits/`, `eval_traits/`,
+`{trait}_{pos,neg}.csv` and, for control vectors, `{trait}.gguf` and `{trait}_{method}.gguf` are
+recognised too.
 """
 
-import csv
-import io
-import json
-import math
 import re
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple, cast, get_args
 
-from traitvec_core.errors import DefinitionError, TraitvecError
-from traitvec_core.storage.files import display_path
-from traitvec_core.trait import Pole, TraitDefinition, parse_definition
+from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.files import display_path, is_usable
+from traitvec_core.trait import Pole, check_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["PersonaFiles", "find_persona_files", "read_definition", "read_judged"]
+__all__ = ["LeftOut", "PersonaFiles", "PersonaFolder", "find_persona_files", "nearest"]
 
 _DEFINITIONS = {"traits", "trait_data_extract"}
 _EVALUATIONS = {"eval_traits", "trait_data_eval"}
-_TABLE = re.compile(r"(?P<trait>.+)_(?P<pole>pos|neg)(_instruct)?\.csv")
-_VECTORS = re.compile(r"(?P<trait>.+)_(?P<position>prompt_avg|response_avg|prompt_last)_diff\.pt")
-_SCORED_BY = "imported"
-_MAX_PROBLEMS = 20
+_TABLE = re.compile(r"(?P<trait>.+)_(?P<kind>pos|neg)(_instruct)?\.csv", re.IGNORECASE)
+_VECTORS = re.compile(
+    r"(?P<trait>.+)_(?P<kind>prompt_avg|response_avg|prompt_last)_diff\.pt", re.IGNORECASE
+)
+# Files that hold nothing to import, however they are called, are not worth a line.
+_DATA_SUFFIXES = {".csv", ".json", ".pt", ".gguf"}
+_POLE_WORD = re.compile(r"(?<![a-z])(pos|neg|positive|negative)(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that an import leaves out.
+
+    Attributes:
+        trait: The trait that it belongs to, or seems to belong to; empty if there is none.
+        what: The file, or the rows of it.
+        why: The reason, with what to do.
+    """
+
+    trait: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.what}: {self.why}"
 
 
 @dataclass
@@ -38,7 +55,7 @@ class PersonaFiles:
     """One trait's files.
 
     Attributes:
-        definition: Instructions, questions and rubric.
+        definition: Instructions, questions and rubric. Its name may have capitals.
         evaluation: The same trait with held-out questions.
         tables: Tables of judged responses, by pole.
         vectors: Tensor files, by position.
@@ -50,164 +67,207 @@ class PersonaFiles:
     vectors: dict[str, Path] = field(default_factory=dict)
 
 
-def find_persona_files(source: Path, from_model: str | None = None) -> dict[str, PersonaFiles]:
-    """Find the files of all traits that have a definition below a folder, by their names.
+class Role(NamedTuple):
+    """What a file is for: a trait, and `definition`, `evaluation`, a pole or a position."""
+
+    trait: str
+    kind: str
+
+
+@dataclass
+class PersonaFolder:
+    """What a persona-vectors folder contains.
+
+    Attributes:
+        traits: The files of each trait that has a definition, by its name in lower case.
+        left_out: Files that look as if they should be imported, and cannot be.
+        unused: Other data files, such as those of other models.
+    """
+
+    traits: dict[str, PersonaFiles] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    unused: list[LeftOut] = field(default_factory=list)
+
+
+def find_persona_files(source: Path, from_model: str | None = None) -> PersonaFolder:
+    """Find the files of all traits that have a definition below a folder.
 
     Args:
         source: The folder.
         from_model: Use only tables and vectors in a folder of this name.
 
     Raises:
-        TraitvecError: If the folder or a definition is missing, or two files compete.
+        TraitvecError: If the folder has no definition, no tables or vectors of that model, or
+            those of several models and none is chosen.
     """
     if not source.is_dir():
         raise TraitvecError(f"{display_path(source)} is not a folder")
-    paths = sorted(path for path in source.resolve().rglob("*") if path.is_file())
-    traits: dict[str, PersonaFiles] = {}
-    for path in paths:
-        if path.suffix == ".json" and path.parent.name in _DEFINITIONS:
-            _refuse_second(traits[path.stem].definition if path.stem in traits else None, path)
-            traits[path.stem] = PersonaFiles(path)
-    if not traits:
-        raise TraitvecError(
-            f"{display_path(source)}: found no trait definition, a .json file in a folder"
-            f" {' or '.join(sorted(_DEFINITIONS))}; is this a persona-vectors folder?"
-        )
-    for path in paths:
-        if path.suffix == ".json" and path.parent.name in _EVALUATIONS and path.stem in traits:
-            _refuse_second(traits[path.stem].evaluation, path)
-            traits[path.stem].evaluation = path
-        if from_model is not None and path.parent.name != from_model:
-            continue
-        table, tensor = _TABLE.fullmatch(path.name), _VECTORS.fullmatch(path.name)
-        if table and table["trait"] in traits:
-            pole: Pole = "pos" if table["pole"] == "pos" else "neg"
-            _refuse_second(traits[table["trait"]].tables.get(pole), path)
-            traits[table["trait"]].tables[pole] = path
-        if tensor and tensor["trait"] in traits:
-            _refuse_second(traits[tensor["trait"]].vectors.get(tensor["position"]), path)
-            traits[tensor["trait"]].vectors[tensor["position"]] = path
-    return traits
+    paths = [
+        path
+        for path in sorted(source.resolve().rglob("*"))
+        if path.suffix.lower() in _DATA_SUFFIXES and path.is_file()
+    ]
+    definitions = [path for path in paths if _is_json_in(path, _DEFINITIONS)]
+    if not definitions:
+        raise TraitvecError(_no_definition(source, paths))
+    folder = PersonaFolder()
+    defined = {path: Role(path.stem.lower(), "definition") for path in definitions}
+    for role, path in _one_per_role(defined, folder).items():
+        try:
+            folder.traits[check_name("trait", role.trait)] = PersonaFiles(path)
+        except TraitvecError as error:
+            folder.left_out.append(LeftOut(role.trait, display_path(path), str(error)))
+    evaluations = {
+        path: Role(path.stem.lower(), "evaluation")
+        for path in paths
+        if _is_json_in(path, _EVALUATIONS)
+    }
+    for role, path in _one_per_role(evaluations, folder).items():
+        if role.trait in folder.traits:
+            folder.traits[role.trait].evaluation = path
+        else:
+            folder.unused.append(_without_definition(role.trait, path, folder.traits))
+    data = [path for path in paths if path.suffix.lower() != ".json"]
+    _assign(
+        _of_model(source, data, from_model, folder),
+        folder,
+        {role.trait for role in defined.values()},
+    )
+    folder.unused += [
+        LeftOut("", display_path(path), "not in a folder traits or trait_data_extract")
+        for path in paths
+        if path.suffix.lower() == ".json" and path not in defined and path not in evaluations
+    ]
+    return folder
 
 
-def read_definition(files: PersonaFiles) -> tuple[bytes, TraitDefinition]:
-    """Return a definition and its bytes, with the evaluation's questions as `eval_questions`.
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that `name` may have been meant to be; None if none is similar."""
+    by_folded = {other.casefold(): other for other in names}
+    folded = name.casefold()
+    if folded in by_folded:
+        return by_folded[folded]
+    contained = [other for other in by_folded if other in folded]
+    close = get_close_matches(folded, by_folded, n=1, cutoff=0.75)
+    best = max(contained, key=len, default=None) or next(iter(close), None)
+    return None if best is None else by_folded[best]
+
+
+def _is_json_in(path: Path, folders: set[str]) -> bool:
+    return path.suffix.lower() == ".json" and path.parent.name in folders
+
+
+def _no_definition(source: Path, paths: list[Path]) -> str:
+    names = " or ".join(sorted(_DEFINITIONS))
+    folders = {path.parent.name for path in paths if path.suffix.lower() == ".json"} - _EVALUATIONS
+    near = [match for name in sorted(_DEFINITIONS) if (match := nearest(name, folders))]
+    seen = f"; there is a folder {near[0]}" if near else "; is this a persona-vectors folder?"
+    return f"{display_path(source)}: no trait definition, a .json file in a folder {names}{seen}"
+
+
+def _one_per_role(roles: dict[Path, Role], folder: PersonaFolder) -> dict[Role, Path]:
+    """Return the file of each role; where several compete, none, unless they are equal."""
+    groups: dict[Role, list[Path]] = {}
+    for path, role in roles.items():
+        groups.setdefault(role, []).append(path)
+    chosen = {}
+    for role, group in groups.items():
+        first, *others = group
+        if all(other.read_bytes() == first.read_bytes() for other in others):
+            chosen[role] = first
+        else:
+            shown = " and ".join(map(display_path, group))
+            why = "have the same role and differ; leave one in the folder"
+            folder.left_out.append(LeftOut(role.trait, shown, why))
+    return chosen
+
+
+def _of_model(
+    source: Path, data: list[Path], from_model: str | None, folder: PersonaFolder
+) -> list[Path]:
+    """Return the tables and vectors of one model; lists those of others as unused.
 
     Raises:
-        DefinitionError: If one of the two files is not valid.
+        TraitvecError: If there are none of this model, or of several.
     """
-    data = files.definition.read_bytes()
-    definition = parse_definition(data, display_path(files.definition))
-    if files.evaluation is not None and not definition.eval_questions:
-        where = display_path(files.evaluation)
-        questions = parse_definition(files.evaluation.read_bytes(), where).questions
-        merged = {**json.loads(data.decode("utf-8-sig")), "eval_questions": questions}
-        data = (json.dumps(merged, indent=2, ensure_ascii=False) + "\n").encode()
-        definition = parse_definition(data, where)
-    return data, definition
-
-
-def read_judged(
-    path: Path, trait: str, pole: Pole, definition: TraitDefinition
-) -> "tuple[pd.DataFrame, bytes]":
-    """Read one pole's judged responses.
-
-    A score that is not a number from 0 to 100 is missing, with the reason. The samples of an
-    instruction and question are numbered in the order of the file, which keeps its pairs.
-
-    Args:
-        path: The table.
-        trait: The trait, which is also its score's column and the start of each `question_id`.
-        pole: The table's pole.
-        definition: The trait's definition.
-
-    Returns:
-        The rows with `JUDGED_COLUMNS`, token counts zero, and the file's bytes.
-
-    Raises:
-        DefinitionError: If a column is missing, or rows do not belong to this definition.
-    """
-    import pandas as pd
-
-    from traitvec_core.judging.judge import JUDGED_COLUMNS
-
-    data = path.read_bytes()
-    records = _records(data, path, trait)
-    problems: list[str] = []
-    rows: list[dict[str, Any]] = []
-    n_samples: Counter[str] = Counter()
-    pattern = re.compile(rf"{re.escape(trait)}_(\d+)_{pole}_(\d+)(_\d+)?")
-    for number, record in enumerate(records, 2):
-        match = pattern.fullmatch(record["question_id"] or "")
-        if match is None:
-            problems.append(f"row {number}: question_id {record['question_id']!r} does not have the"
-                            f" form {trait}_QUESTION_{pole}_INSTRUCTION")  # fmt: skip
-            continue
-        question, instruction = int(match[1]), int(match[2])
-        if definition.questions[question : question + 1] != [record["question"]]:
-            problems.append(f"row {number}: question {question} differs from the definition's")
-            continue
-        if instruction >= len(definition.instruction):
-            problems.append(f"row {number}: the definition has no instruction {instruction}")
-            continue
-        cell = f"{trait}_{question}_{pole}_{instruction}"
-        rows.append(
-            {
-                "question": record["question"],
-                "instruction": getattr(definition.instruction[instruction], pole),
-                "prompt": record["prompt"],
-                "response": record["answer"],
-                "question_id": f"{cell}_{n_samples[cell]}",
-                "prompt_tokens": 0,
-                "response_tokens": 0,
-                "finish_reason": "",
-                "pole": pole,
-                "judge_model": _SCORED_BY,
-                **_score("trait_score", "judge", record[trait]),
-                **_score("coherence_score", "coherence", record["coherence"]),
-            }
-        )
-        n_samples[cell] += 1
-    if not problems and not rows:
-        problems.append("has no rows")
-    if problems:
-        n_more = len(problems) - _MAX_PROBLEMS
-        shown = problems[:_MAX_PROBLEMS] + ([f"and {n_more} more problems"] if n_more > 0 else [])
-        raise DefinitionError(display_path(path), shown)
-    return pd.DataFrame(rows, columns=list(JUDGED_COLUMNS)), data
-
-
-def _records(data: bytes, path: Path, trait: str) -> list[dict[str, str]]:
-    csv.field_size_limit(2**31 - 1)
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        records = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DefinitionError(
-            display_path(path), [f"is not a CSV file in UTF-8: {error}"]
-        ) from None
-    columns = ("question", "prompt", "answer", "question_id", trait, "coherence")
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DefinitionError(display_path(path), [f"has no column {name!r}" for name in missing])
-    return records
-
-
-def _score(column: str, prefix: str, text: str | None) -> dict[str, Any]:
-    try:
-        score = float(text or "nan")
-    except ValueError:
-        score = math.nan
-    if 0 <= score <= 100:
-        return {column: score, f"{prefix}_status": "ok", f"{prefix}_reason": ""}
-    shown = " ".join((text or "").split())[:40]
-    reason = f"imported without a score{f' ({shown})' if shown else ''}"
-    return {column: math.nan, f"{prefix}_status": "unparseable", f"{prefix}_reason": reason}
-
-
-def _refuse_second(first: Path | None, second: Path) -> None:
-    if first is not None:
+    roles = _roles(data, folder.traits)
+    models = sorted({path.parent.name for path in roles})
+    if from_model is None:
+        folders: dict[Role, set[str]] = {}
+        for path, role in roles.items():
+            folders.setdefault(role, set()).add(path.parent.name)
+        competing = sorted(set().union(*(names for names in folders.values() if len(names) > 1)))
+        if competing:
+            raise TraitvecError(
+                f"{display_path(source)} has tables or vectors of several models:"
+                f" {', '.join(competing)}; choose one with --from-model"
+            )
+        return data
+    if from_model not in models:
+        near = nearest(from_model, models)
+        there = f"there is {near}" if near else f"there are: {', '.join(models) or 'none'}"
         raise TraitvecError(
-            f"{display_path(first)} and {display_path(second)} have the same role; choose the"
-            " model's folder with --from-model, or import a folder with only one of them"
+            f"{display_path(source)}: no folder {from_model} with tables or vectors; {there}"
         )
+    chosen = [path for path in data if path.parent.name == from_model]
+    others = sorted({display_path(path.parent) for path in roles if path not in chosen})
+    folder.unused += [LeftOut("", other, f"not of --from-model {from_model}") for other in others]
+    return chosen
+
+
+def _roles(data: list[Path], traits: Iterable[str]) -> dict[Path, Role]:
+    """Return the roles of those files that are tables or vectors."""
+    roles = {}
+    for path in data:
+        match = _TABLE.fullmatch(path.name) or _VECTORS.fullmatch(path.name)
+        if match is not None:
+            roles[path] = Role(match["trait"].lower(), match["kind"].lower())
+        elif path.suffix.lower() == ".gguf" and (role := _gguf_role(path, traits)):
+            roles[path] = role
+    return roles
+
+
+def _gguf_role(path: Path, traits: Iterable[str]) -> Role | None:
+    """Return the role of `{trait}.gguf` or `{trait}_{method}.gguf`, the longest trait that fits."""
+    stem = path.stem.lower()
+    for trait in sorted(traits, key=len, reverse=True):
+        kind = stem.removeprefix(f"{trait}_")
+        if stem == trait:
+            return Role(trait, "gguf")
+        if kind != stem and is_usable(kind):
+            return Role(trait, kind)
+    return None
+
+
+def _assign(data: list[Path], folder: PersonaFolder, defined: set[str]) -> None:
+    """Add tables and vectors to their traits; list the others."""
+    roles = _roles(data, folder.traits)
+    for role, path in _one_per_role(roles, folder).items():
+        if role.trait in folder.traits:
+            files = folder.traits[role.trait]
+            if role.kind in get_args(Pole):
+                files.tables[cast(Pole, role.kind)] = path
+            else:
+                files.vectors[role.kind] = path
+        elif role.trait not in defined:  # else its definition is listed, which says enough
+            folder.left_out.append(_without_definition(role.trait, path, folder.traits))
+    for path in data:
+        if path in roles:
+            continue
+        near = nearest(path.stem, folder.traits)
+        if path.suffix.lower() == ".csv" and near and _POLE_WORD.search(path.stem):
+            why = f"is it a table of {near}? Rename it to {near}_pos.csv or {near}_neg.csv"
+            folder.left_out.append(LeftOut(near, display_path(path), why))
+        elif path.suffix.lower() == ".gguf" and near:
+            why = f"is it of {near}? Rename it to {near}.gguf or {near}_METHOD.gguf"
+            folder.left_out.append(LeftOut(near, display_path(path), why))
+        else:
+            why = "the name is not that of a table ({trait}_pos.csv) or of vectors"
+            folder.unused.append(LeftOut("", display_path(path), why))
+
+
+def _without_definition(name: str, path: Path, traits: Iterable[str]) -> LeftOut:
+    near = nearest(name, traits)
+    renamed = path.name.lower().replace(name, near) if near else ""
+    hint = f"; there is {near}: rename the file to {renamed} if it is the same" if near else ""
+    return LeftOut(near or name, display_path(path), f"no definition of {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""`traitvec export`, `push` and `import-persona-vectors`: exchange vectors with other tools."""
+"""`traitvec export` and `push`: hand vectors to other tools."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.vector_verdict import describe_verdict, warn_if_not_usable
+from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -21,9 +20,8 @@ from traitvec_dagster.cli.terminal import (
 
 if TYPE_CHECKING:
     from traitvec_core.exchange.bundle import Bundle
-    from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["export", "import_persona_vectors", "push"]
+__all__ = ["export", "push"]
 
 Traits = Annotated[
     str, typer.Option("--trait", "--traits", help="One trait, several (a,b,c), or 'all'.")
@@ -145,95 +143,6 @@ def push(
         )
         return
     out.print(f"pushed: {hub.push(plan, is_private=not is_public)}")
-
-
-def import_persona_vectors(
-    source: Annotated[
-        Path, typer.Argument(help="Folder with trait definitions, tables of responses and vectors.")
-    ],
-    experiment: ExperimentName,
-    model: Annotated[
-        str | None,
-        typer.Option(help="For a new experiment: the model that wrote the responses."),
-    ] = None,
-    trait: Traits = "all",
-    from_model: Annotated[
-        str | None,
-        typer.Option(
-            help="Subfolder of tables and vectors to use, if the source has several models."
-        ),
-    ] = None,
-    experiments_dir: Root = None,
-) -> None:
-    """Import a folder of persona-vectors. Then continue with `run --select activations+`.
-
-    Imported judged responses replace the stages responses and judged_responses. Imported vectors
-    are stored next to the trait's own; their last row, taken after the final norm, is marked.
-
-    Example: traitvec import-persona-vectors pv/ --experiment qwen --model Qwen/Qwen2.5-7B-Instruct
-    """
-    from traitvec_core.exchange import importing
-    from traitvec_core.experiment import parse_experiment
-    from traitvec_core.storage.files import display_path, write_atomically
-    from traitvec_core.storage.folders import ExperimentFolder
-    from traitvec_dagster.project import Project
-
-    folder = ExperimentFolder(Project(experiments_dir).experiments, experiment)
-    is_new = not folder.path.is_dir()
-    if is_new:
-        text = _new_settings(folder, model)
-        settings = parse_experiment(text, folder.name, display_path(folder.settings_path))
-    elif model is not None:
-        raise TraitvecError(
-            f"{display_path(folder.path)} exists and has a model already; leave out --model"
-        )
-    else:
-        text, settings = "", folder.settings()
-    names = None if trait.strip() == "all" else [name.strip() for name in trait.split(",")]
-    imported = importing.import_persona_vectors(
-        source, folder, settings, traits=names, from_model=from_model
-    )
-    if is_new:
-        write_atomically(folder.settings_path, text.encode())
-        out.print(f"wrote {display_path(folder.settings_path)} (model {escape(settings.model)})")
-    for item in imported:
-        parts = [f"{item.n_responses} judged responses" if item.n_responses else "definition only"]
-        parts += [f"{item.n_unscored} of them without a score"] if item.n_unscored else []
-        parts += [f"vectors {', '.join(item.vectors)} (last row marked)"] if item.vectors else []
-        out.print(escape(f"{item.name}: {', '.join(parts)}"))
-        for position, (verdict, reasons) in item.source_verdicts.items():
-            what = f"{item.name}, vectors {position}, where they were exported:"
-            out.print(escape(f"{what} {describe_verdict(verdict, reasons)}"))
-            warn_if_not_usable(f"{item.name} ({position}, by its source)", verdict, reasons)
-        if item.n_responses and not item.has_token_counts:
-            print_notes(
-                [f"{item.name}: token counts are 0, because the tokenizer of {settings.model} is"
-                 " not on this machine"]
-            )  # fmt: skip
-    ready = [item.name for item in imported if item.n_responses]
-    if ready:
-        print_notes(
-            ["the tables hold text and no token ids: activations are read from the text tokenised"
-             " again, which is often not the same tokens"]
-        )  # fmt: skip
-        out.print(
-            f"next: traitvec run --experiment {experiment} --traits {','.join(ready)}"
-            " --select activations+"
-        )
-
-
-def _new_settings(folder: "ExperimentFolder", model: str | None) -> str:
-    from traitvec_core.embedded import EMBEDDED_MODEL
-    from traitvec_core.experiment import infer_model, scaffold_experiment
-
-    chosen = model or infer_model(folder.name)
-    if chosen is None:
-        raise TraitvecError(
-            f"{folder.name} is a new experiment: give the model that wrote the responses, such as"
-            " --model Qwen/Qwen2.5-7B-Instruct (or --model embedded to try it out)"
-        )
-    judge = EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini"
-    return scaffold_experiment(chosen, judge, "imported from a persona-vectors folder")
 
 
 def _print_verdicts(bundle: "Bundle") -> None:

@@ -9,7 +9,8 @@ from rich.markup import escape
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.cli.compare import atlas, compare
 from traitvec_dagster.cli.define import check, new_experiment, new_trait
-from traitvec_dagster.cli.exchange import export, import_persona_vectors, push
+from traitvec_dagster.cli.exchange import export, push
+from traitvec_dagster.cli.importing import import_persona_vectors
 from traitvec_dagster.cli.judging import estimate, judgements
 from traitvec_dagster.cli.monitor import monitor
 from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui

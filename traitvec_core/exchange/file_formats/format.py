@@ -46,6 +46,10 @@ class LayerConvention:
             )
         return layer + self.offset
 
+    def layer(self, index: int) -> int:
+        """Return our layer for the format's index, as readers count it."""
+        return index - self.offset
+
     def holdable(self, layers: Iterable[int]) -> list[int]:
         """Return those of our layers that the format can hold, sorted."""
         return sorted(layer for layer in layers if layer >= self.first_layer)

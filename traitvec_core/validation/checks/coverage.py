@@ -1,4 +1,4 @@
-"""`coverage`: does the filter keep enough responses to extract from?"""
+"""`coverage`: does the filter keep enough responses to extract from, and no thinking?"""
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
@@ -10,6 +10,12 @@ __all__ = ["check_coverage", "evaluate"]
 # Fewer than this leave no question to hold out, or no spread within a pole.
 _MIN_KEPT = 3
 _MIN_QUESTIONS = 2
+# Above this share of a pole, thinking moves its average; below it may be a quotation.
+_MAX_LEAKED = 0.05
+_LEAKED_ADVICE = (
+    "Thinking is neither judged nor averaged: remove it from the responses, or generate with"
+    " thinking switched off, and judge again."
+)
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
@@ -18,10 +24,11 @@ def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
 
 
 def check_coverage(elicitation: Elicitation) -> CheckResult:
-    """Check that both poles keep enough responses, questions and instructions.
+    """Check that both poles keep enough responses, questions and instructions, and no thinking.
 
-    Fails when a pole is too small to extract and hold out from; warns when the filter drops a
-    question or an instruction entirely.
+    Fails when a pole is too small to extract and hold out from, or when more than 5% of its
+    responses contain marks of thinking; warns when any do, and when the filter drops a question or
+    an instruction entirely.
     """
     poles = {"pos": elicitation.positive, "neg": elicitation.negative}
     figures: Figures = {
@@ -31,6 +38,7 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
         "questions_kept_negative": elicitation.questions_kept["neg"],
         "instructions_kept_positive": elicitation.instructions_kept["pos"],
         "instructions_kept_negative": elicitation.instructions_kept["neg"],
+        "leaked_thinking": sum(summary.leaked_thinking for summary in poles.values()),
     }
     kept = ", ".join(
         f"{summary.kept} of {summary.n} {'positives' if pole == 'pos' else 'negatives'}"
@@ -52,6 +60,16 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
             advice=_advice(elicitation, too_few),
             figures=figures,
         )
+    leaked = ", ".join(
+        f"{summary.leaked_thinking} of {summary.n}"
+        f" {'positives' if pole == 'pos' else 'negatives'} contain marks of thinking"
+        for pole, summary in poles.items()
+        if summary.leaked_thinking
+    )
+    if any(summary.leaked_thinking > _MAX_LEAKED * summary.n for summary in poles.values()):
+        return CheckResult(
+            name="coverage", verdict="fail", summary=leaked, advice=_LEAKED_ADVICE, figures=figures
+        )
     dropped = [
         f"{total - count} {what if total - count > 1 else what[:-1]} of the {pole} pole"
         for what, counts, total in (
@@ -61,12 +79,14 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
         for pole, count in counts.items()
         if count < total
     ]
-    if dropped:
+    if dropped or leaked:
+        parts = [f"kept {kept}", *([f"dropped entirely: {', '.join(dropped)}"] if dropped else [])]
+        reword = "The report lists scores by instruction and question; reword those that fail."
         return CheckResult(
             name="coverage",
             verdict="warn",
-            summary=f"kept {kept}; dropped entirely: {', '.join(dropped)}",
-            advice="The report lists scores by instruction and question; reword those that fail.",
+            summary="; ".join([*parts, *([leaked] if leaked else [])]),
+            advice=" ".join([reword] * bool(dropped) + [_LEAKED_ADVICE] * bool(leaked)),
             figures=figures,
         )
     return CheckResult(name="coverage", verdict="pass", summary=f"kept {kept}", figures=figures)

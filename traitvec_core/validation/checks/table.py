@@ -73,7 +73,7 @@ _ROWS = (
     Check(
         "coverage",
         stage="judged_responses",
-        description="The filter keeps enough of both poles, every question and every instruction.",
+        description="Enough of both poles is kept, of all questions and pairs, and no thinking.",
         troubleshooting="nothing-is-kept",
         is_blocking=True,
     ),
