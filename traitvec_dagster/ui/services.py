@@ -87,7 +87,7 @@ def _running(commands: dict[str, list[str]]) -> Iterator[dict[str, subprocess.Po
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
-            processes[name] = subprocess.Popen([sys.executable, "-m", *command])
+            processes[name] = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603
         yield processes
     finally:
         for process in processes.values():
