@@ -82,8 +82,10 @@ def _parse(text: str) -> str:
         and not parts.fragment
     )
     if not is_origin:
+        # Without what may be a password.
+        shown = text.rpartition("@")[2][:80]
         raise TraitvecError(
-            f"{ORIGINS_VARIABLE}: {text[:80]!r} is not an origin; write scheme and host, such as"
+            f"{ORIGINS_VARIABLE}: {shown!r} is not an origin; write scheme and host, such as"
             " https://dagster.example.org, with commas between several"
         )
     return f"{parts.scheme}://{netloc}"
