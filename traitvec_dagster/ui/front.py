@@ -2,7 +2,7 @@
 
 Dagster's webserver has no login, answers any `Host`, and takes mutations in a GET, so any page that
 is open in the same browser could start runs. This front refuses what a page of another site sends.
-It is no login: a program on the machine, or whoever reaches the port, is let through.
+It is no login: a program on the machine, or on a network that reaches the port, is let through.
 """
 
 from starlette.datastructures import Headers

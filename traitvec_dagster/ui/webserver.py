@@ -4,14 +4,15 @@ Takes the place of `dagster-webserver`, which has no such front. The instance is
 `DAGSTER_HOME`.
 """
 
-import argparse
 import contextlib
 import sys
 from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
 import dagster as dg
+import typer
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -72,17 +73,17 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m traitvec_dagster.ui.webserver")
-    parser.add_argument("-w", "--workspace", type=Path, required=True, help="workspace.yaml")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("-p", "--port", type=int, default=3000, help="port to listen on")
-    options = parser.parse_args()
+def _main(
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Dagster's workspace.yaml.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", help="Port to listen on.")] = 3000,
+) -> None:
+    """Serve Dagster's pages to their own origin only; TRAITVEC_UI_ORIGINS adds origins."""
     try:
-        serve_workspace(options.workspace, options.host, options.port)
+        serve_workspace(workspace, host, port)
     except TraitvecError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    _main()
+    typer.run(_main)
