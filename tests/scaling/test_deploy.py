@@ -7,6 +7,7 @@ import fnmatch
 import importlib.metadata
 import json
 import re
+import runpy
 import sys
 import tomllib
 from pathlib import Path
@@ -326,12 +327,17 @@ def test_the_labels_of_gpu_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _accept(command: list[str]) -> None:
-    """Have Dagster's own command read the options; an unknown one fails before `--help` acts."""
+    """Have the command itself read the options; an unknown one fails before `--help` acts."""
     program, *arguments = command
-    (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [program, *arguments, "--help"])
-        with pytest.raises(SystemExit) as end:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        if program == "python":
+            option, module, *arguments = arguments
+            assert option == "-m"
+            patch.setattr(sys, "argv", [module, *arguments, "--help"])
+            runpy.run_module(module, run_name="__main__")
+        else:
+            (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
+            patch.setattr(sys, "argv", [program, *arguments, "--help"])
             script.load()()
     assert end.value.code == 0, command
 
