@@ -329,16 +329,19 @@ def test_the_labels_of_gpu_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def _accept(command: list[str]) -> None:
     """Have the command itself read the options; an unknown one fails before `--help` acts."""
     program, *arguments = command
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+    with pytest.MonkeyPatch.context() as patch:
         if program == "python":
             option, module, *arguments = arguments
             assert option == "-m"
             patch.setattr(sys, "argv", [module, *arguments, "--help"])
-            runpy.run_module(module, run_name="__main__")
+            with pytest.raises(SystemExit) as end:
+                runpy.run_module(module, run_name="__main__")
         else:
             (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
             patch.setattr(sys, "argv", [program, *arguments, "--help"])
-            script.load()()
+            command_line = script.load()
+            with pytest.raises(SystemExit) as end:
+                command_line()
     assert end.value.code == 0, command
 
 

@@ -100,7 +100,7 @@ class InterpClient:
         except ValueError:
             raise CallError(
                 "stop",
-                f"{self.address} describes itself in an unknown way; it is no traitvec serve-engine",
+                f"{self.address} describes itself in an unknown way: no traitvec serve-engine",
             ) from None
 
     async def generate(
