@@ -214,7 +214,7 @@ class Evil:
         (torch.zeros(64), "expected a float tensor"),
         (torch.zeros(6, 192, dtype=torch.int64), "expected a float tensor"),
         (torch.full((6, 192), float("nan")), "contains NaN"),
-        (torch.zeros(6, 192), "all rows are zero"),
+        (torch.zeros(6, 192), "all vectors are zero"),
         (torch.ones(29, 192), "shape 29 × 192, but the experiment's model has 6 × 192"),
         (torch.ones(6, 64), "another model's vectors"),
     ],
