@@ -331,11 +331,11 @@ def _accept(command: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [*command, "--help"])
         with pytest.raises(SystemExit) as end:
-            _run(command)
+            _run_command(command)
     assert end.value.code == 0, command
 
 
-def _run(command: list[str]) -> None:
+def _run_command(command: list[str]) -> None:
     """Run an installed command, or `python -m MODULE`, in this process."""
     if command[:2] == ["python", "-m"]:
         del sys.argv[:2]
