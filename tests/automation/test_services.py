@@ -34,8 +34,8 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def watched(
     tmp_path: Path, own_environment: None, hook: tuple[str, list[dict[str, Any]]]
 ) -> Iterator[SmallProject]:
-    """Under `traitvec ui`, with two GPUs that are not there: an experiment without traits, and one
-    that is run every minute.
+    """Under `traitvec ui`, on a machine with two GPUs that are not there: an experiment without
+    traits, and one that is run every minute.
     """
     os.environ |= {
         "TMPDIR": str(tmp_path),

@@ -328,21 +328,21 @@ def test_the_labels_of_gpu_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _accept(command: list[str]) -> None:
     """Have the command itself read the options; an unknown one fails before `--help` acts."""
-    program, *arguments = command
     with pytest.MonkeyPatch.context() as patch:
-        if program == "python":
-            option, module, *arguments = arguments
-            assert option == "-m"
-            patch.setattr(sys, "argv", [module, *arguments, "--help"])
-            with pytest.raises(SystemExit) as end:
-                runpy.run_module(module, run_name="__main__")
-        else:
-            (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
-            patch.setattr(sys, "argv", [program, *arguments, "--help"])
-            command_line = script.load()
-            with pytest.raises(SystemExit) as end:
-                command_line()
+        patch.setattr(sys, "argv", [*command, "--help"])
+        with pytest.raises(SystemExit) as end:
+            _run_command(command)
     assert end.value.code == 0, command
+
+
+def _run_command(command: list[str]) -> None:
+    """Run an installed command, or `python -m MODULE`, in this process."""
+    if command[:2] == ["python", "-m"]:
+        del sys.argv[:2]
+        runpy.run_module(command[2], run_name="__main__")
+        return
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name=command[0])
+    script.load()()
 
 
 def _validate(schema: Any, config: dict[str, Any]) -> dict[str, Any]:
