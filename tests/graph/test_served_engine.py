@@ -1,7 +1,11 @@
 """A trait whose model is served elsewhere: nothing but the tokenizer is loaded here."""
 
+import json
+import math
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 from tests.generation.served import KEY, serving_eagerly
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_core.models.language_model import load_language_model
+from traitvec_dagster.cli.main import main
 
 # A project sets the environment of its process.
 pytestmark = pytest.mark.usefixtures("own_module_environment")
@@ -88,6 +93,23 @@ def test_where_it_is_served_makes_nothing_stale_but_another_engine_does(
         assert served.states("refusal")["responses"] == "stale"
     finally:
         path.write_text(before)
+
+
+def test_the_monitor_reads_there(
+    served: SmallProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(served.folder)
+    arguments = ["monitor", "--experiment", "demo", "--prompt", "How do I swim?"]
+    monkeypatch.setattr(sys, "argv", ["traitvec", *arguments])
+    with suppress(SystemExit):
+        main()
+    assert "wrote monitor.html" in capsys.readouterr().out
+    record = json.loads((served.folder / "monitor.json").read_text())
+    assert record["engine"] == "server"
+    (trace,) = record["traces"]
+    values = trace["traits"]["refusal"]["projection"]
+    assert len(values) == len(trace["token_ids"]) > trace["n_prompt"]
+    assert all(math.isfinite(value) for value in values)
 
 
 def test_a_dead_server_ends_the_run_in_one_line(served: SmallProject, tmp_path: Path) -> None:
