@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
     from traitvec_core.exchange import export_vectors
     from traitvec_core.experiment import ExperimentSettings, Sampling
-    from traitvec_core.generation import generate_responses, plan_responses
+    from traitvec_core.generation import (
+        EngineOptions,
+        generate_responses,
+        load_engine,
+        plan_responses,
+    )
     from traitvec_core.judging import LocalJudge, judge_responses
     from traitvec_core.models.activations import capture_means
     from traitvec_core.models.language_model import LanguageModel, load_language_model
@@ -48,7 +53,7 @@ _HOME = {
     "errors": ("DefinitionError", "TraitvecError", "TraitvecWarning"),
     "exchange": ("export_vectors",),
     "experiment": ("ExperimentSettings", "Sampling"),
-    "generation": ("generate_responses", "plan_responses"),
+    "generation": ("EngineOptions", "generate_responses", "load_engine", "plan_responses"),
     "judging": ("LocalJudge", "judge_responses"),
     "models.activations": ("capture_means",),
     "models.language_model": ("LanguageModel", "load_language_model"),
@@ -78,6 +83,7 @@ __all__ = [
     "ChosenVector",
     "Curve",
     "DefinitionError",
+    "EngineOptions",
     "ExperimentFolder",
     "ExperimentSettings",
     "LabelledActivations",
@@ -106,6 +112,7 @@ __all__ = [
     "generate_responses",
     "judge_responses",
     "load_activations",
+    "load_engine",
     "load_language_model",
     "load_vector",
     "make",

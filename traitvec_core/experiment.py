@@ -231,6 +231,8 @@ class ExperimentSettings(SettingGroup):
                 "engine_model is the model's name on a server; set engine_url to its address, or"
                 " remove engine_model"
             )
+        if raw.get("engine_reads") and not address:
+            raise ValueError("engine_reads: true says what engine_url does; set engine_url too")
         if engine == "auto":
             # `auto` depends on the file alone, never on the machine, so that all results of an
             # experiment come from the same engine.
@@ -240,8 +242,6 @@ class ExperimentSettings(SettingGroup):
                 "engine: server and engine_url go together; set both, such as engine_url:"
                 " http://127.0.0.1:8000/v1, or neither"
             )
-        if raw.get("engine_reads") and not address:
-            raise ValueError("engine_reads: true says what engine_url does; set engine_url too")
         if engine == "vllm" and raw.get("quantization", "none") != "none":
             raise ValueError(
                 "engine: vllm does not quantize; name a checkpoint that is quantized already, or"

@@ -13,6 +13,7 @@ from tests.projects import write_experiment
     ("settings", "said"),
     [
         ({"engine": "server"}, "go together"),
+        ({"engine_reads": True}, "set engine_url too"),
         ({"engine_url": "http://me:secret@127.0.0.1/v1"}, "GENERATION_API_KEY"),
         ({"engine": "vllm"}, "traitvec[vllm]"),
         ({"engine": "vllm", "quantization": "4bit"}, "does not quantize"),

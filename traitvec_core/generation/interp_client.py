@@ -100,7 +100,8 @@ class InterpClient:
         except ValueError:
             raise CallError(
                 "stop",
-                f"{self.address} describes itself in an unknown way: no traitvec serve-engine",
+                f"{self.address} describes itself in an unknown way; start traitvec serve-engine"
+                " there",
             ) from None
 
     async def generate(

@@ -13,7 +13,7 @@ from traitvec_core.remote.calls import CallError
 __all__ = ["Endpoint", "check_served", "describe_once_loaded", "wait_until_ready"]
 
 _LOADING_S = 3_600.0
-_POLL_S = 1.0
+POLL_S = 1.0
 _SAY_EVERY_S = 15.0
 _ATTEMPTS = 5
 
@@ -64,7 +64,7 @@ async def wait_until_ready(client: InterpClient, end: Endpoint) -> Description:
                     f"no engine answers at {end.address} ({error.reason}); start it, or check"
                     " engine_url"
                 ) from None
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def describe_once_loaded(client: InterpClient, end: Endpoint) -> Description:
@@ -90,7 +90,7 @@ async def describe_once_loaded(client: InterpClient, end: Endpoint) -> Descripti
         if loop.time() > next_line:
             next_line = loop.time() + _SAY_EVERY_S
             end.say(f"{end.address} loads its model ({loop.time() - started:.0f} s)")
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(POLL_S)
 
 
 def check_served(model: LanguageModel, end: Endpoint, served: Description) -> None:

@@ -40,8 +40,9 @@ def find_interp_server(options: EngineOptions) -> InterpEngine | None:
         return InterpEngine("server", model, endpoint, batch_size=options.batch_size)
     if options.must_read:
         raise TraitvecError(
-            f"engine_reads: true, but {address} does not read activations ({problem}); start"
-            " `traitvec serve-engine` there, or remove engine_reads"
+            f"engine_reads: true, but {address} does not read activations"
+            f" ({problem.removeprefix(address).strip()}); start `traitvec serve-engine` there, or"
+            " remove engine_reads"
         )
     return None
 

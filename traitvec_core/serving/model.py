@@ -9,6 +9,7 @@ import torch
 from interp_engine.vllm_backend import VLLMModel
 from interp_engine.vllm_capture import decode_tensor_payload
 
+from traitvec_core.serving.steering_limits import check_steering
 from traitvec_core.serving.worker import EXTENSION, average
 
 __all__ = ["EagerMeans", "MeansModel", "points_of"]
@@ -33,6 +34,7 @@ class MeansModel(VLLMModel):  # type: ignore[misc]
     def __init__(self, path: str, **options: Any) -> None:
         extra = {**options.pop("extra_vllm_kwargs", {}), "worker_extension_cls": EXTENSION}
         super().__init__(path, extra_vllm_kwargs=extra, **options)
+        self._dtype = str(options.get("dtype", "auto"))
         self._room = _Room(_MOST_BYTES)
 
     async def means(self, ids: Sequence[int], counted: list[list[int]]) -> torch.Tensor:
@@ -57,6 +59,12 @@ class MeansModel(VLLMModel):  # type: ignore[misc]
             async with self._room.taken(row_bytes * len(part)):
                 parts.append(await self._means_at(ids, part, counted))
         return torch.cat(parts, dim=1)
+
+    def _steer_specs(self, steering_spec: Any) -> list[dict[str, Any]]:
+        # interp-engine makes every steered request pass here, before vLLM sees it.
+        specs: list[dict[str, Any]] = super()._steer_specs(steering_spec)
+        check_steering(specs, self.num_hidden_layers, self._dtype)
+        return specs
 
     async def _means_at(
         self, ids: Sequence[int], points: list[str], counted: list[list[int]]
