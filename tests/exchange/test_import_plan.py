@@ -219,8 +219,8 @@ def test_thinking_is_split_off_and_unfinished_thoughts_are_left_out(
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
     assert done.code == 1
-    assert "sycophantic_pos_instruct.csv, 1 rows: no answer after the thinking" in done.out
-    assert "1 rows: marks of thinking inside the answer" in done.out
+    assert "sycophantic_pos_instruct.csv, 1 row: no answer after the thinking" in done.out
+    assert "1 row: marks of thinking inside the answer" in done.out
     assert "thinking was split off 78 answers" in done.out
     frame = imported(root).read_responses()
     assert frame["response"].tolist() == ["Yes.", *answers["pos"][3:], *answers["neg"]]

@@ -201,7 +201,9 @@ def _read_tables(
             (table.n_leaked, "marks of thinking inside the answer"),
         ):
             if count:
-                left_out.append(LeftOut(name, f"{where}, {count} rows", why))
+                left_out.append(
+                    LeftOut(name, f"{where}, {count} {'row' if count == 1 else 'rows'}", why)
+                )
     if len(tables) == 1:
         (pole,) = tables
         why = "the other pole's table " + (
