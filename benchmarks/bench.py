@@ -22,6 +22,7 @@ sys.path.insert(0, str(PROJECT))
 from benchmarks import (  # noqa: E402
     capture,
     command_line,
+    engines,
     generation,
     graph,
     judging,
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[], Iterable[Figure]]] = {
     "vectors": vectors.everything,
     "generation": generation.on_embedded_model,
     "generation-real": generation.on_real_model,
+    "engines": engines.figures,
     "peers": peers.figures,
     "steering": steering.figures,
     "judging": judging.behind_an_api,

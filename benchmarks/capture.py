@@ -14,7 +14,7 @@ from torch.profiler import profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.record import Figure, figure, ratio
-from traitvec_core.models import activations
+from traitvec_core.models import local_reader
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
@@ -103,22 +103,22 @@ def _overhead(model: LanguageModel, texts: list[tuple[str, str]]) -> Figure:
     batch by batch, and the fastest run of each batch counts. The rest of capturing (encoding,
     sorting, collecting) is measured separately, without forward passes.
     """
-    forward = activations._forward_means
+    forward = local_reader._forward_means
     passes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def recorded(model: LanguageModel, ids: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
         passes.append((ids, marks, forward(model, ids, marks)))
         return passes[-1][2]
 
-    activations._forward_means = recorded
+    local_reader._forward_means = recorded
     try:
         capture_means(model, texts)
         remembered = itertools.cycle(means for _, _, means in passes)
-        activations._forward_means = lambda *_: next(remembered)
+        local_reader._forward_means = lambda *_: next(remembered)
         (rest,) = _alternate(REPEATS, lambda: capture_means(model, texts))
         rest_s = min(rest)
     finally:
-        activations._forward_means = forward
+        local_reader._forward_means = forward
     captured_s = bare_s = 0.0
     for ids, marks, _ in passes:
 
@@ -151,7 +151,7 @@ def _memory(model: LanguageModel) -> float:
                 model.decoder(input_ids=ids, use_cache=False)
 
         def captured(ids: torch.Tensor = ids, marks: torch.Tensor = is_counted) -> None:
-            activations._forward_means(model, ids, marks.clone())
+            local_reader._forward_means(model, ids, marks.clone())
 
         extra.append(_peak_bytes(captured) - _peak_bytes(bare))
     return extra[1] / extra[0]

@@ -118,7 +118,8 @@ def _line(row: Figure) -> str:
     bar = (
         "" if row["bar"] is None else f"  bar {'≥' if row.get('at_least') else '≤'} {row['bar']:g}"
     )
-    missed = "  MISSED" if is_met(row) is False else ""
+    note = f": {row['note']}" if "note" in row else ""
+    missed = f"  MISSED{note}" if is_met(row) is False else ""
     return f"{row['figure']:<72} {row['value']:>12,.3f} {row['unit']}{spread}{bar}{missed}"
 
 

@@ -12,7 +12,16 @@ from traitvec_core.generation import generate_texts, plan_responses
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["DEFINITION", "N_TEXTS", "SAMPLING", "Text", "prompts", "real_model", "written"]
+__all__ = [
+    "DEFINITION",
+    "N_TEXTS",
+    "SAMPLING",
+    "Text",
+    "prompts",
+    "real_model",
+    "real_model_name",
+    "written",
+]
 
 _PROJECT = Path(__file__).parent.parent
 # Texts that several parts read.
@@ -32,8 +41,12 @@ class Text(NamedTuple):
 @lru_cache(maxsize=1)
 def real_model() -> LanguageModel:
     """Load the model in float32 on the CPU; `TRAITVEC_MODEL` uses another one."""
-    name = os.environ.get("TRAITVEC_MODEL") or str(get_model())
-    return load_language_model(name, device="cpu", dtype="float32")
+    return load_language_model(real_model_name(), device="cpu", dtype="float32")
+
+
+def real_model_name() -> str:
+    """Return the path of the model, which is downloaded first; or `TRAITVEC_MODEL`."""
+    return os.environ.get("TRAITVEC_MODEL") or str(get_model())
 
 
 def prompts(count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """`make bench-gpu`: what it refuses, and its code as far as a CPU allows."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.engines import missing_vllm
 from benchmarks.on_gpu.device import Device
 from benchmarks.on_gpu.random_model import random_model, writes_texts
 from benchmarks.on_gpu.roofline import count_passes
@@ -59,6 +61,7 @@ def test_a_toy_runs_through_all_of_it_without_dagster(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(SCRIPT), "--toy", "--out", str(tmp_path)],
         capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "TRAITVEC_VLLM_PYTHON": "/nowhere/bin/python"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["results_cpu.json"]
@@ -72,6 +75,23 @@ def test_a_toy_runs_through_all_of_it_without_dagster(tmp_path: Path) -> None:
         assert values[f"toy: {part}"] > 0
     # Each is printed as well.
     assert all(name in done.stdout for name in values)
+    assert [*result["skipped"]] == ["engines"]
+    assert "/nowhere/bin/python" in result["skipped"]["engines"]
+    assert f"engines skipped: {result['skipped']['engines']}\n" in done.stdout
+    assert not any("vllm" in name for name in values)
+
+
+def test_a_python_without_vllm_is_named_with_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "python"
+    empty.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    empty.chmod(0o755)
+    monkeypatch.setenv("TRAITVEC_VLLM_PYTHON", str(empty))
+    reason = missing_vllm()
+    assert reason is not None
+    assert f"{empty} lacks vllm, interp_engine" in reason
+    assert "\n" not in reason
 
 
 def test_random_weights_end_their_texts_at_the_rate_asked_for() -> None:

@@ -10,12 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Project"]
 
+# A project from elsewhere must not choose what runs here.
+_OWNERS_ALONE = {"TRAITVEC_VLLM_PYTHON"}
+
 
 class Project:
     """A folder with `experiments/`, an optional `.env`, and Dagster's instance in `.dagster/`.
 
     Loads `.env` from the working directory and from the project. Variables that are already set
-    take precedence.
+    take precedence, and those that name a program are not taken from there.
 
     Args:
         experiments: Folder that holds the experiments. Default: `TRAITVEC_EXPERIMENTS`, else
@@ -28,13 +31,11 @@ class Project:
     """
 
     def __init__(self, experiments: Path | None = None) -> None:
-        from dotenv import load_dotenv
-
-        load_dotenv(Path(".env"))
+        _read_variables(Path(".env"))
         chosen = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
         self.experiments = Path(chosen).resolve()
         self.path = self.experiments.parent
-        load_dotenv(self.path / ".env")
+        _read_variables(self.path / ".env")
         self.dagster_home = Path(os.environ.get("DAGSTER_HOME") or self.path / ".dagster").resolve()
 
     def enter(self) -> None:
@@ -54,3 +55,11 @@ class Project:
 
         self.enter()
         return dg.DagsterInstance.get()
+
+
+def _read_variables(file: Path) -> None:
+    from dotenv import dotenv_values
+
+    for name, value in dotenv_values(file).items():
+        if value is not None and name not in _OWNERS_ALONE:
+            os.environ.setdefault(name, value)

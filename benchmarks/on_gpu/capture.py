@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.on_gpu.device import Device
 from benchmarks.record import Figure, figure, ratio
-from traitvec_core.models import activations
+from traitvec_core.models import local_reader
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
 
@@ -20,17 +20,17 @@ def capture(device: Device, size: str, model: LanguageModel) -> Iterator[Figure]
     texts = _texts(8 if device.is_toy else 200, longest=3 if device.is_toy else 25)
     n_tokens = sum(len(model.encode_response(*text).ids) for text in texts)
     passes: list[torch.Tensor] = []
-    forward = activations._forward_means
+    forward = local_reader._forward_means
 
     def recorded(*arguments: Any) -> torch.Tensor:
         passes.append(arguments[1])
         return forward(*arguments)
 
-    activations._forward_means = recorded  # type: ignore[assignment]
+    local_reader._forward_means = recorded  # type: ignore[assignment]
     try:
         capture_means(model, texts)
     finally:
-        activations._forward_means = forward
+        local_reader._forward_means = forward
 
     def bare() -> None:
         with torch.inference_mode():
@@ -80,7 +80,7 @@ def _extra_bytes(device: Device, model: LanguageModel, width: int) -> int:
         with torch.inference_mode():
             model.decoder(input_ids=ids.to(device.device), use_cache=False)
 
-    captured = device.peak_bytes(lambda: activations._forward_means(model, ids, is_counted))
+    captured = device.peak_bytes(lambda: local_reader._forward_means(model, ids, is_counted))
     return max(captured - device.peak_bytes(bare), 1)
 
 

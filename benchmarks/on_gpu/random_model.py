@@ -1,7 +1,9 @@
 """Models with random weights in the shapes of real ones, which write texts of realistic lengths."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from transformers import Gemma2Config, LlamaConfig, PreTrainedConfig
 from benchmarks.on_gpu.device import Device
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
-__all__ = ["SIZES", "TOY", "random_model", "writes_texts"]
+__all__ = ["SIZES", "TOY", "random_model", "save_for_vllm", "writes_texts"]
 
 # The shapes of Gemma 2 2B and of Llama 3.1 8B.
 SIZES: dict[str, Callable[[], PreTrainedConfig]] = {
@@ -25,11 +27,12 @@ SIZES: dict[str, Callable[[], PreTrainedConfig]] = {
         num_attention_heads=32, num_key_value_heads=8, max_position_embeddings=8192,
     ),
 }  # fmt: skip
-# Soft-capping, sliding windows and grouped heads, in two blocks that a CPU runs in no time.
+# Soft-capping, sliding windows and grouped heads, in two blocks that a CPU runs in no time. On a
+# CPU, vLLM has no attention for narrower heads.
 TOY: dict[str, Callable[[], PreTrainedConfig]] = {
     "toy": lambda: Gemma2Config(
         vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=16, sliding_window=4096,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=32, sliding_window=4096,
         max_position_embeddings=4096,
     )
 }  # fmt: skip
@@ -50,6 +53,26 @@ def random_model(device: Device, size: str) -> LanguageModel:
     with device.device:
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=device.dtype)
     return LanguageModel(f"random-{size}", model.to(device.device).eval(), tokenizer)
+
+
+def save_for_vllm(model: LanguageModel, folder: Path) -> None:
+    """Save a model in Gemma 2's shape so that vLLM can generate with it, and read its tokens.
+
+    Logits are scaled by the final norm, because hooks stay behind. The tokenizer gets a name for
+    every token of the vocabulary: vLLM refuses tokens that it cannot spell.
+    """
+    state = model.model.state_dict()
+    name = "model.norm.weight"
+    # Gemma multiplies by 1 + weight.
+    state[name] = _SHARPNESS * (1 + state[name]) - 1
+    model.model.save_pretrained(folder, state_dict=state)
+    model.tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    names = len(vocabulary)
+    vocabulary |= {f"<{k}>": k for k in range(names, model.model.config.vocab_size)}
+    path.write_text(json.dumps(tokenizer))
 
 
 @contextmanager

@@ -43,14 +43,14 @@ _PASSING = (
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
+def chromium(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
     """Open Debian's Chromium, without a window and without background requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--hide-scrollbars", "--window-size=1500,1000", f"--user-data-dir={profile}",
+        "--hide-scrollbars", "--window-size=1500,1000", f"--user-data-dir={profile}", *flags,
     ):  # fmt: skip
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

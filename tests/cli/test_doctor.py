@@ -79,3 +79,21 @@ def test_doctor_names_what_is_broken(traitvec: Command) -> None:
     line = next(line for line in done.out.splitlines() if line.startswith("BROKEN"))
     assert "Dagster" in line
     assert "Traceback" not in done.out + done.err
+
+
+def test_doctor_says_which_vllm_would_run(
+    traitvec: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "python"
+    asked.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/ran\necho 0.28.0 1.14.2\n")
+    asked.chmod(0o755)
+    # A project's .env must not choose a program.
+    Path(".env").write_text(f"TRAITVEC_VLLM_PYTHON={asked}\n")
+    monkeypatch.delenv("TRAITVEC_VLLM_PYTHON", raising=False)
+    assert str(asked) not in traitvec("doctor").out
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setenv("TRAITVEC_VLLM_PYTHON", str(asked))
+    assert f"vLLM: 0.28.0, interp-engine 1.14.2, in {asked}" in traitvec("doctor").out
+    monkeypatch.setenv("TRAITVEC_VLLM_PYTHON", "/nowhere/python")
+    done = traitvec("doctor")
+    assert "/nowhere/python is no program" in done.out + done.err

@@ -1,4 +1,4 @@
-"""kill -9 under `dagster dev`: a run in each stage, the daemon, and then everything at once."""
+"""kill -9 under `traitvec ui`: a run in each stage, the daemon, and then everything at once."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ ENDED = {FAILED, DONE}
 
 
 class Services:
-    """`dagster dev` over a project: a webserver, a daemon, a code server, and the runs."""
+    """`traitvec ui` over a project: a webserver, a daemon, a code server, and the runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -46,8 +46,8 @@ class Services:
             port = str(free.getsockname()[1])
         with (self._folder / "dev.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "dagster", "dev",
-                 "-m", "traitvec_dagster.definitions", "-h", "127.0.0.1", "-p", port],
+                [sys.executable, "-W", "ignore", "-c",
+                 "from traitvec_dagster.cli.main import main; main()", "ui", "--port", port],
                 cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_whatever_is_killed_nothing_that_was_finished_is_lost(
         kept = {trait: _kept(project, trait, stage) for trait, stage in victims.items()}
 
         # All again, for another report: the daemon is killed with runs queued and running, and
-        # `dagster dev` ends with it. The runs go on.
+        # `traitvec ui` ends with it. The runs go on.
         project.set(thresholds={**SMALL["thresholds"], "contrast": 4})
         _wait(lambda: len(_signed(instance)) >= 2)
         services.kill_one("daemon run")

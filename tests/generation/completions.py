@@ -167,7 +167,7 @@ def serving(server: CompletionsServer, port: int = 0) -> Iterator[CompletionsSer
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    listener = _Listener(("127.0.0.1", port), Handler)
+    listener = Listener(("127.0.0.1", port), Handler)
     server.url = f"http://127.0.0.1:{listener.server_address[1]}/v1"
     server.stop = listener.stop
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
@@ -180,7 +180,7 @@ def serving(server: CompletionsServer, port: int = 0) -> Iterator[CompletionsSer
         thread.join()
 
 
-class _Listener(ThreadingHTTPServer):
+class Listener(ThreadingHTTPServer):
     daemon_threads = True
     # A connection may end in the middle.
     block_on_close = False

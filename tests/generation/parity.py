@@ -46,7 +46,8 @@ class Parity:
         engine: What is examined.
         model: The reference.
         relative: Largest error of a mean or of a token's state, over the norm of the reference.
-        logit: Largest error of a logit; and how far from the best a greedy token may be.
+        logit: Largest error of a logit.
+        greedy: How far from the best a greedy token's logit may be.
         instructions: Different beginnings of the prompts.
     """
 
@@ -54,6 +55,7 @@ class Parity:
     model: LanguageModel
     relative: float
     logit: float
+    greedy: float
     instructions: Sequence[str | None] = field(default_factory=lambda: INSTRUCTIONS)
 
     @property
@@ -121,7 +123,7 @@ def _check_tokens(
     begin = parity.model.encode_prompt(prompt)
     logits = LocalReader(parity.model).logits([*begin, *ids], *steered)[len(begin) - 1 : -1]
     chosen = logits[torch.arange(len(ids)), torch.tensor(ids)] if ids else torch.zeros(0)
-    assert bool((logits.amax(-1)[: len(ids)] - chosen <= parity.logit).all()), prompt
+    assert bool((logits.amax(-1)[: len(ids)] - chosen <= parity.greedy).all()), prompt
 
 
 def _check_that_steering_matters(parity: Parity, rows: list[Any]) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 import uvicorn
 from interp_engine import load_model
+from interp_engine.server.app import create_app
+from interp_engine.server.config import ServerConfig
 
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.serving.app import Served, build_app
 from traitvec_core.serving.model import EagerMeans
@@ -24,9 +27,17 @@ MAX_MODEL_LEN = 500
 
 @contextmanager
 def serving_eagerly(
-    model: LanguageModel, folder: Path, *, key: str | None = KEY, name: str | None = None
+    model: LanguageModel,
+    folder: Path,
+    *,
+    key: str | None = KEY,
+    name: str | None = None,
+    is_ours: bool = True,
 ) -> Iterator[str]:
-    """Serve a model, and yield the address."""
+    """Serve a model, and yield the address.
+
+    `is_ours` says whether the server averages activations, as `traitvec serve-engine` does.
+    """
     model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
 
@@ -35,7 +46,15 @@ def serving_eagerly(
         served.means = EagerMeans(served).means
         return served
 
-    served = Served(name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN, load)
+    if not is_ours:
+        config = ServerConfig(str(folder), "eager", token=key, max_prompt_tokens=MAX_MODEL_LEN)
+        with listening(create_app(config, loader=load)) as address:
+            yield address
+        return
+    served = Served(
+        name or str(folder), str(folder), None, "float32", "eager", MAX_MODEL_LEN,
+        model.hidden_dim, model.vocabulary_size, load,
+    )  # fmt: skip
     with listening(build_app(served, "127.0.0.1", key, 4)) as address:
         yield address
 

@@ -367,6 +367,12 @@ def test_without_vllm_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
         check_engine(settings)
 
 
+def test_more_gpus_than_the_run_has_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with pytest.raises(TraitvecError, match=r'needs 2 GPUs, but this run has 1.*"0,1"$'):
+        load_engine("vllm", EngineOptions("embedded", ragged, tensor_parallel=2))
+
+
 # -- a server ---------------------------------------------------------------------------------
 
 

@@ -18,12 +18,14 @@ from tests.models.architectures import make_model
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import EngineOptions, generate_texts, load_engine
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.generation.request import GenerationEngine
 from traitvec_core.models.interventions import Addition, Intervention
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
-RELATIVE, LOGIT = 1e-4, 1e-3
+# Of a mean, of a logit, and of the logit of a greedy token.
+TOLERANCES = (1e-4, 1e-3, 1e-4)
 BRIEF = Sampling(temperature=0, max_new_tokens=5)
 
 
@@ -53,16 +55,27 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     yield from place("llama", tmp_path_factory.mktemp("llama"))
 
 
+@pytest.fixture(scope="module")
+def llama_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from place("llama", tmp_path_factory.mktemp("elsewhere"), is_ours=False)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_it_does_what_transformers_does(any_place: Place, check: str) -> None:
-    CHECKS[check](Parity(any_place.engine, any_place.model, RELATIVE, LOGIT, [None, "Be brief."]))
+    CHECKS[check](Parity(any_place.engine, any_place.model, *TOLERANCES, [None, "Be brief."]))
+
+
+@pytest.mark.parametrize("check", ["means", "generated tokens", "projections", "logits"])
+def test_interp_engines_own_server_reads_too(llama_elsewhere: Place, check: str) -> None:
+    assert not llama_elsewhere.engine.reader.description().has_means
+    CHECKS[check](Parity(llama_elsewhere.engine, llama_elsewhere.model, *TOLERANCES))
 
 
 @pytest.mark.parametrize("check", ["means", "generated tokens", "projections"])
 def test_layers_that_are_one_too_low_are_seen(llama: Place, check: str) -> None:
     shifted = cast(GenerationEngine, Shifted(llama.engine))
     with pytest.raises(AssertionError):
-        CHECKS[check](Parity(shifted, llama.model, RELATIVE, LOGIT))
+        CHECKS[check](Parity(shifted, llama.model, *TOLERANCES))
 
 
 class Shifted:

@@ -23,7 +23,7 @@ def letters(question, response):
 """
 NOTHING = "def absent(question, response):\n    return 0\n"
 WORDS, LETTERS = "python:scorers.py:words", "python:scorers.py:letters"
-REFUSED = "runs code, so a run's config cannot set it"
+REFUSED = "so a run's config cannot set it"
 
 
 @pytest.fixture

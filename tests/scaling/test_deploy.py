@@ -7,6 +7,7 @@ import fnmatch
 import importlib.metadata
 import json
 import re
+import runpy
 import sys
 import tomllib
 from pathlib import Path
@@ -326,14 +327,22 @@ def test_the_labels_of_gpu_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _accept(command: list[str]) -> None:
-    """Have Dagster's own command read the options; an unknown one fails before `--help` acts."""
-    program, *arguments = command
-    (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
+    """Have the command itself read the options; an unknown one fails before `--help` acts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [program, *arguments, "--help"])
+        patch.setattr(sys, "argv", [*command, "--help"])
         with pytest.raises(SystemExit) as end:
-            script.load()()
+            _run_command(command)
     assert end.value.code == 0, command
+
+
+def _run_command(command: list[str]) -> None:
+    """Run an installed command, or `python -m MODULE`, in this process."""
+    if command[:2] == ["python", "-m"]:
+        del sys.argv[:2]
+        runpy.run_module(command[2], run_name="__main__")
+        return
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name=command[0])
+    script.load()()
 
 
 def _validate(schema: Any, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """vLLM does what transformers does: on SmolLM2, in float32 and in bfloat16."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,9 +18,10 @@ from traitvec_core.models.language_model import LanguageModel, load_language_mod
 
 pytestmark = pytest.mark.vllm
 
-# Both against float32 in this process. In bfloat16, transformers itself is off by 3% of a state's
-# norm at the last layer, and layers differ by 20% and more.
-TOLERANCES = {"float32": (1e-4, 2e-3), "bfloat16": (0.08, 2.0)}
+# Of a mean, of a logit, and of the logit of a greedy token; against float32 in this process.
+# Measured: 2e-6, 2e-4 and 0 in float32, 0.023, 1.7 and 0.18 in bfloat16. There, transformers' own
+# means are off by 0.022, and those of neighbouring layers differ by 0.084 and more.
+TOLERANCES = {"float32": (1e-4, 2e-3, 1e-3), "bfloat16": (0.04, 3.0, 0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,6 @@ def test_vllm_does_what_transformers_does(parity: Parity, check: str) -> None:
 @pytest.mark.parametrize("check", ["generated tokens", "projections"])
 def test_layers_that_are_one_too_low_are_seen(parity: Parity, check: str) -> None:
     engine = Shifted(cast(InterpEngine, parity.engine))
-    shifted = Parity(cast(GenerationEngine, engine), parity.model, parity.relative, parity.logit)
+    shifted = replace(parity, engine=cast(GenerationEngine, engine))
     with pytest.raises(AssertionError):
         CHECKS[check](shifted)

@@ -5,7 +5,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.generation.interp_description import Description, read_description
 from traitvec_core.models.interventions import Ablation, Addition, Cap, Intervention, Projection
 from traitvec_core.models.reading import READING_PROTOCOL
 from traitvec_core.remote.calls import CallError
@@ -20,9 +20,10 @@ from traitvec_core.remote.http_client import BODY_S, CONNECT_S
 from traitvec_core.remote.keys import redacted
 from traitvec_core.remote.sdk_errors import clipped
 
-__all__ = ["Description", "EngineLostError", "InterpClient", "decoded", "point_of", "steering_of"]
+__all__ = ["EngineLostError", "InterpClient", "LoadingError", "point_of", "steering_of"]
 
 _SLOWEST_BYTES_PER_S = 1e6
+_GET_S = 60.0
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 
@@ -31,31 +32,8 @@ class EngineLostError(CallError):
     """The server is there, but vLLM's engine process below it has died."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a server serves.
-
-    Attributes:
-        model: The model's name there.
-        n_blocks: Its decoder blocks.
-        hidden_dim: Width of its residual stream.
-        revision: The commit on the hub, where it is known.
-        dtype: Of the weights, where it is known.
-        backend: What runs them.
-        max_model_len: Longest prompt with its response, in tokens.
-        calls_at_once: Requests that it runs at once.
-        has_means: Whether it averages activations itself.
-    """
-
-    model: str
-    n_blocks: int
-    hidden_dim: int
-    revision: str | None
-    dtype: str | None
-    backend: str
-    max_model_len: int
-    calls_at_once: int
-    has_means: bool
+class LoadingError(CallError):
+    """The server is there, but has not loaded its model yet, or again."""
 
 
 class InterpClient:
@@ -72,10 +50,15 @@ class InterpClient:
         import httpx
 
         self.address = address
+        self._key = key
         self._key_name = key_name
         self._http = httpx.AsyncClient(
             base_url=address,
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers={
+                # What is compressed has no bound.
+                "accept-encoding": "identity",
+                **({"authorization": f"Bearer {key}"} if key else {}),
+            },
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             # `Calls` limits them.
             limits=httpx.Limits(max_connections=None),
@@ -95,45 +78,37 @@ class InterpClient:
         """
         answer = await self._ask("GET", "/health", None, 65_536, allowed=(503,))
         status = answer.get("status")
-        if status not in {"loading", "ready", "failed"}:
+        if status not in ("loading", "ready", "failed"):
             raise CallError("stop", f"{self.address} is not an interp-engine server")
-        return status, _reason_of(str(answer.get("error", "")))
+        return status, self._shown(_reason_of(str(answer.get("error", ""))))
 
     async def describe(self) -> Description:
         """Ask what is served."""
         answer = await self._ask("GET", "/v1/describe", None, 1_000_000)
-        try:
-            own: Mapping[str, Any] = await self._ask("GET", "/v1/traitvec", None, 65_536)
-        except CallError:
+        own = await self._ask("GET", "/v1/traitvec", None, 65_536, allowed=(404,))
+        if "protocol" not in own:
+            # interp-engine's own server.
             own = {}
-        if own and own.get("protocol") != READING_PROTOCOL:
+        elif own["protocol"] != READING_PROTOCOL:
             raise CallError(
                 "stop",
                 f"{self.address} runs another version of traitvec than this; install the same one"
                 " there",
             )
         try:
-            shape, limits = answer["description"], answer["limits"]
-            longest = int(limits["max_prompt_tokens"])
-            return Description(
-                model=str(own.get("model") or shape["hf_model_id"]),
-                n_blocks=int(shape["n_layers"]),
-                hidden_dim=int(shape["d_model"]),
-                revision=own.get("revision"),
-                dtype=own.get("dtype") or _explicit(answer["load"]["dtype"]),
-                backend=str(
-                    own.get("backend")
-                    or f"{shape['backend']}, interp-engine {answer['engine_version']}"
-                ),
-                max_model_len=int(own.get("max_model_len") or longest),
-                calls_at_once=int(limits["max_concurrency"]),
-                has_means=bool(own),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise CallError("stop", f"{self.address} describes itself in an unknown way") from None
+            return read_description(answer, own)
+        except ValueError:
+            raise CallError(
+                "stop",
+                f"{self.address} describes itself in an unknown way: no traitvec serve-engine",
+            ) from None
 
     async def generate(
-        self, ids: Sequence[int], options: Mapping[str, Any], steering: list[dict[str, Any]]
+        self,
+        ids: Sequence[int],
+        options: Mapping[str, Any],
+        steering: list[dict[str, Any]],
+        vocabulary_size: int,
     ) -> list[int]:
         """Return the generated tokens, with the end token if there is one.
 
@@ -141,6 +116,7 @@ class InterpClient:
             ids: The prompt.
             options: `max_tokens`, `temperature`, `top_p`, `seed`, and `steer_generated`.
             steering: See `steering_of`.
+            vocabulary_size: Tokens are below it.
         """
         n_most = int(options["max_tokens"])
         body = {
@@ -153,13 +129,27 @@ class InterpClient:
             raise CallError("again", "an answer without token ids")
         if len(tokens) > n_most:
             raise CallError("stop", f"{self.address} returned {len(tokens)} tokens for {n_most}")
+        if not all(0 <= token < vocabulary_size for token in tokens):
+            raise CallError(
+                "stop",
+                f"{self.address} returned a token that the model's vocabulary of"
+                f" {vocabulary_size:,} does not have; it serves another model",
+            )
         return tokens
 
     async def means(self, ids: Sequence[int], counted: list[list[int]], shape: Any) -> torch.Tensor:
         """Return means over tokens, float32 `[n_positions, n_layers, hidden_dim]`."""
         body = {"prompt_token_ids": list(ids), "counted": counted}
         answer = await self._ask("POST", "/v1/means", body, _most_bytes(shape))
-        return decoded(answer.get("means"), shape)
+        means = self._tensor(answer.get("means"), shape)
+        for mean, indices in zip(means, counted, strict=True):
+            if not indices:
+                # Missing, whatever the server says.
+                mean.fill_(torch.nan)
+            elif mean.isnan().all():
+                # It would count as missing. A layer that overflows is left to the checks.
+                raise CallError("stop", f"{self.address} returned means that are no numbers")
+        return means
 
     async def capture(
         self,
@@ -177,19 +167,14 @@ class InterpClient:
         activations = answer.get("activations")
         if not isinstance(activations, dict):
             raise CallError("stop", f"{self.address} returned no activations")
-        return [decoded(activations.get(point), shape) for point in points]
+        return [self._tensor(activations.get(point), shape) for point in points]
 
-    async def decode(self, residuals: torch.Tensor) -> torch.Tensor:
+    async def decode(self, residuals: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
         """Return the logits of last-layer rows `[n_rows, hidden_dim]`: `[n_rows, vocabulary]`."""
         body = {"residuals": _encoded(residuals)}
-        # No vocabulary is larger.
-        most = _most_bytes((len(residuals), 1_000_000))
-        answer = await self._ask("POST", "/v1/decode_residuals", body, most)
-        tensor = answer.get("tensor")
-        shape = tensor.get("shape") if isinstance(tensor, dict) else None
-        if not isinstance(shape, list) or len(shape) != 2 or shape[0] != len(residuals):
-            raise CallError("stop", f"{self.address} returned no logits")
-        return decoded(tensor, tuple(shape))
+        shape = (len(residuals), vocabulary_size)
+        answer = await self._ask("POST", "/v1/decode_residuals", body, _most_bytes(shape))
+        return self._tensor(answer.get("tensor"), shape)
 
     async def _ask(
         self,
@@ -203,18 +188,22 @@ class InterpClient:
 
         failure: CallError | None = None
         data = bytearray()
-        status = 0
+        status, headers = 0, httpx.Headers()
+        # A server answers these at once; describing may wait for the model's thread.
+        timeout = (
+            self._http.timeout if body is not None else httpx.Timeout(_GET_S, connect=CONNECT_S)
+        )
         try:
             async with (
                 asyncio.timeout(None) as limit,
-                self._http.stream(method, path, json=body) as response,
+                self._http.stream(method, path, json=body, timeout=timeout) as response,
             ):
-                status = response.status_code
+                status, headers = response.status_code, response.headers
                 # Once it answers, the whole answer must come; a byte now and then is not enough.
                 limit.reschedule(
                     asyncio.get_running_loop().time() + BODY_S + most_bytes / _SLOWEST_BYTES_PER_S
                 )
-                async for part in response.aiter_bytes():
+                async for part in response.aiter_raw():
                     data += part
                     if len(data) > most_bytes:
                         failure = CallError(
@@ -238,13 +227,25 @@ class InterpClient:
             raise failure
         answer = _parsed(data)
         if status == 200 or status in allowed:
-            if answer is None:
-                raise CallError("again", "an unreadable answer")
-            return answer
-        raise self._refusal(status, path, "" if answer is None else str(answer.get("detail", "")))
+            if answer is not None:
+                return answer
+            if status == 404:
+                return {}
+            raise CallError("again", "an unreadable answer")
+        detail = "" if answer is None else str(answer.get("detail", ""))
+        raise self._refusal(status, path, detail, headers)
 
-    def _refusal(self, status: int, path: str, detail: str) -> CallError:
-        shown = clipped(redacted(detail), 200) or "no reason given"
+    def _refusal(
+        self, status: int, path: str, detail: str, headers: Mapping[str, str]
+    ) -> CallError:
+        shown = clipped(self._shown(detail), 120) or "no reason given"
+        if status < 400:
+            host = clipped(urlsplit(headers.get("location", "")).netloc.rpartition("@")[2], 80)
+            return CallError(
+                "stop",
+                f"{self.address} redirects to {host or 'another page'} ({status}), where the key is"
+                " not sent; set engine_url to the final address",
+            )
         if status == 401:
             return CallError(
                 "stop",
@@ -253,28 +254,33 @@ class InterpClient:
             )
         if status == 404:
             return CallError("stop", f"{self.address} has no {path}; check engine_url")
-        if status == 503:
-            return CallError("busy", f"busy (503: {shown})")
+        if status == 503 and "still loading" in detail:
+            return LoadingError("busy", "the model is still loading")
+        if status in {429, 503}:
+            return CallError("busy", f"busy ({status}: {shown})", retry_after_s=_seconds(headers))
         if status in {400, 403, 422}:
             return CallError("stop", f"{self.address} refuses: {shown}")
         if "engine process died" in detail:
             return EngineLostError("stop", "vLLM's engine process died")
         return CallError("again", f"server error ({status}: {shown})")
 
+    def _tensor(self, payload: Any, shape: Sequence[int]) -> torch.Tensor:
+        """Return a tensor of the wire format as float32."""
+        try:
+            words = np.frombuffer(base64.b64decode(payload["data"]), _DTYPES[payload["dtype"]])
+            if list(payload["shape"]) != list(shape) or words.size != int(np.prod(shape)):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise CallError(
+                "stop",
+                f"{self.address} returned no tensor of shape {tuple(shape)}; it serves another"
+                " model, or another version",
+            ) from None
+        return torch.from_numpy(words.astype(np.float32)).reshape(tuple(shape))
 
-def decoded(payload: Any, shape: Sequence[int]) -> torch.Tensor:
-    """Return a tensor of the wire format as float32.
-
-    Raises:
-        CallError: If it is none, or has another shape.
-    """
-    try:
-        words = np.frombuffer(base64.b64decode(payload["data"]), _DTYPES[payload["dtype"]])
-        if list(payload["shape"]) != list(shape) or words.size != int(np.prod(shape)):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise CallError("stop", f"the server returned no tensor of shape {tuple(shape)}") from None
-    return torch.from_numpy(words.astype(np.float32)).reshape(tuple(shape))
+    def _shown(self, text: str) -> str:
+        """Return a server's text without keys; that of a child process is in no variable."""
+        return redacted(text.replace(self._key, "[key]") if self._key else text)
 
 
 def point_of(layer: int) -> str:
@@ -335,8 +341,11 @@ def _parsed(data: bytes | bytearray) -> dict[str, Any] | None:
 def _reason_of(error: str) -> str:
     """Return what went wrong, without what pydantic adds to it."""
     match = re.search(r"Value error, (.*?) \[type=", " ".join(error.split()))
-    return clipped(redacted(match[1] if match else error), 300)
+    return clipped(match[1] if match else error, 180)
 
 
-def _explicit(dtype: str) -> str | None:
-    return None if dtype == "auto" else dtype
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    try:
+        return float(headers.get("retry-after", ""))
+    except ValueError:
+        return None

@@ -4,8 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,11 +13,18 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.choice import seed_of
 from traitvec_core.generation.interp_client import (
-    Description,
     EngineLostError,
     InterpClient,
+    LoadingError,
     point_of,
     steering_of,
+)
+from traitvec_core.generation.interp_description import Description
+from traitvec_core.generation.interp_endpoint import (
+    Endpoint,
+    check_served,
+    describe_once_loaded,
+    wait_until_ready,
 )
 from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import read_tokens
@@ -30,36 +35,10 @@ from traitvec_core.models.steering import check_interventions
 from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
 from traitvec_core.remote.run_async import run_async
 
-__all__ = ["Endpoint", "InterpEngine", "InterpReader"]
+__all__ = ["InterpEngine", "InterpReader"]
 
 _T = TypeVar("_T")
 _TIMEOUT_S = 1_800.0
-_LOADING_S = 3_600.0
-_POLL_S = 1.0
-_SAY_EVERY_S = 15.0
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the model is served.
-
-    Attributes:
-        address: The server, without `/v1`.
-        key: Its token.
-        key_name: The environment variable of the token, for messages.
-        served_name: The model's name there, if it is not the experiment's; None accepts the same.
-        ended: Returns why the server's process has ended, or None; a server elsewhere never has.
-        lost: Called when vLLM's engine below the server has died, or did not start, with the error.
-        say: Called with a line that the user should see.
-    """
-
-    address: str
-    key: str | None
-    key_name: str
-    served_name: str | None = None
-    ended: Callable[[], str | None] = lambda: None
-    lost: Callable[[str], None] = lambda error: None
-    say: Callable[[str], None] = lambda text: None
 
 
 class InterpEngine:
@@ -126,7 +105,7 @@ class InterpEngine:
                 "seed": seed_of(request.stream_name, sampling.seed),
                 "steer_generated": is_everywhere,
             }
-            tokens = await client.generate(request.ids, options, steering)
+            tokens = await client.generate(request.ids, options, steering, model.vocabulary_size)
             on_finished([read_tokens(model, request, tokens)])
 
         self.reader.each(missing, generate, lambda request: request.name)
@@ -205,7 +184,7 @@ class InterpReader:
         async def read(client: InterpClient, _: None) -> None:
             point = point_of(model.n_blocks)
             (rows,) = await client.capture(ids, [point], model.hidden_dim, steering)
-            result.append(await client.decode(rows))
+            result.append(await client.decode(rows, model.vocabulary_size))
 
         self.each([None], read, lambda _: "a text")
         return result[-1]
@@ -217,8 +196,7 @@ class InterpReader:
             TraitvecError: If it is another model, or cannot be loaded.
         """
         if self._description is None:
-            self._description = run_async(self._wait_until_ready())
-            self._check(self._description)
+            self._description = run_async(self._described())
         return self._description
 
     def check_lengths(self, lengths: Sequence[int]) -> None:
@@ -259,10 +237,11 @@ class InterpReader:
             has_answered=True,
         )  # fmt: skip
         client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
+        outage = _Outage(self.language_model, end, client, self.description())
 
         async def one(item: _T) -> None:
             try:
-                await calls.call(partial(self._unless_ended, client, work, item))
+                await calls.call(partial(self._unless_ended, outage, work, item))
             except CallError as error:
                 raise StopError(
                     f"{named(item)}: {end.address} failed ({error.reason}); finished work is kept,"
@@ -275,80 +254,83 @@ class InterpReader:
             await client.close()
 
     async def _unless_ended(
-        self, client: InterpClient, work: Callable[[InterpClient, _T], Awaitable[None]], item: _T
+        self, outage: "_Outage", work: Callable[[InterpClient, _T], Awaitable[None]], item: _T
     ) -> None:
+        end = self._endpoint
         try:
-            await work(client, item)
+            await outage.is_over()
+            await work(outage.client, item)
         except EngineLostError:
-            self._endpoint.lost("")
+            end.lost("")
             raise StopError(
-                self._endpoint.ended()
-                or f"{self._endpoint.address}: vLLM's engine process died, or ran out of memory;"
+                (end.ended() if end.ended is not None else None)
+                or f"{end.address}: vLLM's engine process died, or ran out of memory;"
                 " restart the server; finished work is kept"
             ) from None
         except CallError as error:
+            outage.has_begun |= error.kind in {"unreachable", "lost"}
+            outage.has_begun |= isinstance(error, LoadingError)
             # A lost connection shows before the process has ended.
-            if error.kind in {"unreachable", "lost", "again"}:
+            if end.ended is not None and error.kind in {"unreachable", "lost", "again"}:
                 for _ in range(20):
-                    reason = self._endpoint.ended()
+                    reason = end.ended()
                     if reason is not None:
                         raise StopError(reason) from None
                     await asyncio.sleep(0.05)
             raise
 
-    async def _wait_until_ready(self) -> Description:
+    async def _described(self) -> Description:
         end = self._endpoint
         client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        next_line, n_failed = started + _SAY_EVERY_S, 0
         try:
-            while True:
-                reason = end.ended()
-                if reason is not None:
-                    raise TraitvecError(reason)
-                status = "loading"
-                try:
-                    status, error = await client.status()
-                    if status == "ready":
-                        return await client.describe()
-                    n_failed = 0
-                    if status == "failed":
-                        end.lost(error)
-                        raise TraitvecError(
-                            end.ended() or f"{end.address} could not load its model: {error}"
-                        )
-                except CallError as error:
-                    n_failed += 1
-                    if error.kind == "stop" or n_failed >= 5:
-                        raise TraitvecError(_unreachable(end.address, error)) from None
-                if loop.time() - started > _LOADING_S:
-                    raise TraitvecError(f"{end.address} has not loaded its model within an hour")
-                if loop.time() > next_line:
-                    next_line = loop.time() + _SAY_EVERY_S
-                    end.say(f"{end.address} loads its model ({loop.time() - started:.0f} s)")
-                await asyncio.sleep(_POLL_S)
+            served = await wait_until_ready(client, end)
         finally:
-            with suppress(Exception):
-                await client.close()
-
-    def _check(self, served: Description) -> None:
-        model, end = self.language_model, self._endpoint
-        expected = end.served_name or model.name
-        if served.model != expected:
-            raise TraitvecError(
-                f"the server at {end.address} serves {served.model}, not {expected}; set"
-                f" engine_model: {served.model} if these are the same weights"
-            )
-        if (served.n_blocks, served.hidden_dim) != (model.n_blocks, model.hidden_dim):
-            raise TraitvecError(
-                f"the model at {end.address} has {served.n_blocks} blocks of width"
-                f" {served.hidden_dim}, but {model.name} has {model.n_blocks} of"
-                f" {model.hidden_dim}: it serves another model"
-            )
+            await client.close()
+        check_served(self.language_model, end, served)
+        return served
 
 
-def _unreachable(address: str, error: CallError) -> str:
-    if error.kind == "stop":
-        return error.reason
-    return f"no engine answers at {address} ({error.reason}); start it, or check engine_url"
+class _Outage:
+    """A server that was away: it must load its model again, and may have loaded another one.
+
+    Args:
+        model: The experiment's model.
+        end: Where it is served.
+        client: The connection.
+        served: What was served before.
+
+    Attributes:
+        client: The connection.
+        has_begun: Whether the server has been away, and was not looked at since.
+    """
+
+    def __init__(
+        self, model: LanguageModel, end: Endpoint, client: InterpClient, served: Description
+    ) -> None:
+        self.client = client
+        self.has_begun = False
+        self._model = model
+        self._end = end
+        self._served = served
+        self._lock = asyncio.Lock()
+
+    async def is_over(self) -> None:
+        """Wait until a server that has returned is loaded.
+
+        Raises:
+            CallError: If it does not answer.
+            TraitvecError: If it serves something else than before.
+        """
+        async with self._lock:
+            if not self.has_begun:
+                return
+            served = await describe_once_loaded(self.client, self._end)
+            check_served(self._model, self._end, served)
+            before = self._served
+            if (served.revision, served.dtype) != (before.revision, before.dtype):
+                raise StopError(
+                    f"{self._end.address} was restarted with other weights ({served.revision},"
+                    f" {served.dtype} instead of {before.revision}, {before.dtype}); finished work"
+                    " is kept, run again to continue"
+                )
+            self.has_begun = False

@@ -4,7 +4,8 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import check_address
 from traitvec_core.generation.engine_options import KEY_NAME, EngineOptions
 from traitvec_core.generation.interp_client import InterpClient
-from traitvec_core.generation.interp_engine import Endpoint, InterpEngine
+from traitvec_core.generation.interp_endpoint import Endpoint
+from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.keys import key_from_environment

@@ -96,6 +96,11 @@ class LanguageModel:
         return int(self._text_config.hidden_size)
 
     @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, with those that no token uses."""
+        return int(self._text_config.vocab_size)
+
+    @property
     def device(self) -> torch.device:
         """The device for inputs."""
         embeddings = self.model.get_input_embeddings()

@@ -96,7 +96,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.port_file:
         options.port_file.write_text(str(port))
     else:
-        shown = f"http://{host}:{port}"
+        shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         print(  # noqa: T201
             f"serving {served.name} at {shown}; put into experiment.yaml:\n"
             f"engine: server\nengine_url: {shown}\nengine_reads: true",
@@ -153,6 +153,8 @@ def _served(options: argparse.Namespace) -> Any:
         dtype,
         options.backend,
         longest,
+        described.hidden_dim,
+        described.vocabulary_size,
         load,
     )
 

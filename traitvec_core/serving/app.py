@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from interp_engine.server.app import create_app
 from interp_engine.server.config import ServerConfig, is_loopback
@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from traitvec_core.models.reading import READING_PROTOCOL
+from traitvec_core.serving.guard import Guard
 
 __all__ = ["Served", "build_app"]
 
@@ -33,6 +34,8 @@ class Served:
         dtype: Of the weights.
         backend: `vllm` or `eager`.
         max_model_len: Longest text, prompt and response together, in tokens.
+        hidden_dim: Width of its residual stream.
+        vocabulary_size: Number of token ids.
         load: Loads the model; it has `means` beside interp-engine's methods.
         is_dead: Whether vLLM's engine process has died.
     """
@@ -43,6 +46,8 @@ class Served:
     dtype: str
     backend: str
     max_model_len: int
+    hidden_dim: int
+    vocabulary_size: int
     load: Callable[[], Any]
     is_dead: bool = field(default=False)
 
@@ -51,7 +56,7 @@ class MeansRequest(BaseModel):
     """A text, and the tokens to average, one list of indices per position."""
 
     prompt_token_ids: list[int] = Field(min_length=1)
-    counted: list[list[int]] = Field(min_length=1)
+    counted: list[list[int]] = Field(min_length=1, max_length=64)
 
 
 class MeansResponse(BaseModel):
@@ -96,15 +101,8 @@ def build_app(served: Served, host: str, token: str | None, calls_at_once: int) 
     )
     app: FastAPI = create_app(config, loader=load)
 
-    def authorized(authorization: str | None = Header(default=None)) -> None:
-        scheme, _, given = (authorization or "").partition(" ")
-        if token is not None and not (
-            scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), token.encode())
-        ):
-            raise HTTPException(401, "missing or wrong bearer token")
-
     @app.get("/v1/traitvec")
-    async def describe(_: None = Depends(authorized)) -> dict[str, Any]:
+    async def describe() -> dict[str, Any]:
         return {
             "protocol": READING_PROTOCOL,
             "model": served.name,
@@ -116,28 +114,53 @@ def build_app(served: Served, host: str, token: str | None, calls_at_once: int) 
         }
 
     @app.post("/v1/means")
-    async def means(asked: MeansRequest, _: None = Depends(authorized)) -> MeansResponse:
+    async def means(asked: MeansRequest) -> MeansResponse:
         if "model" not in holder:
             raise HTTPException(503, "the model is still loading")
-        n_tokens = len(asked.prompt_token_ids)
-        # The forward pass generates one token more.
-        if n_tokens >= served.max_model_len:
-            raise ValueError(
-                f"a text of {n_tokens} tokens is longer than max_model_len allows"
-                f" ({served.max_model_len} with one more token)"
-            )
-        if any(not 0 <= index < n_tokens for indices in asked.counted for index in indices):
-            raise ValueError("counted names a token that the text does not have")
+        _check(asked, served)
         work = holder["model"].means(asked.prompt_token_ids, asked.counted)
         future = asyncio.run_coroutine_threadsafe(work, holder["loop"])
         return MeansResponse(means=encode_tensor(await asyncio.wrap_future(future)))
 
     _end_with_engine(app, served)
-    _refuse_browsers(app)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(
+        Guard, token=token, most_bytes=_most_bytes(served), is_serial=served.backend == "eager"
+    )
     if is_loopback(host):
-        # A web page could reach this port under a name of its own.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])
+        # A web page could reach this port under a name that it owns.
+        names = ["localhost", "127.0.0.1", "[::1]", "::1", host]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
     return app
+
+
+def _check(asked: MeansRequest, served: Served) -> None:
+    """Refuse what vLLM would not survive: on a GPU, an index out of range ends its process."""
+    n_tokens = len(asked.prompt_token_ids)
+    # The forward pass generates one token more.
+    if n_tokens >= served.max_model_len:
+        raise ValueError(
+            f"a text of {n_tokens} tokens is longer than max_model_len allows"
+            f" ({served.max_model_len} with one more token)"
+        )
+    if any(not 0 <= token < served.vocabulary_size for token in asked.prompt_token_ids):
+        raise ValueError(f"a token is outside the vocabulary of {served.vocabulary_size}")
+    for indices in asked.counted:
+        if len(indices) > n_tokens or any(not 0 <= index < n_tokens for index in indices):
+            raise ValueError("counted names a token that the text does not have")
+
+
+def _most_bytes(served: Served) -> int:
+    """Return the longest body of a request: the last layer of a text, and vectors to steer with."""
+    bytes_per_token = 64 + 6 * served.hidden_dim
+    return 16 * 2**20 + served.max_model_len * bytes_per_token
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """Say what is wrong with a request, without repeating the request."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    where = ".".join(str(part) for part in first.get("loc", ()))
+    return JSONResponse({"detail": f"{where}: {first.get('msg', 'invalid')}"}, 422)
 
 
 def _end_with_engine(app: FastAPI, served: Served) -> None:
@@ -153,17 +176,6 @@ def _end_with_engine(app: FastAPI, served: Served) -> None:
         return JSONResponse({"detail": "vLLM's engine process died"}, 500)
 
     app.add_exception_handler(EngineDeadError, dead)
-
-
-def _refuse_browsers(app: FastAPI) -> None:
-    @app.middleware("http")
-    async def refuse(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        # Browsers send it with what a page asks of another origin; no client of ours does.
-        if "origin" in request.headers:
-            return JSONResponse({"detail": "web pages may not use this server"}, 403)
-        return await call_next(request)
 
 
 def _backend(backend: str) -> str:

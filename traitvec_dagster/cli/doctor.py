@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,11 @@ __all__ = ["Finding", "examine"]
 
 _LOW_DISK_GB = 20
 _TIMEOUT_S = 5.0
+# The package for CPUs has another name.
+_VERSIONS = """
+from importlib.metadata import packages_distributions, version
+print(version(packages_distributions()["vllm"][0]), version("interp-engine"))
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ def examine(project: Project) -> Iterator[Finding]:
         judges, hub = pool.submit(lambda: list(_judges())), pool.submit(_hub)
         yield from _torch()
         yield _embedded_model()
+    yield _vllm()
     yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
                "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
     yield from judges.result()
@@ -108,6 +115,30 @@ def _embedded_model() -> Finding:
     return Finding(
         "ok", "embedded model", f"{model.n_blocks} blocks × {model.hidden_dim} dimensions"
     )
+
+
+def _vllm() -> Finding:
+    """Report which vLLM `engine: vllm` would run; it is not imported, which takes half a minute."""
+    from traitvec_core.generation.engine_process import vllm_python
+
+    absent = (
+        "large models would generate, be read and steered with it; see docs/models.md for its"
+        " environment, and set TRAITVEC_VLLM_PYTHON"
+    )
+    try:
+        python = vllm_python()
+        answer = subprocess.run(  # noqa: S603  # the owner's own Python
+            [python, "-c", _VERSIONS], capture_output=True, text=True, timeout=20, check=False
+        )
+    except TraitvecError as error:
+        return Finding("broken", "vLLM", "no Python to run it", str(error))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("broken", "vLLM", f"{python} does not run", str(error))
+    versions = answer.stdout.split()
+    if answer.returncode or len(versions) != 2:
+        return Finding("absent", "vLLM", f"not in {python}", absent)
+    vllm, interp = versions
+    return Finding("ok", "vLLM", f"{vllm}, interp-engine {interp}, in {python}")
 
 
 def _key(name: str, allows: str, how: str) -> Finding:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +21,10 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Anyone who can reach it can start runs."),
+        typer.Option(
+            help="Address to listen on. Anyone who can reach it can start runs, and browsers must"
+            " call it by this address, or by an origin in TRAITVEC_UI_ORIGINS."
+        ),
     ] = "127.0.0.1",
     experiments_dir: Root = None,
 ) -> None:
@@ -32,19 +34,19 @@ def ui(
     """
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.ownership import close_dead_runs
+    from traitvec_dagster.ui.origins import own_origins
 
     project = Project(experiments_dir)
+    own_origins(host)
     _check_port(host, port)
-    close_dead_runs(project.instance())
+    instance = project.instance()
+    close_dead_runs(instance)
     out.print(f"Dagster on http://{host}:{port} for {project.experiments} (Ctrl-C stops it)")
-    command = [
-        # `dg dev` would need a project folder with its own pyproject.toml.
-        sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster",
-        "dev", "-m", "traitvec_dagster.definitions", "-h", host, "-p", str(port),
-    ]  # fmt: skip
     os.chdir(project.path)
-    # Replaces this process, so that whatever stops it stops Dagster.
-    os.execv(command[0], command)  # noqa: S606
+    # Its servers take a second to import.
+    from traitvec_dagster.ui.services import serve_project
+
+    serve_project(instance, host, port)
 
 
 def doctor(experiments_dir: Root = None) -> None:

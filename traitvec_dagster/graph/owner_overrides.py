@@ -1,18 +1,63 @@
-"""Which settings a run's config may override: nothing that runs code, unless the owner typed it."""
+"""Which settings a run's config may override: nothing that loads code or opens a connection.
 
-from collections.abc import Iterator
+Anyone who reaches the UI can write a run's config. What an experiment makes this machine load, and
+which servers receive its prompts and keys, is decided by `experiment.yaml` and the command line.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.settings.scorer import REPETITION
 from traitvec_core.storage.folders import ExperimentFolder
 
-__all__ = ["owner_typed_overrides", "settings_with_overrides"]
+__all__ = [
+    "OPEN_SETTINGS",
+    "OWNER_SETTINGS",
+    "owner_typed_overrides",
+    "settings_with_overrides",
+]
+
+# Both are part of traitvec.
+_SHIPPED_JUDGES: tuple[Any, ...] = (EMBEDDED_MODEL, REPETITION)
+
+OWNER_SETTINGS: Mapping[str, tuple[Any, ...]] = {
+    "model": (EMBEDDED_MODEL,),
+    "revision": (),
+    "trust_remote_code": (False,),
+    # Where flash attention is not installed, transformers may load a kernel from the hub.
+    "attention": ("auto", "sdpa", "eager"),
+    "engine": (),
+    "engine_url": (),
+    "engine_model": (),
+    "judge_model": _SHIPPED_JUDGES,
+    "scorers": _SHIPPED_JUDGES,
+    "coherence_judge": (None, *_SHIPPED_JUDGES),
+    "second_judge": (None, *_SHIPPED_JUDGES),
+    # With it, a judge's name means another server, which gets another key.
+    "judge_provider": (),
+    "judge_base_url": (),
+    "gradient_objective": (None,),
+}
+"""Settings that load code, files or models, or open connections → values that do neither."""
+
+OPEN_SETTINGS = frozenset({
+    "description", "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices", "also_judge",
+    "judge_repeats", "agreement_sample", "dtype", "quantization", "engine_reads",
+    "tensor_parallel", "max_model_len", "n_examples", "batch_size", "max_concurrent_judges",
+    "instruction_role", "sampling", "threshold", "min_coherence", "pairing", "positions", "methods",
+    "layers", "scale", "gradient_penalty", "probe_penalty", "steering", "monitoring_prompts",
+    "thresholds", "severities", "auto_run", "schedule", "follow_data_versions",
+})  # fmt: skip
+"""Settings that anyone who can start a run may override. All others are the owner's."""
 
 # A fact about this process that no run config, tag or request can set.
 _is_typed_by_owner: ContextVar[bool] = ContextVar("is_typed_by_owner", default=False)
+_LONGEST_SHOWN = 60
 
 
 @contextmanager
@@ -31,42 +76,37 @@ def settings_with_overrides(
     """Return an experiment's settings with the overrides of a run's config.
 
     Raises:
-        TraitvecError: If an override is not valid, or would run code that `experiment.yaml` does
-            not name. Anyone who reaches the UI can write a run's config.
+        TraitvecError: If an override is not valid, or would load code or open a connection that
+            `experiment.yaml` does not name for the same setting; or if `experiment.yaml` is not
+            valid by itself.
     """
     settings = folder.settings(overrides)
     if not overrides or _is_typed_by_owner.get():
         return settings
-    try:
-        written = _what_runs_code(folder.settings())
-    except TraitvecError:
-        # The file alone is not valid, such as one without a model.
-        written = {}
-    for name, value in _what_runs_code(settings).items():
-        if name not in written or written[name] != value:
+    written = _owned(folder.settings())
+    for (name, key), value in _owned(settings).items():
+        is_written = (name, key) in written and written[name, key] == value
+        if not is_written and value not in OWNER_SETTINGS.get(name, ()):
+            shown = repr(value)
+            if len(shown) > _LONGEST_SHOWN:
+                shown = f"{shown[:_LONGEST_SHOWN]}…"
             raise TraitvecError(
-                f"{name}: {value!r} runs code, so a run's config cannot set it; write it into"
-                f" experiment.yaml, or use `traitvec run --set` (experiment {folder.name})"
+                f"{name}{key}: {shown} may load code or open a connection, so a run's config"
+                " cannot set it; write it into experiment.yaml, or use `traitvec run --set`"
+                f" (experiment {folder.name})"
             )
     return settings
 
 
-def _what_runs_code(settings: ExperimentSettings) -> dict[str, Any]:
-    """Return the settings that have code imported or executed, by name."""
-    values = {
-        "judge_model": settings.judge_model,
-        "second_judge": settings.second_judge,
-        "coherence_judge": settings.coherence_judge,
-        **{f"scorers.{trait}": name for trait, name in settings.scorers.items()},
-    }
-    code: dict[str, Any] = {
-        name: value for name, value in values.items() if value and value.startswith("python:")
-    }
-    if settings.gradient_objective is not None:
-        code["gradient_objective"] = settings.gradient_objective
-    if settings.trust_remote_code:
-        # The code is the model's.
-        code |= {
-            "trust_remote_code": True, "model": settings.model, "revision": settings.revision,
-        }  # fmt: skip
-    return code
+def _owned(settings: ExperimentSettings) -> dict[tuple[str, str], Any]:
+    """Return the owner's settings by name; those with keys, such as `scorers`, by each key."""
+    owned: dict[tuple[str, str], Any] = {}
+    for name in type(settings).model_fields:
+        if name in OPEN_SETTINGS:
+            continue
+        value = getattr(settings, name)
+        if isinstance(value, Mapping):
+            owned |= {(name, f".{key}"): each for key, each in value.items()}
+        else:
+            owned[name, ""] = value
+    return owned

@@ -1,4 +1,4 @@
-"""`dagster dev` over a project: new traits run, two GPUs are shared, a failure is posted."""
+"""`traitvec ui` over a project: new traits run, two GPUs are shared, a failure is posted."""
 
 import os
 import re
@@ -34,8 +34,8 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def watched(
     tmp_path: Path, own_environment: None, hook: tuple[str, list[dict[str, Any]]]
 ) -> Iterator[SmallProject]:
-    """Under `dev`, on a machine with two GPUs that are not there: an experiment without traits, and
-    one that is run every minute.
+    """Under `traitvec ui`, on a machine with two GPUs that are not there: an experiment without
+    traits, and one that is run every minute.
     """
     os.environ |= {
         "TMPDIR": str(tmp_path),
@@ -51,8 +51,8 @@ def watched(
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-m", "traitvec_dagster.definitions",
-             "-h", "127.0.0.1", "-p", port],
+            [sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()",
+             "ui", "--port", port],
             cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:

@@ -1,0 +1,1 @@
+"""Dagster's pages behind a front that only they can pass."""
