@@ -162,7 +162,7 @@ def _plan_trait(
         made_with = vectors[position].model
         if made_with not in (None, model):
             notes.append(
-                f"vectors {position} are of {made_with}; the experiment's model is {model}"
+                f"vectors {position} are of {made_with!r}; the experiment's model is {model}"
             )
     # Positives first, as in all tables.
     frames = [tables[pole].rows for pole in ("pos", "neg")] if tables else []
