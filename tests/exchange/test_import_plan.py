@@ -168,6 +168,16 @@ def test_two_files_with_one_role(source: Path, tmp_path: Path) -> None:
     assert "have the same role and differ" in reasons(planned)
 
 
+def test_names_of_foreign_files_do_not_reach_the_terminal_raw(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    for name in ("\x1b[31msycophantic_pos.csv", "sycophantic\u202e_pos\n.csv", "\x1b]0;x\x07.csv"):
+        (source / name).write_text("a\n")
+    done = command(*IMPORT, source, *INTO, "--plan", root=tmp_path / "experiments")
+    assert "?[31msycophantic_pos.csv" in done.out
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
+
+
 # -- evaluation questions ---------------------------------------------------------------------
 
 
@@ -219,8 +229,8 @@ def test_thinking_is_split_off_and_unfinished_thoughts_are_left_out(
     root = tmp_path / "experiments"
     done = command(*IMPORT, source, *INTO, root=root)
     assert done.code == 1
-    assert "sycophantic_pos_instruct.csv, 1 rows: no answer after the thinking" in done.out
-    assert "1 rows: marks of thinking inside the answer" in done.out
+    assert "sycophantic_pos_instruct.csv, 1 row: no answer after the thinking" in done.out
+    assert "1 row: marks of thinking inside the answer" in done.out
     assert "thinking was split off 78 answers" in done.out
     frame = imported(root).read_responses()
     assert frame["response"].tolist() == ["Yes.", *answers["pos"][3:], *answers["neg"]]

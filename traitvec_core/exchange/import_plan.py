@@ -162,7 +162,7 @@ def _plan_trait(
         made_with = vectors[position].model
         if made_with not in (None, model):
             notes.append(
-                f"vectors {position} are of {made_with}; the experiment's model is {model}"
+                f"vectors {position} are of {made_with!r}; the experiment's model is {model}"
             )
     # Positives first, as in all tables.
     frames = [tables[pole].rows for pole in ("pos", "neg")] if tables else []
@@ -201,7 +201,9 @@ def _read_tables(
             (table.n_leaked, "marks of thinking inside the answer"),
         ):
             if count:
-                left_out.append(LeftOut(name, f"{where}, {count} rows", why))
+                left_out.append(
+                    LeftOut(name, f"{where}, {count} {'row' if count == 1 else 'rows'}", why)
+                )
     if len(tables) == 1:
         (pole,) = tables
         why = "the other pole's table " + (

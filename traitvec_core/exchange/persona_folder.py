@@ -46,8 +46,9 @@ class LeftOut:
     why: str
 
     def __str__(self) -> str:
-        """Return one line."""
-        return f"{self.what}: {self.why}"
+        """Return one line; names of foreign files may contain what a terminal obeys."""
+        line = " ".join(f"{self.what}: {self.why}".split())
+        return "".join(char if char.isprintable() else "?" for char in line)
 
 
 @dataclass
