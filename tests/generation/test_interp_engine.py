@@ -21,8 +21,10 @@ from traitvec_core.generation import EngineOptions, generate_texts, load_engine
 from traitvec_core.generation.interp_endpoint import Endpoint
 from traitvec_core.generation.interp_engine import InterpEngine
 from traitvec_core.generation.request import GenerationEngine
+from traitvec_core.models.activations import capture_means
 from traitvec_core.models.interventions import Addition, Intervention
 from traitvec_core.models.language_model import LanguageModel, load_language_model
+from traitvec_core.models.steering import steer
 
 # Of a mean, of a logit, and of the logit of a greedy token.
 TOLERANCES = (1e-4, 1e-3, 1e-4)
@@ -158,6 +160,16 @@ def test_the_prompt_alone_can_be_steered(llama: Place) -> None:
     theirs = generate_texts(llama.engine, *arguments, interventions=[[item]])
     assert theirs == generate_texts(model, *arguments, interventions=[[item]])
     assert theirs != generate_texts(model, *arguments)
+
+
+def test_the_model_of_an_engine_cannot_be_mistaken_for_a_loaded_one(llama: Place) -> None:
+    with pytest.raises(TraitvecError, match=r"engine\.reader"):
+        capture_means(llama.engine.language_model, [("hello", " you")])
+    with (
+        pytest.raises(TraitvecError, match="pass interventions"),
+        steer(llama.engine.language_model, Addition(1, torch.ones(llama.model.hidden_dim))),
+    ):
+        pass
 
 
 def test_drawn_responses_repeat_and_differ(llama: Place) -> None:

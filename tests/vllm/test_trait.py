@@ -98,7 +98,7 @@ def check_that_vllm_did_it(project: VllmProject) -> None:
 
 @pytest.fixture
 def shared_engine(vllm_python: Path, smollm2: Path, tmp_path: Path) -> Iterator[str]:
-    """`traitvec serve-engine` for whoever has the key."""
+    """`traitvec serve-engine` for the process that has the key."""
     project = VllmProject(tmp_path, smollm2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENERATION_API_KEY", KEY)

@@ -182,7 +182,7 @@ def serving_environment(key: str | None) -> dict[str, str]:
 
 
 class EngineProcess:
-    """A child process that serves one model on loopback, for whoever has its token.
+    """A child process that serves one model on loopback, for requests that bear its token.
 
     Attributes:
         options: What it serves.

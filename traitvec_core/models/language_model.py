@@ -106,6 +106,11 @@ class LanguageModel:
         embeddings = self.model.get_input_embeddings()
         device = embeddings.weight.device
         if device.type == "meta":
+            if not hasattr(embeddings, "_hf_hook"):
+                raise TraitvecError(
+                    f"{self.name} has no weights in this process: pass engine.reader to read"
+                    " activations, and engine to generate"
+                )
             # accelerate keeps these weights elsewhere and moves them here when they are used.
             device = torch.device(cast(Any, embeddings)._hf_hook.execution_device)
         return cast(torch.device, device)

@@ -173,6 +173,6 @@ def _check_local(model: LanguageModel) -> None:
     embeddings: Any = model.model.get_input_embeddings()
     if embeddings.weight.device.type == "meta" and not hasattr(embeddings, "_hf_hook"):
         raise TraitvecError(
-            f"{model.name} runs outside this process (in vLLM or on a server) and cannot be steered"
-            " there; set engine: transformers"
+            f"{model.name} runs outside this process (in vLLM or on a server): pass interventions"
+            " to generate_texts, or set engine: transformers"
         )

@@ -96,7 +96,7 @@ def build_app(served: Served, host: str, token: str | None, calls_at_once: int) 
         # The layers of a deep model, at once.
         max_capture_points=1024,
         max_concurrency=calls_at_once,
-        # Whoever waits here would otherwise ask again and again.
+        # A client that is refused would ask again and again.
         max_queue=100_000,
     )
     app: FastAPI = create_app(config, loader=load)
