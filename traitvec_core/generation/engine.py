@@ -71,6 +71,10 @@ def reading_engine_of(
     if engine.reader is not None:
         return engine
     engine.close()
+    say(
+        f"{settings.engine_url} only returns texts, or does not answer: {settings.model} is loaded"
+        " in this process to read and steer it (engine_reads: true prevents that)"
+    )
     return as_engine(load_model(), None if settings.batch_size == "auto" else settings.batch_size)
 
 
