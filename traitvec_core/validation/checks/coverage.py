@@ -10,7 +10,7 @@ __all__ = ["check_coverage", "evaluate"]
 # Fewer than this leave no question to hold out, or no spread within a pole.
 _MIN_KEPT = 3
 _MIN_QUESTIONS = 2
-# Above this share of a pole, thinking moves its average; below it may be a quotation.
+# Above this share of a pole, thinking moves its average; below it, and once, may be a quotation.
 _MAX_LEAKED = 0.05
 _LEAKED_ADVICE = (
     "Thinking is neither judged nor averaged: remove it from the responses, or generate with"
@@ -26,8 +26,8 @@ def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
 def check_coverage(elicitation: Elicitation) -> CheckResult:
     """Check that both poles keep enough responses, questions and instructions, and no thinking.
 
-    Fails when a pole is too small to extract and hold out from, or when more than 5% of its
-    responses contain marks of thinking; warns when any do, and when the filter drops a question or
+    Fails when a pole is too small to extract and hold out from, or when more than one of its
+    responses, and more than 5%, contain marks of thinking; warns when any do, and when the filter drops a question or
     an instruction entirely.
     """
     poles = {"pos": elicitation.positive, "neg": elicitation.negative}
@@ -66,7 +66,8 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
         for pole, summary in poles.items()
         if summary.leaked_thinking
     )
-    if any(summary.leaked_thinking > _MAX_LEAKED * summary.n for summary in poles.values()):
+    limits = {pole: max(1, _MAX_LEAKED * summary.n) for pole, summary in poles.items()}
+    if any(summary.leaked_thinking > limits[pole] for pole, summary in poles.items()):
         return CheckResult(
             name="coverage", verdict="fail", summary=leaked, advice=_LEAKED_ADVICE, figures=figures
         )
