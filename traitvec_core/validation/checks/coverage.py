@@ -27,8 +27,8 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
     """Check that both poles keep enough responses, questions and instructions, and no thinking.
 
     Fails when a pole is too small to extract and hold out from, or when more than one of its
-    responses, and more than 5%, contain marks of thinking; warns when any do, and when the filter drops a question or
-    an instruction entirely.
+    responses, and more than 5%, contain marks of thinking; warns when any do, and when the filter
+    drops a question or an instruction entirely.
     """
     poles = {"pos": elicitation.positive, "neg": elicitation.negative}
     figures: Figures = {
@@ -66,8 +66,8 @@ def check_coverage(elicitation: Elicitation) -> CheckResult:
         for pole, summary in poles.items()
         if summary.leaked_thinking
     )
-    limits = {pole: max(1, _MAX_LEAKED * summary.n) for pole, summary in poles.items()}
-    if any(summary.leaked_thinking > limits[pole] for pole, summary in poles.items()):
+    most_leaked = {pole: max(1, _MAX_LEAKED * summary.n) for pole, summary in poles.items()}
+    if any(summary.leaked_thinking > most_leaked[pole] for pole, summary in poles.items()):
         return CheckResult(
             name="coverage", verdict="fail", summary=leaked, advice=_LEAKED_ADVICE, figures=figures
         )
