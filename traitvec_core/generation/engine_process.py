@@ -65,7 +65,6 @@ class ProcessOptions:
         max_model_len: Longest prompt with its response, in tokens; None chooses.
         calls_at_once: Requests that run at once; None chooses.
         memory_share: Of each GPU's memory; None takes what is free.
-        backend: `vllm`; `eager` is interp-engine's own, for machines without vLLM.
     """
 
     model: str
@@ -77,7 +76,6 @@ class ProcessOptions:
     max_model_len: int | None = None
     calls_at_once: int | None = None
     memory_share: float | None = None
-    backend: str = "vllm"
 
     @property
     def arguments(self) -> list[str]:
@@ -87,7 +85,6 @@ class ProcessOptions:
             "--dtype": self.dtype, "--tensor-parallel": self.tensor_parallel,
             "--max-model-len": self.max_model_len,
             "--calls-at-once": self.calls_at_once, "--memory-share": self.memory_share,
-            "--backend": self.backend,
         }  # fmt: skip
         given = {name: value for name, value in values.items() if value is not None}
         return [part for name, value in given.items() for part in (name, str(value))]

@@ -14,13 +14,13 @@ import torch
 from traitvec_core.errors import TraitvecError
 from traitvec_core.generation.interp_description import Description, read_description
 from traitvec_core.models.interventions import Ablation, Addition, Cap, Intervention, Projection
-from traitvec_core.models.reading import READING_PROTOCOL
+from traitvec_core.models.reading import READING_PROTOCOL, point_of
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.http_client import BODY_S, CONNECT_S
 from traitvec_core.remote.keys import redacted
 from traitvec_core.remote.sdk_errors import clipped
 
-__all__ = ["EngineLostError", "InterpClient", "LoadingError", "point_of", "steering_of"]
+__all__ = ["EngineLostError", "InterpClient", "LoadingError", "steering_of"]
 
 _SLOWEST_BYTES_PER_S = 1e6
 _GET_S = 60.0
@@ -282,11 +282,6 @@ class InterpClient:
     def _shown(self, text: str) -> str:
         """Return a server's text without keys; that of a child process is in no variable."""
         return redacted(text.replace(self._key, "[key]") if self._key else text)
-
-
-def point_of(layer: int) -> str:
-    """Return interp-engine's address of a layer: blocks are counted from 0 there."""
-    return "resid_pre.0" if layer == 0 else f"resid_post.{layer - 1}"
 
 
 def steering_of(interventions: Sequence[Intervention], engine: str) -> tuple[list[Any], bool]:

@@ -16,7 +16,6 @@ from traitvec_core.generation.interp_client import (
     EngineLostError,
     InterpClient,
     LoadingError,
-    point_of,
     steering_of,
 )
 from traitvec_core.generation.interp_description import Description
@@ -30,7 +29,7 @@ from traitvec_core.generation.request import Generated, Request
 from traitvec_core.generation.text import read_tokens
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.models.reading import Reading
+from traitvec_core.models.reading import Reading, point_of
 from traitvec_core.models.steering import check_interventions
 from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
 from traitvec_core.remote.run_async import run_async

@@ -13,7 +13,7 @@ import torch
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["READING_PROTOCOL", "Reader", "Reading", "sum_counted"]
+__all__ = ["READING_PROTOCOL", "Reader", "Reading", "point_of", "sum_counted"]
 
 # What `traitvec_core/serving` and its clients agree on; raise it with every change of meaning.
 READING_PROTOCOL = 1
@@ -80,6 +80,11 @@ class Reader(Protocol):
             interventions: What changes the residual stream of every token.
         """
         ...
+
+
+def point_of(layer: int) -> str:
+    """Return interp-engine's address of a layer: blocks are counted from 0 there."""
+    return "resid_pre.0" if layer == 0 else f"resid_post.{layer - 1}"
 
 
 def sum_counted(is_counted: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.generation.engine_options import KEY_NAME
 
 __all__ = ["main"]
 
-KEY_NAME = "GENERATION_API_KEY"
 # Traits seldom need more, and the key-value cache of a long context may not fit.
 _MAX_MODEL_LEN_GPU = 8_192
 _MAX_MODEL_LEN_CPU = 2_048
@@ -87,7 +87,7 @@ def _serve(options: argparse.Namespace) -> int:
             " and where experiments run, or give --insecure-no-auth"
         )
     served = _served(options)
-    calls_at_once = options.calls_at_once or (_ROWS_GPU if _has_gpu() else _ROWS_CPU)
+    calls_at_once = _calls_at_once(options)
     app = build_app(served, options.host, token, calls_at_once)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
@@ -163,7 +163,7 @@ def _load_vllm(path: str, dtype: str, max_model_len: int, options: argparse.Name
     from traitvec_core.serving.model import MeansModel
     from traitvec_core.serving.worker import SERVER_PID
 
-    rows = options.calls_at_once or (_ROWS_GPU if _has_gpu() else _ROWS_CPU)
+    rows = _calls_at_once(options)
     extra: dict[str, Any] = {"max_num_seqs": rows}
     os.environ[SERVER_PID] = str(os.getpid())
     # Not fork: vLLM's engine would keep the listening socket open when this process is killed.
@@ -210,6 +210,10 @@ def _folder(name: str, revision: str | None) -> str:
         revision=revision,
         allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"],
     )
+
+
+def _calls_at_once(options: argparse.Namespace) -> int:
+    return options.calls_at_once or (_ROWS_GPU if _has_gpu() else _ROWS_CPU)
 
 
 def _has_gpu() -> bool:

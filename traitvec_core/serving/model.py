@@ -9,23 +9,15 @@ import torch
 from interp_engine.vllm_backend import VLLMModel
 from interp_engine.vllm_capture import decode_tensor_payload
 
+from traitvec_core.models.reading import point_of
 from traitvec_core.serving.steering_limits import check_steering
 from traitvec_core.serving.worker import EXTENSION, average
 
-__all__ = ["EagerMeans", "MeansModel", "points_of"]
+__all__ = ["EagerMeans", "MeansModel"]
 
 # Captured rows that wait in a worker's memory for their means. vLLM leaves a tenth of a GPU free.
 _MOST_BYTES = 2 * 2**30
 _BYTES_PER_VALUE = 4
-
-
-def points_of(n_blocks: int) -> list[str]:
-    """Return interp-engine's addresses of traitvec's layers 0 to N.
-
-    Layer 0 is the input of the first block; layer k is the output of block k, and blocks are
-    counted from 0 here.
-    """
-    return ["resid_pre.0", *(f"resid_post.{block}" for block in range(n_blocks))]
 
 
 class MeansModel(VLLMModel):  # type: ignore[misc]
@@ -50,7 +42,7 @@ class MeansModel(VLLMModel):  # type: ignore[misc]
         Returns:
             float32 `[n_positions, n_layers, hidden_dim]`.
         """
-        points = points_of(self.num_hidden_layers)
+        points = [point_of(layer) for layer in range(self.num_hidden_layers + 1)]
         row_bytes = len(ids) * self.d_model * _BYTES_PER_VALUE
         at_once = max(1, _MOST_BYTES // row_bytes)
         parts = []
@@ -105,7 +97,7 @@ class EagerMeans:
 
     async def means(self, ids: Sequence[int], counted: list[list[int]]) -> torch.Tensor:
         """See `MeansModel`."""
-        points = points_of(self._model.n_layers)
+        points = [point_of(layer) for layer in range(self._model.n_layers + 1)]
         captured = await self._model.capture(list(ids), points)
         rows = {str(address): value.reshape(len(ids), -1) for address, value in captured.items()}
         return average([rows[point] for point in points], counted)

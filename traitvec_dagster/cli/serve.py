@@ -11,8 +11,6 @@ from traitvec_dagster.cli.terminal import Root
 
 __all__ = ["serve_engine"]
 
-_KEY_NAME = "GENERATION_API_KEY"
-
 
 def serve_engine(
     model: Annotated[str, typer.Option(help="Hub id, folder, GGUF file, or `embedded`.")],
@@ -50,6 +48,7 @@ def serve_engine(
 
     Example: traitvec serve-engine --model google/gemma-2-2b-it
     """
+    from traitvec_core.generation.engine_options import KEY_NAME
     from traitvec_core.generation.engine_process import (
         ProcessOptions,
         check_vllm,
@@ -71,7 +70,7 @@ def serve_engine(
     arguments = [*options.arguments, "--host", host, "--port", str(port)]
     if insecure_no_auth:
         arguments.append("--insecure-no-auth")
-    environment = serving_environment(key_from_environment(_KEY_NAME))
+    environment = serving_environment(key_from_environment(KEY_NAME))
     python = vllm_python()
     sys.stdout.flush()
     try:
