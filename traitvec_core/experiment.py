@@ -10,9 +10,9 @@ from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
 from traitvec_core.settings.address import check_address
-from traitvec_core.settings.group import SettingGroup
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.origin import SettingsWithOrigin, replaced
 from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
 from traitvec_core.settings.scaffold import scaffold_experiment
@@ -44,7 +44,7 @@ JudgeProvider = Literal["openai", "anthropic", "local"]
 VectorMethod = Literal["mean_diff", "probe", "ica", "gradient", "pca_diff", "random"]
 
 
-class ExperimentSettings(SettingGroup):
+class ExperimentSettings(SettingsWithOrigin):
     """Every setting of an experiment. `traitvec new-experiment` writes a commented file.
 
     Attributes:
@@ -313,7 +313,12 @@ class ExperimentSettings(SettingGroup):
 
 
 def parse_experiment(
-    text: str, experiment: str, where: str, overrides: Mapping[str, Any] | None = None
+    text: str,
+    experiment: str,
+    where: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    are_owners: bool = True,
 ) -> ExperimentSettings:
     """Read an experiment's settings, and report all problems at once.
 
@@ -323,6 +328,8 @@ def parse_experiment(
         where: The file, as messages name it.
         overrides: Settings that replace those of the file, such as flags. A dotted name is a
             setting in a group ("sampling.seed").
+        are_owners: Whether the owner of this machine gave the overrides, and so answers for them;
+            else they count as part of the file.
 
     Returns:
         The settings, with defaults filled in.
@@ -344,7 +351,7 @@ def parse_experiment(
             where, ["must be a YAML mapping of settings, such as `model: google/gemma-2-2b-it`"]
         )
     for name, value in (overrides or {}).items():
-        raw = _with(raw, name.split("."), value)
+        raw = replaced(raw, name.split("."), value)
     if not raw.get("model"):
         inferred = infer_model(experiment)
         if inferred is None:
@@ -355,7 +362,7 @@ def parse_experiment(
             )
         raw["model"] = inferred
     try:
-        return ExperimentSettings.model_validate(raw)
+        settings = ExperimentSettings.model_validate(raw)
     except ValidationError as error:
         overridden = {name.partition(".")[0] for name in overrides or {}}
         lines = [
@@ -368,13 +375,7 @@ def parse_experiment(
             for item in error.errors()
         ]
         raise DefinitionError(where, lines) from None
-
-
-def _with(raw: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """Return `raw` with one setting replaced; a value in place of a group is dropped."""
-    settings = dict(raw) if isinstance(raw, dict) else {}
-    name, *rest = path
-    settings[name] = _with(settings.get(name), rest, value) if rest else value
+    settings.record_origin(frozenset(overrides or ()) if are_owners else frozenset())
     return settings
 
 

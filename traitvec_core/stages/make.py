@@ -19,8 +19,9 @@ from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.lock import stage_lock
 from traitvec_core.stages.provenance import current_key, stage_inputs, stage_key, stage_settings
 from traitvec_core.storage.file_hashes import hashes_in
-from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import Provenance
+from traitvec_core.trust import check_trust
 
 __all__ = ["StageResult", "make", "stage_states"]
 
@@ -53,9 +54,11 @@ def make(
 
     Raises:
         TraitvecError: If the definition or an earlier stage cannot be used, another process is
-            making this stage or one that it depends on, or the storage cannot be reached.
+            making this stage or one that it depends on, the storage cannot be reached, or the
+            experiment's file would run code or send a key and nobody has allowed it.
     """
     folder.refresh()
+    check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None:
         with stage_lock(folder.path, stage):

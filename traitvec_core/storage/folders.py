@@ -30,10 +30,18 @@ class ExperimentFolder:
         self.path = Path(root) / self.name
         self.settings_path = self.path / SETTINGS_FILE
 
-    def settings(self, overrides: Mapping[str, Any] | None = None) -> ExperimentSettings:
-        """Read the experiment's settings; the file is optional."""
+    def settings(
+        self, overrides: Mapping[str, Any] | None = None, *, are_owners: bool = True
+    ) -> ExperimentSettings:
+        """Read the experiment's settings; the file is optional.
+
+        Args:
+            overrides: Settings that replace those of the file; see `parse_experiment`.
+            are_owners: Whether the owner of this machine gave them.
+        """
         text = _read_text(self.settings_path) if self.settings_path.is_file() else ""
-        return parse_experiment(text, self.name, display_path(self.settings_path), overrides)
+        where = display_path(self.settings_path)
+        return parse_experiment(text, self.name, where, overrides, are_owners=are_owners)
 
     def refresh(self, patience_s: float | None = None) -> None:
         """Refresh this experiment only; see `refresh`."""

@@ -80,8 +80,9 @@ def settings_with_overrides(
             `experiment.yaml` does not name for the same setting; or if `experiment.yaml` is not
             valid by itself.
     """
-    settings = folder.settings(overrides)
-    if not overrides or _is_typed_by_owner.get():
+    is_owners = _is_typed_by_owner.get()
+    settings = folder.settings(overrides, are_owners=is_owners)
+    if not overrides or is_owners:
         return settings
     written = _owned(folder.settings())
     for (name, key), value in _owned(settings).items():
