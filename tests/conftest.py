@@ -13,6 +13,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The tests own the experiments that they write; those about trust unset it.
+os.environ["TRAITVEC_TRUST"] = "all"
 
 from hypothesis import HealthCheck, settings
 

@@ -5,20 +5,20 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traitvec_dagster.env_file import read_env_file
+from traitvec_dagster.instance_file import check_instance_file
+
 if TYPE_CHECKING:
     import dagster as dg
 
 __all__ = ["Project"]
 
-# A project from elsewhere must not choose what runs here.
-_OWNERS_ALONE = {"TRAITVEC_VLLM_PYTHON"}
-
 
 class Project:
     """A folder with `experiments/`, an optional `.env`, and Dagster's instance in `.dagster/`.
 
-    Loads `.env` from the working directory and from the project. Variables that are already set
-    take precedence, and those that name a program are not taken from there.
+    Reads keys from `.env` in the working directory and in the project. Variables that are already
+    set take precedence.
 
     Args:
         experiments: Folder that holds the experiments. Default: `TRAITVEC_EXPERIMENTS`, else
@@ -28,20 +28,29 @@ class Project:
         experiments: Folder that holds the experiments, absolute.
         path: The project's folder.
         dagster_home: Folder of Dagster's instance: `DAGSTER_HOME`, else `.dagster`.
+        notes: What the user should know about `.env`, one line each.
     """
 
     def __init__(self, experiments: Path | None = None) -> None:
-        _read_variables(Path(".env"))
+        here = Path(".env").absolute()
+        self.notes = read_env_file(here)
         chosen = experiments or os.environ.get("TRAITVEC_EXPERIMENTS") or "experiments"
         self.experiments = Path(chosen).resolve()
         self.path = self.experiments.parent
-        _read_variables(self.path / ".env")
+        if (file := self.path / ".env") != here:
+            self.notes += read_env_file(file)
         self.dagster_home = Path(os.environ.get("DAGSTER_HOME") or self.path / ".dagster").resolve()
 
     def enter(self) -> None:
-        """Set up the project's instance, and the environment of this process and its children."""
+        """Set up the project's instance, and the environment of this process and its children.
+
+        Raises:
+            TraitvecError: If the project brings a `dagster.yaml` that can load code.
+        """
         self.dagster_home.mkdir(parents=True, exist_ok=True)
         settings = self.dagster_home / "dagster.yaml"
+        if not os.environ.get("DAGSTER_HOME"):
+            check_instance_file(settings)
         if not settings.exists():
             shipped = resources.files("traitvec_dagster") / "dagster.yaml"
             settings.write_bytes(shipped.read_bytes())
@@ -55,11 +64,3 @@ class Project:
 
         self.enter()
         return dg.DagsterInstance.get()
-
-
-def _read_variables(file: Path) -> None:
-    from dotenv import dotenv_values
-
-    for name, value in dotenv_values(file).items():
-        if value is not None and name not in _OWNERS_ALONE:
-            os.environ.setdefault(name, value)

@@ -16,6 +16,7 @@ from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.trust import check_trust
 
 __all__ = [
     "Comparison",
@@ -123,7 +124,8 @@ def compare_experiments(
         compared_settings: Settings whose differences are listed; None lists all.
 
     Raises:
-        TraitvecError: If they share no trait.
+        TraitvecError: If they share no trait, or a model that is to read would run code that nobody
+            has allowed.
     """
     names_a, names_b = a.traits(), b.traits()
     both = [name for name in names_a if name in names_b]
@@ -133,6 +135,9 @@ def compare_experiments(
             f" {', '.join(names_a) or 'none'}, {b.name} has {', '.join(names_b) or 'none'}"
         )
     settings = a.settings(), b.settings()
+    if read is not None:
+        for folder, own in zip((a, b), settings, strict=True):
+            check_trust(folder, own)
     return Comparison(
         a=a.name,
         b=b.name,

@@ -67,8 +67,8 @@ def _load(path: str, name: str) -> Any:
         ValueError: If it cannot be loaded or called; the message says why.
     """
     # As for `python scorers.py`: modules beside the file can be imported. This file's own folder
-    # stood there.
-    sys.path[:1] = [os.path.dirname(path)]
+    # stands there, unless Python was asked to leave such folders out.
+    sys.path[: 0 if sys.flags.safe_path else 1] = [os.path.dirname(path)]
     # Nothing is written into the experiment's folder, and an edit is never overlooked.
     sys.dont_write_bytecode = True
     module_name = os.path.basename(path).removesuffix(".py")

@@ -20,6 +20,7 @@ from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.trait import check_name, parse_definition
+from traitvec_core.trust import check_trust
 
 __all__ = ["Changes", "Memory", "Notice", "Seen", "scan"]
 
@@ -126,6 +127,12 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
     except TraitvecError as error:
         settings = None
         notices["experiment.yaml/"] = Notice(None, is_broken=True, text=str(error))
+    if settings is not None and settings.auto_run:
+        try:
+            check_trust(folder, settings)
+        except TraitvecError as error:
+            settings = None
+            notices["trust/"] = Notice(None, is_broken=True, text=str(error))
     reported = {subject: content_hash(notice.text)[:16] for subject, notice in notices.items()}
     return Changes(
         memory=memory.model_copy(update={"traits": traits, "reported": reported}),

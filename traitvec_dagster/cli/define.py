@@ -13,6 +13,7 @@ from traitvec_dagster.cli.terminal import (
     err,
     experiment_folder,
     note_retirement,
+    open_project,
     out,
 )
 
@@ -53,6 +54,7 @@ def new_experiment(
     from traitvec_core.experiment import infer_model, scaffold_experiment
     from traitvec_core.storage.files import display_path, write_atomically
     from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_core.trust import allow, grants_of
     from traitvec_dagster.project import Project
 
     folder = ExperimentFolder(Project(experiments_dir).experiments, name)
@@ -65,7 +67,10 @@ def new_experiment(
     judge = judge_model or (EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini")
     write_atomically(folder.settings_path, scaffold_experiment(chosen, judge, description).encode())
     folder.refresh()
-    note_retirement(folder.settings())
+    settings = folder.settings()
+    # Written here, at the owner's command.
+    allow(folder, grants_of(folder, settings))
+    note_retirement(settings)
     out.print(f"wrote {display_path(folder.settings_path)}")
     out.print(f"next: traitvec new-trait --experiment {name} --trait my_trait")
 
@@ -125,10 +130,10 @@ def check(
     from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_model
     from traitvec_core.storage.files import display_path
+    from traitvec_core.trust import check_trust
     from traitvec_core.validation.checks.definition import list_warnings
-    from traitvec_dagster.project import Project
 
-    folder = experiment_folder(Project(experiments_dir), experiment)
+    folder = experiment_folder(open_project(experiments_dir), experiment)
     n_problems = 0
     try:
         settings = folder.settings()
@@ -136,6 +141,8 @@ def check(
             f"{display_path(folder.path)}: model {settings.model}, judge {settings.judge_model}"
         )
         note_retirement(settings)
+        # First, because the next checks import scorers.
+        check_trust(folder, settings)
         check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
         check_model(settings.model)
         check_engine(settings)

@@ -50,12 +50,17 @@ def examine(project: Project) -> Iterator[Finding]:
         yield from _torch()
         yield _embedded_model()
     yield _vllm()
+    for note in project.notes:
+        what, _, result = note.partition(": ")
+        problem, _, advice = result.partition("; ")
+        yield Finding("absent", what, problem, advice)
     yield _key("HF_TOKEN", "gated models such as Gemma and Llama",
                "create a read token on Hugging Face and accept the model's licence")  # fmt: skip
     yield from judges.result()
     yield hub.result()
     yield _hub_cache()
     yield _folder("experiments", project.experiments)
+    yield from _trust(project)
     yield from _storage()
     yield _instance(project)
 
@@ -239,6 +244,27 @@ def _folder(what: str, path: Path) -> Finding:
     if not os.access(path, os.W_OK):
         return Finding("broken", what, f"{path} is not writable", "change its owner or its mode")
     return Finding("ok", what, str(path))
+
+
+def _trust(project: Project) -> Iterator[Finding]:
+    """Report experiments whose files would run code or send a key, and that nobody allowed."""
+    from traitvec_core.storage.files import list_experiments
+    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_core.trust import untrusted_grants
+
+    for name in list_experiments(project.experiments):
+        folder = ExperimentFolder(project.experiments, name)
+        try:
+            grants = untrusted_grants(folder, folder.settings())
+        except TraitvecError:
+            # `traitvec check` says what is wrong with its file.
+            continue
+        if grants:
+            yield Finding(
+                "absent", f"trust in {name}",
+                "; ".join(f"{grant.setting} {grant.allows}" for grant in grants),
+                f"its runs stop until you have read its files and called `traitvec trust {name}`",
+            )  # fmt: skip
 
 
 def _storage() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from traitvec_dagster.cli.run import run
 from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
 from traitvec_dagster.cli.terminal import complain, err, loud_warnings, restore_interrupts
+from traitvec_dagster.cli.trust import trust
 
 __all__ = ["app", "main"]
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("new-experiment")(new_experiment)
 app.command("new-trait")(new_trait)
 app.command("check")(check)
+app.command("trust")(trust)
 app.command("estimate")(estimate)
 app.command("run")(run)
 app.command("status")(status)
@@ -53,6 +55,8 @@ app.command("remove-trait")(remove_trait)
 def main() -> None:
     """Run a command. Errors that a user can fix are printed as one line, without a traceback."""
     restore_interrupts()
+    # Processes that this one starts must not import modules from the folder that it is called in.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         with loud_warnings():
             app()

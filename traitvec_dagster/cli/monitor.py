@@ -26,6 +26,7 @@ from traitvec_dagster.cli.terminal import (
     out,
     read_overrides,
     traits_with_vectors,
+    trusted_settings,
     verdict_mark,
 )
 
@@ -95,7 +96,7 @@ def monitor(
         )
     inputs = _prompts(prompt, prompts)
     folder = experiment_folder(Project(experiments_dir), experiment)
-    settings = folder.settings(read_overrides({}, set_ or []))
+    settings = trusted_settings(folder, read_overrides({}, set_ or []))
     vectors = [watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
     for watched in vectors:
         warn_if_not_usable(f"{watched.trait} ({watched.name})", watched.verdict, watched.reasons)

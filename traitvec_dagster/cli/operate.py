@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster.cli.terminal import ExperimentName, Root, experiment_folder, out
+from traitvec_dagster.cli.terminal import ExperimentName, Root, experiment_folder, open_project, out
 
 if TYPE_CHECKING:
     from traitvec_dagster.project import Project
@@ -32,11 +32,10 @@ def ui(
 
     Example: traitvec ui --port 3001
     """
-    from traitvec_dagster.project import Project
     from traitvec_dagster.runs.ownership import close_dead_runs
     from traitvec_dagster.ui.origins import own_origins
 
-    project = Project(experiments_dir)
+    project = open_project(experiments_dir)
     own_origins(host)
     _check_port(host, port)
     instance = project.instance()

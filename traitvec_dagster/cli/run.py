@@ -19,9 +19,11 @@ from traitvec_dagster.cli.terminal import (
     err,
     experiment_folder,
     note_retirement,
+    open_project,
     out,
     read_layers,
     read_overrides,
+    trusted_settings,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +108,6 @@ def run(
     from traitvec_core.stages.inputs import scored_traits
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
-    from traitvec_dagster.project import Project
     from traitvec_dagster.runs import headless, ownership
     from traitvec_dagster.runs.parallel import (
         longest_first,
@@ -116,7 +117,7 @@ def run(
     )
     from traitvec_dagster.runs.up_to_date import finished_run
 
-    project = Project(experiments_dir)
+    project = open_project(experiments_dir)
     folder = experiment_folder(project, experiment)
     overrides = read_overrides(
         {
@@ -132,7 +133,7 @@ def run(
         set_ or [],
     )
     # Before anything starts: a misspelt setting should not fail once per trait.
-    settings = folder.settings(overrides)
+    settings = trusted_settings(folder, overrides)
     check_engine(settings)
     check_model(settings.model)
     traits = chosen_traits(folder, trait)

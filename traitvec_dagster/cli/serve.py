@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster.cli.terminal import Root
+from traitvec_dagster.cli.terminal import Root, open_project
 
 __all__ = ["serve_engine"]
 
@@ -57,10 +57,9 @@ def serve_engine(
     )
     from traitvec_core.models.files import check_model
     from traitvec_core.remote.keys import key_from_environment
-    from traitvec_dagster.project import Project
 
     # Reads .env, where the key may be.
-    Project(experiments_dir)
+    open_project(experiments_dir)
     check_model(model)
     check_vllm()
     options = ProcessOptions(

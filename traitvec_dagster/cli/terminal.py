@@ -29,12 +29,14 @@ __all__ = [
     "experiment_folder",
     "loud_warnings",
     "note_retirement",
+    "open_project",
     "out",
     "print_notes",
     "read_layers",
     "read_overrides",
     "restore_interrupts",
     "traits_with_vectors",
+    "trusted_settings",
     "verdict_mark",
 ]
 
@@ -59,6 +61,15 @@ Root = Annotated[
 ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the experiment.")]
 
 
+def open_project(experiments_dir: Path | None) -> "Project":
+    """Return the project; prints what the user should know about its `.env`."""
+    from traitvec_dagster.project import Project
+
+    project = Project(experiments_dir)
+    print_notes(project.notes)
+    return project
+
+
 def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
     """Return an experiment's folder.
 
@@ -78,6 +89,20 @@ def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
             f" `traitvec new-experiment {name}` creates it"
         )
     return folder
+
+
+def trusted_settings(folder: "ExperimentFolder", overrides: dict[str, Any]) -> "ExperimentSettings":
+    """Return an experiment's settings, to be run.
+
+    Raises:
+        TraitvecError: If they are not valid, or the file would run code or send a key and the owner
+            has not allowed it.
+    """
+    from traitvec_core.trust import check_trust
+
+    settings = folder.settings(overrides)
+    check_trust(folder, settings)
+    return settings
 
 
 def restore_interrupts() -> None:

@@ -21,6 +21,9 @@ from dagster_ray.core.executor import RayStepHandler
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.bucket import STORAGE_VARIABLE
+from traitvec_core.storage.files import list_experiments
+from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.trust import TRUST_VARIABLE, trust_for_other_machines
 from traitvec_dagster.executors.lost_steps import RetryLostSteps
 from traitvec_dagster.project import Project
 
@@ -116,8 +119,13 @@ def _connect() -> Any:
 def _variables() -> dict[str, str]:
     """Environment variables of a step. No keys: the cluster's dashboard shows them."""
     storage = os.environ.get(STORAGE_VARIABLE)
+    root = Project().experiments
+    trust = trust_for_other_machines(
+        ExperimentFolder(root, name) for name in list_experiments(root)
+    )
     return {
-        "TRAITVEC_EXPERIMENTS": str(Project().experiments),
+        "TRAITVEC_EXPERIMENTS": str(root),
+        **({TRUST_VARIABLE: trust} if trust else {}),
         **({STORAGE_VARIABLE: storage} if storage else {}),
         "TRAITVEC_EXECUTOR": "ray",
         # Otherwise a step without a GPU would see all GPUs of its node.
@@ -131,7 +139,7 @@ def _reject_passwords(instance: dg.DagsterInstance) -> None:
         if isinstance(part, ConfigurableClassData) and has_plain_password(part.config_dict):
             raise TraitvecError(
                 "dagster.yaml: Ray's dashboard would show the password in plain text; replace it"
-                " with {env: NAME}, and put NAME=… into .env"
+                " with {env: DAGSTER_PG_PASSWORD}, and put DAGSTER_PG_PASSWORD=… into .env"
             )
 
 

@@ -19,6 +19,7 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
 
+import traitvec_dagster
 from traitvec_core.errors import TraitvecError
 
 __all__ = ["serve_project"]
@@ -69,7 +70,10 @@ def serve_project(instance: dg.DagsterInstance, host: str, port: int) -> None:
 def _workspace(instance: dg.DagsterInstance) -> Iterator[Path]:
     """Start the code server, which is started again if it dies; yields its `workspace.yaml`."""
     target = ModuleTarget(
-        module_name=_DEFINITIONS, attribute=None, working_directory=str(Path.cwd()),
+        module_name=_DEFINITIONS, attribute=None,
+        # Not the project's folder: Dagster imports from here first, and a project from elsewhere
+        # could bring a module of the same name.
+        working_directory=str(Path(traitvec_dagster.__file__).parents[1]),
         location_name=None,
     )  # fmt: skip
     with (
