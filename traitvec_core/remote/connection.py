@@ -1,11 +1,19 @@
 """What all clients of a server share: a model's name, its key, its address, the SDK's client."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, ClassVar
 
 from traitvec_core.remote.http_client import CONNECT_S, bounded_client
 
 __all__ = ["Connection"]
+
+# SDKs add what such variables say to every request: headers (`OPENAI_CUSTOM_HEADERS`, which may hold
+# another key), the organization, further tokens. They belong to the account at the provider.
+_ACCOUNT_VARIABLES = ("OPENAI_", "ANTHROPIC_")
+_environment_lock = Lock()
 
 
 class Connection:
@@ -63,16 +71,33 @@ class Connection:
             client: The name of its client class.
             timeout_s: Longest silence of the server once it is connected, in seconds.
         """
-        return getattr(sdk, client)(
-            api_key=self._key,
-            # Not None: the SDK would look for an address in the environment.
-            base_url=self.address or self.default_address,
-            # `Calls` retries; while it waits, other calls can use the free slot.
-            max_retries=0,
-            timeout=sdk.Timeout(timeout_s, connect=CONNECT_S),
-            http_client=bounded_client(sdk.DefaultAioHttpClient),
-        )
+        is_account = self.key_name.startswith(_ACCOUNT_VARIABLES)
+        with _environment_of(is_account=is_account):
+            return getattr(sdk, client)(
+                api_key=self._key,
+                # Not None: the SDK would look for an address in the environment.
+                base_url=self.address or self.default_address,
+                # `Calls` retries; while it waits, other calls can use the free slot.
+                max_retries=0,
+                timeout=sdk.Timeout(timeout_s, connect=CONNECT_S),
+                http_client=bounded_client(sdk.DefaultAioHttpClient),
+            )
 
     async def close(self) -> None:
         """Disconnect."""
         await self._client.close()
+
+
+@contextmanager
+def _environment_of(*, is_account: bool) -> Iterator[None]:
+    """Hide the variables of the user's account from an SDK that connects to the user's own server.
+
+    It reads them when it makes a client.
+    """
+    with _environment_lock:
+        names = [] if is_account else [n for n in os.environ if n.startswith(_ACCOUNT_VARIABLES)]
+        hidden = {name: os.environ.pop(name) for name in names}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)

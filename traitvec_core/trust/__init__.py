@@ -1,6 +1,7 @@
 """Trust: what an experiment's file may make this machine do, and whether its owner allowed it."""
 
 from traitvec_core.trust.check import check_trust, untrusted_grants
+from traitvec_core.trust.exposed import exposed_keys
 from traitvec_core.trust.grants import TRUSTED_SETTINGS, Grant, grants_of
 from traitvec_core.trust.record import (
     TRUST_VARIABLE,
@@ -17,6 +18,7 @@ __all__ = [
     "Grant",
     "allow",
     "check_trust",
+    "exposed_keys",
     "grants_of",
     "is_allowed",
     "revoke",

@@ -15,6 +15,7 @@ from traitvec_dagster.cli.terminal import (
     note_retirement,
     open_project,
     out,
+    print_notes,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def check(
     from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_model
     from traitvec_core.storage.files import display_path
-    from traitvec_core.trust import check_trust
+    from traitvec_core.trust import check_trust, exposed_keys
     from traitvec_core.validation.checks.definition import list_warnings
 
     folder = experiment_folder(open_project(experiments_dir), experiment)
@@ -143,6 +144,7 @@ def check(
         note_retirement(settings)
         # First, because the next checks import scorers.
         check_trust(folder, settings)
+        print_notes(exposed_keys(settings))
         check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
         check_model(settings.model)
         check_engine(settings)

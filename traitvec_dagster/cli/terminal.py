@@ -92,16 +92,17 @@ def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
 
 
 def trusted_settings(folder: "ExperimentFolder", overrides: dict[str, Any]) -> "ExperimentSettings":
-    """Return an experiment's settings, to be run.
+    """Return an experiment's settings, to be run; prints a note on keys that anyone could read.
 
     Raises:
         TraitvecError: If they are not valid, or the file would run code or send a key and the owner
             has not allowed it.
     """
-    from traitvec_core.trust import check_trust
+    from traitvec_core.trust import check_trust, exposed_keys
 
     settings = folder.settings(overrides)
     check_trust(folder, settings)
+    print_notes(exposed_keys(settings))
     return settings
 
 
