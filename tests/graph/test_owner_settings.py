@@ -104,8 +104,7 @@ def test_what_loads_code_or_connects_is_the_owners(
 
 @pytest.mark.parametrize("overrides", HARMLESS, ids=str)
 def test_the_rest_may_be_set(folder: ExperimentFolder, overrides: dict[str, Any]) -> None:
-    set_by_run = settings_with_overrides(folder, overrides)
-    assert set_by_run.model_dump() == folder.settings(overrides).model_dump()
+    assert settings_with_overrides(folder, overrides) == folder.settings(overrides)
 
 
 def test_what_the_file_says_may_be_said_again(folder: ExperimentFolder) -> None:

@@ -10,8 +10,8 @@ from traitvec_core.remote.http_client import CONNECT_S, bounded_client
 
 __all__ = ["Connection"]
 
-# SDKs add what such variables say to every request: headers (`OPENAI_CUSTOM_HEADERS`, which may hold
-# another key), the organization, further tokens. They belong to the account at the provider.
+# SDKs add what such variables say to every request: the organization, and headers, which may hold
+# another key (`OPENAI_CUSTOM_HEADERS`). They belong to the account at the provider.
 _ACCOUNT_VARIABLES = ("OPENAI_", "ANTHROPIC_")
 _environment_lock = Lock()
 
