@@ -31,6 +31,8 @@ pytestmark = pytest.mark.services
 
 TRAITS = ["refusal", "uncertainty", "verbosity"]
 SECRET = "sk-this-must-not-be-seen"
+# A variable that `.env` may set, which nodes must have read to find the history.
+HISTORY = "DAGSTER_PG_PASSWORD"
 # How long Ray lets a job wait before it gives it up; a quarter of an hour by default.
 PATIENCE_S = 20
 
@@ -48,12 +50,12 @@ class RayProject(SmallProject):
 
     def __init__(self, folder: Path, cluster: Cluster, **settings: Any) -> None:
         write_experiment(folder, "demo", TRAITS, {**FEW_VECTORS, **settings})
-        (folder / ".env").write_text(f"OPENAI_API_KEY={SECRET}\nHISTORY={folder / 'history'}\n")
+        (folder / ".env").write_text(f"OPENAI_API_KEY={SECRET}\n{HISTORY}={folder / 'history'}\n")
         super().__init__(folder)
         self.project.enter()
         path = self.project.dagster_home / "dagster.yaml"
         shipped = yaml.safe_load(path.read_text())
-        history = {"sqlite": {"base_dir": {"env": "HISTORY"}}}
+        history = {"sqlite": {"base_dir": {"env": HISTORY}}}
         path.write_text(yaml.safe_dump({**shipped, "storage": history}))
         self.instance.add_dynamic_partitions("traits/demo", TRAITS)
         os.environ |= {

@@ -54,9 +54,14 @@ class ClassifierScorer(Scorer):
         self._fingerprint = model_fingerprint(classifier.model)
         disable_progress_bar()
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(classifier.model)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                classifier.model, trust_remote_code=False
+            )
             model, loading = AutoModelForSequenceClassification.from_pretrained(
-                classifier.model, dtype=torch.float32, output_loading_info=True
+                classifier.model,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
         except Exception as error:  # the many readers below transformers raise errors of any type
             raise TraitvecError(explain_loading(classifier.model, error)) from error
@@ -125,7 +130,8 @@ def check_classifier(classifier: ClassifierLabel) -> None:
 
 def _config(classifier: ClassifierLabel) -> Any:
     try:
-        return AutoConfig.from_pretrained(classifier.model)
+        # Not None: transformers would ask on the terminal.
+        return AutoConfig.from_pretrained(classifier.model, trust_remote_code=False)
     except Exception as error:  # the many readers below transformers raise errors of any type
         raise TraitvecError(explain_loading(classifier.model, error)) from error
 
