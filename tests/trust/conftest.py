@@ -16,6 +16,7 @@ def configuration(own_environment: None, tmp_path: Path, monkeypatch: pytest.Mon
     folder = tmp_path / "configuration"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
     monkeypatch.delenv("TRAITVEC_TRUST", raising=False)
+    monkeypatch.chdir(tmp_path)
     return folder
 
 

@@ -29,8 +29,10 @@ EMBEDDED = "model: embedded\njudge_model: embedded\n"
 ASKING = [
     ("trust_remote_code", "model: org/x\ntrust_remote_code: true\n", "model: org/other"),
     ("trust_remote_code", "model: org/x\ntrust_remote_code: true\n", "revision: abc"),
-    ("gradient_objective", "model: org/x\ngradient_objective: a.b:c\n", "gradient_objective: os:system"),
-    ("judge_model", "model: embedded\njudge_model: python:scorers.py:f\n", "judge_model: python:scorers.py:g"),
+    ("gradient_objective", "model: org/x\ngradient_objective: a.b:c\n",
+     "gradient_objective: os:system"),
+    ("judge_model", "model: embedded\njudge_model: python:scorers.py:f\n",
+     "judge_model: python:scorers.py:g"),
     ("scorers.refusal", "model: embedded\nscorers: {refusal: 'python:scorers.py:f'}\n",
      "scorers: {refusal: 'python:scorers.py:g'}"),
     ("coherence_judge", "model: embedded\ncoherence_judge: python:scorers.py:f\n",
@@ -74,7 +76,7 @@ def test_a_stage_is_not_made_until_it_is_allowed(
     message = str(caught.value)
     assert setting in message
     assert "traitvec trust mine" in message
-    assert len(message) < 260
+    assert len(message) < 200
     allow_all(folder)
     with pytest.raises(TraitvecError, match="trait_definition"):
         make("responses", folder.trait("refusal"), folder.settings())

@@ -105,8 +105,7 @@ def _scorers(name: str, folder: ExperimentFolder, settings: ExperimentSettings) 
         if isinstance(function, PythonFunction):
             yield (
                 setting,
-                f"runs Python: {_shown(function.function)} of"
-                f" {_shown(display_path(folder.path / function.path))}",
+                f"runs Python: {_shown(function.function)} of {_shown(function.path)} in its folder",
                 {"scorer": scorer, "code": source_hash(folder.path / function.path)},
             )
 
