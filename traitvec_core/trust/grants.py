@@ -105,7 +105,7 @@ def _scorers(name: str, folder: ExperimentFolder, settings: ExperimentSettings) 
         if isinstance(function, PythonFunction):
             yield (
                 setting,
-                f"runs Python: {_shown(function.function)} of {_shown(function.path)} in its folder",
+                f"runs Python: {_shown(function.function)} of its file {_shown(function.path)}",
                 {"scorer": scorer, "code": source_hash(folder.path / function.path)},
             )
 
