@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ import pytest
 from tests.automation.hook import listening
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
+from traitvec_core.trust import allow, grants_of
 from traitvec_core.validation.report_manifest import ReportManifest
 from traitvec_dagster.automation import build_schedules, build_sensor
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
@@ -445,3 +447,34 @@ def test_without_an_address_nothing_is_posted(
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
     found, _ = _fail_a_run(empty)
     assert isinstance(found, dg.SkipReason)
+
+
+def test_what_nobody_allowed_is_reported_once_and_not_run(
+    auto: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    monkeypatch.delenv("TRAITVEC_TRUST")
+    project = auto.project
+    project.set(judge_base_url="http://127.0.0.1:9/v1", judge_model="own")
+    project.define("refusal", demo_definition())
+    settle(project, "refusal")
+    said = auto()
+    assert not said.run_requests
+    assert auto.partitions() == {"refusal"}
+    assert said.skip_reason is not None
+    assert "judge_base_url sends prompts" in str(said.skip_reason.skip_message)
+    assert "`traitvec trust demo`" in str(said.skip_reason.skip_message)
+    # A run from the UI says the same.
+    project.define("refusal", demo_definition())
+    run = project.run_job(project.graph().job, "refusal")
+    assert not run.success
+    messages = [
+        event.step_failure_data.user_failure_data.description or ""
+        for event in run.all_events
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.user_failure_data is not None
+    ]
+    assert any("`traitvec trust demo`" in message for message in messages)
+    folder = project.graph().folder
+    allow(folder, grants_of(folder, folder.settings()))
+    assert auto.asked() == ["refusal"]

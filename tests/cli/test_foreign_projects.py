@@ -79,7 +79,8 @@ def _without_path() -> dict[str, str]:
 
 
 def _locations(port: str) -> str:
-    query = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"
+    query = """{workspaceOrError {... on Workspace {
+      locationEntries {name locationOrLoadError {__typename}}}}}"""
     try:
         answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=60)
     except httpx.HTTPError:
@@ -109,7 +110,7 @@ def test_a_projects_dagster_yaml_names_no_code(
     file.parent.mkdir()
     file.write_text(yaml.safe_dump({"telemetry": {"enabled": False}, section: HOSTILE[section]}))
     project = Project(tmp_path / "experiments")
-    with pytest.raises(TraitvecError, match=f"{section} can load code .* export DAGSTER_HOME"):
+    with pytest.raises(TraitvecError, match=f"{section} can load code.*`export DAGSTER_HOME="):
         project.enter()
     # The owner's own folder, named in the environment, is theirs.
     os.environ["DAGSTER_HOME"] = str(file.parent)
@@ -123,7 +124,7 @@ def test_a_dagster_yaml_that_cannot_be_read_is_one_line(
     file = tmp_path / ".dagster" / "dagster.yaml"
     file.parent.mkdir()
     file.write_text(text)
-    with pytest.raises(TraitvecError, match="dagster.yaml"):
+    with pytest.raises(TraitvecError, match=r"dagster\.yaml"):
         Project(tmp_path / "experiments").enter()
 
 
