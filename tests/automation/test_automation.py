@@ -450,22 +450,22 @@ def test_without_an_address_nothing_is_posted(
 
 
 def test_what_nobody_allowed_is_reported_once_and_not_run(
-    auto: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    auto: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
     monkeypatch.delenv("TRAITVEC_TRUST")
     project = auto.project
     project.set(judge_base_url="http://127.0.0.1:9/v1", judge_model="own")
-    project.define("refusal", demo_definition())
-    settle(project, "refusal")
     said = auto()
     assert not said.run_requests
-    assert auto.partitions() == {"refusal"}
+    assert "refusal" in auto.partitions()
     assert said.skip_reason is not None
     assert "judge_base_url sends prompts" in str(said.skip_reason.skip_message)
     assert "`traitvec trust demo`" in str(said.skip_reason.skip_message)
+    again = auto()
+    assert not again.run_requests
+    assert "traitvec trust" not in str(again.skip_reason)
     # A run from the UI says the same.
-    project.define("refusal", demo_definition())
     run = project.run_job(project.graph().job, "refusal")
     assert not run.success
     messages = [
@@ -477,4 +477,4 @@ def test_what_nobody_allowed_is_reported_once_and_not_run(
     assert any("`traitvec trust demo`" in message for message in messages)
     folder = project.graph().folder
     allow(folder, grants_of(folder, folder.settings()))
-    assert auto.asked() == ["refusal"]
+    assert "refusal" in auto.asked()
