@@ -39,9 +39,11 @@ TRAITVEC_MODEL ?=
 real: install
 ifeq ($(TRAITVEC_MODEL),)
 	$(BIN)/python -m benchmarks.real.model
+	$(BIN)/traitvec trust smollm2
 	$(BIN)/traitvec run --experiment smollm2 --traits all
 	$(BIN)/python -m benchmarks.real.page
 else
+	$(BIN)/traitvec trust smollm2
 	$(BIN)/traitvec run --experiment smollm2 --traits all --model '$(TRAITVEC_MODEL)'
 	$(BIN)/python -m benchmarks.real.page --into build/results.md
 endif

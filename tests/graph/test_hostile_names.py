@@ -104,12 +104,11 @@ def _listing(folder: Path) -> set[str]:
 def page(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Iterator[Page]:
     """The UI's webserver over a project."""
     folder = tmp_path_factory.mktemp("around") / "some" / "project"
-    (folder / ".dagster").mkdir(parents=True)
-    (folder / ".dagster" / "dagster.yaml").write_text(INSTANCE)
     write_experiment(folder, "demo", ["refusal"], FEW_VECTORS)
     log = tmp_path_factory.mktemp("log") / "webserver.log"
     with SmallProject(folder) as project:
         project.project.enter()
+        (folder / ".dagster" / "dagster.yaml").write_text(INSTANCE)
         with dagster_webserver(folder, log) as client:
             yield Page(client, project)
 

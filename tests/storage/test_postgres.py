@@ -46,6 +46,8 @@ def project(cluster: Cluster, tmp_path: Path, own_environment: None) -> Iterator
     home.mkdir()
     shipped = (resources.files("traitvec_dagster") / "dagster.yaml").read_text()
     (home / "dagster.yaml").write_text(shipped + STORAGE)
+    # Else it would be a project from elsewhere that brings its own storage.
+    os.environ["DAGSTER_HOME"] = str(home)
     with SmallProject(tmp_path) as found:
         yield found
         found.instance.wipe()
