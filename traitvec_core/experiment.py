@@ -11,7 +11,7 @@ from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
 from traitvec_core.settings.address import check_address
 from traitvec_core.settings.judge_price import JudgePrice
-from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
 from traitvec_core.settings.origin import SettingsWithOrigin, replaced
 from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
@@ -23,6 +23,7 @@ from traitvec_core.settings.thresholds import CheckName, NormThreshold, Threshol
 from traitvec_core.trait import check_name
 
 __all__ = [
+    "DEFAULT_JUDGE",
     "CheckName",
     "ExperimentSettings",
     "JudgePrice",
@@ -34,6 +35,7 @@ __all__ = [
     "Thresholds",
     "VectorMethod",
     "check_address",
+    "default_judge",
     "infer_model",
     "parse_experiment",
     "scaffold_experiment",
@@ -114,7 +116,7 @@ class ExperimentSettings(SettingsWithOrigin):
 
     description: str = ""
     model: str
-    judge_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
+    judge_model: Annotated[str, Field(min_length=1)] = DEFAULT_JUDGE
     scorers: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     coherence_judge: Annotated[str, Field(min_length=1)] | None = None
     judge_provider: Literal["auto", JudgeProvider] = "auto"
