@@ -23,6 +23,10 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TRAITVEC_WEBHOOK_URL", "https://example.org/hook/abcdef", True),
         # A provider that traitvec does not know (yet).
         ("NEXT_API_KEY", "a0b1c2d3e4f5", True),
+        # What SDKs send along, and passwords.
+        ("OPENAI_ADMIN_KEY", "a0b1c2d3e4f5", True),
+        ("ANTHROPIC_AUTH_TOKEN", "a0b1c2d3e4f5", True),
+        ("DAGSTER_PG_PASSWORD", "a0b1c2d3e4f5", True),
         # A placeholder, and words that appear in any message.
         ("VLLM_API_KEY", "EMPTY", False),
         ("OPENAI_API_KEY", "abc", False),

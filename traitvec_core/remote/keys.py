@@ -7,7 +7,7 @@ from traitvec_core.errors import TraitvecError
 
 __all__ = ["key_from_environment", "redacted", "secrets_in_environment"]
 
-# Secrets by name. Any other variable that ends in _API_KEY is one too.
+# Secrets by name. Any other variable whose name ends like one is a secret too.
 _SECRET_NAMES = (
     "OPENAI_API_KEY",
     "ANTHROPIC_API_KEY",
@@ -19,6 +19,7 @@ _SECRET_NAMES = (
     # The address is the secret: anyone who has it can post.
     "TRAITVEC_WEBHOOK_URL",
 )
+_SECRET_ENDINGS = ("_API_KEY", "_ADMIN_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
 _SHORTEST_SECRET = 4
 # An API key of a service that traitvec does not use may be a placeholder such as "EMPTY".
 _SHORTEST_OTHER_SECRET = 12
@@ -44,7 +45,7 @@ def key_from_environment(name: str) -> str | None:
 def secrets_in_environment() -> list[str]:
     """Return the values of all secrets that are set, longest first."""
     named = {os.environ.get(name, "").strip() for name in _SECRET_NAMES}
-    other = {value.strip() for name, value in os.environ.items() if name.endswith("_API_KEY")}
+    other = {value.strip() for name, value in os.environ.items() if name.endswith(_SECRET_ENDINGS)}
     secrets = {secret for secret in named if len(secret) >= _SHORTEST_SECRET}
     secrets |= {secret for secret in other if len(secret) >= _SHORTEST_OTHER_SECRET}
     return sorted(secrets, key=len, reverse=True)

@@ -15,6 +15,7 @@ from traitvec_core.stages.spec import StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.storage.vector_verdict import describe_verdict
+from traitvec_core.trust import check_trust
 from traitvec_dagster.executors.kubernetes import gpu_pod
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
@@ -72,6 +73,8 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             settings = overrides.settings_of(graph)
+            # `make` checks it too; a run that will be refused should not wait for a GPU.
+            check_trust(graph.folder, settings)
             is_gpu_needed_later = any(
                 SPECS[later].place(loaded) == "gpu" and SPECS[later].is_on(settings)
                 for later in _stages_after(spec.name, context)
