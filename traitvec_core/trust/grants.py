@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.providers.python_function import source_hash
 from traitvec_core.settings.scorer import PythonFunction, parse_scorer
@@ -183,13 +182,3 @@ def _shown(value: str | None) -> str:
     """Return a value from a file that may be hostile, for one line of a message."""
     text = "".join(letter if letter.isprintable() else "?" for letter in str(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def describe_untrusted(folder: ExperimentFolder, grants: list[Grant]) -> TraitvecError:
-    """Return the error for grants that nobody has allowed."""
-    first, *others = grants
-    more = f" (and {len(others)} more)" if others else ""
-    return TraitvecError(
-        f"{display_path(folder.settings_path)}: {first.setting} {first.allows}{more}, not allowed"
-        f" here yet; read the file, then `traitvec trust {folder.name}`"
-    )
