@@ -21,6 +21,7 @@ from tests.projects import FEW_VECTORS, REPOSITORY, SmallProject, write_experime
 from tests.scaling.ray_cluster import Cluster
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import Stage
+from traitvec_core.trust import allow, grants_of
 from traitvec_dagster.executors import executor_named
 from traitvec_dagster.runs.headless import definitions_of
 
@@ -199,6 +200,27 @@ def test_steps_land_on_two_nodes_and_leave_one_that_is_lost(
     # Three at the head, the retried one among them, and one at the node that was lost.
     assert sorted(nodes.count(one) for one in set(nodes)) == [1, 3]
     assert nodes.count(head[0]) == 3
+
+
+def test_a_step_may_do_what_was_allowed_where_its_run_starts(
+    project: Callable[..., RayProject], tmp_path: Path
+) -> None:
+    ray = project(judge_model="python:scorers.py:words", coherence_judge="repetition")
+    folder = ray.graph().folder
+    (folder.path / "scorers.py").write_text("def words(question, response): return 50\n")
+    # The nodes have no variable of ours, and no record.
+    del os.environ["TRAITVEC_TRUST"]
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path / "configuration")
+    with ray.running("responses", "refusal") as process:
+        assert process.wait(timeout=400) != 0
+    (failed,) = ray.events("responses", dg.DagsterEventType.STEP_FAILURE)
+    assert failed.dagster_event is not None
+    data = failed.dagster_event.step_failure_data.user_failure_data
+    assert data is not None
+    assert "`traitvec trust demo`" in str(data.description)
+    allow(folder, grants_of(folder, folder.settings()))
+    with ray.running("responses", "refusal") as process:
+        ray.finish(process)
 
 
 def test_no_cluster_is_one_line(project: Callable[..., RayProject]) -> None:

@@ -70,7 +70,7 @@ def _remote_code(
     if not settings.trust_remote_code:
         return
     model, revision = settings.model, settings.revision
-    place = Path(model).expanduser()
+    place = Path(model)
     code = _code_in(place) if place.is_dir() else None
     which = "" if code else f" (revision {_shown(revision)})" if revision else " (its newest)"
     yield (
