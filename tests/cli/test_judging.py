@@ -16,7 +16,9 @@ from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 @pytest.fixture
 def remote(empty: SmallProject) -> SmallProject:
     """An experiment whose judge is behind an API; no key is set."""
-    settings = {"judge_model": "gpt-5-mini", "n_examples": 6, **FEW_VECTORS}
+    settings = {
+        "judge_model": "gpt-5-mini", "judge_preflight": False, "n_examples": 6, **FEW_VECTORS,
+    }  # fmt: skip
     write_experiment(empty.folder, "remote", ["refusal", "uncertainty"], settings)
     return empty
 
@@ -111,6 +113,7 @@ def test_what_was_paid_is_listed_not_estimated_again_and_can_be_pruned(
         assert refused.code == 1
         assert "--older-than DAYS" in refused.err
         assert "0 judgements deleted" in traitvec("judgements", "prune", "--older-than", "1").out
+        assert "0 judgements deleted" in traitvec("judgements", "prune", "--only-missing").out
         done = traitvec("judgements", "prune", "--judge-model", "gpt-5-mini")
         assert f"{len(server.log.answers)} judgements deleted" in done.out
         assert estimated(traitvec, "--trait", "refusal")["total"]["known"] == 0
@@ -125,5 +128,5 @@ def test_any_sqlite_tool_reads_the_store(
     path: Path = remote.folder / "experiments" / JUDGEMENTS_FILE
     with sqlite3.connect(path) as db:
         rows = db.execute("select rubric, count(*), min(usd) from judgements group by 1").fetchall()
-    assert {name for name, _, _ in rows} == {"trait", "coherence"}
+    assert {name for name, _, _ in rows} == {"trait", "coherence", "preflight"}
     assert all(usd == 0 for _, _, usd in rows), "a model in process costs no dollars"
