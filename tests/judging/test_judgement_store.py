@@ -585,7 +585,7 @@ def test_what_is_redone_is_asked_for_once_more_and_replaced(
         assert {key for key in before if store.find(key) is None} == again
         for key in again:
             keep(store, key, new)
-            # Whoever asks for the same in this run gets the new one.
+            # From now on this run gets the new one.
             found = store.find(key)
             assert found is not None
             assert found.score == 12.0

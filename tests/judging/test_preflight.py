@@ -75,11 +75,11 @@ def test_without_anything_to_ask_it_is_not_asked_either(asker: MakeAsker) -> Non
         (partial(models.gpt_5_mini, score_of=lambda p: 50), "50 for a clear answer, 50 for noise"),
         (
             lambda call: replies.openai_answer("Sure!\x1b[2J"),
-            "no score for two known answers (answered 'Sure!",
+            "(answered 'Sure!",
         ),
         (
             lambda call: replies.openai_answer(None, refusal="I won't"),
-            "no score for two known answers (the judge refused: I won't)",
+            "(the judge refused: I won't)",
         ),
         (
             lambda call: Reply(body="<html>Hi</html>", headers={"content-type": "text/html"}),
