@@ -42,8 +42,8 @@ BODIES: dict[str, bytes] = {
 }  # fmt: skip
 
 
-def spoiled(body: bytes, kind: str = "application/json") -> Reply:
-    return Reply(body=body, headers={"content-type": kind})
+def spoiled(body: bytes, status: int = 200) -> Reply:
+    return Reply(status, body)
 
 
 def ended(asker: Asker) -> str:
@@ -65,6 +65,22 @@ def test_in_place_of_an_answer(asker: MakeAsker, name: str, kind: str) -> None:
         server.responder = models.by_model
         # Nothing of it was kept.
         assert next(iter(asker(server, name).scores(rated(1)).values())) is not None
+    assert reason
+    assert reason.isprintable()
+    assert len(reason) < 250
+
+
+@BOTH
+@pytest.mark.parametrize("status", [400, 404, 500])
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+@pytest.mark.parametrize("place", ["error", "message"])
+def test_in_place_of_an_error(
+    asker: MakeAsker, name: str, status: int, depth: int, place: str
+) -> None:
+    inner = "[" * depth + "]" * depth
+    body = '{"error": %s}' if place == "error" else '{"error": {"message": %s}}'
+    with FakeProvider(lambda call: spoiled((body % inner).encode(), status)) as server:
+        reason = ended(asker(server, name))
     assert reason
     assert reason.isprintable()
     assert len(reason) < 250
