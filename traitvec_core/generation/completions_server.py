@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from traitvec_core.generation.engine_options import KEY_NAME
-from traitvec_core.remote.answers import object_of
-from traitvec_core.remote.calls import CallError, Calls, StopError
+from traitvec_core.remote.answers import object_in
+from traitvec_core.remote.calls import REACHED_WITHIN_S, CallError, Calls, StopError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
 
 __all__ = ["CompletionsServer", "find_served_name"]
 
-# A list of models needs no GPU.
-_LISTING_S = 30.0
 _MOST_NAMES_SHOWN = 3
 # A gateway may not have this page, or not for this key.
 _NO_LIST = {403, 404, 405, 501}
@@ -41,7 +39,7 @@ class CompletionsServer(Connection):
         Returns:
             The answer; its first choice has a text, and ended by `stop` or `length`.
         """
-        data = object_of(await self._client.post("/completions", body=body, cast_to=object), self)
+        data = object_in(await self._client.post("/completions", body=body, cast_to=str), self)
         choices = data.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
@@ -57,12 +55,12 @@ class CompletionsServer(Connection):
         import openai
 
         try:
-            data = await self._client.get("/models", cast_to=object)
+            answer = await self._client.get("/models", cast_to=str)
         except openai.APIStatusError as error:
             if error.status_code in _NO_LIST:
                 return []
             raise
-        rows = data.get("data") if isinstance(data, dict) else None
+        rows = object_in(answer, self).get("data")
         rows = rows if isinstance(rows, list) else []
         return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
@@ -78,7 +76,8 @@ async def find_served_name(server: CompletionsServer, calls: Calls, model: str) 
         StopError: If the server lists several names and none is the model's.
     """
     try:
-        rows = await calls.call(server.models, timeout_s=_LISTING_S)
+        # A list of models needs no GPU: two attempts in the time for a first answer.
+        rows = await calls.call(server.models, timeout_s=REACHED_WITHIN_S / 2)
     except CallError:
         return model
     names = list(dict.fromkeys(row["id"] for row in rows))

@@ -20,9 +20,10 @@ from traitvec_core.generation.engine_options import KEY_NAME
 from traitvec_core.generation.request import Generated, Request, refuse_interventions
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import load_language_model
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
 from traitvec_core.remote.answers import token_count
 from traitvec_core.remote.calls import (
-    AdaptiveLimit,
+    REACHED_WITHIN_S,
     CallError,
     Calls,
     ServerGoneError,
@@ -232,7 +233,10 @@ class ServerEngine:
             form = forms.pop(0)
             body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
             try:
-                data = await calls.call(partial(self._server.complete, body))
+                timeout_s = self._timeout_s if calls.has_answered else REACHED_WITHIN_S
+                data = await calls.call(
+                    partial(self._server.complete, body), timeout_s=min(timeout_s, self._timeout_s)
+                )
                 count = token_count(data.get("usage"), "prompt_tokens", MOST_PROMPT_TOKENS)
             except CallError as error:
                 refusal = error

@@ -1,11 +1,11 @@
 """Reads one small page of a server: whole, in time, and from that server alone."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from traitvec_core.remote.answers import parse_json
 from traitvec_core.remote.run_async import run_async
 
 __all__ = ["Page", "PageError", "read_page"]
@@ -34,8 +34,8 @@ class Page:
     def data(self) -> Any:
         """The decoded JSON of the body; None when it is none."""
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+            return parse_json(self.body)
+        except ValueError:
             return None
 
 

@@ -27,6 +27,7 @@ from traitvec_dagster.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import TraitRun
@@ -103,9 +104,7 @@ def run(
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
     from traitvec_core.generation.engine_process import check_engine
-    from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_model
-    from traitvec_core.stages.inputs import scored_traits
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.runs import headless, ownership
@@ -139,8 +138,7 @@ def run(
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
-        check_judge(settings, scored_traits(folder, settings, traits), folder.path)
-        note_retirement(settings)
+        _check_judges(folder, settings, traits)
     instance = project.instance()
     for run_id in ownership.close_dead_runs(instance):
         err.print(f"closed run {run_id[:8]}: its process died without ending it")
@@ -178,6 +176,30 @@ def run(
     _print_next(project, folder, traits, time.monotonic() - started, results)
     if not all(result.is_good for result in results):
         raise typer.Exit(1)
+
+
+def _check_judges(
+    folder: "ExperimentFolder", settings: "ExperimentSettings", traits: list[str]
+) -> None:
+    """Check that the judges can work, and those behind an API that they do, before any cost."""
+    from traitvec_core.judging import JudgementStore, check_judge, check_judges_first
+    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
+    from traitvec_core.stages.inputs import scored_traits
+    from traitvec_core.stages.make import stage_states
+
+    check_judge(settings, scored_traits(folder, settings, traits), folder.path)
+    note_retirement(settings)
+    left = [
+        name
+        for name in traits
+        if stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
+    ]
+    if left:
+        with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
+            scored = scored_traits(folder, settings, left)
+            check_judges_first(
+                settings, scored, store, folder.name, lambda text: err.print(escape(text))
+            )
 
 
 def _print_run(result: "TraitRun") -> None:
