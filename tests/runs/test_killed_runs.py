@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 from dagster import EventLogEntry
 
+from tests.clocks import run_with_clock
 from tests.faults.unfinished import ORDER, copy_unfinished
 from tests.projects import (
     FEW_VECTORS,
@@ -36,6 +37,16 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 8,
     **FEW_VECTORS,
 }
+
+
+CLOSE_DEAD_RUNS = """
+from pathlib import Path
+from tests.projects import SmallProject
+from traitvec_dagster.runs.ownership import close_dead_runs
+
+with SmallProject(Path.cwd()) as project:
+    print(close_dead_runs(project.instance))
+"""
 
 
 class Driver:
@@ -177,19 +188,41 @@ def test_ctrl_c_ends_the_command_and_not_just_the_trait(
     assert empty.run("refusal", "definition or responses").is_success
 
 
-def test_a_younger_process_with_the_same_number_is_another(empty: SmallProject) -> None:
+def test_another_process_with_the_same_number_is_not_the_owner(empty: SmallProject) -> None:
+    job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
+    run = empty.instance.create_run_for_job(job)
+    sign_run(empty.instance, run)
+    assert close_dead_runs(empty.instance) == []
+    signed = empty.instance.get_run_by_id(run.run_id)
+    assert signed is not None
+    boot, _, ticks = signed.tags["traitvec/process_start"].rpartition("-")
+    # The number is this process's; it started at another tick, or under another boot.
+    for start in (f"{boot}-{int(ticks) - 1}", f"another-boot-{ticks}"):
+        again = empty.instance.create_run_for_job(
+            job, tags={**signed.tags, "traitvec/process_start": start}
+        )
+        assert close_dead_runs(empty.instance) == [again.run_id]
+
+
+@pytest.mark.parametrize("step_s", [120, -3600, 8 * 3600], ids=["two minutes", "back", "slept"])
+def test_a_clock_that_is_set_ends_no_run(empty: SmallProject, step_s: float) -> None:
+    """The run began by the old clock; the look at it goes by the new one."""
     job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
     run = empty.instance.create_run_for_job(job)
     sign_run(empty.instance, run)
     event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
-    # This process is younger than a run that began a day ago, before the machine was started.
     empty.instance.handle_new_event(
         EventLogEntry(
             error_info=None, level="debug", user_message="", run_id=run.run_id,
-            timestamp=time.time() - 86400, dagster_event=event,
+            timestamp=time.time() - step_s, dagster_event=event,
         )
     )  # fmt: skip
-    assert close_dead_runs(empty.instance) == [run.run_id]
+    assert close_dead_runs(empty.instance) == []
+    # The same, asked by a process whose clock is set, as a sensor's or another terminal's is.
+    assert run_with_clock(step_s, CLOSE_DEAD_RUNS, empty.folder) == "[]"
+    now = empty.instance.get_run_by_id(run.run_id)
+    assert now is not None
+    assert now.status == dg.DagsterRunStatus.STARTED
 
 
 def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:

@@ -24,6 +24,7 @@ from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
+from traitvec_dagster.runs.trait_use import use_trait
 
 __all__ = ["build_assets"]
 
@@ -71,6 +72,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
         with one_line_failure():
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
+            use_trait(folder.path, context.run_id)
             settings = overrides.settings_of(graph)
             is_gpu_needed_later = any(
                 SPECS[later].place(loaded) == "gpu" and SPECS[later].is_on(settings)

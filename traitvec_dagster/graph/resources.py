@@ -15,6 +15,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import settings_with_overrides
+from traitvec_dagster.runs.trait_use import release_trait
 
 if TYPE_CHECKING:
     from traitvec_core.models.language_model import LanguageModel
@@ -54,6 +55,10 @@ class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
             TraitvecError: If an override is not valid, or would run code; see `owner_overrides`.
         """
         return settings_with_overrides(graph.folder, self.settings)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Release the run's trait: this process has executed its last step of the run."""
+        release_trait()
 
 
 def set_progress_sink(sink: ProgressSink | None) -> None:

@@ -8,8 +8,10 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -18,6 +20,7 @@ from dagster import DagsterEventType
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.files import list_experiments
+from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.graph.checks import BLOCKING
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
@@ -161,9 +164,10 @@ def run_trait(
     if experiment not in list_experiments(project.experiments):
         raise TraitvecError(f"there is no experiment {experiment!r} under {project.experiments}")
     graph = Graph(str(project.experiments), experiment)
-    instance.add_dynamic_partitions(f"traits/{experiment}", [graph.folder.trait(trait).name])
+    folder = graph.folder.trait(trait)
+    instance.add_dynamic_partitions(f"traits/{experiment}", [folder.name])
     job = definitions_of(project).resolve_job_def(graph.job)
-    with owner_typed_overrides():
+    with _in_use(folder.path), owner_typed_overrides():
         result = job.execute_in_process(
             instance=instance,
             partition_key=trait,
@@ -180,6 +184,11 @@ def run_trait(
     for event in result.all_events:
         _read_event(event, run)
     return run
+
+
+def _in_use(trait: Path) -> AbstractContextManager[None]:
+    # Without a folder there is nothing to guard; the run says that the definition is missing.
+    return using_trait(trait, "`traitvec run`") if trait.is_dir() else nullcontext()
 
 
 def _tags() -> dict[str, str]:
