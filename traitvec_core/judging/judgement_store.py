@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.reading import Judgement, Status
@@ -26,6 +26,9 @@ LOCKED_TIMEOUT_S = 60.0
 _OPEN_AGAIN_S = 0.02
 # Older than any judgement; a larger number overflows `timedelta`.
 _MOST_DAYS = 365_000.0
+# Runs that ask for a judgement and get only unusable answers; then it is final. A run that a
+# schedule repeats must not pay for ever for a prompt that this judge cannot answer.
+MOST_UNUSABLE_RUNS = 3
 _SCHEMA = """
 create table if not exists judgements (
     key text primary key,
@@ -36,6 +39,9 @@ create table if not exists judgements (
     is_final integer not null, created_at text not null
 ) without rowid;
 create index if not exists by_experiment on judgements (experiment, trait);
+create table if not exists unusable (
+    key text primary key, n_runs integer not null
+) without rowid;
 create table if not exists learned (
     server text not null, model text not null, capabilities text not null, created_at text not null,
     primary key (server, model)
@@ -44,6 +50,14 @@ create table if not exists batches (
     intent text primary key,
     id text, judge text not null, keys text not null, created_at text not null
 ) without rowid;
+"""
+# A refusal is an answer.
+_IS_MISSING = "status in ('unparseable', 'error')"
+# Version 0 kept unusable answers of judges behind an API for ever.
+_UPGRADES = """
+update judgements set is_final = 0
+    where status = 'unparseable' and json_extract(judge, '$.provider') in ('openai', 'anthropic');
+pragma user_version = 1;
 """
 
 
@@ -90,13 +104,19 @@ class JudgementStore:
 
     Args:
         path: The file; None keeps everything in memory.
+        redo: What to ask for again although it is known: `all`, or `missing` for judgements
+            without a usable answer. What this object has kept itself is not asked for again.
 
     Raises:
         TraitvecError: If the file cannot be opened or is not a store.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, *, redo: Literal["missing", "all"] | None = None
+    ) -> None:
         self._path = path
+        self._redo = redo
+        self._redone: set[str] = set()
         self._writing = threading.Lock()
         try:
             if path is not None:
@@ -124,13 +144,22 @@ class JudgementStore:
     # -- judgements ---------------------------------------------------------------------------
 
     def find(self, key: str) -> Judgement | None:
-        """Return a final judgement, whichever experiment paid for it; None if there is none."""
+        """Return a final judgement, whichever experiment paid for it.
+
+        None if there is none, or if it must be redone.
+        """
         row = self._execute(
             "select score, status, reason, tokens_in, tokens_out, usd from judgements"
             " where key = ? and is_final",
             (key,),
         ).fetchone()
-        return None if row is None else _judgement(row)
+        judgement = None if row is None else _judgement(row)
+        return None if judgement is None or self._is_redone(key, judgement) else judgement
+
+    def _is_redone(self, key: str, judgement: Judgement) -> bool:
+        if self._redo is None or key in self._redone:
+            return False
+        return self._redo == "all" or judgement.status in {"unparseable", "error"}
 
     def keep(
         self, rows: Iterable[tuple[str, str, str, Judgement]], judge: str, origin: Origin
@@ -155,6 +184,7 @@ class JudgementStore:
         with self._writing:
             self._execute("begin immediate")
             try:
+                self._forget([key for key, *_ in values])
                 # A final judgement stays: two runs that ask at the same moment end with one score.
                 self._db.executemany(
                     f"""
@@ -177,6 +207,32 @@ class JudgementStore:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Let what must be redone be replaced; what it has cost stays."""
+        new = [(key,) for key in keys if key not in self._redone]
+        if self._redo is not None:
+            kinds = "" if self._redo == "all" else f" and {_IS_MISSING}"
+            self._db.executemany("delete from unusable where key = ?", new)
+            self._db.executemany(
+                f"update judgements set is_final = 0 where key = ?{kinds}",  # noqa: S608
+                new,
+            )
+        self._redone.update(key for (key,) in new)
+
+    def count_unusable(self, keys: Iterable[str]) -> None:
+        """Count a run that got no usable answer; `MOST_UNUSABLE_RUNS` of them are final."""
+        for key in keys:
+            self._execute(
+                "insert into unusable values (?, 1)"
+                " on conflict (key) do update set n_runs = n_runs + 1",
+                (key,),
+            )
+            self._execute(
+                "update judgements set is_final = 1 where key = ? and status = 'unparseable'"
+                " and (select n_runs from unusable where key = ?) >= ?",
+                (key, key, MOST_UNUSABLE_RUNS),
+            )
 
     def spent_usd(self, experiment: str) -> float:
         """Return the dollars that an experiment has paid so far, as far as prices are known."""
@@ -217,10 +273,12 @@ class JudgementStore:
         older_than_days: float | None = None,
         model: str | None = None,
         experiment: str | None = None,
+        only_missing: bool = False,
     ) -> int:
         """Delete the judgements that match all conditions; returns their number.
 
-        `model` also deletes what was learned about the model's capabilities.
+        `model` also deletes what was learned about the model's capabilities; `only_missing` keeps
+        scores and refusals.
         """
         conditions, values = ["true"], []
         if older_than_days is not None:
@@ -233,8 +291,11 @@ class JudgementStore:
         if experiment is not None:
             conditions.append("experiment = ?")
             values.append(experiment)
+        if only_missing:
+            conditions.append(_IS_MISSING)
         where = " and ".join(conditions)
         deleted = self._execute(f"delete from judgements where {where}", values)  # noqa: S608
+        self._execute("delete from unusable where key not in (select key from judgements)")
         self._execute("vacuum")
         return deleted.rowcount
 
@@ -291,6 +352,8 @@ def _opened(path: Path | None) -> sqlite3.Connection:
             db.execute("pragma journal_mode = wal")
             db.execute("pragma synchronous = normal")
             db.executescript(_SCHEMA)
+            if db.execute("pragma user_version").fetchone()[0] < 1:
+                db.executescript(_UPGRADES)
         except sqlite3.Error as error:
             db.close()
             # When two processes create the file at once, SQLite fails in one without waiting.
