@@ -1,4 +1,4 @@
-"""A trait in the middle of its run, and `remove-trait` in another terminal with another DAGSTER_HOME."""
+"""A trait in the middle of its run, and `remove-trait` with another DAGSTER_HOME."""
 
 import os
 import subprocess

@@ -74,6 +74,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
             sign_run(context.instance, context.run)
             use_trait(folder.path, context.run_id)
             settings = overrides.settings_of(graph)
+            redo = overrides.redo_of(spec.name)
             is_gpu_needed_later = any(
                 SPECS[later].place(loaded) == "gpu" and SPECS[later].is_on(settings)
                 for later in _stages_after(spec.name, context)
@@ -85,7 +86,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 place = "here"
             with step_at(place, step, unload_models) as held:
                 bench = workbench(context.log, before_load=held.take_seat)
-                result = make(spec.name, folder, settings, bench)
+                result = make(spec.name, folder, settings, bench, redo=redo)
             if result.is_reused:
                 context.log.info(f"{spec.name} is fresh: its inputs and settings are unchanged")
             metadata = _metadata(spec.name, folder, settings, result)

@@ -19,6 +19,7 @@ from dagster import DagsterEventType
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
+from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.files import list_experiments
 from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.graph.checks import BLOCKING
@@ -145,6 +146,7 @@ def run_trait(
     *,
     select: Sequence[dg.AssetKey],
     overrides: Mapping[str, Any],
+    redo: Redo = Redo(),
 ) -> TraitRun:
     """Run the selected stages of one trait as one Dagster run in this process.
 
@@ -156,6 +158,7 @@ def run_trait(
         select: Stages, as returned by `select_stages`.
         overrides: Settings that replace those of experiment.yaml for this run. The caller answers
             for them: unlike those of a run's config, they may name code to run.
+        redo: Selected stages to make again although they are fresh.
 
     Raises:
         TraitvecError: If there is no such experiment.
@@ -167,13 +170,18 @@ def run_trait(
     folder = graph.folder.trait(trait)
     instance.add_dynamic_partitions(f"traits/{experiment}", [folder.name])
     job = definitions_of(project).resolve_job_def(graph.job)
+    config = {
+        "settings": dict(overrides),
+        "redo": list(redo.stages),
+        "only_missing": redo.only_missing,
+    }
     with _in_use(folder.path), owner_typed_overrides():
         result = job.execute_in_process(
             instance=instance,
             partition_key=trait,
             asset_selection=list(select),
             run_config={
-                "resources": {"overrides": {"config": {"settings": dict(overrides)}}},
+                "resources": {"overrides": {"config": config}},
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
