@@ -62,6 +62,8 @@ class ExperimentSettings(SettingGroup):
         judge_mode: `live` sends one request per judgement; `batch` sends all at once, which costs
             half and takes up to a day.
         judge_timeout_s: Timeout of one call.
+        judge_preflight: Whether a judge that is a language model must first give a clear answer a
+            higher score than noise.
         max_judge_usd: Limit on what all runs of the experiment together may spend on judgements.
         judge_prices: Prices of models that the built-in table lacks or has wrong.
         also_judge: Other traits of the experiment whose rubric also scores every response.
@@ -121,6 +123,7 @@ class ExperimentSettings(SettingGroup):
     judge_base_url: str | None = None
     judge_mode: Literal["live", "batch"] = "live"
     judge_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    judge_preflight: bool = True
     max_judge_usd: Annotated[float, Field(ge=0)] | None = None
     judge_prices: dict[str, JudgePrice] = Field(default_factory=dict)
     also_judge: tuple[str, ...] = ()

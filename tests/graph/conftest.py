@@ -16,7 +16,8 @@ from tests.providers.replies import Responder
 from tests.providers.server import FakeProvider
 
 SECRET = "sk-test-SECRET-9f8e7d6c5b4a39281706"
-SETTINGS: dict[str, Any] = {"judge_model": "gpt-5-mini", **FEW_VECTORS}
+# The preflight would add two calls to those that tests count.
+SETTINGS: dict[str, Any] = {"judge_model": "gpt-5-mini", "judge_preflight": False, **FEW_VECTORS}
 Serve = Callable[..., FakeProvider]
 
 

@@ -66,6 +66,8 @@ class Asker:
                 "judge_provider": "anthropic" if is_anthropic else "openai",
                 # No machine is so busy that a call would be repeated.
                 "judge_timeout_s": 300.0,
+                # Tests of it ask for it; in others, calls are counted.
+                "judge_preflight": False,
                 **self.settings,
             },
         )

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.remote import calls
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
+from traitvec_core.remote.calls import CallError, Calls, StopError, for_each
 
 # -- AdaptiveLimit --------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from traitvec_core.generation.engine_options import KEY_NAME
-from traitvec_core.remote.answers import object_of
+from traitvec_core.remote.answers import object_in
 from traitvec_core.remote.calls import CallError, Calls, StopError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
@@ -41,7 +41,7 @@ class CompletionsServer(Connection):
         Returns:
             The answer; its first choice has a text, and ended by `stop` or `length`.
         """
-        data = object_of(await self._client.post("/completions", body=body, cast_to=object), self)
+        data = object_in(await self._client.post("/completions", body=body, cast_to=str), self)
         choices = data.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
@@ -57,12 +57,12 @@ class CompletionsServer(Connection):
         import openai
 
         try:
-            data = await self._client.get("/models", cast_to=object)
+            answer = await self._client.get("/models", cast_to=str)
         except openai.APIStatusError as error:
             if error.status_code in _NO_LIST:
                 return []
             raise
-        rows = data.get("data") if isinstance(data, dict) else None
+        rows = object_in(answer, self).get("data")
         rows = rows if isinstance(rows, list) else []
         return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.generation.interp_description import Description, read_description
 from traitvec_core.models.interventions import Ablation, Addition, Cap, Intervention, Projection
 from traitvec_core.models.reading import READING_PROTOCOL, point_of
+from traitvec_core.remote.answers import parse_json
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.http_client import BODY_S, CONNECT_S
 from traitvec_core.remote.keys import redacted
@@ -328,8 +328,8 @@ def _most_bytes(shape: Sequence[int]) -> int:
 
 def _parsed(data: bytes | bytearray) -> dict[str, Any] | None:
     try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError):
+        answer = parse_json(data)
+    except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
 

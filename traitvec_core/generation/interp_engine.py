@@ -31,7 +31,8 @@ from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.reading import Reading, point_of
 from traitvec_core.models.steering import check_interventions
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, StopError, for_each
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
+from traitvec_core.remote.calls import CallError, Calls, StopError, for_each
 from traitvec_core.remote.run_async import run_async
 
 __all__ = ["InterpEngine", "InterpReader"]
@@ -233,7 +234,7 @@ class InterpReader:
         calls = Calls(
             AdaptiveLimit(at_once), _TIMEOUT_S, end.address, "engine_url", end.say,
             # It has described itself.
-            has_answered=True,
+            has_answered=True, role="engine",
         )  # fmt: skip
         client = InterpClient(end.address, end.key, end.key_name, _TIMEOUT_S)
         outage = _Outage(self.language_model, end, client, self.description())

@@ -19,13 +19,17 @@ from traitvec_core.judging.reading import (
     Judgement,
     UnusableAnswerError,
 )
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, for_each
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
+from traitvec_core.remote.calls import CallError, Calls, StopError, for_each
 from traitvec_core.remote.run_async import run_async
+from traitvec_core.remote.sdk_errors import clipped
 
 __all__ = ["ApiJudge"]
 
 # Attempts to get an answer with a score.
 _ATTEMPTS_TO_READ = 3
+# Unusable answers of a judge that has given no other since the run began; then it is given up.
+_STOP_AFTER_UNUSABLE = 20
 # Raise when requests or the reading of answers change: all judgements are then asked for again.
 _VERSION = 1
 # Capabilities that one request may turn out to lack, one after the other.
@@ -57,6 +61,35 @@ class PromptBatches(Protocol):
         ...
 
 
+class _Unusable:
+    """Counts unusable answers until there is another one."""
+
+    def __init__(self, judge: str) -> None:
+        self._judge = judge
+        self._n = 0
+        self._last = ""
+        self._is_over = False
+
+    def count(self, reason: str) -> None:
+        self._n += 1
+        self._last = reason
+
+    def end(self) -> None:
+        self._is_over = True
+
+    @property
+    def are_too_many(self) -> bool:
+        return not self._is_over and self._n >= _STOP_AFTER_UNUSABLE
+
+    def stop_if_too_many(self) -> None:
+        if self.are_too_many:
+            raise StopError(
+                f"judge {self._judge!r} has given {self._n} unusable answers and no score; the last"
+                f" {clipped(self._last, 100)}. Change judge_model or the rubric's end, then run"
+                " again; finished work is kept"
+            )
+
+
 class ApiJudge:
     """Scores prompts with a model behind an API.
 
@@ -70,6 +103,8 @@ class ApiJudge:
         batches: Submits prompts in batches; None sends one request per prompt.
         experiment: The experiment that pays.
         say: Called with a line when the server stops answering.
+        preflight: Called with this judge before the first prompt that has no judgement; see
+            `judging.preflight`.
     """
 
     def __init__(
@@ -84,8 +119,11 @@ class ApiJudge:
         batches: "PromptBatches | None" = None,
         experiment: str = "",
         say: Callable[[str], None] = lambda text: None,
+        preflight: Callable[["ApiJudge"], None] | None = None,
     ) -> None:
         self._say = say
+        self._preflight = preflight
+        self._unusable = _Unusable(model.name)
         self._has_answered = False
         self.name = model.name
         self.experiment = experiment
@@ -116,11 +154,33 @@ class ApiJudge:
         """Judge distinct prompts; see `Judge`.
 
         Raises:
-            StopError: If the key is wrong, the quota is gone, or the server cannot be reached.
+            StopError: If the key is wrong, the quota is gone, the server cannot be reached, or its
+                answers are unusable.
         """
         missing = [prompt for prompt in prompts if not is_known(prompt)]
         if missing:
+            self.check_first()
             run_async(self._score(missing, on_batch, is_known, repeat))
+
+    def check_first(self) -> None:
+        """Run the preflight, unless it has passed. It never waits for a batch.
+
+        Raises:
+            TraitvecError: If the judge does not pass.
+        """
+        preflight, batches = self._preflight, self.batches
+        if preflight is None:
+            return
+        self._preflight = self.batches = None
+        try:
+            preflight(self)
+        except BaseException:
+            self._preflight = preflight
+            raise
+        finally:
+            self.batches = batches
+        # What it answered there says nothing about the trait's rubric.
+        self._unusable = _Unusable(self.name)
 
     async def _score(
         self,
@@ -131,12 +191,13 @@ class ApiJudge:
     ) -> None:
         calls = Calls(
             AdaptiveLimit(self.max_concurrent), self.timeout_s, self.model.server_name,
-            self.model.address_setting, self._say, self._has_answered,
+            self.model.address_setting, self._say, self._has_answered, role="judge",
+            timeout_setting="judge_timeout_s",
         )  # fmt: skip
 
         async def judge(prompt: str) -> None:
             # Another run may have judged it in the meantime.
-            if not is_known(prompt):
+            if not self._unusable.are_too_many and not is_known(prompt):
                 judgement = await self._judge(prompt, calls)
                 on_batch({prompt: judgement})
                 if self.budget is not None:
@@ -151,6 +212,7 @@ class ApiJudge:
                     break
                 # One call at a time finds out what the model accepts; fifty would all be refused.
                 await judge(prompt)
+            self._unusable.stop_if_too_many()
             if self.batches is not None:
                 await self.batches.score(self, prompts, on_batch, is_known, repeat)
             remaining = [prompt for prompt in prompts if not is_known(prompt)]
@@ -158,6 +220,8 @@ class ApiJudge:
             # each at the same moment, and pay for it twice.
             random.shuffle(remaining)
             await for_each(remaining, judge, self.max_concurrent)
+            # Calls in progress end first, so that what they cost is recorded.
+            self._unusable.stop_if_too_many()
         finally:
             self._has_answered = calls.has_answered
             await self.model.close()
@@ -172,7 +236,11 @@ class ApiJudge:
             except UnusableAnswerError as error:
                 reason = str(error)
                 room += error.is_truncated
+                self._unusable.count(reason)
+                if self._unusable.are_too_many:
+                    break
             except RefusedError as error:
+                self._unusable.end()
                 return spent.judgement(None, "refusal", str(error))
             except CallError as error:
                 if room and error.is_too_long:
@@ -182,10 +250,12 @@ class ApiJudge:
             except _BudgetSpentError as error:
                 return spent.judgement(None, "error", str(error), is_final=False)
             else:
+                self._unusable.end()
                 if score == "REFUSAL":
                     return spent.judgement(None, "refusal", ANSWERED_REFUSAL)
                 return spent.judgement(score, "ok")
-        return spent.judgement(None, "unparseable", reason)
+        # A judge may answer nonsense for a while; the store counts the runs.
+        return spent.judgement(None, "unparseable", reason, is_final=False)
 
     async def _ask_and_read(self, prompt: str, room: int, calls: Calls, spent: "Spent") -> Score:
         for _ in range(_MOST_CHANGES):

@@ -20,7 +20,8 @@ from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.asking import BatchResult, BatchState, Learned, RefusedError, Spent
 from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
-from traitvec_core.remote.calls import AdaptiveLimit, CallError, Calls, ServerGoneError, StopError
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
+from traitvec_core.remote.calls import CallError, Calls, ServerGoneError, StopError
 
 __all__ = ["BatchModel", "Batches"]
 
@@ -129,8 +130,9 @@ class _Work:
         self._poll_s = poll_s
         self._origin = Origin(judge.experiment)
         self._calls = Calls(
-            AdaptiveLimit(4), _TIMEOUT_S, judge.model.server_name, judge.model.address_setting, say
-        )
+            AdaptiveLimit(4), _TIMEOUT_S, judge.model.server_name, judge.model.address_setting, say,
+            role="judge",
+        )  # fmt: skip
 
     def key(self, prompt: str) -> str:
         return judgement_key(self.judge.identity, prompt, self._repeat)

@@ -17,6 +17,7 @@ __all__ = [
     "JUDGED_COLUMNS",
     "Judge",
     "JudgedResponses",
+    "count_unusable",
     "judge_responses",
     "prompts_of",
     "score_prompts",
@@ -107,6 +108,7 @@ def judge_responses(
         judgements[key], paid_now, n_new = score_prompts(
             judges_by_id[key], own, store=store, origin=origin, on_progress=report
         )
+        count_unusable(judges_by_id[key], judgements[key], store)
         n_done, paid, n_asked = n_done + len(own), paid + paid_now, n_asked + n_new
     every = [judgement for own in judgements.values() for judgement in own.values()]
     judged = responses.copy()
@@ -217,6 +219,29 @@ def score_prompts(
     if not new:
         on_progress(len(judgements), len(sources), paid)
     return judgements, paid, len(new)
+
+
+def count_unusable(
+    judge: Judge, judgements: dict[str, Judgement], store: JudgementStore, repeat: int = 0
+) -> None:
+    """Count a run that ended without a usable answer to some prompts.
+
+    Call it only when a run is through: a judge that is given up says nothing about its prompts.
+
+    Args:
+        judge: The judge.
+        judgements: Prompt → judgement. Those that are final after too many runs are replaced.
+        store: Counts the runs.
+        repeat: Number of the repetition.
+    """
+    keys = {
+        judgement_key(judge.identity, prompt, repeat): prompt
+        for prompt, judgement in judgements.items()
+        if judgement.status == "unparseable" and not judgement.is_final
+    }
+    store.count_unusable(keys)
+    for key, prompt in keys.items():
+        judgements[prompt] = store.find(key) or judgements[prompt]
 
 
 def _refusal_as_score(judgement: Judgement) -> Judgement:

@@ -16,6 +16,7 @@ from traitvec_core.settings.scorer import is_scorer
 
 if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
+    from traitvec_core.judging.budget import Budget
     from traitvec_core.judging.judge import Judge
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
@@ -219,7 +220,9 @@ def load_judge(
     if choice.provider.is_in_process:
         from traitvec_core.judging.providers.local import LocalJudge
 
-        return LocalJudge(load_model(choice.name))
+        return LocalJudge(
+            load_model(choice.name), preflight=_preflight(settings, store, experiment)
+        )
     return api_judge(choice, settings, store, experiment, say)
 
 
@@ -239,6 +242,7 @@ def api_judge(
     if api is None:
         raise TraitvecError(f"judge {choice.name!r} runs in this process, not behind an API")
     limit = settings.max_judge_usd
+    budget = None if limit is None else Budget(limit, lambda: store.spent_usd(experiment))
     key = key_from_environment(choice.key_name)
     return ApiJudge(
         api.model(choice.name, key, choice.key_name, choice.address),
@@ -246,8 +250,28 @@ def api_judge(
         max_concurrent=settings.max_concurrent_judges,
         timeout_s=settings.judge_timeout_s,
         price=price_of(choice.name, settings.judge_prices),
-        budget=None if limit is None else Budget(limit, lambda: store.spent_usd(experiment)),
+        budget=budget,
         experiment=experiment,
         batches=Batches(say) if settings.judge_mode == "batch" else None,
         say=say,
+        preflight=_preflight(settings, store, experiment, budget),
     )
+
+
+def _preflight(
+    settings: ExperimentSettings,
+    store: "JudgementStore",
+    experiment: str,
+    budget: "Budget | None" = None,
+) -> "Callable[[Judge], None] | None":
+    if not settings.judge_preflight:
+        return None
+
+    def check(judge: "Judge") -> None:
+        from traitvec_core.judging.judgement_store import Origin
+        from traitvec_core.judging.preflight import check_judge_orders
+
+        origin = Origin(experiment, "(preflight)")
+        check_judge_orders(judge, store, origin, budget.reason if budget else None)
+
+    return check

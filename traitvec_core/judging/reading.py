@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from traitvec_core.remote.answers import parse_json
 from traitvec_core.remote.sdk_errors import clipped
 
 __all__ = [
@@ -97,8 +98,8 @@ def read_json_score(text: str) -> float | Literal["REFUSAL"]:
     if _is_refusal(answer):
         return "REFUSAL"
     try:
-        value = json.loads(answer, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError):
+        value = parse_json(answer, _distinct)
+    except ValueError:
         raise UnusableAnswerError(f"answered {clipped(answer)!r}, which is not JSON") from None
     return score_of(value)
 
@@ -109,10 +110,7 @@ def score_of(value: Any) -> float | Literal["REFUSAL"]:
     if score == _REFUSAL:
         return "REFUSAL"
     if not isinstance(score, int) or isinstance(score, bool):
-        try:
-            shown = clipped(json.dumps(value, ensure_ascii=False))
-        except RecursionError:
-            shown = "deeply nested JSON"
+        shown = clipped(json.dumps(value, ensure_ascii=False))
         raise UnusableAnswerError(f"answered {shown}, which is not {{score: whole number}}")
     return _in_range(score)
 

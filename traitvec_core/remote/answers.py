@@ -1,5 +1,10 @@
-"""Checks what an answer with status 200 is: JSON, no error, and possible numbers of tokens."""
+"""Checks what an answer with status 200 is: JSON, no error, and possible numbers of tokens.
 
+Every body of a server is read here. How long it may be is checked in `http_client`.
+"""
+
+import json
+from collections.abc import Callable
 from typing import Any
 
 from traitvec_core.remote.calls import CallError
@@ -7,24 +12,56 @@ from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.keys import redacted
 from traitvec_core.remote.sdk_errors import clipped, status_error
 
-__all__ = ["check_token_counts", "object_of", "token_count"]
+__all__ = ["check_token_counts", "object_in", "parse_json", "part_of", "token_count"]
 
 # What servers add to a prompt (a template, tools), and hidden reasoning that a limit leaves out.
 _TOKENS_AROUND = 65_536
+# No API nests deeper than a dozen. What is deeper could end a later step that goes through it.
+_MOST_LEVELS = 64
 
 
-def object_of(data: Any, model: Connection) -> dict[str, Any]:
-    """Return an answer that is a JSON object, and not an error.
+def parse_json(
+    text: str | bytes | bytearray,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Decode JSON that a server, or a model behind it, has written.
+
+    Args:
+        text: The JSON.
+        object_pairs_hook: Makes something else than a dict of an object, as in `json.loads`.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=object_pairs_hook)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
+
+
+def object_in(text: str, model: Connection) -> dict[str, Any]:
+    """Return the JSON object in the body of an answer, if it is not an error.
 
     Raises:
         CallError: If it is anything else.
     """
-    if isinstance(data, str):
-        raise CallError(
-            "refused",
-            f"{clipped(data)[:40]!r} in place of a JSON object; check"
-            f" {model.address_setting or 'the address'}",
-        )
+    try:
+        data = parse_json(text)
+    except json.JSONDecodeError:
+        raise _no_json(text, model) from None
+    except ValueError as broken:
+        raise CallError("refused", f"an unreadable answer: JSON {broken}") from None
     if not isinstance(data, dict):
         raise CallError("again", "an answer that is no JSON object")
     error = data if data.get("object") == "error" else data.get("error")
@@ -35,6 +72,23 @@ def object_of(data: Any, model: Connection) -> dict[str, Any]:
     if isinstance(code, int) and 400 <= code < 600:
         raise status_error(code, message, model)
     raise CallError("again", f"an error in place of an answer: {clipped(message)}")
+
+
+def _no_json(text: str, model: Connection) -> CallError:
+    if not text.strip():
+        return CallError("again", "an empty answer")
+    if text.lstrip()[0] in "{[":
+        # Cut short, or broken on its way.
+        return CallError("again", "an unreadable answer")
+    shown = clipped(redacted(text[:1000]))[:40]
+    setting = model.address_setting or "the address"
+    return CallError("refused", f"{shown!r} in place of a JSON object; check {setting}")
+
+
+def part_of(data: Any, name: str) -> dict[str, Any]:
+    """Return an object inside an answer; empty when there is none."""
+    part = data.get(name) if isinstance(data, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def token_count(usage: Any, name: str, most: int) -> int | None:

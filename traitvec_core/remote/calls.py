@@ -3,15 +3,15 @@
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.remote.adaptive_limit import AdaptiveLimit
+from traitvec_core.remote.waiting import Waiting, WaitingCall
 
 __all__ = [
-    "AdaptiveLimit",
     "CallError",
     "Calls",
     "ServerGoneError",
@@ -40,6 +40,10 @@ _STOP_AFTER_FAILURES = 20
 # Attempts of one call at a server that has not answered any call; fewer where each takes long.
 _ATTEMPTS_TO_REACH = 4
 _LONGEST_TO_REACH_S = 5.0
+# A server that connects, but has not answered any call in this time, is given up.
+REACHED_WITHIN_S = 60.0
+# Failures without any word from the server's own program. `again` may be a proxy's.
+_NO_ANSWER = {"slow", "unreachable", "lost", "again"}
 # An attempt that times out is repeated while those before it took less than this.
 _LONGEST_TIMEOUTS_S = 900.0
 # Calls start one after the other, to spare both sides a burst.
@@ -83,66 +87,6 @@ class CallError(Exception):
         self.is_too_long = is_too_long
 
 
-class AdaptiveLimit:
-    """Limits concurrent calls to `bound`: halved when the server is busy, then slowly raised.
-
-    Args:
-        bound: Upper limit.
-    """
-
-    def __init__(self, bound: int) -> None:
-        self.bound = bound
-        self.width = float(bound)
-        self.in_flight = 0
-        self._resume_at = 0.0
-        self._shrunk_at = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def acquire(self) -> float:
-        """Wait for a free slot; returns the monotonic time at which it was taken."""
-        try:
-            while True:
-                pause = self._resume_at - time.monotonic()
-                if pause > 0:
-                    await asyncio.sleep(pause)
-                elif self.in_flight < max(1, int(self.width)):
-                    self.in_flight += 1
-                    return time.monotonic()
-                else:
-                    place = asyncio.get_running_loop().create_future()
-                    self._waiting.append(place)
-                    await place
-        except asyncio.CancelledError:
-            # Pass on the slot that it was woken for.
-            self._wake()
-            raise
-
-    def release(self) -> None:
-        """Free a slot."""
-        self.in_flight -= 1
-        self._wake()
-
-    def succeeded(self) -> None:
-        """Raise the limit by one slot per round of successful calls."""
-        self.width = min(self.bound, self.width + 1 / self.width)
-
-    def busy(self, called_at: float, retry_after_s: float | None) -> None:
-        """Halve the limit, once per round of calls; all calls wait if the server asks for it."""
-        if called_at >= self._shrunk_at:
-            self.width = max(1.0, self.width / 2)
-            self._shrunk_at = time.monotonic()
-        if retry_after_s:
-            self._resume_at = max(self._resume_at, time.monotonic() + retry_after_s)
-
-    def _wake(self) -> None:
-        free = max(1, int(self.width)) - self.in_flight
-        while self._waiting and free > 0:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                free -= 1
-
-
 @dataclass
 class Calls:
     """Calls to one server, with a common limit and a common count of failures.
@@ -152,8 +96,10 @@ class Calls:
         timeout_s: Timeout of one attempt.
         server: The server's name, for messages.
         address_setting: The setting that names its address, for messages.
-        say: Called with a line when the server stops answering.
+        say: Called with a line when the server stops answering, and while it is waited for.
         has_answered: Whether the server has answered a call, now or before.
+        role: What the server is here, for messages.
+        timeout_setting: The setting of `timeout_s`, for messages.
     """
 
     limit: AdaptiveLimit
@@ -162,8 +108,16 @@ class Calls:
     address_setting: str = ""
     say: Callable[[str], None] = lambda text: None
     has_answered: bool = False
+    role: str = "server"
+    timeout_setting: str = ""
     _failed_in_a_row: int = 0
     _away_since: float | None = None
+    # When the server was first called since it has last shown to be there.
+    _silent_since: float | None = None
+    _waiting: Waiting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = Waiting(f"the {self.role} ({self.server})", self.say)
 
     async def call(
         self, once: Callable[[], Awaitable[_T]], *, timeout_s: float | None = None
@@ -184,9 +138,10 @@ class Calls:
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         failures: list[CallError] = []
         failing_since = 0.0
+        waited = self._waiting.begin()
         while True:
             try:
-                result = await self._attempt(once, timeout_s)
+                result = await self._attempt(once, timeout_s, waited)
             except CallError as error:
                 failing_since = failing_since or time.monotonic()
                 failures.append(error)
@@ -196,19 +151,26 @@ class Calls:
                 is_away = error.kind == "unreachable"
                 attempt = sum((other.kind == "unreachable") == is_away for other in failures)
                 self._raise_if_failed(error, attempt, timeout_s)
-                await asyncio.sleep(wait_before_retry_s(error, attempt))
+                wait_s = self._bounded_wait_s(error, wait_before_retry_s(error, attempt))
+                waited.retries(error.reason, wait_s)
+                await asyncio.sleep(wait_s)
             else:
+                self._waiting.answered()
                 self._failed_in_a_row = 0
                 self._away_since = None
                 self.has_answered = True
                 self.limit.succeeded()
                 return result
 
-    async def _attempt(self, once: Callable[[], Awaitable[_T]], timeout_s: float) -> _T:
+    async def _attempt(
+        self, once: Callable[[], Awaitable[_T]], timeout_s: float, waited: WaitingCall
+    ) -> _T:
         called_at = await self.limit.acquire()
+        self._silent_since = self._silent_since or called_at
         try:
-            async with asyncio.timeout(timeout_s):
-                return await once()
+            with waited.attempt():
+                async with asyncio.timeout(timeout_s):
+                    return await once()
         except TimeoutError:
             # Let the connection close, so that the server notices before the next call.
             await asyncio.sleep(_CLOSING_S)
@@ -224,6 +186,7 @@ class Calls:
         error, attempt = failures[-1], len(failures)
         if error.kind == "stop":
             raise StopError(error.reason) from None
+        self._stop_if_silent(error)
         if error.kind not in {"unreachable", "lost"}:
             return
         if not self.has_answered:
@@ -236,6 +199,30 @@ class Calls:
                 ) from None
         elif error.kind == "unreachable":
             self._wait_for_return(failures)
+
+    def _stop_if_silent(self, error: CallError) -> None:
+        """Stop when a server has not shown within a minute that it is there."""
+        if self.has_answered or self._silent_since is None:
+            return
+        if _shows_server(error):
+            self._silent_since = None
+            return
+        silent_s = time.monotonic() - self._silent_since
+        if silent_s < REACHED_WITHIN_S:
+            return
+        setting = self.address_setting or "the address"
+        longer = f", or raise {self.timeout_setting}" if self.timeout_setting else ""
+        raise StopError(
+            f"{self.server} gave no answer in {silent_s:.0f} s ({error.reason}); check {setting}"
+            f" and the {self.role}{longer if error.kind == 'slow' else ''}, then run again"
+        ) from None
+
+    def _bounded_wait_s(self, error: CallError, wait_s: float) -> float:
+        if self.has_answered or self._silent_since is None or _shows_server(error):
+            return wait_s
+        # The last attempt comes when the server is about to be given up.
+        left_s = self._silent_since + REACHED_WITHIN_S - time.monotonic()
+        return max(0.0, min(wait_s, left_s))
 
     def _wait_for_return(self, failures: list[CallError]) -> None:
         now, reason = time.monotonic(), failures[-1].reason
@@ -299,6 +286,10 @@ def _first(errors: BaseException) -> BaseException:
     while isinstance(errors, BaseExceptionGroup):
         errors = errors.exceptions[0]
     return errors
+
+
+def _shows_server(error: CallError) -> bool:
+    return error.kind not in _NO_ANSWER or error.retry_after_s is not None
 
 
 def _requested_wait_s(error: CallError) -> float | None:

@@ -26,7 +26,7 @@ _BYTES_PER_BYTE_SENT = 16
 _BYTES_PER_TOKEN = 1024
 # Twenty alternatives, each with its text, bytes and number.
 _BYTES_PER_TOKEN_WITH_LOGPROBS = 16 * 1024
-# Lists of models; and the results of a batch, up to 50,000 answers.
+# Lists of models or batches; and the results of a batch, up to 50,000 answers.
 _LIST_BYTES = 4 * 1024**2
 _BATCH_BYTES = 2 * 1024**3
 
@@ -54,8 +54,10 @@ def bounded_client(client: Callable[..., Any]) -> Any:
 def most_answer_bytes(request: Any) -> int:
     """Return the longest body, in bytes, that an answer to an `httpx` request can have."""
     if request.method == "GET":
-        is_list = request.url.path.endswith("/models")
-        return _LIST_BYTES if is_list else _BATCH_BYTES
+        is_of_batch = request.url.path.endswith(("/content", "/results"))
+        return _BATCH_BYTES if is_of_batch else _LIST_BYTES
+    if request.url.path.endswith("/batches"):
+        return _LIST_BYTES
     if not request.headers.get("content-type", "").startswith("application/json"):
         return _LIST_BYTES
     body = json.loads(request.content)
@@ -71,6 +73,8 @@ async def _bound(response: Any) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise BadAnswerError(f"an answer compressed by {encoding[:20]!r}, which was not asked for")
+    # As JSON is; the server may name anything, even what is no encoding of text.
+    response.encoding = "utf-8"
     # httpx accepts only subclasses of its own, and the SDKs use httpx or httpx2.
     bases = type(response.stream).__mro__
     bounded = _subclass(next(base for base in bases if base.__name__ == "AsyncByteStream"))

@@ -97,7 +97,7 @@ def _compared(
 ) -> list[JudgeComparison]:
     """Return the judge's scores of a sample, paired with a second judge's, its own and people's."""
     from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
-    from traitvec_core.judging.judge import score_prompts
+    from traitvec_core.judging.judge import count_unusable, score_prompts
     from traitvec_core.judging.panel import prompt_for
     from traitvec_core.judging.reading import ANSWERED_REFUSAL
 
@@ -122,6 +122,7 @@ def _compared(
                 "judged_responses", done, total, f"sample by {judge.name}"
             ),
         )  # fmt: skip
+        count_unusable(judge, judgements, store, repeat)
         judged.paid = judged.paid + paid
         judged.n_asked += n_asked
         for judgement in judgements.values():

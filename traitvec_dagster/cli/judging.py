@@ -150,6 +150,9 @@ def prune(
     experiment: Annotated[
         str | None, typer.Option("--experiment", help="Judgements that this experiment paid for.")
     ] = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Judgements without a score, but no refusals.")
+    ] = False,
     experiments_dir: Root = None,
 ) -> None:
     """Delete the judgements that match all given options. Results that used them stay.
@@ -158,12 +161,16 @@ def prune(
     """
     from traitvec_dagster.project import Project
 
-    if older_than is None and judge_model is None and experiment is None:
+    if older_than is None and judge_model is None and experiment is None and not only_missing:
         raise TraitvecError(
-            "name what to delete: --older-than DAYS, --judge-model NAME, --experiment NAME"
+            "name what to delete: --older-than DAYS, --judge-model NAME, --experiment NAME,"
+            " --only-missing"
         )
     with _store(Project(experiments_dir)) as store:
-        deleted = store.prune(older_than_days=older_than, model=judge_model, experiment=experiment)
+        deleted = store.prune(
+            older_than_days=older_than, model=judge_model, experiment=experiment,
+            only_missing=only_missing,
+        )  # fmt: skip
     out.print(f"{deleted} judgements deleted")
 
 

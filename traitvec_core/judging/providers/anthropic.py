@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from traitvec_core.judging.asking import (
     Ask,
@@ -15,13 +16,14 @@ from traitvec_core.judging.asking import (
 )
 from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.providers.openai import score_schema, tokens
+from traitvec_core.judging.providers.openai_batches import batch_lines, name_in
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
     read_json_score,
     read_text_score,
     score_of,
 )
-from traitvec_core.remote.answers import check_token_counts, object_of
+from traitvec_core.remote.answers import check_token_counts, object_in, part_of
 from traitvec_core.remote.calls import CallError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.sdk_errors import translate_sdk_errors
@@ -32,6 +34,7 @@ _TOKENS = 256
 # Reasoning counts towards the same limit.
 _THINKING_TOKENS = 4096
 _TOOL = "give_score"
+_BATCHES = "/v1/messages/batches"
 
 
 class AnthropicModel(Connection):
@@ -58,8 +61,7 @@ class AnthropicModel(Connection):
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on validating the body.
-        answer = await self._client.post("/v1/messages", body=body, cast_to=object)
-        data = object_of(answer, self)
+        data = object_in(await self._client.post("/v1/messages", body=body, cast_to=str), self)
         _blocks(data)
         check_token_counts(data, body, "input_tokens", "output_tokens")
         return data
@@ -90,8 +92,7 @@ class AnthropicModel(Connection):
 
     def usage(self, data: Any) -> Usage:
         """Return the tokens that an answer reports."""
-        usage = data.get("usage") if isinstance(data, dict) else None
-        usage = usage if isinstance(usage, dict) else {}
+        usage = part_of(data, "usage")
         cached = tokens(usage, "cache_read_input_tokens")
         written = tokens(usage, "cache_creation_input_tokens")
         return Usage(
@@ -122,10 +123,10 @@ class AnthropicModel(Connection):
     @translate_sdk_errors
     async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
         """Submit request bodies by key; returns Anthropic's id of the batch."""
-        batch = await self._client.messages.batches.create(
-            requests=[{"custom_id": key, "params": body} for key, body in requests.items()]
+        body = {"requests": [{"custom_id": key, "params": body} for key, body in requests.items()]}
+        return name_in(
+            object_in(await self._client.post(_BATCHES, body=body, cast_to=str), self), "id"
         )
-        return str(batch.id)
 
     async def find(self, intent: str) -> str | None:
         """Return None: Anthropic's batches cannot carry our name.
@@ -140,25 +141,32 @@ class AnthropicModel(Connection):
         import anthropic
 
         try:
-            batch = await self._client.messages.batches.retrieve(id_)
+            answer = await self._client.get(f"{_BATCHES}/{quote(id_, safe='')}", cast_to=str)
         except anthropic.NotFoundError:
             return BatchState(0, is_ended=True, is_gone=True)
-        counts = batch.request_counts
-        done = counts.succeeded + counts.errored + counts.canceled + counts.expired
-        is_cancelled = batch.cancel_initiated_at is not None
+        batch = object_in(answer, self)
+        counts = part_of(batch, "request_counts")
+        done = [counts.get(name) for name in ("succeeded", "errored", "canceled", "expired")]
         return BatchState(
-            done, batch.processing_status == "ended", "it was cancelled" if is_cancelled else ""
+            sum(number for number in done if isinstance(number, int)),
+            name_in(batch, "processing_status") == "ended",
+            "it was cancelled" if batch.get("cancel_initiated_at") is not None else "",
         )
 
     @translate_sdk_errors
     async def results(self, id_: str) -> list[BatchResult]:
         """Return the results of a batch that has ended."""
-        results = []
-        async for line in await self._client.messages.batches.results(id_):
-            result = line.result
-            data = result.message.model_dump() if result.type == "succeeded" else None
-            results.append(BatchResult(line.custom_id, data, is_expired=result.type == "expired"))
-        return results
+        # Not from the batch's `results_url`: the key would go to whatever host it names.
+        answer = await self._client.get(f"{_BATCHES}/{quote(id_, safe='')}/results", cast_to=str)
+        return [
+            BatchResult(
+                str(line.get("custom_id")),
+                result.get("message") if result.get("type") == "succeeded" else None,
+                is_expired=result.get("type") == "expired",
+            )
+            for line in batch_lines(answer)
+            for result in [part_of(line, "result")]
+        ]
 
     def without(
         self, complaint: str, body: dict[str, Any], can: Capabilities

@@ -32,15 +32,22 @@ class LocalJudge:
         model: The model.
         batch_size: Most prompts per forward pass; None chooses by their length and the device.
         weights: Hash of the model's weights; by default of the files that its name refers to.
+        preflight: Called with this judge before the first prompt that has no judgement; see
+            `judging.preflight`.
     """
 
     def __init__(
-        self, model: LanguageModel, batch_size: int | None = None, weights: str | None = None
+        self,
+        model: LanguageModel,
+        batch_size: int | None = None,
+        weights: str | None = None,
+        preflight: "Callable[[LocalJudge], None] | None" = None,
     ) -> None:
         self.name = model.name
         self._weights = weights or model_fingerprint(model.name)
         self._model = model
         self._batch_size = batch_size
+        self._preflight = preflight
 
     @property
     def identity(self) -> str:
@@ -64,6 +71,13 @@ class LocalJudge:
         repeat: int = 0,
     ) -> None:
         """Judge distinct prompts, shortest first; a batch of known prompts is skipped."""
+        if self._preflight is not None and not all(map(is_known, prompts)):
+            preflight, self._preflight = self._preflight, None
+            try:
+                preflight(self)
+            except BaseException:
+                self._preflight = preflight
+                raise
         # Sorted, so that the batches don't depend on the order of the prompts.
         prompts = sorted(prompts)
         rendered = [self._render(prompt) for prompt in prompts]

@@ -1,24 +1,20 @@
 """Judges behind OpenAI's chat completions, or a server with the same API."""
 
 import asyncio
-import json
 import re
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from math import exp, isnan
 from typing import Any, ClassVar
 
 from traitvec_core.judging.asking import (
     Ask,
-    BatchResult,
-    BatchState,
     Learned,
     RefusedError,
     Score,
     Usage,
 )
 from traitvec_core.judging.capabilities import Capabilities
+from traitvec_core.judging.providers.openai_batches import OpenAIBatches
 from traitvec_core.judging.reading import (
     UnusableAnswerError,
     is_nearly,
@@ -28,10 +24,8 @@ from traitvec_core.judging.reading import (
     read_text_score,
     weighted_score,
 )
-from traitvec_core.remote.answers import check_token_counts, object_of
+from traitvec_core.remote.answers import check_token_counts, object_in, part_of
 from traitvec_core.remote.calls import CallError
-from traitvec_core.remote.connection import Connection
-from traitvec_core.remote.keys import redacted
 from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
 
 __all__ = ["OpenAIModel", "score_schema", "tokens"]
@@ -44,11 +38,11 @@ _STRUCTURED_TOKENS = 64
 _THINKING_TOKENS = 4096
 # The most that OpenAI and vLLM return.
 _TOP_LOGPROBS = 20
-# Batches expire after a day; `find` does not look at older ones.
-_BATCH_LIFE_S = 2 * 86_400
+# More in one answer is no count. The store could not keep it either.
+_MOST_TOKENS = 100_000_000
 
 
-class OpenAIModel(Connection):
+class OpenAIModel(OpenAIBatches):
     """A model behind `/chat/completions`, of OpenAI or of a server with the same API."""
 
     provider = "openai"
@@ -76,8 +70,7 @@ class OpenAIModel(Connection):
     async def post(self, body: dict[str, Any]) -> Any:
         """Send a body; returns the decoded answer."""
         # The typed method spends 2 ms on validating the body.
-        answer = await self._client.post(_PATH, body=body, cast_to=object)
-        data = object_of(answer, self)
+        data = object_in(await self._client.post(_PATH, body=body, cast_to=str), self)
         _choice(data)
         check_token_counts(data, body, "prompt_tokens", "completion_tokens")
         return data
@@ -119,11 +112,11 @@ class OpenAIModel(Connection):
 
     def usage(self, data: Any) -> Usage:
         """Return the tokens that an answer reports."""
-        usage = _part(data, "usage")
+        usage = part_of(data, "usage")
         return Usage(
             tokens_in=tokens(usage, "prompt_tokens"),
             tokens_out=tokens(usage, "completion_tokens"),
-            cached=tokens(_part(usage, "prompt_tokens_details"), "cached_tokens"),
+            cached=tokens(part_of(usage, "prompt_tokens_details"), "cached_tokens"),
         )
 
     async def read(self, data: Any, prompt: str, can: Capabilities, ask: Ask | None) -> Score:
@@ -232,77 +225,6 @@ class OpenAIModel(Connection):
             raise Learned(replace(can, logprobs=False))
         return following[""]
 
-    # -- batches ------------------------------------------------------------------------------
-
-    @translate_sdk_errors
-    async def submit(self, requests: Mapping[str, dict[str, Any]], intent: str) -> str:
-        """Submit request bodies by key; returns OpenAI's id of the batch."""
-        lines = [
-            {"custom_id": key, "method": "POST", "url": f"/v1{_PATH}", "body": body}
-            for key, body in requests.items()
-        ]
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        file = await self._client.files.create(file=("traitvec.jsonl", data), purpose="batch")
-        batch = await self._client.batches.create(
-            input_file_id=file.id,
-            endpoint=f"/v1{_PATH}",
-            completion_window="24h",
-            metadata={"traitvec": intent},
-        )
-        return str(batch.id)
-
-    @translate_sdk_errors
-    async def find(self, intent: str) -> str | None:
-        """Return OpenAI's id of a batch by our name for it; None if there is none."""
-        async for batch in self._client.batches.list(limit=100):
-            if (batch.metadata or {}).get("traitvec") == intent:
-                return str(batch.id)
-            if time.time() - batch.created_at > _BATCH_LIFE_S:
-                break
-        return None
-
-    @translate_sdk_errors
-    async def poll(self, id_: str) -> BatchState:
-        """Return how far a batch is."""
-        import openai
-
-        try:
-            batch = await self._client.batches.retrieve(id_)
-        except openai.NotFoundError:
-            return BatchState(0, is_ended=True, is_gone=True)
-        counts = batch.request_counts
-        done = counts.completed + counts.failed if counts else 0
-        failure = ""
-        if batch.status in {"failed", "cancelled"}:
-            messages = [str(e.message) for e in (batch.errors.data or [])] if batch.errors else []
-            failure = clipped(redacted(messages[0])) if messages else batch.status
-        is_ended = batch.status in {"completed", "expired", "failed", "cancelled"}
-        return BatchState(done, is_ended, failure)
-
-    @translate_sdk_errors
-    async def results(self, id_: str) -> list[BatchResult]:
-        """Return the results of a batch that has ended."""
-        lines = []
-        batch = await self._client.batches.retrieve(id_)
-        for file in (batch.output_file_id, batch.error_file_id):
-            if file:
-                content = await self._client.files.content(file)
-                # Not `splitlines`, which also splits at characters that an answer may contain.
-                lines += [json.loads(line) for line in content.text.split("\n") if line.strip()]
-        results = []
-        for line in lines:
-            answer = line.get("response") or {}
-            is_good = answer.get("status_code") == 200
-            code = (line.get("error") or {}).get("code")
-            results.append(
-                BatchResult(
-                    str(line.get("custom_id")),
-                    answer.get("body") if is_good else None,
-                    is_expired=code == "batch_expired",
-                )
-            )
-        return results
-
     def without(
         self, complaint: str, body: dict[str, Any], can: Capabilities
     ) -> Capabilities | None:
@@ -346,18 +268,15 @@ def _choice(data: Any) -> dict[str, Any]:
 
 
 def tokens(usage: dict[str, Any], name: str) -> int:
-    """Return a number of tokens; 0 when the server reports none."""
+    """Return a number of tokens; 0 when the server reports none, or none that is possible."""
     number = usage.get(name)
-    return max(0, number) if isinstance(number, int) and not isinstance(number, bool) else 0
-
-
-def _part(data: Any, name: str) -> dict[str, Any]:
-    part = data.get(name) if isinstance(data, dict) else None
-    return part if isinstance(part, dict) else {}
+    if not isinstance(number, int) or isinstance(number, bool):
+        return 0
+    return number if 0 <= number <= _MOST_TOKENS else 0
 
 
 def _is_thinking(data: Any, message: dict[str, Any], content: str) -> bool:
-    details = _part(_part(data, "usage"), "completion_tokens_details")
+    details = part_of(part_of(data, "usage"), "completion_tokens_details")
     hidden = message.get("reasoning_content") or message.get("reasoning")
     return bool(
         content.lstrip().startswith("<think>")
