@@ -169,7 +169,7 @@ class SmallProject:
         )  # fmt: skip
 
     def run_job(
-        self, job: str, partition: str, experiment: str = "demo", **overrides: Any
+        self, job: str, partition: str, redo: Sequence[str] = (), **overrides: Any
     ) -> dg.ExecuteInProcessResult:
         """Run a job for a partition that is there already, as the UI does."""
         return (
@@ -179,7 +179,9 @@ class SmallProject:
                 instance=self.instance,
                 partition_key=partition,
                 run_config={
-                    "resources": {"overrides": {"config": {"settings": overrides}}},
+                    "resources": {
+                        "overrides": {"config": {"settings": overrides, "redo": list(redo)}}
+                    },
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
                 raise_on_error=False,

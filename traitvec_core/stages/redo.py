@@ -47,7 +47,8 @@ def parse_redo(names: Iterable[str], *, only_missing: bool = False) -> Redo:
             continue
         if name in STAGES:
             raise TraitvecError(f"redo {name!r}: you write it, so there is nothing to make again")
-        near = get_close_matches(name, can_be_made, n=1)
+        begun = [stage for stage in can_be_made if name and stage.startswith(name.lower())]
+        near = begun or get_close_matches(name.lower(), can_be_made, n=1)
         raise TraitvecError(
             f"redo: there is no stage {name[:40]!r}"
             + (f"; did you mean {near[0]!r}?" if near else f"; stages: {', '.join(can_be_made)}")
