@@ -29,7 +29,7 @@ class Judge:
             return openai_server_error()
         self.asked[call.prompt] += 1
         if self.answers_prose(call):
-            return openai_answer(call, "The response is rather good, I would say.")
+            return openai_answer("The response is rather good, I would say.")
         return gpt_5_mini(call, score_of=lambda prompt: self.score_of(prompt) + self.shift)
 
 
@@ -37,7 +37,8 @@ class Judge:
 def judge(generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """The judge of a project whose responses are made."""
     # A server that is down is waited for; here not for long.
-    monkeypatch.setattr(calls, "_BASE_S", 0.01, raising=False)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.05)
     judge = Judge(scores_that_separate(generated))
     serve(judge)
     return judge
@@ -56,8 +57,8 @@ def test_all_judgements_are_asked_for_again(generated: SmallProject, judge: Judg
     again = generated.run("refusal", redo=[JUDGE])
     assert again.is_good, again.problems
     # What comes before is not made again; what depends on the scores is.
-    assert again.reused[:1] == ["responses"]
-    assert list(again.made)[:2] == [JUDGE, "activations"] or "activations" in again.reused
+    assert "responses" in again.reused
+    assert list(again.made)[:2] == [JUDGE, "activations"]
     assert asked <= set(judge.asked)
     assert scores(generated) == [score + 1 for score in before]
     assert set(generated.states("refusal").values()) == {"fresh"}
@@ -88,11 +89,14 @@ def test_a_judge_that_is_down_takes_nothing_away(generated: SmallProject, judge:
 
 
 def test_only_what_is_missing_is_asked_for_again(generated: SmallProject, judge: Judge) -> None:
-    judge.answers_prose = lambda call: call.prompt.endswith("x") or hash_of(call.prompt) < 6
-    generated.run("refusal", f"{JUDGE}")
+    responses = generated.trait("refusal").read_responses("responses")["response"]
+    # Few enough for a judge that is not given up.
+    hard = {text for text in responses if len(text) > 20}.difference(sorted(responses)[:-2])
+    assert hard
+    judge.answers_prose = lambda call: any(text in call.prompt for text in hard)
     # Unusable answers are final after some runs.
-    for _ in range(4):
-        generated.run("refusal", JUDGE)
+    while generated.states("refusal")[JUDGE] != "fresh":
+        assert generated.run("refusal", JUDGE).is_success
     table = generated.trait("refusal").read_responses()
     unusable = set(table.loc[table["judge_status"] == "unparseable", "question_id"])
     assert 0 < len(unusable) < len(table)
@@ -102,15 +106,11 @@ def test_only_what_is_missing_is_asked_for_again(generated: SmallProject, judge:
     judge.shift = 1
     judge.asked.clear()
     again = generated.run("refusal", redo=[JUDGE], only_missing=True)
-    assert again.is_good, again.problems
+    assert again.is_success, again.problems
     after = generated.trait("refusal").read_responses()
     assert set(after["judge_status"]) == {"ok"}
     kept = ~table["question_id"].isin(unusable)
     assert after.loc[kept, "trait_score"].tolist() == table.loc[kept, "trait_score"].tolist()
-
-
-def hash_of(text: str) -> int:
-    return sum(text.encode()) % 10
 
 
 def test_the_launchpad_redoes_too_and_names_the_nearest_stage(

@@ -58,8 +58,10 @@ class Driver:
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def run_until_killed(self, folder: Path, stage: Stage, at: dict[str, Any]) -> int:
-        task = {"folder": str(folder), "select": f"{stage}+", "at": at}
+    def run_until_killed(
+        self, folder: Path, stage: Stage, at: dict[str, Any], redo: list[Stage] | None = None
+    ) -> int:
+        task = {"folder": str(folder), "select": f"{stage}+", "at": at, "redo": redo or []}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -249,3 +251,50 @@ def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
         found = empty.instance.get_run_by_id(run_id)
         assert found is not None
         assert found.status == dg.DagsterRunStatus.STARTED
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("stage", "at"),
+    [
+        ("responses", {"stage": "responses", "done": 14}),
+        ("responses", {"writing": "responses/raw_neg.csv"}),
+        ("responses", {"renaming": "responses/raw_neg.csv"}),
+        ("responses", {"renaming": "responses/generation_metadata.json"}),
+        ("judged_responses", {"stage": "judged_responses", "done": 20}),
+        ("judged_responses", {"writing": "responses/pos.csv"}),
+        ("judged_responses", {"renaming": "responses/judging_metadata.json"}),
+        ("vectors", {"writing": "vectors/manifest.json"}),
+        ("vectors", {"renaming": "vectors/mean_diff_layer3.pt"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_killed_redo_leaves_a_whole_result(
+    driver: Driver, undisturbed: Path, tmp_path: Path, own_environment: None, one_picture: None,
+    stage: Stage, at: dict[str, Any],
+) -> None:  # fmt: skip
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder)
+    trait = folder / "experiments/demo/refusal"
+    whole = results(trait)
+    assert driver.run_until_killed(folder, stage, at, redo=[stage]) == -signal.SIGKILL
+    with SmallProject(folder) as project:
+        assert len(close_dead_runs(project.instance)) == 1
+        # The earlier result is there for every reader: this model's redo is equal to it.
+        assert set(project.states("refusal").values()) == {"fresh"}
+        assert results(trait) == whole
+        plain = project.run("refusal")
+        assert plain.is_good, plain.problems
+        assert plain.reused == ORDER
+        assert set(project.states("refusal").values()) == {"fresh"}
+        assert results(trait) == whole
+        if "stage" in at:
+            # Asked again, the redo continues where it was killed.
+            again = project.run("refusal", redo=[stage])
+            assert again.is_good, again.problems
+            assert stage in again.made
+            metadata = project.trait("refusal").metadata(stage)
+            n_kept = metadata.get("resumed_from", 56 - metadata.get("asked_now", 0))
+            assert at["done"] <= n_kept < (28 if stage == "responses" else 56)
+            assert results(trait) == whole
+            assert not list((trait / "responses").glob(".*.jsonl"))

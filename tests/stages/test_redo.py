@@ -156,6 +156,29 @@ def test_a_full_disk_in_the_middle_of_writing_leaves_the_earlier_result(
     assert make("responses", folder, SETTINGS).is_reused
 
 
+def test_a_kill_between_two_renames_is_made_whole_by_the_next_run(
+    folder: TraitFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("responses", folder, SETTINGS)
+    replace_, renamed = Path.replace, 0
+
+    def killed(path: Path, target: Path) -> Path:
+        nonlocal renamed
+        renamed += 1
+        if renamed == 2:
+            raise KeyboardInterrupt
+        return replace_(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make("responses", folder, SETTINGS, redo="all")
+    # New and old files are mixed, and nobody takes them for a result.
+    assert stage_states(folder, SETTINGS)["responses"] == "stale"
+    assert not make("responses", folder, SETTINGS).is_reused
+    assert stage_states(folder, SETTINGS)["responses"] == "fresh"
+
+
 def test_names_of_stages() -> None:
     assert parse_redo([]).of("vectors") is None
     assert parse_redo(["vectors", "vectors"]) == Redo(("vectors",))
