@@ -62,7 +62,7 @@ def test_all_judgements_are_asked_for_again(generated: SmallProject, judge: Judg
     assert asked <= set(judge.asked)
     assert scores(generated) == [score + 1 for score in before]
     assert set(generated.states("refusal").values()) == {"fresh"}
-    # Whoever needs them next gets the new ones, for nothing.
+    # The next run that needs them gets the new ones, for nothing.
     n_asked = judge.asked.total()
     for pole in ("pos", "neg"):
         (generated.trait("refusal").path / f"responses/{pole}.csv").unlink()

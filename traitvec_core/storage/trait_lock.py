@@ -117,7 +117,7 @@ def try_lock(held: ExitStack, trait: Path, name: str, how: int) -> BinaryIO | No
             return file
         if _is_still_there(path, file):
             return file
-        # The trait was removed, and perhaps made anew, between the opening and the lock.
+        # The trait was removed, and perhaps recreated, between the opening and the lock.
 
 
 def sign(file: BinaryIO, what: str) -> None:
