@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from traitvec_core.models.files import model_fingerprint
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.make import stage_states
 from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.redo import parse_redo
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.provenance import Provenance
@@ -152,16 +153,23 @@ class SmallProject:
         return dict(stage_states(self.trait(trait), self.settings(**overrides)))
 
     def run(
-        self, trait: str, select: str = "*", experiment: str = "demo", **overrides: Any
+        self,
+        trait: str,
+        select: str = "*",
+        experiment: str = "demo",
+        redo: Sequence[str] = (),
+        only_missing: bool = False,
+        **overrides: Any,
     ) -> TraitRun:
         """Run as `traitvec run` does."""
         return run_trait(
             self.project, self.instance, experiment, trait,
             select=select_stages(self.project, experiment, select), overrides=overrides,
+            redo=parse_redo(redo, only_missing=only_missing),
         )  # fmt: skip
 
     def run_job(
-        self, job: str, partition: str, experiment: str = "demo", **overrides: Any
+        self, job: str, partition: str, redo: Sequence[str] = (), **overrides: Any
     ) -> dg.ExecuteInProcessResult:
         """Run a job for a partition that is there already, as the UI does."""
         return (
@@ -171,7 +179,9 @@ class SmallProject:
                 instance=self.instance,
                 partition_key=partition,
                 run_config={
-                    "resources": {"overrides": {"config": {"settings": overrides}}},
+                    "resources": {
+                        "overrides": {"config": {"settings": overrides, "redo": list(redo)}}
+                    },
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
                 raise_on_error=False,

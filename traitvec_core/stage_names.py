@@ -6,7 +6,7 @@ is in its `StageSpec`, beside its code in `traitvec_core/stages/`.
 
 from typing import Literal, get_args
 
-__all__ = ["METADATA_FILE", "STAGES", "Stage"]
+__all__ = ["METADATA_FILE", "STAGES", "RedoKind", "Stage"]
 
 Stage = Literal[
     "definition",
@@ -20,6 +20,9 @@ Stage = Literal[
 ]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
+
+RedoKind = Literal["all", "missing"]
+"""How a fresh stage is made again: all of it, or only the judgements that are missing."""
 
 # Each stage's metadata, below the trait's folder; the definition has none.
 METADATA_FILE: dict[Stage, str] = {

@@ -12,6 +12,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.graph.owner_overrides import (
+    BUDGET_SETTINGS,
     OPEN_SETTINGS,
     OWNER_SETTINGS,
     owner_typed_overrides,
@@ -61,7 +62,7 @@ HARMLESS: list[dict[str, Any]] = [
 ]  # fmt: skip
 # Text that names neither code nor a server: titles, traits of the experiment, prompts, positions.
 PLAIN_TEXT = {
-    "description", "also_judge", "positions", "monitoring_prompts", "judge_prices",
+    "description", "also_judge", "positions", "monitoring_prompts",
     "steering.side_effects", "schedule.cron", "schedule.timezone",
 }  # fmt: skip
 
@@ -76,10 +77,10 @@ def folder(tmp_path: Path) -> ExperimentFolder:
 
 def test_every_setting_has_one_mark() -> None:
     names = set(ExperimentSettings.model_fields)
-    unmarked = names - OPEN_SETTINGS - OWNER_SETTINGS.keys()
-    assert not unmarked, f"mark in owner_overrides who may set: {unmarked}"
-    assert OPEN_SETTINGS | OWNER_SETTINGS.keys() == names
-    assert not OPEN_SETTINGS & OWNER_SETTINGS.keys()
+    marks = [OPEN_SETTINGS, OWNER_SETTINGS.keys(), BUDGET_SETTINGS]
+    marked = [name for mark in marks for name in mark]
+    assert not names - set(marked), "mark in owner_overrides who may set them"
+    assert sorted(marked) == sorted(names)
 
 
 def test_open_settings_hold_no_text_that_could_name_code_or_a_server() -> None:
@@ -105,6 +106,40 @@ def test_what_loads_code_or_connects_is_the_owners(
 @pytest.mark.parametrize("overrides", HARMLESS, ids=str)
 def test_the_rest_may_be_set(folder: ExperimentFolder, overrides: dict[str, Any]) -> None:
     assert settings_with_overrides(folder, overrides) == folder.settings(overrides)
+
+
+@pytest.mark.parametrize(
+    ("written", "given", "is_refused"),
+    [
+        ("max_judge_usd: 5", {"max_judge_usd": 5}, False),
+        ("max_judge_usd: 5", {"max_judge_usd": 0.5}, False),
+        ("max_judge_usd: 5", {"max_judge_usd": 5.01}, True),
+        ("max_judge_usd: 5", {"max_judge_usd": None}, True),
+        ("max_judge_usd: 0", {"max_judge_usd": 1}, True),
+        ("", {"max_judge_usd": 1}, False),
+        ("max_judge_usd: 5", {"judge_prices": {"gpt-4.1-mini": {"input": 0, "output": 0}}}, True),
+        (
+            "max_judge_usd: 5\njudge_prices: {m: {input: 9, output: 9}}",
+            {"judge_prices": {}},
+            True,
+        ),
+        ("max_judge_usd: 5\njudge_prices: {m: {input: 9, output: 9}}", {"n_examples": 4}, False),
+    ],
+    ids=str,
+)
+def test_a_run_may_spend_less_than_the_file_says_and_not_more(
+    folder: ExperimentFolder, written: str, given: dict[str, Any], is_refused: bool
+) -> None:
+    (folder.path / "experiment.yaml").write_text(f"{FILE}{written}\n")
+    if is_refused:
+        with pytest.raises(TraitvecError, match="a run's config can") as refused:
+            settings_with_overrides(folder, given)
+        assert len(str(refused.value)) < 200
+        assert "\n" not in str(refused.value)
+    else:
+        assert settings_with_overrides(folder, given) == folder.settings(given)
+    with owner_typed_overrides():
+        assert settings_with_overrides(folder, given) == folder.settings(given)
 
 
 def test_what_the_file_says_may_be_said_again(folder: ExperimentFolder) -> None:

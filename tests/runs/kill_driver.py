@@ -1,8 +1,8 @@
 """Runs a trait in a separate process and kills it, as `kill -9` would, at a chosen place.
 
-Reads lines of JSON: {"folder": …, "select": …, "at": …}. The modules and the model are loaded once;
-each run is a fork, so that ten runs do not load torch ten times. Answers each line with the exit
-status.
+Reads lines of JSON: {"folder": …, "select": …, "at": …, "redo": […]}. The modules and the model are
+loaded once; each run is a fork, so that ten runs do not load torch ten times. Answers each line
+with the exit status.
 """
 
 import json
@@ -14,7 +14,6 @@ from typing import Any
 
 from tests.projects import SmallProject
 from traitvec_core.models.language_model import load_language_model
-from traitvec_core.storage import trait_folder as store
 from traitvec_dagster.graph.resources import set_progress_sink
 
 
@@ -36,24 +35,41 @@ class Killer:
         """Not waited for."""
 
 
-def run(folder: Path, select: str, at: dict[str, Any]) -> None:
-    """Run the selected stages; `at` is {"stage": …, "done": n} or {"writing": "a file's path"}."""
+def _kill_at_write(at: dict[str, Any]) -> None:
+    write, replace = Path.write_bytes, Path.replace
+
+    def half(path: Path, data: bytes) -> int:
+        name = at.get("writing", "no file")
+        if str(path.parent / path.name.removeprefix(".")).partition(name)[1]:
+            # What a kill inside the write leaves: half of it, under the temporary name.
+            data, is_last = data[: len(data) // 2], True
+        else:
+            is_last = False
+        n_written = write(path, data)
+        if is_last:
+            die()
+        return n_written
+
+    def renamed(path: Path, target: Path) -> Path:
+        if str(target).endswith(at.get("renaming", "no file")):
+            die()
+        return replace(path, target)
+
+    Path.write_bytes, Path.replace = half, renamed  # type: ignore[method-assign, assignment]
+
+
+def run(folder: Path, task: dict[str, Any]) -> None:
+    """Run the selected stages until the place of the kill.
+
+    `at` is {"stage": …, "done": n}, {"writing": "a file's path"} or {"renaming": "a file's path"}.
+    """
+    at = task["at"]
     if "stage" in at:
         set_progress_sink(Killer(at["stage"], at["done"]))
     else:
-        write = store.write_atomically
-
-        def half(path: Path, data: bytes) -> None:
-            if str(path).endswith(at["writing"]):
-                # What a kill inside the write leaves: half of it, under the temporary name.
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.with_name(f".{path.name}.dead.tmp").write_bytes(data[: len(data) // 2])
-                die()
-            write(path, data)
-
-        store.write_atomically = half
+        _kill_at_write(at)
     with SmallProject(folder) as project:
-        project.run("refusal", select=select)
+        project.run("refusal", select=task["select"], redo=task.get("redo", ()))
 
 
 def main() -> None:
@@ -67,7 +83,7 @@ def main() -> None:
         task = json.loads(line)
         child = os.fork()
         if child == 0:
-            run(Path(task["folder"]), task["select"], task["at"])
+            run(Path(task["folder"]), task)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 from dagster import EventLogEntry
 
+from tests.clocks import run_with_clock
 from tests.faults.unfinished import ORDER, copy_unfinished
 from tests.projects import (
     FEW_VECTORS,
@@ -38,6 +39,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+CLOSE_DEAD_RUNS = """
+from pathlib import Path
+from tests.projects import SmallProject
+from traitvec_dagster.runs.ownership import close_dead_runs
+
+with SmallProject(Path.cwd()) as project:
+    print(close_dead_runs(project.instance))
+"""
+
+
 class Driver:
     """The process that runs and is killed; see `kill_driver.py`."""
 
@@ -47,8 +58,10 @@ class Driver:
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def run_until_killed(self, folder: Path, stage: Stage, at: dict[str, Any]) -> int:
-        task = {"folder": str(folder), "select": f"{stage}+", "at": at}
+    def run_until_killed(
+        self, folder: Path, stage: Stage, at: dict[str, Any], redo: list[Stage] | None = None
+    ) -> int:
+        task = {"folder": str(folder), "select": f"{stage}+", "at": at, "redo": redo or []}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -177,19 +190,41 @@ def test_ctrl_c_ends_the_command_and_not_just_the_trait(
     assert empty.run("refusal", "definition or responses").is_success
 
 
-def test_a_younger_process_with_the_same_number_is_another(empty: SmallProject) -> None:
+def test_another_process_with_the_same_number_is_not_the_owner(empty: SmallProject) -> None:
+    job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
+    run = empty.instance.create_run_for_job(job)
+    sign_run(empty.instance, run)
+    assert close_dead_runs(empty.instance) == []
+    signed = empty.instance.get_run_by_id(run.run_id)
+    assert signed is not None
+    boot, _, ticks = signed.tags["traitvec/process_start"].rpartition("-")
+    # The number is this process's; it started at another tick, or under another boot.
+    for start in (f"{boot}-{int(ticks) - 1}", f"another-boot-{ticks}"):
+        again = empty.instance.create_run_for_job(
+            job, tags={**signed.tags, "traitvec/process_start": start}
+        )
+        assert close_dead_runs(empty.instance) == [again.run_id]
+
+
+@pytest.mark.parametrize("step_s", [120, -3600, 8 * 3600], ids=["two minutes", "back", "slept"])
+def test_a_clock_that_is_set_ends_no_run(empty: SmallProject, step_s: float) -> None:
+    """The run began by the old clock; the look at it goes by the new one."""
     job = definitions_of(empty.project).resolve_job_def(empty.graph().job)
     run = empty.instance.create_run_for_job(job)
     sign_run(empty.instance, run)
     event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
-    # This process is younger than a run that began a day ago, before the machine was started.
     empty.instance.handle_new_event(
         EventLogEntry(
             error_info=None, level="debug", user_message="", run_id=run.run_id,
-            timestamp=time.time() - 86400, dagster_event=event,
+            timestamp=time.time() - step_s, dagster_event=event,
         )
     )  # fmt: skip
-    assert close_dead_runs(empty.instance) == [run.run_id]
+    assert close_dead_runs(empty.instance) == []
+    # The same, asked by a process whose clock is set, as a sensor's or another terminal's is.
+    assert run_with_clock(step_s, CLOSE_DEAD_RUNS, empty.folder) == "[]"
+    now = empty.instance.get_run_by_id(run.run_id)
+    assert now is not None
+    assert now.status == dg.DagsterRunStatus.STARTED
 
 
 def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
@@ -216,3 +251,50 @@ def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
         found = empty.instance.get_run_by_id(run_id)
         assert found is not None
         assert found.status == dg.DagsterRunStatus.STARTED
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("stage", "at"),
+    [
+        ("responses", {"stage": "responses", "done": 14}),
+        ("responses", {"writing": "responses/raw_neg.csv"}),
+        ("responses", {"renaming": "responses/raw_neg.csv"}),
+        ("responses", {"renaming": "responses/generation_metadata.json"}),
+        ("judged_responses", {"stage": "judged_responses", "done": 20}),
+        ("judged_responses", {"writing": "responses/pos.csv"}),
+        ("judged_responses", {"renaming": "responses/judging_metadata.json"}),
+        ("vectors", {"writing": "vectors/manifest.json"}),
+        ("vectors", {"renaming": "vectors/mean_diff_layer3.pt"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_killed_redo_leaves_a_whole_result(
+    driver: Driver, undisturbed: Path, tmp_path: Path, own_environment: None, one_picture: None,
+    stage: Stage, at: dict[str, Any],
+) -> None:  # fmt: skip
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder)
+    trait = folder / "experiments/demo/refusal"
+    whole = results(trait)
+    assert driver.run_until_killed(folder, stage, at, redo=[stage]) == -signal.SIGKILL
+    with SmallProject(folder) as project:
+        assert len(close_dead_runs(project.instance)) == 1
+        # The earlier result is there for every reader: this model's redo is equal to it.
+        assert set(project.states("refusal").values()) == {"fresh"}
+        assert results(trait) == whole
+        plain = project.run("refusal")
+        assert plain.is_good, plain.problems
+        assert plain.reused == ORDER
+        assert set(project.states("refusal").values()) == {"fresh"}
+        assert results(trait) == whole
+        if "stage" in at:
+            # Asked again, the redo continues where it was killed.
+            again = project.run("refusal", redo=[stage])
+            assert again.is_good, again.problems
+            assert stage in again.made
+            metadata = project.trait("refusal").metadata(stage)
+            n_kept = metadata.get("resumed_from", 56 - metadata.get("asked_now", 0))
+            assert at["done"] <= n_kept < (28 if stage == "responses" else 56)
+            assert results(trait) == whole
+            assert not list((trait / "responses").glob(".*.jsonl"))

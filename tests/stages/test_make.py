@@ -24,6 +24,7 @@ def test_a_stage_of_another_version_is_made_again_and_one_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = TraitFolder(tmp_path / "mine", "kind")
+    folder.path.mkdir(parents=True)
     lines: list[str] = []
     bench = Workbench(say=lines.append)
     spec = replace(SPECS["responses"], inputs=no_inputs, make=write_numbers)

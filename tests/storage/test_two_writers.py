@@ -164,6 +164,8 @@ def test_the_second_sees_which_process_holds_the_stage(tmp_path: Path) -> None:
 
 def test_stages_that_are_not_made_from_each_other_are_made_at_once(tmp_path: Path) -> None:
     last = STAGES[-1]
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
     with held_by_another(tmp_path, "validation_report"), stage_lock(tmp_path, last):
         pass
     with held_by_another(tmp_path / "one", "vectors"), stage_lock(tmp_path / "other", "vectors"):

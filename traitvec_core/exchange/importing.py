@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from traitvec_core.storage.files import write_atomically
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.provenance import Provenance
+from traitvec_core.storage.trait_lock import changing_trait
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +57,22 @@ def write_import(
         plan: The plan, made for this experiment and these settings.
         experiment: The experiment.
         settings: Its settings.
+
+    Raises:
+        TraitvecError: If a process works in one of the traits; then nothing was written.
     """
     count = _token_counter(settings.model) if plan.has_tokenizer else None
-    for item in plan.traits:
-        folder = experiment.trait(item.name)
-        write_atomically(folder.definition_path, item.data)
-        if item.vectors:
-            keep_imported_vectors(folder, item.vectors)
-        if item.table is not None:
-            _write_responses(folder, settings, item, _prepared(item.table, count))
+    with ExitStack() as locks:
+        for item in plan.traits:
+            path = experiment.trait(item.name).path
+            locks.enter_context(changing_trait(path, "an import", "cannot be imported now"))
+        for item in plan.traits:
+            folder = experiment.trait(item.name)
+            write_atomically(folder.definition_path, item.data)
+            if item.vectors:
+                keep_imported_vectors(folder, item.vectors)
+            if item.table is not None:
+                _write_responses(folder, settings, item, _prepared(item.table, count))
 
 
 def _prepared(table: "pd.DataFrame", count: Callable[[str], int] | None) -> "pd.DataFrame":

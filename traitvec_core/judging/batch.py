@@ -22,6 +22,7 @@ from traitvec_core.judging.judgement_store import Batch, Origin, judgement_key
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement, UnusableAnswerError
 from traitvec_core.remote.adaptive_limit import AdaptiveLimit
 from traitvec_core.remote.calls import CallError, Calls, ServerGoneError, StopError
+from traitvec_core.storage.processes import is_alive, process_start
 
 __all__ = ["BatchModel", "Batches"]
 
@@ -182,7 +183,7 @@ class _Work:
 
     async def submit(self, part: Mapping[str, str]) -> list[Batch]:
         """Submit a part; returns the batches to wait for, which may be another run's."""
-        intent = f"{_host()}.{os.getpid()}.{secrets.token_hex(16)}"
+        intent = f"{_host()}.{os.getpid()}.{_start_of(os.getpid())}-{secrets.token_hex(12)}"
         _submitting.add(intent)
         batches: list[Batch] = []
         try:
@@ -336,15 +337,18 @@ def _host() -> str:
 
 def _is_being_submitted(intent: str) -> bool:
     """Whether a running process is about to submit the batch of this intent."""
-    host, _, rest = intent.rpartition(".")[0].rpartition(".")
-    if host != _host() or not rest.isdigit():
+    owner, _, token = intent.rpartition(".")
+    host, _, number = owner.rpartition(".")
+    if host != _host() or not number.isdigit():
         return False
-    if int(rest) == os.getpid():
+    pid = int(number)
+    if pid == os.getpid():
         return intent in _submitting
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    # Another process may have the number by now.
+    start, has_start, _ = token.partition("-")
+    return is_alive(pid, None) and (not has_start or start == _start_of(pid))
+
+
+def _start_of(pid: int) -> str:
+    """Return a hash of when a process started, in the machine's own ticks."""
+    return hashlib.sha256((process_start(pid) or "").encode()).hexdigest()[:8]

@@ -8,14 +8,15 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.reading import Judgement, Status
+from traitvec_core.stage_names import RedoKind
 
 __all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_key"]
 
@@ -105,18 +106,27 @@ class JudgementStore:
     Args:
         path: The file; None keeps everything in memory.
         redo: What to ask for again although it is known: `all`, or `missing` for judgements
-            without a usable answer. What this object has kept itself is not asked for again.
+            without a usable answer. What this object has kept itself is not asked for again. An
+            earlier judgement stays until there is a usable one to replace it.
+        redone: Keys that the same redo has kept before it was interrupted.
+        on_redone: Called with the keys that are redone, as soon as they are kept.
 
     Raises:
         TraitvecError: If the file cannot be opened or is not a store.
     """
 
     def __init__(
-        self, path: Path | None = None, *, redo: Literal["missing", "all"] | None = None
+        self,
+        path: Path | None = None,
+        *,
+        redo: RedoKind | None = None,
+        redone: Iterable[str] = (),
+        on_redone: Callable[[list[str]], None] = lambda keys: None,
     ) -> None:
         self._path = path
         self._redo = redo
-        self._redone: set[str] = set()
+        self._redone = set(redone)
+        self._on_redone = on_redone
         self._writing = threading.Lock()
         try:
             if path is not None:
@@ -172,6 +182,7 @@ class JudgementStore:
             origin: The experiment and trait that pay.
         """
         now = _now()
+        rows = list(rows)
         values = [
             (
                 key, origin.experiment, origin.trait, rubric, question_id, judge,
@@ -184,7 +195,7 @@ class JudgementStore:
         with self._writing:
             self._execute("begin immediate")
             try:
-                self._forget([key for key, *_ in values])
+                redone = self._forget({key: j.is_final for key, _, _, j in rows})
                 # A final judgement stays: two runs that ask at the same moment end with one score.
                 self._db.executemany(
                     f"""
@@ -207,18 +218,29 @@ class JudgementStore:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
+            if redone:
+                self._redone.update(redone)
+                self._on_redone(redone)
 
-    def _forget(self, keys: Sequence[str]) -> None:
-        """Let what must be redone be replaced; what it has cost stays."""
-        new = [(key,) for key in keys if key not in self._redone]
-        if self._redo is not None:
-            kinds = "" if self._redo == "all" else f" and {_IS_MISSING}"
-            self._db.executemany("delete from unusable where key = ?", new)
-            self._db.executemany(
-                f"update judgements set is_final = 0 where key = ?{kinds}",  # noqa: S608
-                new,
-            )
-        self._redone.update(key for (key,) in new)
+    def _forget(self, is_final: Mapping[str, bool]) -> list[str]:
+        """Let what must be redone be replaced; what it has cost stays.
+
+        Args:
+            is_final: For each key about to be kept, whether its new judgement is final.
+
+        Returns:
+            The keys that are now redone.
+        """
+        if self._redo is None:
+            return []
+        new = [key for key in is_final if key not in self._redone]
+        for key in new:
+            # A score is only replaced by a final judgement: the judge may just be down.
+            is_any = self._redo == "all" and is_final[key]
+            self._db.execute("delete from unusable where key = ?", (key,))
+            kinds = "" if is_any else f" and {_IS_MISSING}"
+            self._db.execute(f"update judgements set is_final = 0 where key = ?{kinds}", (key,))  # noqa: S608
+        return [key for key in new if is_final[key]]
 
     def count_unusable(self, keys: Iterable[str]) -> None:
         """Count a run that got no usable answer; `MOST_UNUSABLE_RUNS` of them are final."""

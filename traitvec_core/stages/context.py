@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
-from traitvec_core.stage_names import Stage
+from traitvec_core.stage_names import RedoKind, Stage
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import Cost, Provenance
 
@@ -65,12 +65,14 @@ class StageContext:
         settings: The experiment's settings.
         bench: Models and progress.
         provenance: The stage's provenance; the stage fills in its cost.
+        redo: How it is made again although it is fresh; None if it is not.
     """
 
     folder: TraitFolder
     settings: ExperimentSettings
     bench: Workbench
     provenance: Provenance
+    redo: RedoKind | None = None
 
     @property
     def loading(self) -> LoadOptions:
@@ -104,10 +106,23 @@ class StageContext:
         return self.bench.model(name, LoadOptions(dtype=self.settings.dtype))
 
     def open_judgements(self) -> "JudgementStore":
-        """Open the store of judgements, which all experiments of the folder share."""
+        """Open the store of judgements, which all experiments of the folder share.
+
+        Where `judged_responses` is redone, its judgements count as unknown, but for those that the
+        same redo has made before it was interrupted: they are in the stage's journal.
+        """
         from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
 
-        return JudgementStore(self.folder.path.parent.parent / JUDGEMENTS_FILE)
+        path = self.folder.path.parent.parent / JUDGEMENTS_FILE
+        if self.redo is None or self.stage != "judged_responses":
+            return JudgementStore(path)
+        journal = self.folder.journal(self.stage, self.provenance.key)
+        return JudgementStore(
+            path,
+            redo=self.redo,
+            redone=[str(row["redone"]) for row in journal.rows() if "redone" in row],
+            on_redone=lambda keys: journal.append([{"redone": key} for key in keys]),
+        )
 
     def load_judge(
         self,

@@ -1,7 +1,8 @@
 """Stage 1b: the responses with their scores, and how far the judge can be trusted."""
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judgement_store import JudgementStore, Origin
 
 __all__ = ["SPEC", "is_about_refusing", "make_judged_responses"]
+
+_ANSWERED = {"ok", "refusal"}
 
 
 def make_judged_responses(context: StageContext) -> StageOutput:
@@ -184,6 +187,12 @@ def _place(settings: ExperimentSettings) -> Place:
     return "here" if all(provider.is_in_process for provider in providers) else "elsewhere"
 
 
+def _count_missing(metadata: Mapping[str, Any]) -> int:
+    """Judgements without a usable answer, final or not; a refusal is an answer."""
+    counts = (metadata["trait_status"], metadata["coherence_status"])
+    return sum(n for each in counts for status, n in each.items() if status not in _ANSWERED)
+
+
 def _estimate(
     folder: TraitFolder, settings: ExperimentSettings, store: "JudgementStore"
 ) -> "list[JudgingCost]":
@@ -221,4 +230,5 @@ SPEC = StageSpec(
     make=make_judged_responses,
     place=_place,
     estimate=_estimate,
+    count_missing=_count_missing,
 )

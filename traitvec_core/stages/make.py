@@ -5,15 +5,15 @@ Dagster's assets call `make`; a notebook can call it to run a trait without Dags
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.remote.keys import redacted, secrets_in_environment
-from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stage_names import STAGES, RedoKind, Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.lock import stage_lock
@@ -42,7 +42,12 @@ class StageResult:
 
 
 def make(
-    stage: Stage, folder: TraitFolder, settings: ExperimentSettings, bench: Workbench | None = None
+    stage: Stage,
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    bench: Workbench | None = None,
+    *,
+    redo: RedoKind | None = None,
 ) -> StageResult:
     """Make one stage of one trait from the results of the stages before it, unless it is fresh.
 
@@ -51,21 +56,26 @@ def make(
         folder: The trait's folder.
         settings: The experiment's settings.
         bench: Models and progress.
+        redo: Make it although it is fresh: `all` from its inputs, with the same seeds, and
+            `judged_responses` with new judgements; `missing` with new judgements only where there
+            is no usable one. The earlier result stays until the new one is complete. A redo that
+            was interrupted continues with the next.
 
     Raises:
         TraitvecError: If the definition or an earlier stage cannot be used, another process is
-            making this stage or one that it depends on, the storage cannot be reached, or the
-            experiment's file would run code or send a key and nobody has allowed it.
+            making this stage or one that it depends on, the storage cannot be reached, the
+            experiment's file would run code or send a key and nobody has allowed it, or a redone
+            stage has more judgements missing than the earlier result, which is then kept.
     """
     folder.refresh()
     check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     fresh = _fresh_provenance(stage, folder, settings)
-    if fresh is None:
+    if fresh is None or redo is not None:
         with stage_lock(folder.path, stage):
             # Another process may have finished the same while this one waited.
             fresh = _fresh_provenance(stage, folder, settings)
-            if fresh is None:
-                return _make(stage, folder, settings, bench or Workbench())
+            if fresh is None or redo is not None:
+                return _make(stage, folder, settings, bench or Workbench(), redo)
     folder.fetch(stage)
     return StageResult(fresh, is_reused=True)
 
@@ -81,7 +91,11 @@ def _fresh_provenance(
 
 
 def _make(
-    stage: Stage, folder: TraitFolder, settings: ExperimentSettings, bench: Workbench
+    stage: Stage,
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    bench: Workbench,
+    redo: RedoKind | None,
 ) -> StageResult:
     inputs = stage_inputs(stage, folder, settings)
     used_settings = stage_settings(stage, settings)
@@ -95,7 +109,7 @@ def _make(
             f"{stage} is made again: this version of traitvec makes it differently"
             " than the one that made it before"
         )
-    context = StageContext(folder, settings, bench, provenance)
+    context = StageContext(folder, settings, bench, provenance, redo)
     started = time.monotonic()
     with _redact_tracebacks():
         files, metadata = spec.make(context)
@@ -108,10 +122,31 @@ def _make(
                 f"{folder.name}: {earlier} was made again while {stage} was made from it; let one"
                 " run of a trait end before the next begins, then run again"
             )
+    if redo is not None:
+        _check_improved(folder, provenance, metadata)
     committed = folder.commit(stage, files, metadata, provenance)
     if committed.is_complete:
         folder.journal(stage, key).remove()
     return StageResult(committed, is_reused=False)
+
+
+def _check_improved(folder: TraitFolder, new: Provenance, metadata: Mapping[str, Any]) -> None:
+    """Raise if a redone stage would replace a result by one with more judgements missing."""
+    recorded = folder.provenance(new.stage)
+    if new.is_complete or recorded is None or not folder.is_intact(recorded):
+        return
+    if recorded.key != new.key:
+        return
+    count = SPECS[new.stage].count_missing
+    before, now = count(folder.metadata(new.stage)), count(metadata)
+    if now <= before:
+        return
+    reasons: dict[str, int] = metadata["unfinished"]
+    common = max(reasons, key=lambda reason: reasons[reason])
+    raise TraitvecError(
+        f"{folder.name}: {new.stage} is not replaced: redone, it lacks {now} judgements"
+        f" ({common[:60]}), before {before}; the old result is kept. Redo again to continue"
+    )
 
 
 def _is_of_another_version(recorded: Provenance | None, new: Provenance) -> bool:

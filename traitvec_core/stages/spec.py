@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "StageSpec",
     "always",
+    "count_unfinished",
     "generation_place",
     "no_inputs",
     "reading_place",
@@ -54,6 +55,11 @@ def reading_place(settings: ExperimentSettings) -> Place:
     return "elsewhere" if settings.engine_reads else "gpu"
 
 
+def count_unfinished(metadata: Mapping[str, Any]) -> int:
+    """Return how many judgements a stage lacks by its metadata."""
+    return sum(metadata.get("unfinished", {}).values())
+
+
 def no_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
     """Return no inputs: the definition is written by the user."""
     return {}
@@ -78,6 +84,8 @@ class StageSpec:
         is_on: Whether it has anything to do under these settings; one that has not still
             finishes, and says so.
         estimate: What its judge will cost; None for a stage that asks no judge.
+        count_missing: How many judgements a result lacks, by its metadata. A redone stage that
+            lacks more than before does not replace the earlier result.
     """
 
     name: Stage
@@ -89,6 +97,7 @@ class StageSpec:
     place: Callable[[ExperimentSettings], Place]
     is_on: Callable[[ExperimentSettings], bool] = always
     estimate: EstimateCosts | None = None
+    count_missing: Callable[[Mapping[str, Any]], int] = count_unfinished
 
     @property
     def metadata_file(self) -> str:

@@ -8,7 +8,7 @@ meantime. So a reader of the metadata can also read the files that it lists.
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -187,7 +187,8 @@ class WorkingCopy:
     def _remove_old_archives(self, trait: SyncedTrait, provenance: Provenance) -> None:
         current = archive_name(trait, provenance)
         stem = current.rsplit("-", 1)[0]
-        now = datetime.now(UTC)
+        # By the bucket's clock, not this machine's: the newest object that it has listed.
+        now = max((row.put_at for row in self._objects.values()), default=None)
         self.storage.remove(
             [
                 name
@@ -195,6 +196,7 @@ class WorkingCopy:
                 if name.startswith(f"{stem}-")
                 and name.endswith(".zip")
                 and name != current
+                and now is not None
                 and now - row.put_at > _ARCHIVE_AGE
             ]
         )

@@ -1,11 +1,15 @@
 """Names of files, and atomic writes: no reader ever sees half a file."""
 
+import os
+import re
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.processes import is_alive
 from traitvec_core.trait import check_name
 
 __all__ = [
@@ -19,6 +23,7 @@ __all__ = [
     "is_usable",
     "list_experiments",
     "write_atomically",
+    "written_aside",
 ]
 
 SETTINGS_FILE = "experiment.yaml"
@@ -31,6 +36,7 @@ OPPOSITE_FILE = "activations/opposite_instruction.pt"
 
 # No single write takes longer.
 _LEFTOVER_AGE_S = 3600
+_WRITER = re.compile(r"\.(\d+)-[0-9a-f]+\.tmp$")
 
 
 def list_experiments(root: Path | str) -> list[str]:
@@ -45,20 +51,46 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     There is no fsync: a power cut can truncate a file, which its recorded hash then reveals.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with written_aside({path: data}) as aside:
+        aside[path].replace(path)
+
+
+@contextmanager
+def written_aside(files: Mapping[Path, bytes]) -> Iterator[dict[Path, Path]]:
+    """Write files to temporary names beside them, for the block to rename.
+
+    Nothing that is there is touched before everything new is on the disk. Temporary files that the
+    block does not rename are removed.
+
+    Args:
+        files: Content by path.
+
+    Returns:
+        Path → temporary file.
+    """
+    aside: dict[Path, Path] = {}
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+            aside[path] = path.with_name(name)
+            aside[path].write_bytes(data)
+        yield aside
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in aside.values():
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed writers; those of live writers are younger."""
+    """Remove temporary files of killed writers.
+
+    Those of live writers are younger; if the clock was set, the writer's number in the name tells.
+    """
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S:
+            writer = _WRITER.search(path.name)
+            is_old = time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S
+            if is_old and not (writer and is_alive(int(writer[1]), None)):
                 path.unlink()
 
 

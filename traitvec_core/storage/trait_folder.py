@@ -26,7 +26,7 @@ from traitvec_core.storage.files import (
     OPPOSITE_FILE,
     display_path,
     remove_leftovers,
-    write_atomically,
+    written_aside,
 )
 from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv, parse_token_ids
 from traitvec_core.storage.journal import Journal
@@ -253,7 +253,9 @@ class TraitFolder:
         metadata: Mapping[str, Any],
         provenance: Provenance,
     ) -> Provenance:
-        """Write a stage's files, then its metadata, and remove files that it no longer makes.
+        """Replace a stage's files, then its metadata, once all of them are on the disk.
+
+        Files that the stage no longer makes are removed.
 
         Args:
             stage: The stage.
@@ -272,17 +274,20 @@ class TraitFolder:
         done = provenance.model_copy(
             update={"files": digests, "content": _data_version(digests) or provenance.key}
         )
-        for name, data in files.items():
-            write_atomically(self.path / name, data)
-        # Users may have edited this list, so only files in the stage's own folder are removed.
-        folder = (self.path / METADATA_FILE[stage]).parent.resolve()
-        for name in set(before.files) - set(digests) if before else ():
-            with suppress(OSError, ValueError):
-                if (self.path / name).resolve().is_relative_to(folder):
-                    (self.path / name).unlink()
-        remove_leftovers(folder)
         record = {**metadata, "provenance": done.model_dump(mode="json")}
-        write_atomically(self.path / METADATA_FILE[stage], dump_json(record))
+        contents = {self.path / name: data for name, data in files.items()}
+        last = self.path / METADATA_FILE[stage]
+        # Users may have edited this list, so only files in the stage's own folder are removed.
+        folder = last.parent.resolve()
+        with written_aside({**contents, last: dump_json(record)}) as aside:
+            for path in contents:
+                aside[path].replace(path)
+            for name in set(before.files) - set(digests) if before else ():
+                with suppress(OSError, ValueError):
+                    if (self.path / name).resolve().is_relative_to(folder):
+                        (self.path / name).unlink()
+            aside[last].replace(last)
+        remove_leftovers(folder)
         copy = self._working_copy
         return done if copy is None else copy.put(self, done)
 

@@ -1,7 +1,6 @@
 """`traitvec ui`, `doctor`, `gpus` and `remove-trait`: look after a project."""
 
 import os
-import shutil
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,11 +99,14 @@ def remove_trait(
 ) -> None:
     """Delete a trait: its definition, its results and its partition. Asks first.
 
-    Stored judgements and the history of runs in Dagster are kept.
+    Stored judgements and the history of runs in Dagster are kept. Refused while any process that
+    shares the folder works in the trait, whatever its DAGSTER_HOME.
 
     Example: traitvec remove-trait --experiment mine --trait sycophancy
     """
     from traitvec_core.storage.files import display_path
+    from traitvec_core.storage.removal import check_unused
+    from traitvec_core.storage.removal import remove_trait as remove_folder
     from traitvec_dagster.automation import traits_in_progress
     from traitvec_dagster.graph.names import Graph
     from traitvec_dagster.project import Project
@@ -126,19 +128,14 @@ def remove_trait(
     if trait in traits_in_progress(instance, graph):
         raise TraitvecError(f"{trait} is being run; wait for the run to finish, or cancel it")
     if path is not None and has_folder:
+        check_unused(path)
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
         megabytes = sum(file.lstat().st_size for file in files) / 1e6
         out.print(f"{escape(display_path(path))}: {len(files)} files, {megabytes:.1f} MB")
     if not yes and not typer.confirm(f"Delete {trait!r} of {folder.name}? It cannot be undone."):
         raise typer.Exit(1)
     if path is not None:
-        folder.trait(trait).remove_from_storage()
-    if path is not None and has_folder:
-        if path.is_symlink():
-            # Its target does not belong to the experiment.
-            path.unlink()
-        else:
-            shutil.rmtree(path)
+        remove_folder(folder.trait(trait))
     # Last, so that if the files cannot be deleted, the trait can be removed again.
     if is_partition:
         instance.delete_dynamic_partition(partitions, trait)

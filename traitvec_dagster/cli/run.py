@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
@@ -27,7 +28,10 @@ from traitvec_dagster.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.stages.redo import Redo
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.headless import TraitRun
@@ -84,6 +88,30 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Any other setting, for example sampling.temperature=1.0."),
     ] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A stage to make again although it is fresh; may be repeated. What depends on it"
+            " follows if its content has changed. 'responses' generates again with the same seed:"
+            " the same model in this process writes the same responses (other ones: --set"
+            " sampling.seed=1), a server may write others. 'judged_responses' asks, and pays, for"
+            " all judgements again; all other stages use the stored ones. The earlier result stays"
+            " until the new one is complete. A redo that was interrupted continues with the same"
+            " command; without --redo, the earlier result is used."
+        ),
+    ] = None,
+    only_missing: Annotated[
+        bool,
+        typer.Option(
+            "--only-missing",
+            help="With --redo judged_responses: ask again only for the judgements without a usable"
+            " answer (unusable or failed; a refusal is an answer).",
+        ),
+    ] = False,
+    max_judge_usd: Annotated[
+        float | None,
+        typer.Option(help="Dollars that this experiment's judging may cost, all runs together."),
+    ] = None,
     parallel: Annotated[
         int,
         typer.Option(
@@ -105,9 +133,10 @@ def run(
     """
     from traitvec_core.generation.engine_process import check_engine
     from traitvec_core.models.files import check_model
+    from traitvec_core.stages.redo import parse_redo
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
-    from traitvec_dagster.runs import headless, ownership
+    from traitvec_dagster.runs import headless
     from traitvec_dagster.runs.parallel import (
         longest_first,
         raise_pool_limit,
@@ -126,6 +155,7 @@ def run(
             "batch_size": batch_size,
             "max_concurrent_judges": max_concurrent_judges,
             "threshold": threshold,
+            "max_judge_usd": max_judge_usd,
             "methods": [name.strip() for name in methods.split(",")] if methods else None,
             "layers": read_layers(layers),
         },
@@ -135,21 +165,28 @@ def run(
     settings = trusted_settings(folder, overrides)
     check_engine(settings)
     check_model(settings.model)
+    redone = parse_redo(redo or [], only_missing=only_missing)
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
+    _check_selected(redone, stages, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
-        _check_judges(folder, settings, traits)
+        _check_judges(folder, settings, traits, redone)
     instance = project.instance()
-    for run_id in ownership.close_dead_runs(instance):
-        err.print(f"closed run {run_id[:8]}: its process died without ending it")
+    _close_dead_runs(instance)
     started = time.monotonic()
     graph = Graph(str(project.experiments), experiment)
-    results = []
-    for name in traits:
-        done = finished_run(instance, graph, name, select=stages, overrides=overrides)
-        if done is not None:
-            results.append(done)
-            _print_run(done)
+    # What is redone is run, however finished it is.
+    results = (
+        []
+        if redone.stages
+        else [
+            run
+            for name in traits
+            if (run := finished_run(instance, graph, name, select=stages, overrides=overrides))
+        ]
+    )
+    for done in results:
+        _print_run(done)
     is_finished = {result.trait for result in results}
     left = [name for name in traits if name not in is_finished]
     if parallel > 1 and len(left) > 1:
@@ -159,7 +196,8 @@ def run(
         with live_progress_of_many() as on_event:
             for result in run_traits(
                 project, experiment, longest_first(folder, left),
-                selection=select, overrides=overrides, shares=shares, on_event=on_event,
+                selection=select, overrides=overrides, redo=redone, shares=shares,
+                on_event=on_event,
             ):  # fmt: skip
                 results.append(result)
                 _print_run(result)
@@ -167,8 +205,9 @@ def run(
         for name in left:
             with live_progress(name):
                 result = headless.run_trait(
-                    project, instance, experiment, name, select=stages, overrides=overrides
-                )
+                    project, instance, experiment, name,
+                    select=stages, overrides=overrides, redo=redone,
+                )  # fmt: skip
             results.append(result)
             _print_run(result)
     out.print()
@@ -179,7 +218,7 @@ def run(
 
 
 def _check_judges(
-    folder: "ExperimentFolder", settings: "ExperimentSettings", traits: list[str]
+    folder: "ExperimentFolder", settings: "ExperimentSettings", traits: list[str], redo: "Redo"
 ) -> None:
     """Check that the judges can work, and those behind an API that they do, before any cost."""
     from traitvec_core.judging import JudgementStore, check_judge, check_judges_first
@@ -192,13 +231,32 @@ def _check_judges(
     left = [
         name
         for name in traits
-        if stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
+        if "judged_responses" in redo.stages
+        or stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
     ]
     if left:
         with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
             scored = scored_traits(folder, settings, left)
             check_judges_first(
                 settings, scored, store, folder.name, lambda text: err.print(escape(text))
+            )
+
+
+def _close_dead_runs(instance: "dg.DagsterInstance") -> None:
+    from traitvec_dagster.runs.ownership import close_dead_runs
+
+    for run_id in close_dead_runs(instance):
+        err.print(f"closed run {run_id[:8]}: its process died without ending it")
+
+
+def _check_selected(redo: "Redo", stages: "Sequence[dg.AssetKey]", select: str) -> None:
+    """Raise if a stage is to be redone that is not run."""
+    selected = {key.path[-1] for key in stages}
+    for stage in redo.stages:
+        if stage not in selected:
+            raise TraitvecError(
+                f"--redo {stage}: --select {select!r} leaves it out; select it too, or leave out"
+                " --select"
             )
 
 

@@ -25,6 +25,7 @@ from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
+from traitvec_dagster.runs.trait_use import use_trait
 
 __all__ = ["build_assets"]
 
@@ -72,9 +73,11 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
         with one_line_failure():
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
+            use_trait(folder.path, context.run_id)
             settings = overrides.settings_of(graph)
             # `make` checks it too; a run that will be refused should not wait for a GPU.
             check_trust(graph.folder, settings)
+            redo = overrides.redo_of(spec.name)
             is_gpu_needed_later = any(
                 SPECS[later].place(loaded) == "gpu" and SPECS[later].is_on(settings)
                 for later in _stages_after(spec.name, context)
@@ -86,7 +89,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 place = "here"
             with step_at(place, step, unload_models) as held:
                 bench = workbench(context.log, before_load=held.take_seat)
-                result = make(spec.name, folder, settings, bench)
+                result = make(spec.name, folder, settings, bench, redo=redo)
             if result.is_reused:
                 context.log.info(f"{spec.name} is fresh: its inputs and settings are unchanged")
             metadata = _metadata(spec.name, folder, settings, result)

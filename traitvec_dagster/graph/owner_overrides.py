@@ -1,7 +1,8 @@
 """Which settings a run's config may override: nothing that loads code or opens a connection.
 
-Anyone who reaches the UI can write a run's config. What an experiment makes this machine load, and
-which servers receive its prompts and keys, is decided by `experiment.yaml` and the command line.
+Anyone who reaches the UI can write a run's config. What an experiment makes this machine load,
+which servers receive its prompts and keys, and what it may spend, is decided by `experiment.yaml`
+and the command line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from traitvec_core.settings.scorer import REPETITION
 from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = [
+    "BUDGET_SETTINGS",
     "OPEN_SETTINGS",
     "OWNER_SETTINGS",
     "owner_typed_overrides",
@@ -46,15 +48,17 @@ OWNER_SETTINGS: Mapping[str, tuple[Any, ...]] = {
 """Settings that load code, files or models, or open connections → values that do neither."""
 
 OPEN_SETTINGS = frozenset({
-    "description", "judge_mode", "judge_timeout_s", "judge_preflight", "max_judge_usd",
-    "judge_prices", "also_judge",
+    "description", "judge_mode", "judge_timeout_s", "judge_preflight", "also_judge",
     "judge_repeats", "agreement_sample", "dtype", "quantization", "engine_reads",
     "tensor_parallel", "max_model_len", "n_examples", "batch_size", "max_concurrent_judges",
     "instruction_role", "sampling", "threshold", "min_coherence", "pairing", "positions", "methods",
     "layers", "scale", "gradient_penalty", "probe_penalty", "steering", "monitoring_prompts",
     "thresholds", "severities", "auto_run", "schedule", "follow_data_versions",
 })  # fmt: skip
-"""Settings that anyone who can start a run may override. All others are the owner's."""
+"""Settings that anyone who can start a run may override."""
+
+BUDGET_SETTINGS = frozenset({"max_judge_usd", "judge_prices"})
+"""Settings that limit spending: a run's config may lower the limit, and leaves prices alone."""
 
 # A fact about this process that no run config, tag or request can set.
 _is_typed_by_owner: ContextVar[bool] = ContextVar("is_typed_by_owner", default=False)
@@ -77,15 +81,17 @@ def settings_with_overrides(
     """Return an experiment's settings with the overrides of a run's config.
 
     Raises:
-        TraitvecError: If an override is not valid, or would load code or open a connection that
-            `experiment.yaml` does not name for the same setting; or if `experiment.yaml` is not
-            valid by itself.
+        TraitvecError: If an override is not valid, would load code or open a connection that
+            `experiment.yaml` does not name for the same setting, or would raise what may be spent;
+            or if `experiment.yaml` is not valid by itself.
     """
     is_owners = _is_typed_by_owner.get()
     settings = folder.settings(overrides, are_owners=is_owners)
     if not overrides or is_owners:
         return settings
-    written = _owned(folder.settings())
+    file = folder.settings()
+    _check_budget(settings, file)
+    written = _owned(file)
     for (name, key), value in _owned(settings).items():
         is_written = (name, key) in written and written[name, key] == value
         if not is_written and value not in OWNER_SETTINGS.get(name, ()):
@@ -100,11 +106,26 @@ def settings_with_overrides(
     return settings
 
 
+def _check_budget(settings: ExperimentSettings, file: ExperimentSettings) -> None:
+    limit, given = file.max_judge_usd, settings.max_judge_usd
+    if limit is not None and not (given is not None and given <= limit):
+        raise TraitvecError(
+            f"max_judge_usd: {given} is above the {limit:g} of experiment.yaml, and a run's config"
+            " can only lower it; change the file, or use `traitvec run --max-judge-usd`"
+        )
+    if settings.judge_prices != file.judge_prices:
+        # With a price of 0, no limit would ever be reached.
+        raise TraitvecError(
+            "judge_prices: the limit on spending is counted by them, so a run's config cannot set"
+            " them; write them into experiment.yaml, or use `traitvec run --set`"
+        )
+
+
 def _owned(settings: ExperimentSettings) -> dict[tuple[str, str], Any]:
     """Return the owner's settings by name; those with keys, such as `scorers`, by each key."""
     owned: dict[tuple[str, str], Any] = {}
     for name in type(settings).model_fields:
-        if name in OPEN_SETTINGS:
+        if name in OPEN_SETTINGS | BUDGET_SETTINGS:
             continue
         value = getattr(settings, name)
         if isinstance(value, Mapping):

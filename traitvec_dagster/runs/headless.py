@@ -8,8 +8,10 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -17,7 +19,9 @@ from dagster import DagsterEventType
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
+from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.files import list_experiments
+from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.graph.checks import BLOCKING
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
@@ -142,6 +146,7 @@ def run_trait(
     *,
     select: Sequence[dg.AssetKey],
     overrides: Mapping[str, Any],
+    redo: Redo = Redo(),
 ) -> TraitRun:
     """Run the selected stages of one trait as one Dagster run in this process.
 
@@ -153,6 +158,7 @@ def run_trait(
         select: Stages, as returned by `select_stages`.
         overrides: Settings that replace those of experiment.yaml for this run. The caller answers
             for them: unlike those of a run's config, they may name code to run.
+        redo: Selected stages to make again although they are fresh.
 
     Raises:
         TraitvecError: If there is no such experiment.
@@ -161,15 +167,21 @@ def run_trait(
     if experiment not in list_experiments(project.experiments):
         raise TraitvecError(f"there is no experiment {experiment!r} under {project.experiments}")
     graph = Graph(str(project.experiments), experiment)
-    instance.add_dynamic_partitions(f"traits/{experiment}", [graph.folder.trait(trait).name])
+    folder = graph.folder.trait(trait)
+    instance.add_dynamic_partitions(f"traits/{experiment}", [folder.name])
     job = definitions_of(project).resolve_job_def(graph.job)
-    with owner_typed_overrides():
+    config = {
+        "settings": dict(overrides),
+        "redo": list(redo.stages),
+        "only_missing": redo.only_missing,
+    }
+    with _in_use(folder.path), owner_typed_overrides():
         result = job.execute_in_process(
             instance=instance,
             partition_key=trait,
             asset_selection=list(select),
             run_config={
-                "resources": {"overrides": {"config": {"settings": dict(overrides)}}},
+                "resources": {"overrides": {"config": config}},
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
@@ -180,6 +192,11 @@ def run_trait(
     for event in result.all_events:
         _read_event(event, run)
     return run
+
+
+def _in_use(trait: Path) -> AbstractContextManager[None]:
+    # Without a folder there is nothing to guard; the run says that the definition is missing.
+    return using_trait(trait, "`traitvec run`") if trait.is_dir() else nullcontext()
 
 
 def _tags() -> dict[str, str]:

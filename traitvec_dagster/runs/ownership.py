@@ -1,23 +1,34 @@
-"""Which process owns a run, and closing the runs whose process is gone."""
+"""Which process owns a run, and closing the runs whose process is gone.
+
+No clock decides it: a run's tags name the process by its number, the boot of the machine and the
+clock tick at which the kernel started it.
+"""
 
 import os
 import socket
-import time
-from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-__all__ = ["GPUS_TAG", "HOST_TAG", "PID_TAG", "close_dead_runs", "process_tags", "sign_run"]
+from traitvec_core.storage.processes import is_alive, process_start
+
+__all__ = [
+    "GPUS_TAG", "HOST_TAG", "PID_TAG", "START_TAG", "close_dead_runs", "process_tags", "sign_run",
+]  # fmt: skip
 
 HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
-# A run and its process do not start at the same moment, and clocks get adjusted.
-_SLACK_S = 60.0
+START_TAG = "traitvec/process_start"
 
 
 def process_tags() -> dict[str, str]:
     """Return tags that name this process as the owner of a run, for `close_dead_runs`."""
-    return {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
+    start = process_start(os.getpid())
+    return {
+        HOST_TAG: socket.gethostname(),
+        PID_TAG: str(os.getpid()),
+        # Empty where the system does not say; a tag of an earlier owner must not stay.
+        START_TAG: start or "",
+    }
 
 
 def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -51,7 +62,8 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ):
         run = record.dagster_run
         pid = _process_of(instance, run)
-        if pid is None or _is_alive(pid, record.start_time):
+        # After a reboot another process may have this number.
+        if pid is None or is_alive(pid, run.tags.get(START_TAG) or None):
             continue
         instance.report_run_failed(
             run, "The process of this run is gone; finished work is kept. Run it again to continue."
@@ -71,27 +83,3 @@ def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
         if not any(f"(pid: {pid})" in entry.message for entry in entries):
             return None
     return int(pid) if pid.isdecimal() else None
-
-
-def _is_alive(pid: int, started: float | None) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    age_s = _age_s(pid)
-    if started is None or age_s is None:
-        return True
-    # After a reboot another process may have this number; it is younger than the run.
-    return age_s + _SLACK_S > time.time() - started
-
-
-def _age_s(pid: int) -> float | None:
-    """The age of a process in seconds; None on systems without /proc."""
-    try:
-        start_ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-        up_s = Path("/proc/uptime").read_text().split()[0]
-    except (OSError, IndexError):
-        return None
-    return float(up_s) - int(start_ticks) / os.sysconf("SC_CLK_TCK")

@@ -21,6 +21,7 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.graph.resources import set_progress_sink
 from traitvec_dagster.project import Project
@@ -61,6 +62,7 @@ def run_traits(
     overrides: Mapping[str, Any],
     shares: Sequence[str | None],
     on_event: Callable[[ProgressEvent], None],
+    redo: Redo = Redo(),
 ) -> Iterator[TraitRun]:
     """Run traits in one process per share; yields each result as soon as its run ends.
 
@@ -72,6 +74,7 @@ def run_traits(
         overrides: Settings that replace those of experiment.yaml.
         shares: `CUDA_VISIBLE_DEVICES` of each process, or None to leave it unchanged.
         on_event: Called from another thread with the progress of each process.
+        redo: Selected stages to make again although they are fresh.
     """
     # A forked process would inherit locks of threads that it does not have.
     spawn = multiprocessing.get_context("spawn")
@@ -83,7 +86,7 @@ def run_traits(
         ) as pool,
     ):
         futures: dict[Future[TraitRun], str] = {
-            pool.submit(_run, experiment, trait, selection, dict(overrides)): trait
+            pool.submit(_run, experiment, trait, selection, dict(overrides), redo): trait
             for trait in traits
         }
         try:
@@ -220,14 +223,17 @@ def _start_worker(address: str, experiments: Path, threads: int) -> None:
     _worker = _Worker(project, project.instance(), connection)
 
 
-def _run(experiment: str, trait: str, selection: str, overrides: dict[str, Any]) -> TraitRun:
+def _run(
+    experiment: str, trait: str, selection: str, overrides: dict[str, Any], redo: Redo
+) -> TraitRun:
     assert _worker is not None  # noqa: S101  # `_start_worker` came first
     set_progress_sink(_Sink(trait, _worker.connection))
     try:
         stages = select_stages(_worker.project, experiment, selection)
         return run_trait(
-            _worker.project, _worker.instance, experiment, trait, select=stages, overrides=overrides
-        )
+            _worker.project, _worker.instance, experiment, trait,
+            select=stages, overrides=overrides, redo=redo,
+        )  # fmt: skip
     except TraitvecError as error:
         # Not every TraitvecError can be pickled to the parent.
         return TraitRun(trait, "", is_success=False, problems=[str(error)])

@@ -1,7 +1,6 @@
 """OpenAI's batches of requests."""
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -48,6 +47,7 @@ class OpenAIBatches(Connection):
     async def find(self, intent: str) -> str | None:
         """Return OpenAI's id of a batch by our name for it; None if there is none."""
         params: dict[str, Any] = {"limit": 100}
+        newest: Any = None
         for _ in range(_MOST_PAGES):
             answer = await self._client.get("/batches", cast_to=str, options={"params": params})
             page = object_in(answer, self)
@@ -59,8 +59,10 @@ class OpenAIBatches(Connection):
                     return name_in(batch, "id")
             if not batches or page.get("has_more") is not True:
                 break
-            created_at = batches[-1].get("created_at")
-            if isinstance(created_at, int) and time.time() - created_at > _BATCH_LIFE_S:
+            # Newest first, and all by the provider's clock: this machine's may have been set.
+            first, last = (row.get("created_at") for row in (batches[0], batches[-1]))
+            newest = newest or first
+            if isinstance(newest, int) and isinstance(last, int) and newest - last > _BATCH_LIFE_S:
                 break
             params["after"] = name_in(batches[-1], "id")
         return None
