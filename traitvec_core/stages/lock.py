@@ -17,6 +17,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.provenance import upstream_of
+from traitvec_core.storage.tree import open_in_place
 
 __all__ = ["stage_lock"]
 
@@ -53,9 +54,7 @@ def stage_lock(trait: Path, stage: Stage) -> Iterator[None]:
 
 
 def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) -> BinaryIO:
-    path = trait / _FOLDER / locked
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = held.enter_context(path.open("a+b"))
+    file = held.enter_context(open_in_place(trait.parent, f"{trait.name}/{_FOLDER}/{locked}"))
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -71,13 +70,13 @@ def _lock(held: ExitStack, trait: Path, wanted: Stage, locked: Stage, how: int) 
 
 def _holder(trait: Path) -> str:
     for stage in STAGES:
-        path = trait / _FOLDER / stage
-        if not path.is_file():
+        if not (trait / _FOLDER / stage).is_file():
             continue
-        with path.open("rb") as file:
+        with open_in_place(trait.parent, f"{trait.name}/{_FOLDER}/{stage}") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
+                file.seek(0)
                 holder = file.read().decode("utf-8", "replace")
                 return f"{stage} is being made by {holder or 'another process'}"
     return "another process has just made one of its stages"

@@ -58,6 +58,8 @@ def make(
     folder.refresh()
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None:
+        # Before hours of work whose result could not be written.
+        folder.check_writable(stage)
         with stage_lock(folder.path, stage):
             # Another process may have finished the same while this one waited.
             fresh = _fresh_provenance(stage, folder, settings)
