@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ATLAS_PAGE", "ATLAS_VALUES", "ATLAS_VERSION", "atlas_problems", "make_atlas"]
 
 ATLAS_PAGE, ATLAS_VALUES = "atlas/atlas.html", "atlas/atlas.json"
+AtlasProblem = Literal["missing", "changed", "damaged"]
 # Raise it when the arithmetic or the page changes: earlier atlases are then stale.
 ATLAS_VERSION = "2"
 
@@ -51,8 +52,8 @@ def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> "tuple
     return atlas, False
 
 
-def atlas_problems(folder: ExperimentFolder) -> dict[str, str]:
-    """Return what is wrong with the atlas' files, by name: `missing`, `changed` or `damaged`.
+def atlas_problems(folder: ExperimentFolder) -> dict[str, AtlasProblem]:
+    """Return what is wrong with the atlas' files, by name.
 
     Empty if there is no atlas.
     """
@@ -60,7 +61,7 @@ def atlas_problems(folder: ExperimentFolder) -> dict[str, str]:
     absent = [name for name, path in paths.items() if not os.path.lexists(path)]
     if absent:
         return {} if len(absent) == len(paths) else dict.fromkeys(absent, "missing")
-    problems: dict[str, str] = {}
+    problems: dict[str, AtlasProblem] = {}
     try:
         record = json.loads(folder.read(ATLAS_VALUES))
         page, values, atlas = record["page"], record["values"], record["atlas"]

@@ -118,7 +118,7 @@ def check_in_place(path: Path) -> None:
     """Raise unless writing to this path changes a file that has no other name, or makes a new one.
 
     Raises:
-        TraitvecError: If the file is a link, has other names (hard links) or is no plain file.
+        TraitvecError: If the file is a link, has other names (hard links), or is a pipe or device.
     """
     try:
         status = path.lstat()
@@ -126,9 +126,9 @@ def check_in_place(path: Path) -> None:
         return
     if stat.S_ISLNK(status.st_mode):
         problem = f"is a link to {os.readlink(path)}, and writing would change that"
-    elif not stat.S_ISREG(status.st_mode):
+    elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         problem = "is no plain file"
-    elif status.st_nlink > 1:
+    elif status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
         problem = "is a hard link, and writing would change the file's other names too"
     else:
         return
