@@ -55,11 +55,11 @@ def make(
         TraitvecError: If the definition or an earlier stage cannot be used, another process is
             making this stage or one that it depends on, or the storage cannot be reached.
     """
+    # Before hours of work whose result could not be written.
+    folder.check_writable(stage)
     folder.refresh()
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None:
-        # Before hours of work whose result could not be written.
-        folder.check_writable(stage)
         with stage_lock(folder.path, stage):
             # Another process may have finished the same while this one waited.
             fresh = _fresh_provenance(stage, folder, settings)
