@@ -5,6 +5,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traitvec_core.storage.files import write_atomically
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -44,7 +46,8 @@ class Project:
         settings = self.dagster_home / "dagster.yaml"
         if not settings.exists():
             shipped = resources.files("traitvec_dagster") / "dagster.yaml"
-            settings.write_bytes(shipped.read_bytes())
+            # Not through a link, which a project from elsewhere may contain.
+            write_atomically(settings, shipped.read_bytes())
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
         os.environ["TRAITVEC_EXPERIMENTS"] = str(self.experiments)
 

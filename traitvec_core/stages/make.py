@@ -65,6 +65,8 @@ def make(
             making this stage or one that it depends on, the storage cannot be reached, or a redone
             stage has more judgements missing than the earlier result, which is then kept.
     """
+    # Before hours of work whose result could not be written.
+    folder.check_writable(stage)
     folder.refresh()
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None or redo is not None:

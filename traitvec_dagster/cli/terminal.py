@@ -59,8 +59,15 @@ Root = Annotated[
 ExperimentName = Annotated[str, typer.Option("--experiment", help="Name of the experiment.")]
 
 
-def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
+def experiment_folder(
+    project: "Project", name: str, *, is_refreshed: bool = True
+) -> "ExperimentFolder":
     """Return an experiment's folder.
+
+    Args:
+        project: The project.
+        name: The experiment's name.
+        is_refreshed: Whether to sync it with the storage first, if there is one.
 
     Raises:
         TraitvecError: If there is no such experiment.
@@ -69,7 +76,8 @@ def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
     from traitvec_core.storage.folders import ExperimentFolder
 
     folder = ExperimentFolder(project.experiments, name)
-    folder.refresh()
+    if is_refreshed:
+        folder.refresh()
     if not folder.path.is_dir():
         names = list_experiments(project.experiments)
         known = f"there are: {', '.join(names)}" if names else "there are none yet"
