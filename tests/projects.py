@@ -106,6 +106,14 @@ def demo_definition(trait: str = "refusal") -> dict[str, Any]:
     return found
 
 
+def edit_metadata(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit a stage's metadata as if a version before 0.9 had written them: without their hash."""
+    record = json.loads(path.read_bytes())
+    edit(record)
+    record["provenance"].pop("metadata", None)
+    path.write_text(json.dumps(record))
+
+
 class SmallProject:
     """A project folder, its Dagster instance, and what tests ask of them."""
 

@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traitvec_core.storage.files import write_atomically
 from traitvec_dagster.env_file import read_env_file
 from traitvec_dagster.instance_file import check_instance_file
 
@@ -53,7 +54,8 @@ class Project:
             check_instance_file(settings)
         if not settings.exists():
             shipped = resources.files("traitvec_dagster") / "dagster.yaml"
-            settings.write_bytes(shipped.read_bytes())
+            # Not through a link, which a project from elsewhere may contain.
+            write_atomically(settings, shipped.read_bytes())
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
         os.environ["TRAITVEC_EXPERIMENTS"] = str(self.experiments)
 

@@ -1,6 +1,5 @@
 """The atlas: arithmetic against other implementations, planted structure, broken traits, size."""
 
-import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tests.atlas.written_traits import directions, write_settings, write_trait
+from tests.projects import edit_metadata
 from traitvec_core.atlas import (
     Atlas,
     TraitRow,
@@ -201,10 +201,7 @@ def test_missing_and_failed_traits_are_named_and_stop_nothing(three: ExperimentF
             path.unlink()
     (root / "broken/trait_definition.json").write_text("{")
     (root / "torn/vectors/mean_diff_layer2.pt").write_bytes(b"half")
-    manifest = root / "older/vectors/manifest.json"
-    raw = json.loads(manifest.read_bytes())
-    del raw["separation"]
-    manifest.write_text(json.dumps(raw))
+    edit_metadata(root / "older/vectors/manifest.json", lambda raw: raw.pop("separation"))
     write_trait(three, "foreign", directions(1, 32)[0], model="another/model")
     (root / "unread/activations/all_layers.pt").unlink()
     atlas = build_atlas(three, three.settings())

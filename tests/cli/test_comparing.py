@@ -9,7 +9,7 @@ import yaml
 
 from tests.atlas.written_traits import directions, write_settings, write_trait
 from tests.cli.conftest import Command
-from tests.projects import SmallProject
+from tests.projects import SmallProject, edit_metadata
 from traitvec_core.embedded import embedded_model_path
 
 
@@ -90,8 +90,7 @@ def test_each_model_reads_the_others_responses(
     settings.write_text(yaml.safe_dump({**yaml.safe_load(settings.read_text()),
                                         "model": str(model)}))  # fmt: skip
     for path in (here / "twin").glob("*/vectors/manifest.json"):
-        raw = json.loads(path.read_bytes())
-        path.write_text(json.dumps({**raw, "model": str(model)}))
+        edit_metadata(path, lambda record: record.update(model=str(model)))
     done = traitvec("compare", "demo", "twin")
     assert done.code == 0, done.err
     assert done.out.count("different models: see --read") == 2

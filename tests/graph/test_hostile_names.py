@@ -291,29 +291,22 @@ def test_names_in_a_folder_of_somebody_else_become_no_path(
 # -- links ------------------------------------------------------------------------------------
 
 
-def test_a_link_is_written_through_and_never_deleted_through(
+def test_a_trait_that_is_a_link_is_not_run_and_removing_it_removes_the_link(
     traitvec: Command,  # noqa: F811
     empty: SmallProject, tmp_path: Path,
 ) -> None:  # fmt: skip
-    """A user may keep results on another disk; what the link leads to is not the tree's."""
     elsewhere = tmp_path / "elsewhere"
-    for name in ("trait", "responses"):
-        (elsewhere / name).mkdir(parents=True)
-    precious = elsewhere / "trait" / "precious.txt"
-    precious.write_text("mine")
-    empty.set(**FEW_VECTORS)
+    shutil.copytree(empty.trait("refusal").path, elsewhere)
+    before = _listing(tmp_path / "elsewhere")
     trait = empty.trait("linked")
-    trait.path.symlink_to(elsewhere / "trait")
-    empty.define("linked", json.loads(empty.trait("refusal").read_definition_bytes()))
-    (trait.path / "responses").symlink_to(elsewhere / "responses")
-    assert empty.run("linked").is_success
-    made = {path.name for path in (elsewhere / "responses").iterdir()}
-    assert {"pos.csv", "neg.csv"} <= made
+    trait.path.symlink_to(elsewhere)
+    done = traitvec("run", "--experiment", "demo", "--trait", "linked")
+    assert done.code == 1
+    assert f"experiments/demo/linked is a link to {elsewhere}" in done.err
     done = traitvec("remove-trait", "--experiment", "demo", "--trait", "linked", "--yes")
     assert done.code == 0, done.err
     assert not os.path.lexists(trait.path)
-    assert precious.read_text() == "mine"
-    assert {path.name for path in (elsewhere / "responses").iterdir()} == made
+    assert _listing(tmp_path / "elsewhere") == before
 
 
 def test_what_a_metadata_file_names_is_deleted_only_in_its_own_folder(empty: SmallProject) -> None:

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from tests.faults.unfinished import copy_unfinished
-from tests.projects import SmallProject, demo_definition, write_experiment
+from tests.projects import SmallProject, demo_definition, edit_metadata, write_experiment
 from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.make import make
@@ -148,7 +148,7 @@ def _forecast(folder: TraitFolder, *, is_hopeless: bool) -> None:
     """Put a forecast into the vectors' manifest, as their stage would have recorded it."""
     path = folder.path / METADATA_FILE["vectors"]
     forecast = {"is_hopeless": is_hopeless, "reason": "the differences disagree"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"forecast": forecast}))
+    edit_metadata(path, lambda record: record.update(forecast=forecast))
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import MakeOnce
 from tests.graph.conftest import Serve
-from tests.projects import SmallProject, demo_definition, snapshot
+from tests.projects import SmallProject, demo_definition, edit_metadata, snapshot
 from tests.providers.models import gpt_5_mini
 from traitvec_core.dynamics import predict_scores, trace, watch
 from traitvec_core.generation import close_thinking, generate_texts
@@ -311,7 +311,7 @@ def test_without_prompts_it_says_how_to_ask(finished: SmallProject) -> None:
 
 def test_without_a_recommended_vector_nothing_is_traced(finished: SmallProject) -> None:
     path = finished.trait("refusal").path / "vectors/manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "recommended": None}))
+    edit_metadata(path, lambda record: record.update(recommended=None))
     done = finished.run("refusal", STAGE, monitoring_prompts=PROMPTS)
     assert done.is_success, done.problems
     assert _shown(finished)["traced"].startswith("no: no vector is recommended")

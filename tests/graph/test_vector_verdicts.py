@@ -1,10 +1,8 @@
 """The verdict in a run: metadata of reused stages, and a warning in the run's log."""
 
-import json
-
 import pytest
 
-from tests.projects import SmallProject
+from tests.projects import SmallProject, edit_metadata
 
 REASON = "chance: <script>alert(1)</script> permuted labels do as well"
 
@@ -14,9 +12,10 @@ def test_a_reused_report_shows_its_verdict_on_all_that_it_judged(
     finished: SmallProject, verdict: str
 ) -> None:
     path = finished.trait("refusal").path / "validation/report.json"
-    record = json.loads(path.read_bytes())
-    record["recommended"] |= {"verdict": verdict, "reasons": [REASON]}
-    path.write_text(json.dumps(record))
+    edit_metadata(
+        path,
+        lambda record: record["recommended"].update(verdict=verdict, reasons=[REASON]),
+    )
     done = finished.run("refusal", "vectors or validation_report")
     assert done.is_success, done.problems
     for stage in ("vectors", "validation_report"):

@@ -111,7 +111,7 @@ from traitvec_core.steering_evaluation.trials import TrialLog
 from traitvec_core.storage.journal import Journal
 
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
-journal, n = Journal(folder / "rows.jsonl"), 0
+journal, n = Journal(folder, "rows.jsonl"), 0
 
 def append(rows):
     global n
@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_in_the_middle_of_a_round_goes_on(tmp_path: Path) -
             [sys.executable, "-c", _KILLED, str(tmp_path), str(limit)], check=False, timeout=300
         )
         assert killed.returncode == -signal.SIGKILL
-    journal = Journal(tmp_path / "rows.jsonl")
+    journal = Journal(tmp_path, "rows.jsonl")
     before = journal.rows()
     assert len({row["id"] for row in before}) == len(before) < whole.n_generated
     new: list[str] = []

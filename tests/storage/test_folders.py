@@ -401,7 +401,7 @@ _JOURNAL_ROW = st.dictionaries(
 def test_a_torn_journal_loses_at_most_its_last_rows(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[dict[str, Any]]], cut: int
 ) -> None:
-    journal = Journal(tmp_path_factory.mktemp("journal") / "new" / ".responses-abc.jsonl")
+    journal = Journal(tmp_path_factory.mktemp("journal"), "new/.responses-abc.jsonl")
     assert journal.rows() == []
     for batch in batches:
         journal.append(batch)

@@ -2,13 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.file_formats.persona_vectors import read_persona_tensor
 from traitvec_core.exchange.source_vectors import SourceVectors, layers_in, source_verdict
-from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.storage.manifests import VectorVerdict
@@ -55,7 +54,7 @@ def keep_imported_vectors(folder: TraitFolder, vectors: dict[str, SourceVectors]
     from traitvec_core.storage.formats import dump_tensor
 
     for position, item in vectors.items():
-        write_atomically(folder.path / _FOLDER / f"{position}_diff.pt", dump_tensor(item.rows))
+        folder.write(f"{_FOLDER}/{position}_diff.pt", dump_tensor(item.rows))
     record = {
         position: {
             "trait": folder.name,
@@ -68,7 +67,7 @@ def keep_imported_vectors(folder: TraitFolder, vectors: dict[str, SourceVectors]
         }
         for position, item in vectors.items()
     }
-    write_atomically(folder.path / _FOLDER / "metadata.json", dump_json(record))
+    folder.write(f"{_FOLDER}/metadata.json", dump_json(record))
 
 
 def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -> ImportedVectors:
@@ -82,12 +81,12 @@ def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -
         TraitvecError: If no vectors were imported at this position.
     """
     path = folder.path / _FOLDER / f"{position}_diff.pt"
-    record = _read_record(folder.path / _FOLDER / "metadata.json").get(position)
+    record = _read_record(folder).get(position)
     if record is None or not path.is_file():
         raise TraitvecError(
             f"{display_path(path)} is missing; import a folder that has vectors at {position}"
         )
-    rows = read_persona_tensor(path.read_bytes(), display_path(path))
+    rows = read_persona_tensor(folder.read(f"{_FOLDER}/{path.name}"), display_path(path))
     marked = {int(layer): why for layer, why in record["marked"].items()}
     verdict, reasons = source_verdict(record["source"])
     return ImportedVectors(
@@ -98,9 +97,9 @@ def read_imported_vectors(folder: TraitFolder, position: str = "response_avg") -
     )
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read_record(folder: TraitFolder) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(folder.read(f"{_FOLDER}/metadata.json"))
     except (OSError, ValueError):
         return {}
     return record

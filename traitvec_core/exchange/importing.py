@@ -12,7 +12,7 @@ from traitvec_core.exchange.model_files import model_file
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.provenance import current_key
-from traitvec_core.storage.files import write_atomically
+from traitvec_core.storage.files import DEFINITION_FILE
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.provenance import Provenance
@@ -68,7 +68,7 @@ def write_import(
             locks.enter_context(changing_trait(path, "an import", "cannot be imported now"))
         for item in plan.traits:
             folder = experiment.trait(item.name)
-            write_atomically(folder.definition_path, item.data)
+            folder.write(DEFINITION_FILE, item.data)
             if item.vectors:
                 keep_imported_vectors(folder, item.vectors)
             if item.table is not None:

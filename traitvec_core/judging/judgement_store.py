@@ -17,11 +17,13 @@ from typing import Any, cast
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.reading import Judgement, Status
 from traitvec_core.stage_names import RedoKind
+from traitvec_core.storage.tree import check_in_place
 
 __all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_key"]
 
 # In the folder of all experiments; the dot marks it as not an experiment.
 JUDGEMENTS_FILE = ".judgements.sqlite"
+_SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 # Wait for another run's write, which takes milliseconds.
 LOCKED_TIMEOUT_S = 60.0
 _OPEN_AGAIN_S = 0.02
@@ -112,7 +114,7 @@ class JudgementStore:
         on_redone: Called with the keys that are redone, as soon as they are kept.
 
     Raises:
-        TraitvecError: If the file cannot be opened or is not a store.
+        TraitvecError: If the file cannot be opened, is a link, or is not a store.
     """
 
     def __init__(
@@ -131,6 +133,9 @@ class JudgementStore:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                # SQLite writes in place, into files beside it too.
+                for suffix in _SQLITE_FILES:
+                    check_in_place(path.with_name(f"{path.name}{suffix}"))
             self._db = _opened(path)
         except (sqlite3.Error, OSError) as error:
             raise _unusable(path, error) from None

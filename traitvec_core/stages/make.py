@@ -67,6 +67,8 @@ def make(
             experiment's file would run code or send a key and nobody has allowed it, or a redone
             stage has more judgements missing than the earlier result, which is then kept.
     """
+    # Before hours of work whose result could not be written.
+    folder.check_writable(stage)
     folder.refresh()
     check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     fresh = _fresh_provenance(stage, folder, settings)

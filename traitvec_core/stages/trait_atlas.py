@@ -1,13 +1,13 @@
 """The atlas: all traits of an experiment compared, as a page and its JSON."""
 
 import json
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.files import write_atomically
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.formats import dump_json
 from traitvec_core.storage.provenance import content_hash
@@ -15,9 +15,10 @@ from traitvec_core.storage.provenance import content_hash
 if TYPE_CHECKING:
     from traitvec_core.atlas import Atlas
 
-__all__ = ["ATLAS_VERSION", "make_atlas"]
+__all__ = ["ATLAS_PAGE", "ATLAS_VALUES", "ATLAS_VERSION", "atlas_problems", "make_atlas"]
 
-_FOLDER, _PAGE, _VALUES = "atlas", "atlas.html", "atlas.json"
+ATLAS_PAGE, ATLAS_VALUES = "atlas/atlas.html", "atlas/atlas.json"
+AtlasProblem = Literal["missing", "changed", "damaged"]
 # Raise it when the arithmetic or the page changes: earlier atlases are then stale.
 ATLAS_VERSION = "2"
 
@@ -34,19 +35,52 @@ def make_atlas(folder: ExperimentFolder, settings: ExperimentSettings) -> "tuple
     from traitvec_core.atlas import Atlas, build_atlas
     from traitvec_core.report.atlas_page import build_atlas_page
 
-    page_path, values_path = (folder.path / _FOLDER / name for name in (_PAGE, _VALUES))
     key = _key(folder, settings)
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        before = json.loads(values_path.read_bytes())
-        if (before["key"], before["page"]) == (key, content_hash(page_path.read_bytes())):
+        before = json.loads(folder.read(ATLAS_VALUES))
+        if before["key"] == key and not atlas_problems(folder):
             return Atlas.model_validate(before["atlas"]), True
     atlas = build_atlas(folder, settings)
     page = build_atlas_page(atlas).encode("utf-8", "replace")
-    write_atomically(page_path, page)
-    # Written last, because it records the hash of the page.
-    values = {"key": key, "page": content_hash(page), "atlas": atlas.model_dump(mode="json")}
-    write_atomically(values_path, dump_json(values))
+    folder.write(ATLAS_PAGE, page)
+    # Written last, because it records the hashes of both.
+    values = json.loads(dump_json(atlas.model_dump(mode="json")))
+    record = {
+        "key": key, "page": content_hash(page), "values": _values_hash(values), "atlas": values
+    }  # fmt: skip
+    folder.write(ATLAS_VALUES, dump_json(record))
     return atlas, False
+
+
+def atlas_problems(folder: ExperimentFolder) -> dict[str, AtlasProblem]:
+    """Return what is wrong with the atlas' files, by name.
+
+    Empty if there is no atlas.
+    """
+    paths = {name: folder.path / name for name in (ATLAS_PAGE, ATLAS_VALUES)}
+    absent = [name for name, path in paths.items() if not os.path.lexists(path)]
+    if absent:
+        return {} if len(absent) == len(paths) else dict.fromkeys(absent, "missing")
+    problems: dict[str, AtlasProblem] = {}
+    try:
+        record = json.loads(folder.read(ATLAS_VALUES))
+        page, values, atlas = record["page"], record["values"], record["atlas"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, TraitvecError):
+        return {ATLAS_VALUES: "damaged"}
+    if values != _values_hash(atlas):
+        problems[ATLAS_VALUES] = "changed"
+    try:
+        is_same = content_hash(folder.read(ATLAS_PAGE)) == page
+    except (OSError, TraitvecError):
+        problems[ATLAS_PAGE] = "damaged"
+    else:
+        if not is_same:
+            problems[ATLAS_PAGE] = "changed"
+    return problems
+
+
+def _values_hash(values: Any) -> str:
+    return content_hash(json.dumps(values, sort_keys=True))
 
 
 def _key(folder: ExperimentFolder, settings: ExperimentSettings) -> str:

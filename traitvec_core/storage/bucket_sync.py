@@ -16,7 +16,7 @@ from threading import Lock
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import METADATA_FILE, STAGES
 from traitvec_core.storage.bucket import STORAGE_VARIABLE, Listed, ObjectStorage, OvertakenError
-from traitvec_core.storage.files import DEFINITION_FILE, write_atomically
+from traitvec_core.storage.files import DEFINITION_FILE
 from traitvec_core.storage.provenance import Provenance, content_hash
 from traitvec_core.storage.syncing.archives import (
     SyncedTrait,
@@ -27,6 +27,7 @@ from traitvec_core.storage.syncing.archives import (
 )
 from traitvec_core.storage.syncing.folder_changes import FolderChanges, synced_folders
 from traitvec_core.storage.syncing.sync_record import SyncRecord
+from traitvec_core.storage.tree import path_to_write, write_inside
 
 __all__ = ["WorkingCopy", "configured_working_copy", "working_copy"]
 
@@ -111,11 +112,12 @@ class WorkingCopy:
                 f"{self.storage.address}/{name} is missing; run again to recreate"
                 f" {provenance.stage} of {trait.name}"
             )
-        folder = (trait.path / METADATA_FILE[provenance.stage]).parent.resolve()
+        home = trait.path.parent
+        folder = path_to_write(home, f"{trait.name}/{METADATA_FILE[provenance.stage]}").parent
         files = unpack_stage(data, provenance)
         for file, digest in provenance.files.items():
             # Anyone who can write to the bucket may have written this list.
-            is_inside = (trait.path / file).resolve().is_relative_to(folder)
+            is_inside = (trait.path / file).resolve().is_relative_to(folder.resolve())
             if not is_inside or content_hash(files.get(file, b"")) != digest:
                 raise TraitvecError(
                     f"{self.storage.address}/{name}: {file} is missing or differs from the"
@@ -123,7 +125,7 @@ class WorkingCopy:
                     f" of {trait.name}"
                 )
         for file, content in files.items():
-            write_atomically(trait.path / file, content)
+            write_inside(home, f"{trait.name}/{file}", content)
 
     def put(self, trait: SyncedTrait, provenance: Provenance) -> Provenance:
         """Upload a finished stage: its files, then its metadata.
@@ -139,7 +141,7 @@ class WorkingCopy:
         stage = provenance.stage
         file = METADATA_FILE[stage]
         metadata = (trait.path / file).read_bytes()
-        record = SyncRecord(trait.path, self.storage.address)
+        record = SyncRecord(trait.path.parent, trait.name, self.storage.address)
         synced = record.files.get(file)
         try:
             if provenance.files:
@@ -160,7 +162,7 @@ class WorkingCopy:
 
     def put_unfinished(self, trait: SyncedTrait) -> None:
         """Upload stages that were finished here while the storage was unreachable."""
-        record = SyncRecord(trait.path, self.storage.address)
+        record = SyncRecord(trait.path.parent, trait.name, self.storage.address)
         for stage in STAGES[1:]:
             provenance = trait.provenance(stage)
             if provenance is None or not record.is_changed(METADATA_FILE[stage]):

@@ -5,18 +5,24 @@ inode are the same. A file that was changed shortly before it was hashed may be 
 without a new time, so its hash is not remembered (git calls such files racy).
 """
 
+import os
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.stage_record import values_hash
 from traitvec_core.storage.trait_cache import read_cache, write_cache
+from traitvec_core.storage.tree import path_to_read, read_inside
 
 __all__ = ["FileHashes", "hashes_in"]
 
 # Far above the resolution of any file system's times (FAT: 2 s).
 _SETTLED_NS = 3_000_000_000
 _CACHE = "hashes"
+# Marks the hash of a metadata file's values, which is kept beside that of its bytes.
+_VALUES = "values:"
 
 _Stamp = tuple[int, int, int, int]
 
@@ -51,20 +57,37 @@ class FileHashes:
 
         Raises:
             OSError: If the file cannot be read.
+            TraitvecError: If a link to it leads out of the tree.
         """
+        return self._remembered(name, name, content_hash)
+
+    def of_values(self, name: str) -> str:
+        """Return the hash of a metadata file's values; it is read only if it was touched.
+
+        Args:
+            name: Path below the folder.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no JSON object.
+        """
+        return self._remembered(f"{_VALUES}{name}", name, values_hash)
+
+    def _remembered(self, key: str, name: str, hash_of: Callable[[bytes], str]) -> str:
         if self._known is None:
             self._known = _read(self._folder)
-        path = self._folder / name
+        home, inside = self._folder.parent, f"{self._folder.name}/{name}"
+        path = path_to_read(home, inside)
         started_ns = time.time_ns()
         before = _stamp(path)
-        stamp, digest = self._known.get(name, (None, ""))
+        stamp, digest = self._known.get(key, (None, ""))
         if stamp == before:
             return digest
-        digest = content_hash(path.read_bytes())
+        digest = hash_of(read_inside(home, inside))
         _, changed_ns, status_changed_ns, _ = before
         is_settled = max(changed_ns, status_changed_ns) < started_ns - _SETTLED_NS
         if is_settled and _stamp(path) == before:
-            self._known[name] = before, digest
+            self._known[key] = before, digest
             self._has_news = True
         return digest
 
@@ -73,12 +96,16 @@ class FileHashes:
         if not self._has_news or self._known is None:
             return
         self._has_news = False
-        self._known = {n: row for n, row in self._known.items() if (self._folder / n).exists()}
+        self._known = {
+            key: row
+            for key, row in self._known.items()
+            if (self._folder / key.removeprefix(_VALUES)).exists()
+        }
         write_cache(self._folder, _CACHE, {n: [*row[0], row[1]] for n, row in self._known.items()})
 
 
 def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
+    status = os.stat(path)
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -9,6 +9,7 @@ from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.storage.bucket_sync import configured_working_copy
 from traitvec_core.storage.files import DEFINITION_FILE, SETTINGS_FILE, display_path, is_usable
 from traitvec_core.storage.trait_folder import TraitFolder
+from traitvec_core.storage.tree import read_inside, write_inside
 from traitvec_core.trait import check_name
 
 __all__ = ["ExperimentFolder", "TraitFolder", "refresh"]
@@ -39,9 +40,26 @@ class ExperimentFolder:
             overrides: Settings that replace those of the file; see `parse_experiment`.
             are_owners: Whether the owner of this machine gave them.
         """
-        text = _read_text(self.settings_path) if self.settings_path.is_file() else ""
+        text = self._read_settings() if self.settings_path.is_file() else ""
         where = display_path(self.settings_path)
         return parse_experiment(text, self.name, where, overrides, are_owners=are_owners)
+
+    def read(self, name: str) -> bytes:
+        """Read a file below the folder.
+
+        Raises:
+            OSError: If it cannot be read.
+            TraitvecError: If a link to it leads out of the tree.
+        """
+        return read_inside(self.path, name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file below the folder, atomically.
+
+        Raises:
+            TraitvecError: If a link on the way leads out of the folder.
+        """
+        write_inside(self.path, name, data)
 
     def refresh(self, patience_s: float | None = None) -> None:
         """Refresh this experiment only; see `refresh`."""
@@ -62,6 +80,13 @@ class ExperimentFolder:
             if is_usable(p.parent.name)
         )
 
+    def _read_settings(self) -> str:
+        try:
+            return self.read(SETTINGS_FILE).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            problem = "is not UTF-8; save it as UTF-8"
+            raise DefinitionError(display_path(self.settings_path), [problem]) from None
+
 
 def refresh(root: Path | str, patience_s: float | None = None) -> None:
     """Sync a folder of experiments with the storage that `TRAITVEC_STORAGE` names.
@@ -77,10 +102,3 @@ def refresh(root: Path | str, patience_s: float | None = None) -> None:
     """
     if (copy := configured_working_copy(Path(root))) is not None:
         copy.refresh(patience_s=patience_s)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DefinitionError(display_path(path), ["is not UTF-8; save it as UTF-8"]) from None

@@ -55,6 +55,8 @@ class Provenance(BaseModel):
         settings: The settings that the stage used.
         files: Content hash of each file of the artifact, by path in the trait's folder.
         content: Hash over the files that hold results: the artifact's data version.
+        metadata: Hash of the rest of the metadata file. Empty in results of traitvec before 0.9,
+            whose metadata cannot be verified.
         versions: Python and library versions.
         created_at: When it was finished, UTC.
         cost: Seconds, tokens and dollars.
@@ -67,6 +69,7 @@ class Provenance(BaseModel):
     settings: dict[str, Any]
     files: dict[str, str] = Field(default_factory=dict)
     content: str = ""
+    metadata: str = ""
     versions: dict[str, str] = Field(default_factory=lambda: dict(library_versions()))
     created_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     cost: Cost = Field(default_factory=Cost)

@@ -60,7 +60,7 @@ def remove_trait(folder: TraitFolder) -> None:
 
 
 def _alone_in(path: Path) -> AbstractContextManager[None]:
-    if path.is_symlink() and not is_locked_ever(path):
-        # Nothing may be written through a link only to remove the link.
+    if path.is_symlink():
+        # Only the link goes, and nothing is written through it, not even a lock.
         return nullcontext()
     return changing_trait(path, "its removal", "cannot be removed now")

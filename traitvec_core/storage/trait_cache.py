@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from traitvec_core.storage.files import write_atomically
+from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.tree import read_inside, write_inside
 
 __all__ = ["read_cache", "write_cache"]
 
@@ -24,9 +25,9 @@ def read_cache(trait: Path, name: str) -> Any:
         name: The cache's name.
     """
     try:
-        stored = json.loads((trait / _FOLDER / f"{name}.json").read_bytes())
+        stored = json.loads(read_inside(trait.parent, _path(trait, name)))
         return stored["value"] if stored["digest"] == _digest(stored["value"]) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, TraitvecError):
         return None
 
 
@@ -38,13 +39,16 @@ def write_cache(trait: Path, name: str, value: Any) -> None:
         name: The cache's name.
         value: The value.
     """
-    folder = trait / _FOLDER
-    # A link may lead out of the tree, and a trait that was just removed must stay so.
-    if folder.is_symlink() or not trait.is_dir():
+    # A trait that was just removed must stay so.
+    if not trait.is_dir():
         return
     text = json.dumps({"digest": _digest(value), "value": value}, separators=(",", ":"))
-    with suppress(OSError):
-        write_atomically(folder / f"{name}.json", text.encode())
+    with suppress(OSError, TraitvecError):
+        write_inside(trait.parent, _path(trait, name), text.encode())
+
+
+def _path(trait: Path, name: str) -> str:
+    return f"{trait.name}/{_FOLDER}/{name}.json"
 
 
 def _digest(value: Any) -> str:

@@ -7,28 +7,25 @@ of every file, so a mixture of old and new files after a crash is recognised and
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.errors import TraitvecError
 from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stage_names import METADATA_FILE, Stage
 from traitvec_core.storage.bucket_sync import WorkingCopy, configured_working_copy
 from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.files import (
     ACTIVATIONS_FILE,
-    DEFINITION_FILE,
     GENERATED_IDS_FILE,
-    HUMAN_SCORES_FILE,
     OPPOSITE_FILE,
     display_path,
     remove_leftovers,
     written_aside,
 )
-from traitvec_core.storage.formats import dump_json, load_tensor, parse_csv, parse_token_ids
+from traitvec_core.storage.formats import load_tensor, parse_csv, parse_token_ids
 from traitvec_core.storage.journal import Journal
 from traitvec_core.storage.manifests import (
     Recommendation,
@@ -38,8 +35,10 @@ from traitvec_core.storage.manifests import (
     StageManifest,
 )
 from traitvec_core.storage.provenance import Provenance, content_hash
+from traitvec_core.storage.stage_record import data_version, dump_record, parse_provenance
+from traitvec_core.storage.trait_files import TraitFiles
+from traitvec_core.storage.tree import path_to_write, remove_inside
 from traitvec_core.storage.vector_verdict import NOT_JUDGED
-from traitvec_core.trait import TraitDefinition, check_name, parse_definition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,57 +49,12 @@ __all__ = ["TraitFolder"]
 _Manifest = TypeVar("_Manifest", bound=StageManifest)
 
 
-class TraitFolder:
-    """One trait on disk: `experiments/<experiment>/<trait>/`."""
-
-    def __init__(self, experiment: Path, name: str) -> None:
-        self.name = check_name("trait", name)
-        self.experiment = experiment.name
-        self.path = experiment / self.name
-        self.definition_path = self.path / DEFINITION_FILE
-        self.human_scores_path = self.path / HUMAN_SCORES_FILE
+class TraitFolder(TraitFiles):
+    """One trait on disk: `experiments/<experiment>/<trait>/`, and the results of its stages."""
 
     def sibling(self, name: str) -> "TraitFolder":
         """Return another trait's folder in the same experiment."""
         return TraitFolder(self.path.parent, name)
-
-    # -- the definition -----------------------------------------------------------------------
-
-    def read_definition_bytes(self) -> bytes:
-        """Return the definition file's bytes.
-
-        Raises:
-            DefinitionError: If the file is missing or cannot be read.
-        """
-        try:
-            return self.definition_path.read_bytes()
-        except FileNotFoundError:
-            raise DefinitionError(
-                display_path(self.definition_path),
-                [
-                    f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
-                    f" {self.name}` creates a form to fill in"
-                ],
-            ) from None
-        except OSError as error:
-            raise DefinitionError(
-                display_path(self.definition_path), [f"cannot be read: {error.strerror}"]
-            ) from None
-
-    def definition(self) -> TraitDefinition:
-        """Read and check the definition."""
-        return parse_definition(self.read_definition_bytes(), display_path(self.definition_path))
-
-    def human_scores(self) -> bytes | None:
-        """Return the bytes of the table of human scores, or None if there is none."""
-        try:
-            return self.human_scores_path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise TraitvecError(
-                f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
-            ) from None
 
     # -- syncing with a bucket, if `TRAITVEC_STORAGE` names one -------------------------------
 
@@ -144,9 +98,8 @@ class TraitFolder:
     def provenance(self, stage: Stage) -> Provenance | None:
         """Return the recorded provenance of a stage, or None if there is none that can be read."""
         try:
-            record = (self.path / METADATA_FILE[stage]).read_bytes()
-            return _parse_provenance(record).model_copy()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return parse_provenance(self.read(METADATA_FILE[stage])).model_copy()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, TraitvecError):
             return None
 
     def metadata(self, stage: Stage) -> dict[str, Any]:
@@ -156,7 +109,7 @@ class TraitFolder:
             TraitvecError: If the stage has not finished.
         """
         self._require(stage)
-        metadata: dict[str, Any] = json.loads((self.path / METADATA_FILE[stage]).read_bytes())
+        metadata: dict[str, Any] = json.loads(self.read(METADATA_FILE[stage]))
         return metadata
 
     def manifest(self, kind: type[_Manifest], *, check_files: bool = True) -> _Manifest:
@@ -164,7 +117,7 @@ class TraitFolder:
 
         Args:
             kind: The model, such as `ActivationsManifest`; it names the stage.
-            check_files: Whether all files of the stage must still have their recorded content.
+            check_files: Whether all files of the stage must still have their recorded content, too.
 
         Raises:
             TraitvecError: If the stage has not finished, or its metadata was written by another
@@ -172,9 +125,11 @@ class TraitFolder:
         """
         if check_files:
             self._require(kind.stage)
+        elif (provenance := self.provenance(kind.stage)) is not None:
+            self._require_metadata(provenance)
         path = self.path / METADATA_FILE[kind.stage]
         try:
-            return kind.model_validate_json(path.read_bytes())
+            return kind.model_validate_json(self.read(METADATA_FILE[kind.stage]))
         except FileNotFoundError:
             raise TraitvecError(
                 f"{display_path(self.path)}: {kind.stage} has not been made yet; materialize it"
@@ -230,20 +185,36 @@ class TraitFolder:
         return self.manifest(RecommendedByReport, check_files=False).recommended
 
     def is_intact(self, provenance: Provenance) -> bool:
-        """Whether all recorded files are here, with the recorded content, or in a storage."""
+        """Whether the metadata is as recorded, and all files are so here or are in a storage."""
         if self.is_here(provenance):
             return True
         copy = self._working_copy
-        return copy is not None and copy.holds(self, provenance)
+        is_held = copy is not None and copy.holds(self, provenance)
+        return is_held and self.is_metadata_as_recorded(provenance)
 
     def is_here(self, provenance: Provenance) -> bool:
-        """Whether all recorded files are here, with the recorded content."""
-        return all(self._is_as_recorded(name, h) for name, h in provenance.files.items())
+        """Whether the metadata and all recorded files are here, with the recorded content."""
+        return self.is_metadata_as_recorded(provenance) and all(
+            self._is_as_recorded(name, h) for name, h in provenance.files.items()
+        )
+
+    def is_metadata_as_recorded(self, provenance: Provenance) -> bool:
+        """Whether nobody has edited a stage's metadata file since its stage wrote it.
+
+        Results of traitvec before 0.9 have no hash of it; they count as they are.
+        """
+        if not provenance.metadata:
+            return True
+        try:
+            hashes = hashes_in(self.path.absolute())
+            return hashes.of_values(METADATA_FILE[provenance.stage]) == provenance.metadata
+        except (OSError, ValueError, TraitvecError):
+            return False
 
     def _is_as_recorded(self, name: str, digest: str) -> bool:
         try:
             return hashes_in(self.path.absolute()).of(name) == digest
-        except (OSError, ValueError):
+        except (OSError, ValueError, TraitvecError):
             return False
 
     def commit(
@@ -271,25 +242,37 @@ class TraitFolder:
         """
         before = self.provenance(stage)
         digests = {name: content_hash(data) for name, data in files.items()}
-        done = provenance.model_copy(
-            update={"files": digests, "content": _data_version(digests) or provenance.key}
+        done, record = dump_record(
+            metadata,
+            provenance.model_copy(
+                update={"files": digests, "content": data_version(digests) or provenance.key}
+            ),
         )
-        record = {**metadata, "provenance": done.model_dump(mode="json")}
-        contents = {self.path / name: data for name, data in files.items()}
+        folder = self.check_writable(stage)
+        contents = {
+            path_to_write(self.path.parent, f"{self.name}/{n}"): d for n, d in files.items()
+        }
         last = self.path / METADATA_FILE[stage]
-        # Users may have edited this list, so only files in the stage's own folder are removed.
-        folder = last.parent.resolve()
-        with written_aside({**contents, last: dump_json(record)}) as aside:
+        with written_aside({**contents, last: record}) as aside:
             for path in contents:
                 aside[path].replace(path)
+            # Users may have edited this list: only files in the stage's own folder are removed.
             for name in set(before.files) - set(digests) if before else ():
-                with suppress(OSError, ValueError):
-                    if (self.path / name).resolve().is_relative_to(folder):
-                        (self.path / name).unlink()
+                with suppress(OSError, ValueError, TraitvecError):
+                    if (self.path / name).resolve().is_relative_to(folder.resolve()):
+                        remove_inside(self.path.parent, f"{self.name}/{name}")
             aside[last].replace(last)
         remove_leftovers(folder)
         copy = self._working_copy
         return done if copy is None else copy.put(self, done)
+
+    def check_writable(self, stage: Stage) -> Path:
+        """Return the folder that a stage writes to.
+
+        Raises:
+            TraitvecError: If a link leads from it out of the experiment's folder.
+        """
+        return path_to_write(self.path.parent, f"{self.name}/{METADATA_FILE[stage]}").parent
 
     def _require(self, stage: Stage) -> Provenance:
         provenance = self.provenance(stage)
@@ -297,6 +280,7 @@ class TraitFolder:
             raise TraitvecError(
                 f"{display_path(self.path)}: {stage} has not been made yet; materialize it first"
             )
+        self._require_metadata(provenance)
         if not self.is_intact(provenance):
             raise TraitvecError(
                 f"{display_path(self.path)}: files of {stage} were changed or removed after they"
@@ -304,9 +288,17 @@ class TraitFolder:
             )
         return provenance
 
+    def _require_metadata(self, provenance: Provenance) -> None:
+        if not self.is_metadata_as_recorded(provenance):
+            stage = provenance.stage
+            raise TraitvecError(
+                f"{display_path(self.path / METADATA_FILE[stage])} was edited after {stage} wrote"
+                f" it; materialize {stage} again"
+            )
+
     def _read(self, name: str, provenance: Provenance | None) -> bytes:
         """Read a file of a stage; its content must still have the recorded hash."""
-        data = (self.path / name).read_bytes()
+        data = self.read(name)
         if provenance is None or provenance.files.get(name) != content_hash(data):
             stage = provenance.stage if provenance else "vectors"
             raise TraitvecError(
@@ -384,20 +376,4 @@ class TraitFolder:
 
     def journal(self, stage: Stage, key: str) -> Journal:
         """Return the journal of an unfinished stage; `key` is the provenance key of its result."""
-        return Journal(self.path / "responses" / f".{stage}-{key[:32]}.jsonl")
-
-
-# A trait's stages read each other's records many times, and a record of vectors is long.
-@lru_cache(maxsize=32)
-def _parse_provenance(record: bytes) -> Provenance:
-    return Provenance.model_validate(json.loads(record)["provenance"])
-
-
-def _data_version(digests: Mapping[str, str]) -> str | None:
-    # Sidecars and pages contain dates; equal results must have equal data versions.
-    dateless = {
-        name: digest
-        for name, digest in digests.items()
-        if not name.endswith(("_metadata.json", ".html"))
-    }
-    return content_hash(json.dumps(dateless, sort_keys=True)) if dateless else None
+        return Journal(self.path.parent, f"{self.name}/responses/.{stage}-{key[:32]}.jsonl")

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.processes import is_alive, process_start
+from traitvec_core.storage.tree import open_in_place
 
 __all__ = ["changing_trait", "holder_of", "is_locked_ever", "sign", "try_lock", "using_trait"]
 
@@ -88,25 +89,13 @@ def try_lock(held: ExitStack, trait: Path, name: str, how: int) -> BinaryIO | No
     Raises:
         TraitvecError: If the trait's folder does not exist, or a link stands where a lock belongs.
     """
-    path = trait / _FOLDER / name
     while True:
-        try:
-            path.parent.mkdir(exist_ok=True)
-            if path.parent.is_symlink():
-                raise OSError(errno.ELOOP, "it is a link")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except FileNotFoundError:
+        if not trait.is_dir():
+            # A lock must not create it again.
             raise TraitvecError(
                 f"{trait.name}: its folder was removed; create the trait again, or leave it out"
-            ) from None
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            raise TraitvecError(
-                f"{trait.name}: {_FOLDER}/{name} is a link, which may lead out of the trait;"
-                " remove it, then run again"
-            ) from None
-        file = held.enter_context(os.fdopen(descriptor, "r+b"))
+            )
+        file = held.enter_context(open_in_place(trait.parent, f"{trait.name}/{_FOLDER}/{name}"))
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -115,7 +104,7 @@ def try_lock(held: ExitStack, trait: Path, name: str, how: int) -> BinaryIO | No
             if error.errno not in _NO_LOCKS:
                 raise
             return file
-        if _is_still_there(path, file):
+        if _is_still_there(trait / _FOLDER / name, file):
             return file
         # The trait was removed, and perhaps recreated, between the opening and the lock.
 

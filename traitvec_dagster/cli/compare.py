@@ -46,6 +46,7 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
     """
     import dagster as dg
 
+    from traitvec_core.stages.trait_atlas import ATLAS_VALUES
     from traitvec_core.storage.files import display_path
     from traitvec_dagster.graph.atlas_asset import build_atlas_asset
     from traitvec_dagster.graph.names import Graph
@@ -66,8 +67,8 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
     )
     if not result.success:
         raise TraitvecError(_failure(result))
-    values = folder.path / "atlas" / "atlas.json"
-    _print_atlas(json.loads(values.read_bytes())["atlas"])
+    _print_atlas(json.loads(folder.read(ATLAS_VALUES))["atlas"])
+    values = folder.path / ATLAS_VALUES
     out.print(
         f"wrote {escape(display_path(values.with_suffix('.html')))} and"
         f" {escape(display_path(values))}"

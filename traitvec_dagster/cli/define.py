@@ -53,7 +53,7 @@ def new_experiment(
     """
     from traitvec_core.embedded import EMBEDDED_MODEL
     from traitvec_core.experiment import default_judge, infer_model, scaffold_experiment
-    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.files import SETTINGS_FILE, display_path
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_core.trust import allow, grants_of
     from traitvec_dagster.project import Project
@@ -66,7 +66,7 @@ def new_experiment(
         )
     chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
     judge = judge_model or default_judge(chosen)
-    write_atomically(folder.settings_path, scaffold_experiment(chosen, judge, description).encode())
+    folder.write(SETTINGS_FILE, scaffold_experiment(chosen, judge, description).encode())
     folder.refresh()
     settings = folder.settings()
     # Written here, at the owner's command.
@@ -92,7 +92,7 @@ def new_trait(
     Example: traitvec new-trait --experiment mine --trait sycophancy --example
     """
     from traitvec_core.settings.trait_form import scaffold_definition
-    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.files import DEFINITION_FILE, display_path
     from traitvec_dagster.project import Project
 
     experiment_path = experiment_folder(Project(experiments_dir), experiment)
@@ -102,7 +102,7 @@ def new_trait(
             f"{display_path(folder.definition_path)} exists already; --force replaces it"
         )
     text = scaffold_definition(trait, description, example=example)
-    write_atomically(folder.definition_path, text.encode())
+    folder.write(DEFINITION_FILE, text.encode())
     experiment_path.refresh()
     out.print(f"wrote {display_path(folder.definition_path)}")
     if not example:

@@ -56,7 +56,7 @@ def import_persona_vectors(
     from traitvec_core.exchange.import_plan import plan_import
     from traitvec_core.exchange.importing import write_import
     from traitvec_core.experiment import parse_experiment
-    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_core.storage.files import SETTINGS_FILE, display_path
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
 
@@ -83,7 +83,7 @@ def import_persona_vectors(
         return
     if plan.traits:
         if is_new:
-            write_atomically(folder.settings_path, text.encode())
+            folder.write(SETTINGS_FILE, text.encode())
             out.print(
                 f"wrote {display_path(folder.settings_path)} (model {escape(settings.model)})"
             )

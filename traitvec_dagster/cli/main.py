@@ -19,6 +19,7 @@ from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
 from traitvec_dagster.cli.terminal import complain, err, loud_warnings, restore_interrupts
 from traitvec_dagster.cli.trust import trust
+from traitvec_dagster.cli.verify import verify
 
 __all__ = ["app", "main"]
 
@@ -38,6 +39,7 @@ app.command("trust")(trust)
 app.command("estimate")(estimate)
 app.command("run")(run)
 app.command("status")(status)
+app.command("verify")(verify)
 app.command("ui")(ui)
 app.command("monitor")(monitor)
 app.command("atlas")(atlas)

@@ -70,8 +70,15 @@ def open_project(experiments_dir: Path | None) -> "Project":
     return project
 
 
-def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
+def experiment_folder(
+    project: "Project", name: str, *, is_refreshed: bool = True
+) -> "ExperimentFolder":
     """Return an experiment's folder.
+
+    Args:
+        project: The project.
+        name: The experiment's name.
+        is_refreshed: Whether to sync it with the storage first, if there is one.
 
     Raises:
         TraitvecError: If there is no such experiment.
@@ -80,7 +87,8 @@ def experiment_folder(project: "Project", name: str) -> "ExperimentFolder":
     from traitvec_core.storage.folders import ExperimentFolder
 
     folder = ExperimentFolder(project.experiments, name)
-    folder.refresh()
+    if is_refreshed:
+        folder.refresh()
     if not folder.path.is_dir():
         names = list_experiments(project.experiments)
         known = f"there are: {', '.join(names)}" if names else "there are none yet"

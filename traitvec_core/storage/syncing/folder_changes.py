@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.storage.bucket import Listed
 from traitvec_core.storage.files import (
@@ -13,9 +14,9 @@ from traitvec_core.storage.files import (
     display_path,
     is_usable,
     list_experiments,
-    write_atomically,
 )
 from traitvec_core.storage.syncing.sync_record import SyncRecord
+from traitvec_core.storage.tree import path_to_read, path_to_write, read_inside, write_inside
 
 __all__ = ["FolderChanges", "synced_folders"]
 
@@ -28,6 +29,7 @@ class FolderChanges:
     """The differences between one folder and its objects.
 
     A file that a user wrote and whose object was removed is renamed at once; it is never deleted.
+    Files behind links that leave the tree are not synced: a warning names them.
 
     Args:
         root: The folder of all experiments.
@@ -48,9 +50,11 @@ class FolderChanges:
         self.to_fetch: dict[str, str] = {}
         self.to_put: list[tuple[str, bytes, str | None]] = []
         self._path = root / folder
-        self._record = SyncRecord(self._path, address)
+        experiment, _, trait = folder.partition("/")
+        self._home, self._below = root / experiment, f"{trait}/" if trait else ""
+        self._record = SyncRecord(self._home, trait, address)
         self._user_files = _TRAIT_FILES if "/" in folder else (SETTINGS_FILE,)
-        for name in _synced_files(folder):
+        for name in filter(self._is_in_the_tree, _synced_files(folder)):
             listed = objects.get(f"{folder}/{name}")
             synced = self._record.files.get(name)
             is_new = listed is not None and (synced is None or synced.etag != listed.etag)
@@ -59,7 +63,7 @@ class FolderChanges:
             elif listed is None and synced is not None:
                 self._set_aside_removed(name)
             elif name in self._user_files and self._record.is_changed(name):
-                data = (self._path / name).read_bytes()
+                data = read_inside(self._home, f"{self._below}{name}")
                 self.to_put.append((name, data, listed.etag if listed else None))
 
     def write_fetched(self, contents: Mapping[str, bytes]) -> None:
@@ -69,12 +73,13 @@ class FolderChanges:
                 continue
             name, data = full_name.removeprefix(f"{self.folder}/"), contents[full_name]
             path = self._path / name
-            before = path.read_bytes() if path.exists() else None
+            inside = f"{self._below}{name}"
+            before = read_inside(self._home, inside) if path.exists() else None
             if before != data:
                 is_edited = before is not None and self._record.is_changed(name)
                 if name in self._user_files and is_edited:
                     self._set_aside(name, "mine", "the storage has a newer version, which is used")
-                write_atomically(path, data)
+                write_inside(self._home, inside, data)
             self._record.note(name, data, etag)
 
     def note_put(self, name: str, data: bytes, etag: str) -> None:
@@ -84,6 +89,15 @@ class FolderChanges:
     def save_record(self) -> None:
         """Save what folder and bucket now have in common, for the next refresh."""
         self._record.write()
+
+    def _is_in_the_tree(self, name: str) -> bool:
+        try:
+            path_to_read(self._home, f"{self._below}{name}")
+            path_to_write(self._home, f"{self._below}{name}")
+        except TraitvecError as error:
+            _log.warning("not synced: %s", error)
+            return False
+        return True
 
     def _set_aside_removed(self, name: str) -> None:
         # Results stay and are put again with the next run.

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from traitvec_core.storage.files import write_atomically
+from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.tree import read_inside, write_inside
 
 __all__ = ["SyncRecord"]
 
@@ -29,18 +30,21 @@ class SyncRecord:
     """The files of one folder, as they were when folder and bucket last agreed.
 
     Args:
-        path: The folder.
+        home: The experiment's folder.
+        trait: The trait whose folder it is; empty for the experiment's own.
         address: The storage's address. A record of another storage is ignored.
     """
 
-    def __init__(self, path: Path, address: str) -> None:
-        self._path = path
+    def __init__(self, home: Path, trait: str, address: str) -> None:
+        self._home = home
+        self._path = home / trait
+        self._name = f"{trait}/{_RECORD_FILE}" if trait else _RECORD_FILE
         self._address = address
         self._is_unsaved = False
         self.files: dict[str, _SyncedFile] = {}
         # A record that cannot be read is ignored: contents are compared instead.
-        with suppress(OSError, ValueError):
-            record = _RecordFile.model_validate_json((path / _RECORD_FILE).read_bytes())
+        with suppress(OSError, ValueError, TraitvecError):
+            record = _RecordFile.model_validate_json(read_inside(home, self._name))
             if record.storage == self._address:
                 self.files = record.files
 
@@ -73,4 +77,4 @@ class SyncRecord:
         """Save the record if it has changed."""
         if self._is_unsaved:
             record = _RecordFile(storage=self._address, files=self.files)
-            write_atomically(self._path / _RECORD_FILE, record.model_dump_json().encode())
+            write_inside(self._home, self._name, record.model_dump_json().encode())

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import METADATA_FILE, STAGES
-from traitvec_core.storage.files import display_path
+from traitvec_core.storage.files import DEFINITION_FILE, HUMAN_SCORES_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.storage.trait_cache import read_cache, write_cache
@@ -68,13 +68,13 @@ def _key(folder: TraitFolder, settings: ExperimentSettings) -> str | None:
         # Summaries name files as seen from the working directory.
         display_path(folder.path),
         settings.model_dump_json(),
-        _hash_of(folder.definition_path),
-        _hash_of(folder.human_scores_path),
+        _hash_of(folder, DEFINITION_FILE),
+        _hash_of(folder, HUMAN_SCORES_FILE),
     ]
     for stage in STAGES:
         if stage not in METADATA_FILE:
             continue
-        record = _hash_of(folder.path / METADATA_FILE[stage])
+        record = _hash_of(folder, METADATA_FILE[stage])
         provenance = folder.provenance(stage)
         if record and (provenance is None or not folder.is_intact(provenance)):
             return None
@@ -82,10 +82,10 @@ def _key(folder: TraitFolder, settings: ExperimentSettings) -> str | None:
     return content_hash("\n".join(parts))
 
 
-def _hash_of(path: Path) -> str:
+def _hash_of(folder: TraitFolder, name: str) -> str:
     try:
-        return content_hash(path.read_bytes())
-    except OSError:
+        return content_hash(folder.read(name))
+    except (OSError, TraitvecError):
         return ""
 
 
