@@ -261,7 +261,7 @@ def test_a_score_that_is_none_is_missing_with_its_reason(
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("question_id", "sycophantic_0_neg_0", "row 2: question_id"),
+        ("question_id", "sycophantic_0_neg_0", "line 2: question_id"),
         ("question_id", "sycophantic_0_pos_9", "has no instruction 9"),
         ("question_id", "sycophantic_99_pos_0", "question 99 differs"),
         ("question", "Is this the question?", "question 0 differs"),

@@ -10,6 +10,7 @@ from traitvec_core.storage.bucket_sync import configured_working_copy
 from traitvec_core.storage.files import DEFINITION_FILE, SETTINGS_FILE, display_path, is_usable
 from traitvec_core.storage.trait_folder import TraitFolder
 from traitvec_core.trait import check_name
+from traitvec_core.user_files import MAX_SETTINGS_BYTES, parse_text, read_file
 
 __all__ = ["ExperimentFolder", "TraitFolder", "refresh"]
 
@@ -32,8 +33,15 @@ class ExperimentFolder:
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> ExperimentSettings:
         """Read the experiment's settings; the file is optional."""
-        text = _read_text(self.settings_path) if self.settings_path.is_file() else ""
-        return parse_experiment(text, self.name, display_path(self.settings_path), overrides)
+        where, text = display_path(self.settings_path), ""
+        try:
+            data = read_file(self.settings_path, where, MAX_SETTINGS_BYTES)
+            text = parse_text(data, where, MAX_SETTINGS_BYTES)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise DefinitionError(where, [f"cannot be read: {error.strerror}"]) from None
+        return parse_experiment(text, self.name, where, overrides)
 
     def refresh(self, patience_s: float | None = None) -> None:
         """Refresh this experiment only; see `refresh`."""
@@ -69,10 +77,3 @@ def refresh(root: Path | str, patience_s: float | None = None) -> None:
     """
     if (copy := configured_working_copy(Path(root))) is not None:
         copy.refresh(patience_s=patience_s)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DefinitionError(display_path(path), ["is not UTF-8; save it as UTF-8"]) from None

@@ -40,6 +40,7 @@ from traitvec_core.storage.manifests import (
 from traitvec_core.storage.provenance import Provenance, content_hash
 from traitvec_core.storage.vector_verdict import NOT_JUDGED
 from traitvec_core.trait import TraitDefinition, check_name, parse_definition
+from traitvec_core.user_files import MAX_DEFINITION_BYTES, MAX_HUMAN_SCORES_BYTES, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,20 +73,19 @@ class TraitFolder:
         Raises:
             DefinitionError: If the file is missing or cannot be read.
         """
+        where = display_path(self.definition_path)
         try:
-            return self.definition_path.read_bytes()
+            return read_file(self.definition_path, where, MAX_DEFINITION_BYTES)
         except FileNotFoundError:
             raise DefinitionError(
-                display_path(self.definition_path),
+                where,
                 [
                     f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
                     f" {self.name}` creates a form to fill in"
                 ],
             ) from None
         except OSError as error:
-            raise DefinitionError(
-                display_path(self.definition_path), [f"cannot be read: {error.strerror}"]
-            ) from None
+            raise DefinitionError(where, [f"cannot be read: {error.strerror}"]) from None
 
     def definition(self) -> TraitDefinition:
         """Read and check the definition."""
@@ -93,14 +93,13 @@ class TraitFolder:
 
     def human_scores(self) -> bytes | None:
         """Return the bytes of the table of human scores, or None if there is none."""
+        where = display_path(self.human_scores_path)
         try:
-            return self.human_scores_path.read_bytes()
+            return read_file(self.human_scores_path, where, MAX_HUMAN_SCORES_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise TraitvecError(
-                f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
-            ) from None
+            raise TraitvecError(f"{where} cannot be read: {error.strerror}") from None
 
     # -- syncing with a bucket, if `TRAITVEC_STORAGE` names one -------------------------------
 

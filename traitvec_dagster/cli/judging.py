@@ -1,14 +1,14 @@
 """`traitvec estimate` and `traitvec judgements`: the cost of judging, before and after."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -16,6 +16,7 @@ from traitvec_dagster.cli.terminal import (
     experiment_folder,
     note_retirement,
     out,
+    print_json,
     read_overrides,
 )
 
@@ -78,7 +79,7 @@ def estimate(
             "max_judge_usd": settings.max_judge_usd,
             "prices_as_of": prices_as_of(),
         }
-        print(json.dumps(estimate_json, indent=2))  # noqa: T201  # for machines, not for the terminal
+        print_json(estimate_json)
         return
     note_retirement(settings)
     table = Table(title=f"{experiment}: judging", title_justify="left", box=box.SIMPLE_HEAD)
@@ -88,12 +89,12 @@ def estimate(
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            escape(row.trait),
-            escape(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
+            row.trait,
+            one_line(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
             *_cells(vars(row), "≤ " if row.is_planned else ""),
         )
     table.add_section()
-    table.add_row("[bold]all[/]", "", *_cells(totals, ""))
+    table.add_row(Text("all", "bold"), "", *_cells(totals, ""))
     out.print(table)
     if any(row.is_planned for row in rows):
         out.print("≤: no responses yet; assumes the maximal length")
@@ -122,7 +123,7 @@ def list_(
     with _store(Project(experiments_dir)) as store:
         rows = store.summary()
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201  # for machines, not for the terminal
+        print_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("experiment", "trait", "judge"):
@@ -131,7 +132,7 @@ def list_(
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            escape(row["experiment"]), escape(row["trait"]), escape(str(row["model"])),
+            row["experiment"], row["trait"], one_line(str(row["model"])),
             f"{row['judgements']:,}", f"{row['scored']:,}", f"{row['tokens_in']:,}",
             f"{row['tokens_out']:,}", _dollars(row["usd"]), row["last"][:10],
         )  # fmt: skip

@@ -18,7 +18,7 @@ from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_dagster.executors.kubernetes import gpu_pod
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
-from traitvec_dagster.graph.metadata_values import Metadata, known
+from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
@@ -113,7 +113,7 @@ def _metadata(
         if show is not None:
             metadata |= show(folder, settings)
     return {
-        **metadata,
+        **shown(metadata),
         "reused": result.is_reused,
         "seconds": cost.seconds,
         "tokens_in": cost.tokens_in,
