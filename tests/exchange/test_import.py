@@ -261,7 +261,7 @@ def test_a_score_that_is_none_is_missing_with_its_reason(
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("question_id", "sycophantic_0_neg_0", "line 2: question_id"),
+        ("question_id", "sycophantic_0_neg_0", "row 2: question_id"),
         ("question_id", "sycophantic_0_pos_9", "has no instruction 9"),
         ("question_id", "sycophantic_99_pos_0", "question 99 differs"),
         ("question", "Is this the question?", "question 0 differs"),
@@ -299,7 +299,7 @@ def test_files_that_are_not_what_they_should_be(
     write_table(the_table(source), [{"question": row["question"]} for row in rows])
     assert "has no column 'answer'" in left_out()
     the_table(source).write_bytes(b"\xff\xfe")
-    assert "is not a CSV file in UTF-8" in left_out()
+    assert "is not UTF-8" in left_out()
     the_table(source).unlink()
     assert "the other pole's table is missing" in left_out()
     (path,) = source.rglob("trait_data_extract/honest.json")

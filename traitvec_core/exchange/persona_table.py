@@ -69,19 +69,19 @@ def read_judged(path: Path, trait: str, pole: Pole, definition: TraitDefinition)
     n_samples: Counter[str] = Counter()
     n_unfinished = n_leaked = 0
     pattern = re.compile(rf"{re.escape(trait)}_(\d+)_{pole}_(\d+)(_\d+)?", re.IGNORECASE)
-    for row in records:
-        number, record = row.line, row.cells
+    for number, row in enumerate(records, 2):
+        record = row.cells
         match = pattern.fullmatch(record["question_id"])
         if match is None:
-            problems.append(f"line {number}: question_id {record['question_id']!r} does not have"
+            problems.append(f"row {number}: question_id {record['question_id']!r} does not have"
                             f" the form {trait}_QUESTION_{pole}_INSTRUCTION")  # fmt: skip
             continue
         question, instruction = int(match[1]), int(match[2])
         if definition.questions[question : question + 1] != [record["question"]]:
-            problems.append(f"line {number}: question {question} differs from the definition's")
+            problems.append(f"row {number}: question {question} differs from the definition's")
             continue
         if instruction >= len(definition.instruction):
-            problems.append(f"line {number}: the definition has no instruction {instruction}")
+            problems.append(f"row {number}: the definition has no instruction {instruction}")
             continue
         cell = f"{trait}_{question}_{pole}_{instruction}"
         # A row that is left out keeps its number, so that the others keep their partners.

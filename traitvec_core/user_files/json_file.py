@@ -39,7 +39,7 @@ def parse_json(data: bytes, where: str, most_bytes: int) -> Any:
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        problem = f"is not valid JSON: {error.msg} at {place}"
+        problem = f"is not valid JSON: {error.msg.removesuffix(' at')} at {place}"
     except _StrictError:
         problem = _first_problem(text)
     except RecursionError:

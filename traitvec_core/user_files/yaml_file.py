@@ -80,7 +80,7 @@ class _StrictLoader(yaml.SafeLoader):
 def _described(error: yaml.YAMLError) -> str:
     """Return the problem with its line, and without the excerpt that PyYAML adds."""
     if not isinstance(error, yaml.MarkedYAMLError):
-        return f"is not valid YAML: {error}"
+        return f"is not valid YAML: {' '.join(str(error).split())}"
     mark = error.problem_mark
     place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     return f"is not valid YAML: {error.problem}{place}"
