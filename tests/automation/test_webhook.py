@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -23,10 +23,8 @@ def answering(answer: Answer) -> Iterator[str]:
             connection, _ = server.accept()
             with connection:
                 connection.recv(65536)
-                try:
+                with suppress(OSError):
                     answer(connection)
-                except OSError:
-                    pass
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}/hook"
