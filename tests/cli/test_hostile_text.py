@@ -181,7 +181,8 @@ def test_a_hostile_setting_is_one_visible_line(
         ("compare", "demo", HOSTILE), ("judgements", "prune", "--judge-model", HOSTILE),
         ("import-persona-vectors", HOSTILE, "--experiment", "demo"),
         ("import-persona-vectors", ".", "--experiment", "demo", "--from-model", HOSTILE),
-        ("serve-engine", "--model", HOSTILE), ("remove-trait", "--experiment", "demo", "--trait", HOSTILE),
+        ("serve-engine", "--model", HOSTILE),
+        ("remove-trait", "--experiment", "demo", "--trait", HOSTILE),
     ],
     ids=lambda arguments: " ".join(arguments).encode("ascii", "replace").decode()[:40],
 )  # fmt: skip

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
+
+from traitvec_core.errors import DefinitionError, TraitvecError
+
+_Result = TypeVar("_Result")
 
 # What parsers stumble over: ends of strings and files, marks, numbers, nesting, other encodings.
 _PIECES = (
@@ -34,6 +38,24 @@ def few(n: int) -> Callable[[Any], Any]:
     """Run `n` examples in the suite, and as many as the profile says under `make fuzz`."""
     is_fuzzing = settings.get_current_profile_name() == "fuzz"
     return settings() if is_fuzzing else settings(max_examples=n)
+
+
+def tried(call: Callable[[], _Result]) -> _Result | None:
+    """Return a call's result, or None if it was refused by one line that can be read.
+
+    Any other exception is a finding.
+    """
+    try:
+        return call()
+    except TraitvecError as error:
+        message = str(error)
+        lines = error.lines if isinstance(error, DefinitionError) else (message,)
+    assert "\n" not in message
+    assert len(lines) <= 11
+    longest = max(map(len, lines))
+    assert longest < 2000, (longest, message[:500])
+    message.encode()
+    return None
 
 
 @st.composite

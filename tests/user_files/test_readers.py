@@ -69,9 +69,8 @@ def test_json_that_python_would_read_silently_or_not_at_all(
 
 
 def test_json_is_read_as_it_is_written() -> None:
-    assert parse_json(b'\xef\xbb\xbf{"a": [1, 2.5, "\\u00e9"],\r\n "b": {"a": null}}', "", MOST) == {
-        "a": [1, 2.5, "é"], "b": {"a": None},
-    }  # fmt: skip
+    data = b'\xef\xbb\xbf{"a": [1, 2.5, "\\u00e9"],\r\n "b": {"a": null}}'
+    assert parse_json(data, "", MOST) == {"a": [1, 2.5, "é"], "b": {"a": None}}
 
 
 # -- YAML -----------------------------------------------------------------------------------------
@@ -153,16 +152,14 @@ def test_a_file_is_not_read_beyond_its_limit(tmp_path: Path) -> None:
     assert read_file(path, "mine", 10) == b"x" * 10
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_may_never_end_is_not_opened(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "odd"
     if kind == "pipe":
         os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
     else:
-        path.mkdir()
-    assert problem(read_file, path, "mine", MOST) == "is not a regular file; replace it"
+        path.symlink_to("/dev/zero")
+    assert "it is a pipe or a device; replace it" in problem(read_file, path, "mine", MOST)
 
 
 def test_line_ends_and_marks_are_kept_in_texts() -> None:

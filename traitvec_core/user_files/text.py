@@ -22,8 +22,10 @@ def read_file(path: Path, where: str, most_bytes: int) -> bytes:
         DefinitionError: If it is larger, or a device or pipe, which may never end.
         OSError: If it cannot be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DefinitionError(where, ["is not a regular file; replace it"])
+    mode = path.stat().st_mode
+    # To open a folder is an error by itself.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DefinitionError(where, ["cannot be read: it is a pipe or a device; replace it"])
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
