@@ -47,7 +47,7 @@ def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
 
 
 def post(address: str, message: dict[str, Any], *, deadline_s: float = DEADLINE_S) -> str:
-    """Post a message as JSON. Nothing of the answer is read but its status; no redirect is followed.
+    """Post a message as JSON. Of the answer, only the status is read; no redirect is followed.
 
     Args:
         address: Where to; a secret.

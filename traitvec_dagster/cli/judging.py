@@ -1,5 +1,6 @@
 """`traitvec estimate` and `traitvec judgements`: the cost of judging, before and after."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,6 +167,38 @@ def prune(
     with _store(Project(experiments_dir)) as store:
         deleted = store.prune(older_than_days=older_than, model=judge_model, experiment=experiment)
     out.print(f"{deleted} judgements deleted")
+
+
+@judgements.command()
+def sheet(
+    experiment: ExperimentName,
+    trait: Annotated[str, typer.Option("--trait", help="Name of the trait.")],
+    file: Annotated[Path, typer.Option("--out", help="CSV file to write; it must be new.")],
+    responses: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of responses. Default: the setting agreement_sample."),
+    ] = None,
+    experiments_dir: Root = None,
+) -> None:
+    """Write a sheet of responses for people to score, which is safe to open in a spreadsheet.
+
+    Example: traitvec judgements sheet --experiment demo --trait refusal --out refusal.csv
+    """
+    from traitvec_core.judging.score_sheet import score_sheet
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_dagster.project import Project
+
+    folder = experiment_folder(Project(experiments_dir), experiment)
+    trait_folder = folder.trait(trait)
+    if file.exists():
+        raise TraitvecError(f"{display_path(file)} exists already; choose another name")
+    judged = trait_folder.read_responses()
+    size = responses or folder.settings().agreement_sample
+    write_atomically(file, score_sheet(judged, size))
+    out.print(f"wrote {display_path(file)}")
+    out.print(
+        f"next: fill in trait_score, and save it as {display_path(trait_folder.human_scores_path)}"
+    )
 
 
 def _store(project: "Project") -> "JudgementStore":
