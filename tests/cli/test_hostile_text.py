@@ -1,5 +1,6 @@
 """Every command over a project in which every text is hostile: no traceback, nothing obeyed."""
 
+import io
 import json
 import os
 import re
@@ -11,10 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.live import Live
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 from tests.cli.conftest import Command, Finished
 from tests.projects import FEW_VECTORS, REPOSITORY, SMALL, SmallProject, demo_definition
 from traitvec_core.embedded import embedded_model_path
+from traitvec_dagster.cli.console import PlainConsole
 
 # Rich's markup that closes nothing, a code of an emoji, TeX, sequences of a terminal with 7 and 8
 # bits, directions, invisible characters, HTML, Markdown, a formula.
@@ -224,6 +230,29 @@ def test_a_terminal_that_is_not_utf_8_gets_escapes(empty: SmallProject) -> None:
     assert b"Traceback" not in done.stderr
     assert b"\\u4f60" in done.stdout + done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_terminal_gets_our_colours_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `NO_COLOR` and a pipe hide: tables, bars and live text in a real terminal."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    screen = io.StringIO()
+    console = PlainConsole(file=screen, force_terminal=True, width=4000)
+    table = Table(title=HOSTILE, caption=HOSTILE)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+    table.add_row(Text(HOSTILE, "red"))
+    console.print(HOSTILE, table, Text.assemble((HOSTILE, "green")), HOSTILE_NAME)
+    with Progress(TextColumn("{task.description}", markup=False), console=console) as bar:
+        bar.add_task(HOSTILE, total=None)
+    with Live(console=console) as live:
+        live.update(Text(HOSTILE))
+    shown = screen.getvalue()
+    assert "\x1b[31m" in shown
+    # Without what Rich itself writes: colours, the cursor, the erasing of lines.
+    ours = re.sub(r"\x1b\[[0-9;?]*[mAKhl]", "", shown).replace("\r", "")
+    assert not RAW.search(ours), ascii(ours)
+    assert ours.count("x[/y] [red] :warning: $\\frac{ \\x1b[31m\\x1b]0;owned") >= 8
 
 
 def test_no_command_writes_markup_into_strings() -> None:

@@ -56,7 +56,7 @@ def _build_definition(
             sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
         return dg.MaterializeResult(
-            metadata=definition_metadata(folder, data),
+            metadata=shown(definition_metadata(folder, data)),
             data_version=dg.DataVersion(_definition_version(folder, data)),
         )
 
