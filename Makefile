@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo real ui test test-services test-real test-vllm lint docs docs-serve bench bench-gpu calibrate clean-demo
+.PHONY: help install demo real ui test test-services test-real test-vllm fuzz lint docs docs-serve bench bench-gpu calibrate clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make test-real  tests with that pretrained model"
 	@echo "make test-vllm  tests with vLLM on the CPU, in an environment that is built once (3 GB)"
+	@echo "make fuzz       look for files and answers that crash a command; minutes"
 	@echo "make lint       only lint, types and the order of imports"
 	@echo "make docs       build the documentation site into build/site; warnings are errors"
 	@echo "make docs-serve serve it on 127.0.0.1:8000"
@@ -67,6 +68,10 @@ test-real: install
 # TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
 test-vllm: install
 	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -m vllm tests/vllm
+
+# The suite runs a few fixed examples of the same; TRAITVEC_FUZZ_EXAMPLES is how many per test.
+fuzz: install
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz -n auto tests/fuzz
 
 lint: install
 	$(BIN)/ruff check .

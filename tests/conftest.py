@@ -27,6 +27,13 @@ settings.register_profile(
     "traitvec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("traitvec")
+# `make fuzz` looks for new examples, for minutes.
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=int(os.environ.get("TRAITVEC_FUZZ_EXAMPLES", "1000")),
+    suppress_health_check=list(HealthCheck),
+)
 
 # A script that starts the tests in the background has Ctrl-C ignored.
 restore_interrupts()

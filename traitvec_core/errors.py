@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 
+from traitvec_core.visible_text import one_line
+
 __all__ = ["DefinitionError", "TraitvecError", "TraitvecWarning"]
 
 # A file can have a million problems; a message must stay readable.
-_MAX_SHOWN = 50
+_MAX_SHOWN = 10
 
 
 class TraitvecError(Exception):
     """An error that a user can fix. The message says what was wrong, where, and what to do.
 
-    The command line prints only the message; Dagster shows it as the failure's description.
+    The command line prints only the message; Dagster shows it as the failure's description. The
+    message is one line, and what it quotes from elsewhere is made visible (`visible_text`).
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class DefinitionError(TraitvecError):
@@ -21,14 +27,20 @@ class DefinitionError(TraitvecError):
     Args:
         where: The file, as the user would name it.
         problems: All problems, one line each.
+
+    Attributes:
+        lines: The message in lines: the first problems, each with its place, and how many more
+            there are.
     """
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
         self.where = where
         self.problems = tuple(problems)
-        lines = [f"{where}: {problem}" for problem in self.problems[:_MAX_SHOWN]]
-        if len(self.problems) > _MAX_SHOWN:
-            lines.append(f"and {len(self.problems) - _MAX_SHOWN:,} more problems")
+        lines = [one_line(f"{where}: {problem}") for problem in self.problems[:_MAX_SHOWN]]
+        n_more = len(self.problems) - _MAX_SHOWN
+        if n_more > 0:
+            lines.append(f"and {n_more:,} more problem{'s' if n_more > 1 else ''}")
+        self.lines = tuple(lines)
         super().__init__("; ".join(lines))
 
 
@@ -37,3 +49,6 @@ class TraitvecWarning(UserWarning):
 
     The command line prints it in red on the error stream.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from traitvec_core.errors import DefinitionError, TraitvecError
@@ -21,6 +20,7 @@ from traitvec_core.settings.scorer import REPETITION, is_scorer, parse_scorer
 from traitvec_core.settings.steering import Steering
 from traitvec_core.settings.thresholds import CheckName, NormThreshold, Thresholds
 from traitvec_core.trait import check_name
+from traitvec_core.user_files import MAX_SETTINGS_BYTES, parse_yaml
 
 __all__ = [
     "DEFAULT_JUDGE",
@@ -343,14 +343,7 @@ def parse_experiment(
         DefinitionError: If the text is not a YAML mapping, or a setting is not valid.
         TraitvecError: If no model is set and the experiment's name implies none.
     """
-    try:
-        raw = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:
-        # PyYAML raises ValueError for an invalid date.
-        line = " ".join(str(error).split())
-        raise DefinitionError(where, [f"is not valid YAML: {line}"]) from None
-    except RecursionError:
-        raise DefinitionError(where, ["is nested too deeply for a settings file"]) from None
+    raw = parse_yaml(text, where, MAX_SETTINGS_BYTES) or {}
     if not isinstance(raw, dict):
         raise DefinitionError(
             where, ["must be a YAML mapping of settings, such as `model: google/gemma-2-2b-it`"]

@@ -33,6 +33,7 @@ from traitvec_core.validation.recommend import recommend
 from traitvec_core.validation.separation import measure_separation
 from traitvec_core.validation.validate import DEFAULT_METHODS, Validation
 from traitvec_core.vectors import METHODS, extract_vectors
+from traitvec_core.visible_text import visible
 
 __all__ = [
     "ChosenVector",
@@ -71,9 +72,10 @@ class ChosenVector(WatchedVector):
     def __repr__(self) -> str:
         """Return what it is, why it was chosen, and whether it can be used."""
         verdict = describe_verdict(self.verdict, self.reasons)
-        return (
+        return visible(
             f"{self.trait}: {self.name} of {self.model}, coefficient {self.coefficient:g}\n"
-            f"  {self.why}\n  {verdict}"
+            f"  {self.why}\n  {verdict}",
+            keep_lines=True,
         )
 
     def addition(self, coefficient: float | None = None) -> Addition:

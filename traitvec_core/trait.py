@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.user_files import MAX_DEFINITION_BYTES, parse_json
 
 __all__ = [
     "FORM_GAP",
@@ -37,7 +38,8 @@ _MAX_NAME_CHARS = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Far longer than any real rubric, far shorter than what stalls a tokenizer or fills a prompt.
 _MAX_TEXT_CHARS = 20_000
-_MAX_FILE_BYTES = 20_000_000
+# More would take a model days, and as problems they would fill a screen and the memory.
+_MAX_ITEMS = 10_000
 # The form's gaps start with this; a definition that still contains one is not ready.
 FORM_GAP = "FILL IN:"
 _BOTH = "a direction needs both poles (a role file, which has only positives, is not a trait)"
@@ -176,30 +178,11 @@ def break_up(text: str, forbidden: list[str]) -> str:
 
 
 def _load_json(data: bytes, where: str) -> dict[str, Any]:
-    if len(data) > _MAX_FILE_BYTES:
-        raise DefinitionError(
-            where, [f"is {len(data):,} bytes long; the limit is {_MAX_FILE_BYTES:,}"]
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DefinitionError(
-            where, [f"is not UTF-8 (byte {error.start}); save it as UTF-8"]
-        ) from None
-    if not text.strip():
+    if data.strip() in (b"", b"\xef\xbb\xbf"):
         raise DefinitionError(
             where, ["is empty; run `traitvec new-trait … --force` for a form to fill in"]
         )
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DefinitionError(
-            where,
-            [f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"],
-        ) from None
-    except ValueError:
-        # Python does not parse integers of thousands of digits.
-        raise DefinitionError(where, ["contains a number too long to read; remove it"]) from None
+    raw = parse_json(data, where, MAX_DEFINITION_BYTES)
     if not isinstance(raw, dict):
         raise DefinitionError(
             where,
@@ -212,7 +195,13 @@ def _load_json(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
-    problems: list[str] = []
+    problems = [
+        f"{key} has {len(raw[key]):,} entries; the limit is {_MAX_ITEMS:,}"
+        for key in ("instruction", "questions", "eval_questions", "about")
+        if isinstance(raw.get(key), list) and len(raw[key]) > _MAX_ITEMS
+    ]
+    if problems:
+        return problems
     pairs = raw.get("instruction")
     if not isinstance(pairs, list) or not pairs:
         problems.append(

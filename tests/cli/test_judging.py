@@ -182,3 +182,23 @@ def test_a_judge_that_only_writes_prose_ends_the_run_with_a_line(
         assert "\x1b[2J" not in failed.err
         assert "Traceback" not in failed.err
         assert server.log.total < 24
+
+
+def test_a_sheet_for_people_comes_back_as_their_scores(
+    traitvec: Command, finished: SmallProject
+) -> None:
+    asked = ("judgements", "sheet", "--experiment", "demo", "--trait", "refusal")
+    done = traitvec(*asked, "--out", "mine.csv", "--responses", "6")
+    assert done.code == 0, done.err
+    assert "save it as experiments/demo/refusal/human_scores.csv" in done.out
+    sheet = Path("mine.csv").read_text(encoding="utf-8-sig")
+    assert sheet.count("refusal_") == 6
+    again = traitvec(*asked, "--out", "mine.csv")
+    assert again.code == 1
+    assert "exists already" in again.error_lines[0]
+    finished.trait("refusal").human_scores_path.write_text(sheet.replace('""\n', '"50"\n'))
+    run = finished.run("refusal", "judged_responses")
+    assert run.is_success, run.problems
+    (compared,) = finished.trait("refusal").metadata("judged_responses")["compared"]
+    assert compared["with"] == "human scores"
+    assert [score for *_, score in compared["scores"]] == [50.0] * 6

@@ -168,7 +168,7 @@ def test_a_blocking_check_that_fails_is_an_exit_code(
         (("--trait", "all", "--set", "sampling.sead=1"), "sampling.sead: no such setting"),
         (("--trait", "all", "--set", "nosuch=1"), "nosuch: no such setting"),
         (("--trait", "all", "--set", "nothing"), "write --set name=value"),
-        (("--trait", "all", "--set", "scale=[1"), "the value is not valid YAML"),
+        (("--trait", "all", "--set", "scale=[1"), "is not valid YAML"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -370,9 +370,9 @@ def test_a_character_that_never_ends_is_said_to_be_one(llama: LanguageModel) -> 
     assert [piece.shown for piece in reader.pieces[1:]] == ["⟨part of a character⟩", END]
 
 
-def test_control_characters_are_shown_as_pictures(llama: LanguageModel) -> None:
+def test_control_characters_are_shown_as_escapes(llama: LanguageModel) -> None:
     found = trace(llama, "a", "\x1b[31m\x00\x07b\x9b", [watched(llama, 1)])
-    assert "".join(piece.shown for piece in found.pieces[1:]).endswith("␛[31m␀␇b␦")
+    assert "".join(piece.shown for piece in found.pieces[1:]).endswith(r"\x1b[31m\x00\x07b\x9b")
     assert found.response == "\x1b[31m\x00\x07b\x9b", "the record keeps what was written"
 
 

@@ -299,7 +299,7 @@ def test_files_that_are_not_what_they_should_be(
     write_table(the_table(source), [{"question": row["question"]} for row in rows])
     assert "has no column 'answer'" in left_out()
     the_table(source).write_bytes(b"\xff\xfe")
-    assert "is not a CSV file in UTF-8" in left_out()
+    assert "is not UTF-8" in left_out()
     the_table(source).unlink()
     assert "the other pole's table is missing" in left_out()
     (path,) = source.rglob("trait_data_extract/honest.json")

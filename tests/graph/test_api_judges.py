@@ -362,9 +362,13 @@ def test_the_judge_beside_another_people_and_itself(
         (b"question_id,trait_score\nrefusal_0_pos_0_0,often\n", "line 2: 'often' is not a score"),
         (b"question_id,trait_score\nrefusal_0_pos_0_0,101\n", "line 2: '101' is not a score"),
         (b"question_id,trait_score\nnosuch,5\n", "line 2: no response has the question_id"),
-        (b"\xff\xfe\x00", "human_scores.csv: not a UTF-8 CSV table"),
+        (b"\xff\xfe\x00", "human_scores.csv: is not UTF-8"),
+        (
+            b"question_id,trait_score\nrefusal_0_pos_0_0,8,5\n",
+            "line 2 has 3 cells, but the header has 2",
+        ),
     ],
-    ids=["columns", "word", "range", "id", "bytes"],
+    ids=["columns", "word", "range", "id", "bytes", "comma"],
 )
 def test_a_table_of_peoples_scores_that_cannot_be_used_is_one_line(
     generated: SmallProject, serve: Serve, table: bytes, says: str

@@ -30,10 +30,15 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "no object": (lambda: b"[1, 2]", "is an object"),
     "empty file": (lambda: b"", "is empty"),
     "no UTF-8": (lambda: b"\xff\xfe{", "is not UTF-8"),
+    "1 MB question": (
+        lambda: _with(questions=["What is tea?", "a" * 1_000_000]),
+        "questions[1] is 1,000,000 characters long",
+    ),
     "5 MB question": (
         lambda: _with(questions=["What is tea?", "a" * 5_000_000]),
-        "questions[1] is 5,000,000 characters long",
+        "the limit is 4,000,000",
     ),
+    "a key twice": (lambda: _with()[:-1] + b', "questions": []}', "the key 'questions' twice"),
     "a folder": (lambda: b"", "cannot be read"),
 }
 

@@ -345,4 +345,4 @@ def test_a_response_that_nobody_knows_is_named_with_its_line() -> None:
     ],
 )
 def test_what_is_no_table_is_told(data: bytes) -> None:
-    assert "not a UTF-8 CSV table" in refused(data)
+    assert "is not UTF-8" in refused(data)

@@ -85,7 +85,7 @@ def test_only_the_recommended_vector_has_a_verdict(trait: TraitFolder) -> None:
 
 
 def test_a_verdict_is_one_line_with_its_first_reasons() -> None:
-    assert describe_verdict("not_usable", ["a.", "b\n c\x1b[2J"]) == "NOT USABLE: a; b c[2J"
+    assert describe_verdict("not_usable", ["a.", "b\n c\x1b[2J"]) == r"NOT USABLE: a; b c\x1b[2J"
     assert describe_verdict("with_care", list("abcde")) == "with care: a; b; c; and 2 more"
     assert describe_verdict("usable", []) == "usable"
     assert describe_verdict(None, [NOT_JUDGED]) == NOT_JUDGED

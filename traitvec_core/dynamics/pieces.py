@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.visible_text import visible
 
-__all__ = ["Piece", "PieceReader", "visible"]
+__all__ = ["Piece", "PieceReader"]
 
 _REPLACEMENT = "\ufffd"
 # A character has at most four bytes. Byte-level merges can span two characters, so a piece can hold
@@ -39,7 +40,7 @@ class Piece:
     @property
     def shown(self) -> str:
         """The text with invisible characters made visible."""
-        return _PARTIAL if self.is_partial else visible(self.text)
+        return _PARTIAL if self.is_partial else visible(self.text, keep_lines=True)
 
 
 class PieceReader:
@@ -100,18 +101,3 @@ class PieceReader:
             tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return str(text)
-
-
-def visible(text: str) -> str:
-    """Return text with control characters replaced by visible symbols.
-
-    So none reaches a terminal or disappears in a page. Line feeds and tabs are kept.
-    """
-    return text.translate(_SYMBOLS)
-
-
-_SYMBOLS = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), 0x2426),
-}

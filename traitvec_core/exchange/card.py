@@ -1,5 +1,6 @@
 """The model card of exported vectors: what they are, how good, how to use them, how made."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 from traitvec_core.exchange.bundle import Bundle
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+from traitvec_core.visible_text import visible
 
 __all__ = ["write_card"]
 
@@ -108,7 +110,7 @@ def _snippet(bundle: Bundle, file: str) -> str:
     return f"""```python
 from safetensors import safe_open
 
-with safe_open("{file}", "pt") as vectors:
+with safe_open({json.dumps(file)}, "pt") as vectors:
     vector = vectors.get_tensor("{chosen.trait}/{chosen.method}_layer{chosen.layer}")
     provenance = vectors.metadata()["traitvec"]  # JSON: settings, hashes, versions, cost
 
@@ -146,4 +148,4 @@ def _number(value: float | None) -> str:
 
 
 def _code(text: str) -> str:
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+    return "`" + visible(" ".join(text.replace("`", "'").split())) + "`"

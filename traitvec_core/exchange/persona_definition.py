@@ -8,6 +8,7 @@ from traitvec_core.errors import DefinitionError
 from traitvec_core.exchange.persona_folder import LeftOut, PersonaFiles
 from traitvec_core.storage.files import display_path
 from traitvec_core.trait import TraitDefinition, parse_definition
+from traitvec_core.user_files import MAX_DEFINITION_BYTES, parse_json, read_file
 
 __all__ = ["read_definition"]
 
@@ -27,8 +28,9 @@ def read_definition(
     Raises:
         DefinitionError: If the definition is not valid.
     """
-    data = files.definition.read_bytes()
-    definition = parse_definition(data, display_path(files.definition))
+    where = display_path(files.definition)
+    data = read_file(files.definition, where, MAX_DEFINITION_BYTES)
+    definition = parse_definition(data, where)
     if files.evaluation is None or definition.eval_questions:
         return data, definition, []
     where = display_path(files.evaluation)
@@ -47,10 +49,7 @@ def read_definition(
 def _held_out(trait: str, path: Path, asked: list[str]) -> tuple[list[str], list[LeftOut]]:
     """Return the evaluation questions that can be used, and the others."""
     where = display_path(path)
-    try:
-        raw = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        raise DefinitionError(where, ["is not JSON in UTF-8"]) from None
+    raw = parse_json(read_file(path, where, MAX_DEFINITION_BYTES), where, MAX_DEFINITION_BYTES)
     listed = raw.get("questions") if isinstance(raw, dict) else None
     if not isinstance(listed, list):
         raise DefinitionError(where, ["has no list of questions"])

@@ -17,6 +17,7 @@ from typing import NamedTuple, cast, get_args
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path, is_usable
 from traitvec_core.trait import Pole, check_name
+from traitvec_core.visible_text import one_line
 
 __all__ = ["LeftOut", "PersonaFiles", "PersonaFolder", "find_persona_files", "nearest"]
 
@@ -47,8 +48,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         """Return one line; names of foreign files may contain what a terminal obeys."""
-        line = " ".join(f"{self.what}: {self.why}".split())
-        return "".join(char if char.isprintable() else "?" for char in line)
+        return one_line(f"{self.what}: {self.why}")
 
 
 @dataclass

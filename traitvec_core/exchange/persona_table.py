@@ -1,17 +1,16 @@
 """Read a persona-vectors table of judged responses."""
 
-import csv
-import io
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import DefinitionError
 from traitvec_core.storage.files import display_path
 from traitvec_core.trait import Pole, TraitDefinition
+from traitvec_core.user_files import MAX_JUDGED_TABLE_BYTES, Row, parse_table, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,18 +62,19 @@ def read_judged(path: Path, trait: str, pole: Pole, definition: TraitDefinition)
     from traitvec_core.judging.judge import JUDGED_COLUMNS
     from traitvec_core.validation.response_counts import has_leaked_thinking
 
-    data = path.read_bytes()
+    data = read_file(path, display_path(path), MAX_JUDGED_TABLE_BYTES)
     records = _records(data, path, trait)
     problems: list[str] = []
     rows: list[dict[str, Any]] = []
     n_samples: Counter[str] = Counter()
     n_unfinished = n_leaked = 0
     pattern = re.compile(rf"{re.escape(trait)}_(\d+)_{pole}_(\d+)(_\d+)?", re.IGNORECASE)
-    for number, record in enumerate(records, 2):
+    for number, row in enumerate(records, 2):
+        record = row.cells
         match = pattern.fullmatch(record["question_id"])
         if match is None:
-            problems.append(f"row {number}: question_id {record['question_id']!r} does not have the"
-                            f" form {trait}_QUESTION_{pole}_INSTRUCTION")  # fmt: skip
+            problems.append(f"row {number}: question_id {record['question_id']!r} does not have"
+                            f" the form {trait}_QUESTION_{pole}_INSTRUCTION")  # fmt: skip
             continue
         question, instruction = int(match[1]), int(match[2])
         if definition.questions[question : question + 1] != [record["question"]]:
@@ -119,23 +119,15 @@ def read_judged(path: Path, trait: str, pole: Pole, definition: TraitDefinition)
     return JudgedTable(table, data, n_unfinished, n_leaked)
 
 
-def _records(data: bytes, path: Path, trait: str) -> list[dict[str, str]]:
-    csv.field_size_limit(2**31 - 1)
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        records = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DefinitionError(
-            display_path(path), [f"is not a CSV file in UTF-8: {error}"]
-        ) from None
-    names = list(reader.fieldnames or ())
+def _records(data: bytes, path: Path, trait: str) -> list[Row]:
+    """Return the rows with the columns that are used; the score's is named after the trait."""
+    names, rows = parse_table(data, display_path(path), MAX_JUDGED_TABLE_BYTES)
     score = next((name for name in names if name.lower() == trait), trait)
     columns = ("question", "prompt", "answer", "question_id", score, "coherence")
     missing = [name for name in columns if name not in names]
     if missing:
         raise DefinitionError(display_path(path), [f"has no column {name!r}" for name in missing])
-    # A row with too few fields has None in the others.
-    return [{trait: row[score] or "", **{k: row[k] or "" for k in columns}} for row in records]
+    return [replace(row, cells=row.cells | {trait: row.cells[score]}) for row in rows]
 
 
 def _score(column: str, prefix: str, text: str | None) -> dict[str, Any]:

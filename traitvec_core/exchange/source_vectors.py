@@ -143,15 +143,15 @@ def _recorded_layers(record: dict[str, Any]) -> list[int]:
     vectors = record.get("vectors")
     if record.get("made_by") != "traitvec" or not isinstance(vectors, list):
         return []
-    layers = {item.get("layer") for item in vectors if isinstance(item, dict)}
-    return sorted(layer for layer in layers if isinstance(layer, int))
+    layers = [item.get("layer") for item in vectors if isinstance(item, dict)]
+    return sorted({layer for layer in layers if isinstance(layer, int)})
 
 
 def _source(record: dict[str, Any]) -> dict[str, Any]:
     """Return what our own exports record of a trait's vectors."""
     source: dict[str, Any] = {"made_by": "traitvec", "model": str(record.get("model", ""))}
-    methods = {item.get("method") for item in record["vectors"]}
-    source["methods"] = sorted(map(str, methods))
+    vectors = [item for item in record["vectors"] if isinstance(item, dict)]
+    source["methods"] = sorted({str(item.get("method")) for item in vectors})
     traits = record.get("traits")
     records = list(traits.values()) if isinstance(traits, dict) else []
     if len(records) == 1 and isinstance(records[0], dict):

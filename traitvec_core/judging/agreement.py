@@ -1,8 +1,6 @@
 """Agreement of the judge with another judge, with people, and with itself."""
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic import BaseModel
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
+from traitvec_core.user_files import MAX_HUMAN_SCORES_BYTES, parse_table
 
 __all__ = ["Agreement", "agreement_sample", "measure_agreement", "parse_human_scores"]
 
@@ -107,34 +106,31 @@ def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, fl
     Raises:
         TraitvecError: If the table is invalid; the message names the line and the fix.
     """
-    try:
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        missing = {"question_id", "trait_score"} - set(rows.fieldnames or ())
-        if missing:
+    columns, rows = parse_table(data, where, MAX_HUMAN_SCORES_BYTES)
+    missing = {"question_id", "trait_score"} - set(columns)
+    if missing:
+        raise TraitvecError(
+            f"{where}: missing column {', '.join(sorted(missing))}; it needs question_id and"
+            " trait_score (0–100, or empty)"
+        )
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        name, text = row.cells["question_id"], row.cells["trait_score"].strip()
+        if not text:
+            continue
+        place = f"{where}, line {row.line}"
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not 0 <= score <= 100:
+            raise TraitvecError(f"{place}: {text[:40]!r} is not a score from 0 to 100")
+        if name not in known:
             raise TraitvecError(
-                f"{where}: missing column {', '.join(sorted(missing))}; it needs question_id and"
-                " trait_score (0–100, or empty)"
+                f"{place}: no response has the question_id {name[:80]!r}; take the ids from"
+                " responses/pos.csv and neg.csv"
             )
-        scores: dict[str, list[float]] = {}
-        for row in rows:
-            name, text = row["question_id"] or "", (row["trait_score"] or "").strip()
-            if not text:
-                continue
-            place = f"{where}, line {rows.line_num}"
-            try:
-                score = float(text)
-            except ValueError:
-                score = math.nan
-            if not 0 <= score <= 100:
-                raise TraitvecError(f"{place}: {text[:40]!r} is not a score from 0 to 100")
-            if name not in known:
-                raise TraitvecError(
-                    f"{place}: no response has the question_id {name[:80]!r}; take the ids from"
-                    " responses/pos.csv and neg.csv"
-                )
-            scores.setdefault(name, []).append(score)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TraitvecError(f"{where}: not a UTF-8 CSV table ({error})") from None
+        scores.setdefault(name, []).append(score)
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from traitvec_core.dynamics.curves import BAND, CALM, WINDOW, Values
 from traitvec_core.dynamics.overview import Figures, Overview
-from traitvec_core.dynamics.pieces import Piece, visible
+from traitvec_core.dynamics.pieces import Piece
 from traitvec_core.dynamics.traced import Curve, Trace
 from traitvec_core.report.environment import page_environment
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
+from traitvec_core.visible_text import visible
 
 __all__ = ["build_monitor_page", "pole_units"]
 
@@ -45,7 +46,10 @@ def build_monitor_page(
         verdicts=_verdicts(traces),
         n_picks=max((len(trace.curves) for trace in traces), default=0),
         overview=overview and _overview(overview, len(traces)),
-        texts=[_text(trace, visible(name)) for trace, name in zip(traces, names, strict=True)],
+        texts=[
+            _text(trace, visible(name, keep_lines=True))
+            for trace, name in zip(traces, names, strict=True)
+        ],
         width=_WIDTH,
         height=_HEIGHT,
         window=WINDOW,

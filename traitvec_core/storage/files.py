@@ -11,6 +11,7 @@ from pathlib import Path
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.processes import is_alive
 from traitvec_core.trait import check_name
+from traitvec_core.visible_text import visible
 
 __all__ = [
     "ACTIVATIONS_FILE",
@@ -95,10 +96,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def display_path(path: Path) -> str:
-    """Return a path as the user would write it: relative if it is below the working directory."""
+    """Return a path to show: relative if it is below the working directory, in visible text."""
     with suppress(ValueError):
-        return str(path.resolve().relative_to(Path.cwd()))
-    return str(path)
+        return visible(str(path.resolve().relative_to(Path.cwd())))
+    return visible(str(path))
 
 
 def is_usable(name: str) -> bool:

@@ -9,8 +9,9 @@ from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.storage.bucket_sync import configured_working_copy
 from traitvec_core.storage.files import DEFINITION_FILE, SETTINGS_FILE, display_path, is_usable
 from traitvec_core.storage.trait_folder import TraitFolder
-from traitvec_core.storage.tree import read_inside, write_inside
+from traitvec_core.storage.tree import path_to_read, read_inside, write_inside
 from traitvec_core.trait import check_name
+from traitvec_core.user_files import MAX_SETTINGS_BYTES, parse_text, read_file
 
 __all__ = ["ExperimentFolder", "TraitFolder", "refresh"]
 
@@ -40,8 +41,14 @@ class ExperimentFolder:
             overrides: Settings that replace those of the file; see `parse_experiment`.
             are_owners: Whether the owner of this machine gave them.
         """
-        text = self._read_settings() if self.settings_path.is_file() else ""
-        where = display_path(self.settings_path)
+        where, text = display_path(self.settings_path), ""
+        try:
+            path = path_to_read(self.path, SETTINGS_FILE)
+            text = parse_text(read_file(path, where, MAX_SETTINGS_BYTES), where, MAX_SETTINGS_BYTES)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise DefinitionError(where, [f"cannot be read: {error.strerror}"]) from None
         return parse_experiment(text, self.name, where, overrides, are_owners=are_owners)
 
     def read(self, name: str) -> bytes:
@@ -79,13 +86,6 @@ class ExperimentFolder:
             for p in self.path.glob(f"*/{DEFINITION_FILE}")
             if is_usable(p.parent.name)
         )
-
-    def _read_settings(self) -> str:
-        try:
-            return self.read(SETTINGS_FILE).decode("utf-8-sig")
-        except UnicodeDecodeError:
-            problem = "is not UTF-8; save it as UTF-8"
-            raise DefinitionError(display_path(self.settings_path), [problem]) from None
 
 
 def refresh(root: Path | str, patience_s: float | None = None) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.storage.files import DEFINITION_FILE, HUMAN_SCORES_FILE, display_path
-from traitvec_core.storage.tree import read_inside, write_inside
+from traitvec_core.storage.tree import path_to_read, read_inside, write_inside
 from traitvec_core.trait import TraitDefinition, check_name, parse_definition
+from traitvec_core.user_files import MAX_DEFINITION_BYTES, MAX_HUMAN_SCORES_BYTES, read_file
 
 __all__ = ["TraitFiles"]
 
@@ -51,20 +52,19 @@ class TraitFiles:
         Raises:
             DefinitionError: If the file is missing or cannot be read.
         """
+        where = display_path(self.definition_path)
         try:
-            return self.read(DEFINITION_FILE)
+            return read_file(self._path_to_read(DEFINITION_FILE), where, MAX_DEFINITION_BYTES)
         except FileNotFoundError:
             raise DefinitionError(
-                display_path(self.definition_path),
+                where,
                 [
                     f"is missing; `traitvec new-trait --experiment {self.experiment} --trait"
                     f" {self.name}` creates a form to fill in"
                 ],
             ) from None
         except OSError as error:
-            raise DefinitionError(
-                display_path(self.definition_path), [f"cannot be read: {error.strerror}"]
-            ) from None
+            raise DefinitionError(where, [f"cannot be read: {error.strerror}"]) from None
 
     def definition(self) -> TraitDefinition:
         """Read and check the definition."""
@@ -72,11 +72,14 @@ class TraitFiles:
 
     def human_scores(self) -> bytes | None:
         """Return the bytes of the table of human scores, or None if there is none."""
+        where = display_path(self.human_scores_path)
         try:
-            return self.read(HUMAN_SCORES_FILE)
+            path = self._path_to_read(HUMAN_SCORES_FILE)
+            return read_file(path, where, MAX_HUMAN_SCORES_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise TraitvecError(
-                f"{display_path(self.human_scores_path)} cannot be read: {error.strerror}"
-            ) from None
+            raise TraitvecError(f"{where} cannot be read: {error.strerror}") from None
+
+    def _path_to_read(self, name: str) -> Path:
+        return path_to_read(self.path.parent, f"{self.name}/{name}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecWarning
+from traitvec_core.visible_text import one_line
 
 if TYPE_CHECKING:
     from traitvec_core.storage.manifests import Recommendation, VectorVerdict
@@ -59,18 +60,13 @@ def describe_verdict(
         reasons: The gravest first.
         most: Number of reasons that are shown.
     """
-    shown = [_one_line(reason).rstrip(".") for reason in reasons[:most]]
+    shown = [one_line(reason).rstrip(".") for reason in reasons[:most]]
     if len(reasons) > most:
         shown.append(f"and {len(reasons) - most} more")
     text = "; ".join(shown)
     if verdict is None:
         return text or VERDICT_NAMES[None]
     return f"{VERDICT_NAMES[verdict]}: {text}" if text else VERDICT_NAMES[verdict]
-
-
-def _one_line(text: str) -> str:
-    # Reasons may quote a model, and a terminal obeys control characters.
-    return "".join(char for char in " ".join(text.split()) if char.isprintable())
 
 
 def warn_if_not_usable(

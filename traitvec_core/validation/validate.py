@@ -20,6 +20,7 @@ from traitvec_core.validation.response_counts import is_refusing
 from traitvec_core.validation.separation import Separation
 from traitvec_core.validation.verdict import judge_vector
 from traitvec_core.vectors import MethodOptions
+from traitvec_core.visible_text import visible
 
 __all__ = ["DEFAULT_METHODS", "Validation", "check_vectors", "validate"]
 
@@ -53,7 +54,7 @@ class Validation:
         lines = [VERDICT_NAMES[self.verdict], *(f"  - {reason}" for reason in self.reasons)]
         lines.append(self.recommended.why if self.recommended else "no vector is recommended")
         lines += [f"  {each.verdict:<4}  {each.name}: {each.summary}" for each in self.checks]
-        return "\n".join(lines)
+        return visible("\n".join(lines), keep_lines=True)
 
 
 def validate(

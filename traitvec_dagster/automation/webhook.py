@@ -1,22 +1,25 @@
 """Post every failed run to a webhook, whatever started it."""
 
+import asyncio
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 
 from traitvec_core.remote.keys import redacted
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.names import Graph
 
-__all__ = ["WEBHOOK_VARIABLE", "build_failure_sensor", "post"]
+__all__ = ["DEADLINE_S", "WEBHOOK_VARIABLE", "build_failure_sensor", "post"]
 
 # The address is a secret: it is read from the environment and never shown.
 WEBHOOK_VARIABLE = "TRAITVEC_WEBHOOK_URL"
-_TIMEOUT_S = 10.0
+DEADLINE_S = 10.0
+_GRACE_S = 1.0
 _MAX_CHARS = 1500
 
 
@@ -43,25 +46,53 @@ def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
     return failed_run_webhook
 
 
-def post(address: str, message: dict[str, Any]) -> str:
-    """Post a message as JSON. Redirects are not followed.
+def post(address: str, message: dict[str, Any], *, deadline_s: float = DEADLINE_S) -> str:
+    """Post a message as JSON. Of the answer, only the status is read; no redirect is followed.
+
+    Args:
+        address: Where to; a secret.
+        message: What to post.
+        deadline_s: The longest time in seconds for everything, from the name's look-up on.
 
     Returns:
         What went wrong, without the address; empty if the message was accepted.
     """
+    if not address.lower().startswith(("http://", "https://")):
+        return "the address does not start with http:// or https://"
+    results: list[str] = []
+    # A look-up of a name cannot be cancelled, so a thread is left to it.
+    thread = threading.Thread(
+        target=lambda: results.append(asyncio.run(_post(address, message, deadline_s))), daemon=True
+    )
+    thread.start()
+    thread.join(deadline_s + _GRACE_S)
+    return results[0] if results else _late(deadline_s)
+
+
+async def _post(address: str, message: dict[str, Any], deadline_s: float) -> str:
     import httpx
 
     try:
-        if urlsplit(address).scheme not in {"http", "https"}:
-            return "the address does not start with http:// or https://"
-        with _no_request_log():
-            response = httpx.post(
-                address, json=message, headers={"user-agent": "traitvec"}, timeout=_TIMEOUT_S
-            )
+        async with asyncio.timeout(deadline_s):
+            # httpx' own timeout starts again with every byte.
+            client = httpx.AsyncClient(follow_redirects=False, timeout=deadline_s)
+            with _no_request_log():
+                async with (
+                    client,
+                    client.stream(
+                        "POST", address, json=message, headers={"user-agent": "traitvec"}
+                    ) as response,
+                ):
+                    return "" if response.is_success else f"it answered with {response.status_code}"
+    except TimeoutError:
+        return _late(deadline_s)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         # ImportError: the environment names a SOCKS proxy, which httpx needs a package for.
         return f"it cannot be reached ({type(error).__name__})"
-    return "" if response.is_success else f"it answered with {response.status_code}"
+
+
+def _late(deadline_s: float) -> str:
+    return f"it did not answer within {deadline_s:g} s"
 
 
 @contextmanager
@@ -82,7 +113,7 @@ def _message(context: dg.RunFailureSensorContext, experiments: Mapping[str, str]
     selected = {key.path[0] for key in run.asset_selection or ()}
     experiment = experiments.get(run.job_name) or next(iter(selected), None)
     subject = f"{experiment or run.job_name}/{trait}" if trait else experiment or run.job_name
-    problem = redacted(_problem(context))[:_MAX_CHARS]
+    problem = one_line(redacted(_problem(context)))[:_MAX_CHARS]
     return {
         # Slack, Mattermost and similar chats show this field.
         "text": f"traitvec: run {run.run_id[:8]} of {subject} failed: {problem}",
@@ -102,5 +133,6 @@ def _problem(context: dg.RunFailureSensorContext) -> str:
             return failure.user_failure_data.description
         if failure.error is not None:
             cause = failure.error.cause or failure.error
-            return f"{event.step_key}: {cause.message.strip().splitlines()[0]}"
+            first_line, *_ = cause.message.strip().split("\n")
+            return f"{event.step_key}: {first_line}"
     return context.failure_event.message or "unknown reason"

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
     err,
     experiment_folder,
     out,
+    print_json,
     verdict_mark,
 )
 
@@ -34,6 +36,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = {"contrast": 0, "best_effect_size": 1, "best_auroc": 3, "steered": 0}
 _MAX_PAIRS = 20
 _MAX_BARS = 10
+_ARROW, _NONE = Text(" → "), Text("–")
+_ELICITS = {True: Text("yes"), False: Text("no", "red"), None: _NONE}
 
 
 def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
@@ -69,10 +73,7 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
         raise TraitvecError(_failure(result))
     _print_atlas(json.loads(folder.read(ATLAS_VALUES))["atlas"])
     values = folder.path / ATLAS_VALUES
-    out.print(
-        f"wrote {escape(display_path(values.with_suffix('.html')))} and"
-        f" {escape(display_path(values))}"
-    )
+    out.print(f"wrote {display_path(values.with_suffix('.html'))} and {display_path(values)}")
 
 
 def compare(
@@ -108,7 +109,7 @@ def compare(
         *folders, read=_reader() if read else None, compared_settings=result_settings()
     )
     if as_json:
-        print(comparison.model_dump_json(indent=2))  # noqa: T201  # for machines: no markup
+        print_json(comparison.model_dump(mode="json"))
         return
     _print_comparison(comparison)
 
@@ -121,7 +122,7 @@ def _reader() -> "Read":
     # Every trait needs both models in turn.
     @cache
     def load(name: str, options: LoadOptions) -> LanguageModel:
-        err.print(f"loading {escape(name)}")
+        err.print(f"loading {one_line(name)}")
         return load_language_model(name, **vars(options))
 
     return read_with(load)
@@ -151,11 +152,12 @@ def _print_atlas(values: dict[str, Any]) -> None:
     for row in result.traits:
         if row.missing or row.trait in result.left_out:
             what = "; ".join(row.missing) or result.left_out[row.trait]
-            err.print(f"[yellow]{row.trait}:[/] {escape(what)}")
+            err.print(Text.assemble((f"{row.trait}:", "yellow"), f" {one_line(what)}"))
         _warn_of(row, row.trait)
     for pair in result.near_duplicates[:_MAX_PAIRS]:
         how = "opposite" if pair.cosine < 0 else "near-duplicates"
-        out.print(f"[yellow]{how}:[/] {pair.one} and {pair.other}, cosine {pair.cosine:.2f}")
+        what = f" {pair.one} and {pair.other}, cosine {pair.cosine:.2f}"
+        out.print(Text.assemble((f"{how}:", "yellow"), what))
     if len(result.near_duplicates) > _MAX_PAIRS:
         out.print(f"… and {len(result.near_duplicates) - _MAX_PAIRS} more, listed on the page")
     out.print(
@@ -165,11 +167,11 @@ def _print_atlas(values: dict[str, Any]) -> None:
 
 
 def _print_comparison(comparison: "Comparison") -> None:
-    out.print(f"[bold]{comparison.a}[/]: {escape(comparison.models[0])}")
-    out.print(f"[bold]{comparison.b}[/]: {escape(comparison.models[1])}")
+    for experiment, model in zip((comparison.a, comparison.b), comparison.models, strict=True):
+        out.print(Text.assemble((experiment, "bold"), f": {one_line(model)}"))
     for name, (first, second) in comparison.settings.items():
         if name != "model":
-            out.print(f"  {escape(name)}: {escape(f'{first} → {second}')}")
+            out.print(f"  {one_line(f'{name}: {first} → {second}')}")
     for name, only in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
         if only:
             out.print(f"only in {name}: {', '.join(only)}")
@@ -192,11 +194,13 @@ def _print_comparison(comparison: "Comparison") -> None:
         moved = {figure.name: figure for figure in row.moved}
         figures.add_row(
             row.trait,
-            " → ".join({True: "yes", False: "[red]no[/]", None: "–"}[is_] for is_ in row.elicits),
-            " → ".join(verdict_mark(x.verdict) if x.method else "–" for x in (row.a, row.b)),
+            _ARROW.join(_ELICITS[is_] for is_ in row.elicits),
+            _ARROW.join(verdict_mark(x.verdict) if x.method else _NONE for x in (row.a, row.b)),
             *(
-                f"{_figure(moved[name].a, digits)} → {_figure(moved[name].b, digits)}"
-                + (" [yellow]*[/]" if moved[name].has_moved else "")
+                Text.assemble(
+                    f"{_figure(moved[name].a, digits)} → {_figure(moved[name].b, digits)}",
+                    (" *" if moved[name].has_moved else "", "yellow"),
+                )
                 for name, digits in _COLUMNS.items()
             ),
         )
@@ -209,7 +213,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         where = {comparison.a: row.a.missing, comparison.b: row.b.missing}
         notes = [*row.notes, *(f"{name}: {line}" for name, m in where.items() for line in m)]
         for note in notes:
-            out.print(f"{row.trait}: [yellow]note:[/] {escape(note)}")
+            out.print(Text.assemble(f"{row.trait}: ", ("note:", "yellow"), f" {one_line(note)}"))
 
 
 def _warn_of(row: "TraitRow", name: str) -> None:

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -139,7 +140,8 @@ def check(
     try:
         settings = folder.settings()
         out.print(
-            f"{display_path(folder.path)}: model {settings.model}, judge {settings.judge_model}"
+            f"{display_path(folder.path)}: model {one_line(settings.model)}, judge"
+            f" {one_line(settings.judge_model)}"
         )
         # First, because the next checks import scorers and call servers.
         check_trust(folder, settings)
@@ -163,9 +165,11 @@ def check(
             n_problems += complain(error)
             continue
         counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
-        out.print(f"{escape(name)}: [green]ok[/] ({counts})")
+        out.print(Text.assemble(f"{one_line(name)}: ", ("ok", "green"), f" ({counts})"))
         for warning in list_warnings(definition):
-            out.print(f"{escape(name)}: [yellow]note:[/] {escape(warning)}")
+            out.print(
+                Text.assemble(f"{one_line(name)}: ", ("note:", "yellow"), f" {one_line(warning)}")
+            )
     if n_problems:
         err.print(f"{n_problems} problem{'s' if n_problems > 1 else ''}")
         raise typer.Exit(1)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_dagster.cli.terminal import (
@@ -84,14 +83,14 @@ def export(
         method=method, layers=read_layers(layers),
     )  # fmt: skip
     for path in exported.paths:
-        out.print(f"wrote {escape(display_path(path))}")
+        out.print(f"wrote {display_path(path)}")
     convention = LAYERS[format_]
     for name in dict.fromkeys(vector.trait for vector in exported.bundle.vectors):
         vectors = [vector for vector in exported.bundle.vectors if vector.trait == name]
         layers_ = sorted({vector.layer for vector in vectors})
         methods = ", ".join(dict.fromkeys(vector.method for vector in vectors))
         keys = "" if convention.offset == 0 else f" ({_keys_in_file(convention.key, layers_)})"
-        out.print(escape(f"{name}: {methods}, layer {_ranges(layers_)}{keys}"))
+        out.print(f"{name}: {methods}, layer {_ranges(layers_)}{keys}")
     _print_verdicts(exported.bundle)
     if not convention.is_menu and len(exported.bundle.vectors) > len(exported.paths):
         out.print(
@@ -149,7 +148,7 @@ def _print_verdicts(bundle: "Bundle") -> None:
     for name, record in bundle.traits.items():
         if chosen := record["recommended"]:
             described = describe_verdict(chosen["verdict"], chosen["reasons"])
-            out.print(escape(f"{name}: {chosen['method']}, layer {chosen['layer']}: {described}"))
+            out.print(f"{name}: {chosen['method']}, layer {chosen['layer']}: {described}")
 
 
 def _keys_in_file(key: str, layers: Sequence[int]) -> str:

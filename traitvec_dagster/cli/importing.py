@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.vector_verdict import describe_verdict, warn_if_not_usable
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import ExperimentName, Root, err, out, print_notes
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def import_persona_vectors(
     _print_plan(plan, settings.model)
     if is_plan:
         for item in plan.unused[:_MAX_UNUSED]:
-            out.print(escape(f"not used: {item}"))
+            out.print(f"not used: {item}")
         if len(plan.unused) > _MAX_UNUSED:
             out.print(f"not used: {len(plan.unused) - _MAX_UNUSED} more files")
         out.print("plan: nothing was written; leave out --plan to import")
@@ -84,9 +85,8 @@ def import_persona_vectors(
     if plan.traits:
         if is_new:
             folder.write(SETTINGS_FILE, text.encode())
-            out.print(
-                f"wrote {display_path(folder.settings_path)} (model {escape(settings.model)})"
-            )
+            model_ = one_line(settings.model)
+            out.print(f"wrote {display_path(folder.settings_path)} (model {model_})")
         write_import(plan, folder, settings)
         _print_next(plan, experiment)
     if plan.left_out:
@@ -104,7 +104,7 @@ def _print_plan(plan: "ImportPlan", model: str) -> None:
     for item in plan.traits:
         missing = item.n_missing
         table.add_row(
-            escape(item.name),
+            item.name,
             "pos, neg" if item.n_responses else "none",
             *(str(n) if item.n_responses else "" for n in (
                 item.n_responses, missing["trait"], missing["coherence"], item.n_thinking,
@@ -119,7 +119,7 @@ def _print_plan(plan: "ImportPlan", model: str) -> None:
             if "verdict" in vectors.source:
                 verdict, reasons = vectors.source["verdict"], vectors.source["reasons"]
                 what = f"{item.name}, vectors {position}, where they were exported:"
-                out.print(escape(f"{what} {describe_verdict(verdict, reasons)}"))
+                out.print(f"{what} {describe_verdict(verdict, reasons)}")
                 warn_if_not_usable(f"{item.name} ({position}, by its source)", verdict, reasons)
     print_notes(f"{item.name}: {note}" for item in plan.traits for note in item.notes)
     if plan.model_shape is None and any(item.vectors for item in plan.traits):
@@ -131,7 +131,7 @@ def _print_plan(plan: "ImportPlan", model: str) -> None:
             [f"token counts are 0, because the tokenizer of {model} is not on this machine"]
         )
     for left in plan.left_out:
-        err.print(f"[red]left out:[/] {escape(str(left))}")
+        err.print(Text.assemble(("left out:", "red"), f" {left}"))
 
 
 def _described_vectors(item: "PlannedTrait") -> str:

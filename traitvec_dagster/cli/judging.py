@@ -1,14 +1,15 @@
 """`traitvec estimate` and `traitvec judgements`: the cost of judging, before and after."""
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -16,6 +17,7 @@ from traitvec_dagster.cli.terminal import (
     experiment_folder,
     note_retirement,
     out,
+    print_json,
     read_overrides,
 )
 
@@ -78,7 +80,7 @@ def estimate(
             "max_judge_usd": settings.max_judge_usd,
             "prices_as_of": prices_as_of(),
         }
-        print(json.dumps(estimate_json, indent=2))  # noqa: T201  # for machines, not for the terminal
+        print_json(estimate_json)
         return
     note_retirement(settings)
     table = Table(title=f"{experiment}: judging", title_justify="left", box=box.SIMPLE_HEAD)
@@ -88,12 +90,12 @@ def estimate(
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            escape(row.trait),
-            escape(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
+            row.trait,
+            one_line(row.judge) + ("" if row.purpose == "scores" else f" ({row.purpose})"),
             *_cells(vars(row), "≤ " if row.is_planned else ""),
         )
     table.add_section()
-    table.add_row("[bold]all[/]", "", *_cells(totals, ""))
+    table.add_row(Text("all", "bold"), "", *_cells(totals, ""))
     out.print(table)
     if any(row.is_planned for row in rows):
         out.print("≤: no responses yet; assumes the maximal length")
@@ -122,7 +124,7 @@ def list_(
     with _store(Project(experiments_dir)) as store:
         rows = store.summary()
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201  # for machines, not for the terminal
+        print_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("experiment", "trait", "judge"):
@@ -131,7 +133,7 @@ def list_(
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            escape(row["experiment"]), escape(row["trait"]), escape(str(row["model"])),
+            row["experiment"], row["trait"], one_line(str(row["model"])),
             f"{row['judgements']:,}", f"{row['scored']:,}", f"{row['tokens_in']:,}",
             f"{row['tokens_out']:,}", _dollars(row["usd"]), row["last"][:10],
         )  # fmt: skip
@@ -172,6 +174,38 @@ def prune(
             only_missing=only_missing,
         )  # fmt: skip
     out.print(f"{deleted} judgements deleted")
+
+
+@judgements.command()
+def sheet(
+    experiment: ExperimentName,
+    trait: Annotated[str, typer.Option("--trait", help="Name of the trait.")],
+    file: Annotated[Path, typer.Option("--out", help="CSV file to write; it must be new.")],
+    responses: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of responses. Default: the setting agreement_sample."),
+    ] = None,
+    experiments_dir: Root = None,
+) -> None:
+    """Write a sheet of responses for people to score, which is safe to open in a spreadsheet.
+
+    Example: traitvec judgements sheet --experiment demo --trait refusal --out refusal.csv
+    """
+    from traitvec_core.judging.score_sheet import score_sheet
+    from traitvec_core.storage.files import display_path, write_atomically
+    from traitvec_dagster.project import Project
+
+    folder = experiment_folder(Project(experiments_dir), experiment)
+    trait_folder = folder.trait(trait)
+    if file.exists():
+        raise TraitvecError(f"{display_path(file)} exists already; choose another name")
+    judged = trait_folder.read_responses()
+    size = responses or folder.settings().agreement_sample
+    write_atomically(file, score_sheet(judged, size))
+    out.print(f"wrote {display_path(file)}")
+    out.print(
+        f"next: fill in trait_score, and save it as {display_path(trait_folder.human_scores_path)}"
+    )
 
 
 def _store(project: "Project") -> "JudgementStore":

@@ -1,13 +1,15 @@
 """The command `traitvec`: puts the groups of commands together, and turns errors into one line."""
 
+import io
 import os
 import sys
+import traceback
 
 import typer
-from rich.markup import escape
 
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.cli.compare import atlas, compare
+from traitvec_dagster.cli.console import err
 from traitvec_dagster.cli.define import check, new_experiment, new_trait
 from traitvec_dagster.cli.exchange import export, push
 from traitvec_dagster.cli.importing import import_persona_vectors
@@ -17,7 +19,7 @@ from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui
 from traitvec_dagster.cli.run import run
 from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
-from traitvec_dagster.cli.terminal import complain, err, loud_warnings, restore_interrupts
+from traitvec_dagster.cli.terminal import complain, loud_warnings, print_error, restore_interrupts
 from traitvec_dagster.cli.trust import trust
 from traitvec_dagster.cli.verify import verify
 
@@ -59,6 +61,10 @@ def main() -> None:
     restore_interrupts()
     # Processes that this one starts must not import modules from the folder that it is called in.
     os.environ["PYTHONSAFEPATH"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 gets escapes instead of an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with loud_warnings():
             app()
@@ -70,16 +76,18 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         # For example a full disk or a read-only folder.
-        err.print(f"[red]error:[/] {escape(str(error))}")
+        print_error(str(error))
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         if not _is_from_database(error):
-            raise
+            # A bug. Its message may quote anything, so that Python does not print it.
+            err.print(traceback.format_exc().rstrip())
+            sys.exit(1)
         # Dagster's own storage: a full disk, a read-only folder, a database that is down.
         home = os.environ.get("DAGSTER_HOME", "DAGSTER_HOME")
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        err.print(
-            f"[red]error:[/] {escape(home)}: Dagster's database failed ({escape(reason)});"
+        print_error(
+            f"{home}: Dagster's database failed ({reason});"
             " fix that and run again, finished work is kept"
         )
         sys.exit(1)

@@ -1,6 +1,5 @@
 """`traitvec monitor`: which traits a model shows, token by token, as it reads and writes."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,12 @@ import typer
 from rich import box
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -102,7 +101,7 @@ def monitor(
         warn_if_not_usable(f"{watched.trait} ({watched.name})", watched.verdict, watched.reasons)
     _check_model(folder, vectors, settings)
     engine = reading_engine_of(
-        settings, partial(_load, settings), say=lambda text: err.print(escape(text))
+        settings, partial(_load, settings), say=lambda text: err.print(one_line(text))
     )
     model = engine.language_model
     questions: list[str] = []
@@ -138,24 +137,19 @@ def _prompts(given: list[str] | None, file: Path | None) -> Iterator[str]:
 
 def _read_prompts(file: Path) -> list[str]:
     from traitvec_core.storage.files import display_path
+    from traitvec_core.user_files import MAX_PROMPTS_BYTES, parse_json, parse_text, read_file
 
+    where = display_path(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-        if file.suffix != ".json":
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        prompts = json.loads(text)
+        data = read_file(file, where, MAX_PROMPTS_BYTES)
     except OSError as error:
-        raise TraitvecError(f"{display_path(file)} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TraitvecError(f"{display_path(file)} is not UTF-8; save it as UTF-8") from None
-    except (ValueError, RecursionError):
-        raise TraitvecError(
-            f'{display_path(file)} is not valid JSON; write a list, such as ["How are you?"]'
-        ) from None
+        raise TraitvecError(f"{where} cannot be read: {error.strerror}") from None
+    if file.suffix != ".json":
+        lines = parse_text(data, where, MAX_PROMPTS_BYTES).splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    prompts = parse_json(data, where, MAX_PROMPTS_BYTES)
     if not isinstance(prompts, list) or not all(isinstance(item, str) for item in prompts):
-        raise TraitvecError(
-            f'{display_path(file)} must be a list of texts, such as ["How are you?"]'
-        )
+        raise TraitvecError(f'{where} must be a list of texts, such as ["How are you?"]')
     return prompts
 
 
@@ -205,9 +199,7 @@ def _load(settings: "ExperimentSettings") -> "LanguageModel":
 
 def _show(question: str, steps: "Iterator[Trace]") -> "Trace":
     """Show a response as it is generated; in a log, only the finished response."""
-    from traitvec_core.dynamics.pieces import visible
-
-    out.print(f"[bold]{escape(visible(question))}[/]")
+    out.print(Text(question, "bold"))
     if not out.is_terminal:
         *_, trace = steps
         out.print(_view(trace))
@@ -237,7 +229,7 @@ def _view(trace: "Trace") -> RenderableType:
     for trait, values in units.items():
         summary = trace.summary(trait)
         table.add_row(
-            escape(trait),
+            trait,
             trace.curves[trait].watched.name,
             verdict_mark(trace.curves[trait].watched.verdict),
             _bars(trace.level(values)),
@@ -310,6 +302,4 @@ def _write(
     html = build_monitor_page(traces, model=settings.model, headings=questions)
     write_atomically(page, html.encode("utf-8", "replace"))
     write_atomically(page.with_suffix(".json"), dump_json(record))
-    out.print(
-        f"wrote {escape(display_path(page))} and {escape(display_path(page.with_suffix('.json')))}"
-    )
+    out.print(f"wrote {display_path(page)} and {display_path(page.with_suffix('.json'))}")

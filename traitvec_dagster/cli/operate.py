@@ -5,9 +5,10 @@ import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import ExperimentName, Root, experiment_folder, open_project, out
 
 if TYPE_CHECKING:
@@ -57,12 +58,13 @@ def doctor(experiments_dir: Root = None) -> None:
     from traitvec_dagster.cli.doctor import examine
     from traitvec_dagster.project import Project
 
-    marks = {"ok": "[green]ok[/]    ", "absent": "[yellow]absent[/]", "broken": "[red]BROKEN[/]"}
+    marks = {"ok": ("ok    ", "green"), "absent": ("absent", "yellow"), "broken": ("BROKEN", "red")}
     is_broken = False
     for finding in examine(Project(experiments_dir)):
-        out.print(f"{marks[finding.state]}  {escape(finding.what)}: {escape(finding.result)}")
+        what = one_line(f"{finding.what}: {finding.result}")
+        out.print(Text.assemble(marks[finding.state], f"  {what}"))
         if finding.advice:
-            out.print(f"        [dim]{escape(finding.advice)}[/]")
+            out.print(Text(f"        {one_line(finding.advice)}", "dim"))
         is_broken = is_broken or finding.state == "broken"
     if is_broken:
         raise typer.Exit(1)
@@ -83,8 +85,8 @@ def gpus(experiments_dir: Root = None) -> None:
         out.print(f"leases are switched off: {SEATS_VARIABLE} is set but empty")
     for seat in all_seats:
         holder = holder_of(seat)
-        state = f"[yellow]{escape(holder)}[/]" if holder else "[green]free[/]"
-        out.print(f"{escape(seat.name)}: {state}")
+        state = (one_line(holder), "yellow") if holder else ("free", "green")
+        out.print(Text.assemble(f"{seat.name}: ", state))
     if all_seats and all_seats[0].name == "cpu":
         out.print("no GPU is visible; runs share the CPU, one step with a model at a time")
     elif all_seats:
@@ -131,7 +133,7 @@ def remove_trait(
         check_unused(path)
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
         megabytes = sum(file.lstat().st_size for file in files) / 1e6
-        out.print(f"{escape(display_path(path))}: {len(files)} files, {megabytes:.1f} MB")
+        out.print(f"{display_path(path)}: {len(files)} files, {megabytes:.1f} MB")
     if not yes and not typer.confirm(f"Delete {trait!r} of {folder.name}? It cannot be undone."):
         raise typer.Exit(1)
     if path is not None:
@@ -139,7 +141,7 @@ def remove_trait(
     # Last, so that if the files cannot be deleted, the trait can be removed again.
     if is_partition:
         instance.delete_dynamic_partition(partitions, trait)
-    out.print(f"removed {escape(trait)} from {folder.name}")
+    out.print(f"removed {one_line(trait)} from {folder.name}")
 
 
 def _check_port(host: str, port: int) -> None:
@@ -163,11 +165,12 @@ def _note_limits(project: "Project", n_seats: int) -> None:
     # A run that extracts vectors needs no GPU, so another run can use it meanwhile.
     n_needed = 2 * n_seats
     if queue is not None and 0 <= queue.max_concurrent_runs < n_needed:
-        out.print(
-            f"[yellow]note:[/] {escape(str(project.dagster_home / 'dagster.yaml'))} allows"
+        note = (
+            f" {project.dagster_home / 'dagster.yaml'} allows"
             f" {queue.max_concurrent_runs} runs at once; to use all GPUs, set"
             f" max_concurrent_runs and the pools' default_limit to {n_needed} or more"
         )
+        out.print(Text.assemble(("note:", "yellow"), note))
 
 
 def _is_valid(name: str) -> bool:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +17,8 @@ from rich.progress import (
 )
 
 from traitvec_core.stage_names import Stage
-from traitvec_dagster.cli.terminal import err
+from traitvec_core.visible_text import one_line
+from traitvec_dagster.cli.console import PlainConsole, err
 
 if TYPE_CHECKING:
     from traitvec_dagster.runs.parallel import ProgressEvent
@@ -71,10 +70,10 @@ def _sinks() -> Iterator[Callable[[str], Any]]:
             return
         bar = stack.enter_context(
             Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=console,
@@ -106,13 +105,13 @@ class _Bar:
         )  # fmt: skip
 
     def say(self, text: str) -> None:
-        self._bar.console.print(f"{self.trait}: {escape(text)}")
+        self._bar.console.print(f"{self.trait}: {one_line(text)}")
 
 
 class _Lines:
     """For logs: one line per finished stage, and one every half minute while it runs."""
 
-    def __init__(self, trait: str, console: Console) -> None:
+    def __init__(self, trait: str, console: PlainConsole) -> None:
         self.trait = trait
         self._console = console
         self._last = time.monotonic()
@@ -123,11 +122,11 @@ class _Lines:
             self.say(f"{stage} {done}/{total}" + (f" {note}" if note else ""))
 
     def say(self, text: str) -> None:
-        self._console.print(f"{self.trait}: {escape(text)}")
+        self._console.print(f"{self.trait}: {one_line(text)}")
 
 
 @contextmanager
-def _own_stderr() -> Iterator[Console]:
+def _own_stderr() -> Iterator[PlainConsole]:
     """A console with its own file descriptor.
 
     While a step runs, Dagster redirects the descriptors of stdout and stderr to its log files, so
@@ -140,4 +139,4 @@ def _own_stderr() -> Iterator[Console]:
         yield err
         return
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yield Console(file=stream, soft_wrap=True)
+        yield PlainConsole(file=stream)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -237,9 +238,7 @@ def _check_judges(
     if left:
         with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
             scored = scored_traits(folder, settings, left)
-            check_judges_first(
-                settings, scored, store, folder.name, lambda text: err.print(escape(text))
-            )
+            check_judges_first(settings, scored, store, folder.name, err.print)
 
 
 def _close_dead_runs(instance: "dg.DagsterInstance") -> None:
@@ -269,9 +268,10 @@ def _print_run(result: "TraitRun") -> None:
     elif result.reused and result.is_success:
         out.print(f"{result.trait}: everything is fresh, nothing was recomputed")
     for problem in result.problems:
-        err.print(f"[red]{escape(result.trait)} failed:[/] {escape(problem)}")
+        err.print(Text.assemble((f"{result.trait} failed:", "red"), f" {one_line(problem)}"))
     if not result.is_success and not result.problems:
-        err.print(f"[red]{escape(result.trait)} failed:[/] see run {result.run_id[:8]} in the UI")
+        what = f" see run {result.run_id[:8]} in the UI"
+        err.print(Text.assemble((f"{result.trait} failed:", "red"), what))
 
 
 def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict[str, Any]) -> None:
@@ -297,7 +297,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
     for trait, row in rows.items():
         vector = row["recommended"]
         table.add_row(
-            escape(trait),
+            trait,
             f"layer {vector['layer']} {vector['method']}" if vector else "–",
             verdict_cell(row),
             *(_figure_cell(row["checks"].get(name), *figure) for name, figure in figures.items()),
@@ -312,21 +312,24 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
             if check["verdict"] != "pass":
                 advice = f" {check['advice']}" if check["advice"] else ""
                 out.print(
-                    f"{escape(trait)}: {name} {VERDICT_MARKS[check['verdict']]}:"
-                    f" {escape(check['summary'])}.{escape(advice)}"
+                    Text.assemble(
+                        f"{trait}: {name} ",
+                        VERDICT_MARKS[check["verdict"]],
+                        one_line(f": {check['summary']}.{advice}"),
+                    )
                 )
 
 
-def _figure_cell(check: dict[str, Any] | None, figure: str, style: str) -> str:
+def _figure_cell(check: dict[str, Any] | None, figure: str, style: str) -> Text:
     """A check's figure, if it has one, and its verdict."""
     if check is None:
-        return "–"
+        return Text("–")
     value = check["figures"].get(check["figures"].get("held", figure))
     number = "" if value is None else f"{value:{style}} "
-    return number + VERDICT_MARKS[check["verdict"]]
+    return Text.assemble(number, VERDICT_MARKS[check["verdict"]])
 
 
-def _other_checks(checks: dict[str, Any]) -> str:
+def _other_checks(checks: dict[str, Any]) -> Text:
     """The checks without their own column, by verdict; the worst first."""
     from traitvec_core.validation.checks.table import CHECKS
 
@@ -336,8 +339,8 @@ def _other_checks(checks: dict[str, Any]) -> str:
         names = [name for name, check in others.items() if check["verdict"] == verdict]
         if names:
             shown = len(names) if verdict == "pass" else ", ".join(names)
-            parts.append(f"{VERDICT_MARKS[verdict]} {shown}")
-    return "; ".join(parts) or "–"
+            parts.append(Text.assemble(VERDICT_MARKS[verdict], f" {shown}"))
+    return Text("; ").join(parts) or Text("–")
 
 
 def _print_next(

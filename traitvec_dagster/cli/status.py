@@ -1,17 +1,16 @@
 """`traitvec status`: which stages are fresh, what the checks say, and what is recommended."""
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
-from traitvec_dagster.cli.terminal import Root, experiment_folder, out, verdict_mark
+from traitvec_dagster.cli.terminal import Root, experiment_folder, out, print_json, verdict_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["VERDICT_MARKS", "status", "status_of", "verdict_cell"]
 
-VERDICT_MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
+VERDICT_MARKS = {
+    "pass": Text("pass", "green"), "warn": Text("warn", "yellow"), "fail": Text("FAIL", "red"),
+}  # fmt: skip
 _STATE_MARKS = {
-    "fresh": "[green]fresh[/]",
-    "partial": "[yellow]partial[/]",
-    "stale": "[yellow]stale[/]",
-    "missing": "[dim]missing[/]",
-    "broken": "[red]BROKEN[/]",
+    "fresh": Text("fresh", "green"),
+    "partial": Text("partial", "yellow"),
+    "stale": Text("stale", "yellow"),
+    "missing": Text("missing", "dim"),
+    "broken": Text("BROKEN", "red"),
 }
 
 
@@ -59,7 +60,7 @@ def status(
         )
     rows = {name: status_of(experiment_folder(project, name)) for name in names}
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201  # for machines: no markup, no wrapping
+        print_json(rows)
         return
     for name, traits in rows.items():
         out.print(_table(name, traits))
@@ -101,9 +102,9 @@ def status_of(
     return rows
 
 
-def verdict_cell(row: "Mapping[str, Any]") -> str:
+def verdict_cell(row: "Mapping[str, Any]") -> Text:
     """Return the verdict of a row of `status_of`, coloured; a dash where there is none yet."""
-    return verdict_mark(row["verdict"]) if row["recommended"] or row["verdict"] else "–"
+    return verdict_mark(row["verdict"]) if row["recommended"] or row["verdict"] else Text("–")
 
 
 def _verdicts(
@@ -148,13 +149,14 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
     for name, row in traits.items():
         checks = row["checks"]
         not_passed = [name for name, check in checks.items() if check["verdict"] != "pass"]
-        n_passed = f"{len(checks) - len(not_passed)} pass"
-        notes = " ".join(f"{name} {VERDICT_MARKS[checks[name]['verdict']]}" for name in not_passed)
+        cell = Text(f"{len(checks) - len(not_passed)} pass")
+        for check in not_passed:
+            cell.append(f" {check} ").append_text(VERDICT_MARKS[checks[check]["verdict"]])
         vector = row["recommended"]
         table.add_row(
-            escape(name),
+            name,
             *(_STATE_MARKS[row["stages"][stage]] for stage in STAGES),
-            f"{n_passed} {notes}".strip(),
+            cell,
             f"{vector['method']}, layer {vector['layer']}" if vector else "–",
             verdict_cell(row),
         )

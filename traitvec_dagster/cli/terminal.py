@@ -1,4 +1,4 @@
-"""What all commands share: consoles, common options, and how options are read."""
+"""What all commands share: common options, how they are read, and what is printed alike."""
 
 import signal
 import warnings
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from traitvec_core.errors import DefinitionError, TraitvecError, TraitvecWarning
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+from traitvec_core.visible_text import one_line
+from traitvec_dagster.cli.console import err, out, print_json
 
 if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings
@@ -31,6 +32,8 @@ __all__ = [
     "note_retirement",
     "open_project",
     "out",
+    "print_error",
+    "print_json",
     "print_notes",
     "read_layers",
     "read_overrides",
@@ -39,12 +42,6 @@ __all__ = [
     "trusted_settings",
     "verdict_mark",
 ]
-
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
-if not out.is_terminal:
-    # In a log file, tables need no wrapping.
-    out = Console(soft_wrap=True, width=120)
 
 _VERDICT_STYLES: dict["VectorVerdict | None", str] = {
     "usable": "green", "with_care": "yellow", "not_usable": "bold red", None: "dim",
@@ -185,17 +182,15 @@ def read_layers(text: str | None) -> Any:
 
 def read_overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Return the settings that options and `--set name=value` override, by name."""
-    import yaml
+    from traitvec_core.user_files import MAX_SETTINGS_BYTES, parse_yaml
 
     overrides = {name: value for name, value in flags.items() if value is not None}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip():
             raise TraitvecError(f"--set {assignment!r}: write --set name=value")
-        try:
-            overrides[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise TraitvecError(f"--set {assignment!r}: the value is not valid YAML") from None
+        where = f"--set {assignment[:80]!r}"
+        overrides[name.strip()] = parse_yaml(value, where, MAX_SETTINGS_BYTES)
     return overrides
 
 
@@ -214,30 +209,29 @@ def note_retirement(settings: "ExperimentSettings", *, ask: bool = False) -> Non
 def print_notes(notes: Iterable[str]) -> None:
     """Print notes on the error stream, one per line."""
     for note in notes:
-        err.print(f"[yellow]note:[/] {escape(note)}")
+        err.print(Text.assemble(("note:", "yellow"), f" {one_line(note)}"))
 
 
-def verdict_mark(verdict: "VectorVerdict | None") -> str:
+def verdict_mark(verdict: "VectorVerdict | None") -> Text:
     """Return the verdict on a vector, coloured."""
-    return f"[{_VERDICT_STYLES[verdict]}]{VERDICT_NAMES[verdict]}[/]"
+    return Text(VERDICT_NAMES[verdict], _VERDICT_STYLES[verdict])
 
 
 @contextmanager
 def loud_warnings() -> Iterator[None]:
-    """Print each `TraitvecWarning` as one red line on the error stream; others are unchanged."""
+    """Print each `TraitvecWarning` as one red line on the error stream; others as Python does."""
     with warnings.catch_warnings():
         # By default, a warning that comes a second time from the same line is not shown.
         warnings.simplefilter("always", TraitvecWarning)
-        show_other = warnings.showwarning
 
         def show(
             message: Warning | str, category: type[Warning], filename: str, lineno: int,
             file: TextIO | None = None, line: str | None = None,
         ) -> None:  # fmt: skip
             if issubclass(category, TraitvecWarning):
-                err.print(f"[bold red]WARNING:[/] {escape(str(message))}")
+                err.print(Text.assemble(("WARNING:", "bold red"), f" {message}"))
             else:
-                show_other(message, category, filename, lineno, file, line)
+                err.print(warnings.formatwarning(message, category, filename, lineno, line).strip())
 
         warnings.showwarning = show
         yield
@@ -245,11 +239,12 @@ def loud_warnings() -> Iterator[None]:
 
 def complain(error: TraitvecError) -> int:
     """Print an error, one line per problem. Returns the number of problems."""
-    lines = (
-        [f"{error.where}: {problem}" for problem in error.problems]
-        if isinstance(error, DefinitionError)
-        else [str(error)]
-    )
+    lines = error.lines if isinstance(error, DefinitionError) else (str(error),)
     for line in lines:
-        err.print(f"[red]error:[/] {escape(line)}")
-    return len(lines)
+        print_error(line)
+    return len(error.problems) if isinstance(error, DefinitionError) else 1
+
+
+def print_error(line: str) -> None:
+    """Print one line about what went wrong on the error stream."""
+    err.print(Text.assemble(("error:", "red"), f" {one_line(line)}"))

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.cli.terminal import Root, experiment_folder, open_project, out
@@ -37,25 +37,25 @@ def trust(
     if revoke:
         was_allowed = forget(folder)
         out.print(
-            f"{escape(experiment)}: nothing is allowed any more"
+            f"{experiment}: nothing is allowed any more"
             if was_allowed
-            else f"{escape(experiment)}: nothing was allowed"
+            else f"{experiment}: nothing was allowed"
         )
         return
     grants = grants_of(folder, folder.settings())
     if not grants:
         allow(folder, ())
-        out.print(f"{escape(experiment)}: runs no code of its own and sends no key; needs no trust")
+        out.print(f"{experiment}: runs no code of its own and sends no key; needs no trust")
         return
     if not show:
         allow(folder, grants)
     are_allowed = [is_allowed(folder, grant) for grant in grants]
     for grant, allowed in zip(grants, are_allowed, strict=True):
-        state = "[green]allowed[/]" if allowed else "[yellow]not allowed[/]"
-        out.print(f"{state}  {escape(grant.setting)} {escape(grant.allows)}")
+        state = Text("allowed", "green") if allowed else Text("not allowed", "yellow")
+        out.print(state, f" {grant.setting} {grant.allows}")
         if show:
             out.print(f"         {grant.fingerprint}")
     if not show:
-        out.print(f"recorded in {escape(str(trust_file()))}; `--revoke` takes it back")
+        out.print(f"recorded in {trust_file()}; `--revoke` takes it back")
     elif not all(are_allowed):
         raise typer.Exit(1)

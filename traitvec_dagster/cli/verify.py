@@ -1,16 +1,15 @@
 """`traitvec verify`: what on disk is not as its stage wrote it."""
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
-from traitvec_dagster.cli.terminal import Root, err, experiment_folder, out
+from traitvec_dagster.cli.terminal import Root, err, experiment_folder, out, print_json
 
 if TYPE_CHECKING:
     from traitvec_core.stages.verify import Finding
@@ -63,7 +62,7 @@ def verify(
         n_files += n_here
     if as_json:
         rows = {name: [vars(f) for f in findings] for name, findings in results.items()}
-        print(json.dumps(rows, indent=2))  # noqa: T201  # for machines: no markup, no wrapping
+        print_json(rows)
     else:
         for name, findings in results.items():
             if any(finding.is_off for finding in findings):
@@ -109,12 +108,12 @@ def _table(experiment: str, findings: "list[Finding]") -> Table:
         if counts[place] <= _MOST_ROWS:
             style = _STYLES[finding.problem]
             table.add_row(
-                escape(finding.trait or "–"), finding.stage, escape(finding.file),
-                f"[{style}]{finding.problem}[/]", escape(finding.detail),
+                finding.trait or "–", finding.stage, finding.file,
+                Text(finding.problem, style), finding.detail,
             )  # fmt: skip
     for (name, stage), count in counts.items():
         if count > _MOST_ROWS:
-            table.add_row(escape(name or "–"), stage, f"and {count - _MOST_ROWS} more", "", "")
+            table.add_row(name or "–", stage, f"and {count - _MOST_ROWS} more", "", "")
     return table
 
 

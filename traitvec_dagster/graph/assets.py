@@ -19,7 +19,7 @@ from traitvec_core.trust import check_trust
 from traitvec_dagster.executors.kubernetes import gpu_pod
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
-from traitvec_dagster.graph.metadata_values import Metadata, known
+from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
@@ -58,7 +58,7 @@ def _build_definition(
             sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
         return dg.MaterializeResult(
-            metadata=definition_metadata(folder, data),
+            metadata=shown(definition_metadata(folder, data)),
             data_version=dg.DataVersion(_definition_version(folder, data)),
         )
 
@@ -119,7 +119,7 @@ def _metadata(
         if show is not None:
             metadata |= show(folder, settings)
     return {
-        **metadata,
+        **shown(metadata),
         "reused": result.is_reused,
         "seconds": cost.seconds,
         "tokens_in": cost.tokens_in,

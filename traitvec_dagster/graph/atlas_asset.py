@@ -10,7 +10,9 @@ from traitvec_core.stages.trait_atlas import ATLAS_VERSION, make_atlas
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.failures import one_line_failure
+from traitvec_dagster.graph.metadata_values import shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
@@ -54,7 +56,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
             atlas, is_reused = make_atlas(graph.folder, overrides.settings_of(graph))
         for row in atlas.traits:
             if row.missing:
-                context.log.warning(f"{row.trait}: {'; '.join(row.missing)}")
+                context.log.warning(one_line(f"{row.trait}: {'; '.join(row.missing)}"))
             if row.verdict == "not_usable":
                 described = describe_verdict(row.verdict, row.reasons)
                 context.log.warning(f"{row.trait} ({row.method}_layer{row.layer}) is {described}")
@@ -169,4 +171,4 @@ def _picture(atlas: "Atlas") -> Any:
 def _table(rows: list[dict[str, str]]) -> Any:
     if not rows:
         return dg.MetadataValue.text("(none)")
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+    return dg.MetadataValue.table([dg.TableRecord(shown(row)) for row in rows])

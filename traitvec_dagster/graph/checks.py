@@ -9,6 +9,8 @@ from traitvec_core.experiment import CheckName
 from traitvec_core.stage_names import Stage
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_check
+from traitvec_core.visible_text import one_line
+from traitvec_dagster.graph.metadata_values import shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
@@ -63,8 +65,8 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
             severity=dg.AssetCheckSeverity.WARN
             if result.verdict == "warn"
             else dg.AssetCheckSeverity.ERROR,
-            description=result.summary,
-            metadata=metadata,
+            description=one_line(result.summary),
+            metadata=shown(metadata),
         )
 
     return check

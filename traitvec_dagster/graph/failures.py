@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.visible_text import visible
 
 __all__ = ["one_line_failure"]
 
@@ -25,7 +26,7 @@ def one_line_failure() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        where = visible(f" ({error.filename})") if error.filename else ""
         raise dg.Failure(
             description=f"{error.strerror}{where}; finished work is kept: free or repair the"
             " disk, then run again to continue",

@@ -10,13 +10,14 @@ import dagster as dg
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+from traitvec_core.visible_text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "Metadata", "cell", "clip", "judged", "known", "numbers", "picture", "rounded", "sample",
-    "table",
+    "shown", "table",
 ]  # fmt: skip
 
 # A picture goes into the event log with every materialization.
@@ -64,6 +65,14 @@ def sample(frame: "pd.DataFrame", columns: list[str], per_pole: int = 3) -> Any:
     return table(rows)
 
 
+def shown(metadata: Metadata) -> Metadata:
+    """Return metadata, or a row of a table, with its plain texts as visible text."""
+    return {
+        name: visible(value, keep_lines=True) if isinstance(value, str) else value
+        for name, value in metadata.items()
+    }
+
+
 def table(rows: list[dict[str, Any]]) -> Any:
     """Return rows as a table; all have the keys of the first."""
     if not rows:
@@ -74,7 +83,7 @@ def table(rows: list[dict[str, Any]]) -> Any:
             for name in rows[0]
         ]
     )
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
+    return dg.MetadataValue.table([dg.TableRecord(shown(row)) for row in rows], schema=schema)
 
 
 def cell(value: Any) -> Any:
@@ -87,7 +96,7 @@ def clip(text: str) -> str:
 
     It only ever goes into tables, whose cells Dagster shows as plain text; never into markdown.
     """
-    flat = " ".join(text.split())
+    flat = visible(" ".join(text.split()))
     return flat if len(flat) <= _MAX_SHOWN_CHARS else f"{flat[:_MAX_SHOWN_CHARS]}…"
 
 

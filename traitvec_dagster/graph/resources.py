@@ -14,6 +14,7 @@ from traitvec_core.models.files import LoadOptions, model_fingerprint
 from traitvec_core.stage_names import RedoKind, Stage
 from traitvec_core.stages.context import Workbench
 from traitvec_core.stages.redo import parse_redo
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import settings_with_overrides
 from traitvec_dagster.runs.trait_use import release_trait
@@ -111,14 +112,13 @@ def workbench(
         if now - last >= _LOG_EVERY_S or done == total:
             last = now
             pace = _pace(now - started[0], done - started[1], total - done)
-            log.info(
-                ", ".join(part for part in (f"{stage}: {done} of {total}", pace, note) if part)
-            )
+            parts = (f"{stage}: {done} of {total}", pace, one_line(note))
+            log.info(", ".join(part for part in parts if part))
 
     def say(text: str) -> None:
         if _sink is not None:
             _sink.say(text)
-        log.info(text)
+        log.info(one_line(text))
 
     def load(name: str, options: LoadOptions) -> "LanguageModel":
         before_load()
