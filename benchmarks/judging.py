@@ -47,8 +47,9 @@ def behind_an_api() -> Iterator[Figure]:
             os.environ["OPENAI_API_KEY"] = "sk-of-the-benchmark"
             os.environ["OPENAI_BASE_URL"] = f"http://127.0.0.1:{port_file.read_text().strip()}/v1"
             settings = ExperimentSettings(
-                model="embedded", judge_model="gpt-5-mini", max_concurrent_judges=50
-            )
+                model="embedded", judge_model="gpt-5-mini", max_concurrent_judges=50,
+                judge_preflight=False,
+            )  # fmt: skip
             store = JudgementStore(Path(scratch) / "judgements.sqlite")
             judge = load_judge(settings, store, load_model=load_language_model)
             times = []

@@ -2,7 +2,8 @@
 # the root:
 #   docker build -f deploy/engine.Dockerfile -t traitvec-engine .
 # Not a slim base: Triton needs a C compiler at run time.
-ARG BASE=python:3.11-bookworm
+# The digest of 2026-09-19, from github.com/docker-library/repo-info.
+ARG BASE=python:3.11-bookworm@sha256:b99029c95d3d37fb1e4e76d287f7984373dca77c665885986e31b2c95260c13c
 FROM ${BASE}
 
 ENV PATH=/opt/venv/bin:$PATH \

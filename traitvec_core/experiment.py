@@ -12,7 +12,7 @@ from traitvec_core.models.positions import check_position
 from traitvec_core.settings.address import check_address
 from traitvec_core.settings.group import SettingGroup
 from traitvec_core.settings.judge_price import JudgePrice
-from traitvec_core.settings.model_name import infer_model
+from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
 from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
 from traitvec_core.settings.scaffold import scaffold_experiment
@@ -23,6 +23,7 @@ from traitvec_core.settings.thresholds import CheckName, NormThreshold, Threshol
 from traitvec_core.trait import check_name
 
 __all__ = [
+    "DEFAULT_JUDGE",
     "CheckName",
     "ExperimentSettings",
     "JudgePrice",
@@ -34,6 +35,7 @@ __all__ = [
     "Thresholds",
     "VectorMethod",
     "check_address",
+    "default_judge",
     "infer_model",
     "parse_experiment",
     "scaffold_experiment",
@@ -116,7 +118,7 @@ class ExperimentSettings(SettingGroup):
 
     description: str = ""
     model: str
-    judge_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
+    judge_model: Annotated[str, Field(min_length=1)] = DEFAULT_JUDGE
     scorers: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     coherence_judge: Annotated[str, Field(min_length=1)] | None = None
     judge_provider: Literal["auto", JudgeProvider] = "auto"

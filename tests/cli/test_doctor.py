@@ -41,6 +41,24 @@ def test_doctor_tries_the_keys_and_shows_none(
         assert value[:8] not in done.out + done.err
 
 
+@pytest.mark.parametrize("has_key", [True, False])
+def test_doctor_and_check_name_a_judge_that_is_shut_down(
+    traitvec: Command, empty: SmallProject, monkeypatch: pytest.MonkeyPatch, has_key: bool
+) -> None:
+    empty.set(judge_model="gpt-5-mini")
+    with FakeProvider(models=["gpt-5-mini"]) as openai:
+        openai.shutdown_dates = {"gpt-5-mini": "2031-05-06"}
+        monkeypatch.setenv("OPENAI_BASE_URL", openai.base_url_openai)
+        if has_key:
+            monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
+        day = "2031-05-06" if has_key else "2026-12-11"
+        doctor, check = traitvec("doctor"), traitvec("check", "--experiment", "demo")
+    for text in (doctor.out, check.err):
+        line = " ".join(text.split())
+        assert f"on {day}" in line
+        assert "write judge_model: gpt-6.1-terra instead" in line
+
+
 def test_doctor_says_when_a_provider_cannot_be_reached(
     traitvec: Command, empty: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ import pytest
 from tests.cli.conftest import Command
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from tests.providers import models
+from tests.providers.replies import openai_answer
 from tests.providers.server import FakeProvider
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
+from traitvec_core.judging.preflight import preflight_prompts
 
 
 @pytest.fixture
 def remote(empty: SmallProject) -> SmallProject:
     """An experiment whose judge is behind an API; no key is set."""
-    settings = {"judge_model": "gpt-5-mini", "n_examples": 6, **FEW_VECTORS}
+    settings = {
+        "judge_model": "gpt-5-mini", "judge_preflight": False, "n_examples": 6, **FEW_VECTORS,
+    }  # fmt: skip
     write_experiment(empty.folder, "remote", ["refusal", "uncertainty"], settings)
     return empty
 
@@ -111,6 +116,7 @@ def test_what_was_paid_is_listed_not_estimated_again_and_can_be_pruned(
         assert refused.code == 1
         assert "--older-than DAYS" in refused.err
         assert "0 judgements deleted" in traitvec("judgements", "prune", "--older-than", "1").out
+        assert "0 judgements deleted" in traitvec("judgements", "prune", "--only-missing").out
         done = traitvec("judgements", "prune", "--judge-model", "gpt-5-mini")
         assert f"{len(server.log.answers)} judgements deleted" in done.out
         assert estimated(traitvec, "--trait", "refusal")["total"]["known"] == 0
@@ -125,5 +131,54 @@ def test_any_sqlite_tool_reads_the_store(
     path: Path = remote.folder / "experiments" / JUDGEMENTS_FILE
     with sqlite3.connect(path) as db:
         rows = db.execute("select rubric, count(*), min(usd) from judgements group by 1").fetchall()
-    assert {name for name, _, _ in rows} == {"trait", "coherence"}
+    assert {name for name, _, _ in rows} == {"trait", "coherence", "preflight"}
     assert all(usd == 0 for _, _, usd in rows), "a model in process costs no dollars"
+
+
+def test_a_judge_that_fails_its_preflight_is_named_before_anything_is_generated(
+    traitvec: Command, remote: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.set("remote", judge_preflight=True)
+    command = ("run", "--experiment", "remote", "--trait", "refusal", "--select",
+               "+judged_responses")  # fmt: skip
+    prompts = preflight_prompts()
+    with FakeProvider(partial(models.gpt_5_mini, score_of=lambda prompt: 50)) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-test")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url_openai)
+        failed = traitvec(*command)
+        assert failed.code == 1
+        assert "gpt-5-mini' failed its preflight: 50 for a clear answer, 50 for noise" in failed.err
+        assert "judge_preflight: false" in failed.err
+        assert not (remote.trait("refusal", "remote").path / "responses").exists()
+        # Two calls, though three rounds were possible: a score is a score.
+        assert {call.prompt for call in server.log.calls} == set(prompts.values())
+        assert server.log.total == 2
+
+        def able(prompt: str) -> int:
+            return {prompts["clear"]: 90, prompts["noise"]: 2}.get(
+                prompt, models.stable_score(prompt)
+            )
+
+        server.responder = partial(models.gpt_5_mini, score_of=able)
+        run = traitvec(*command)
+        assert "preflight" not in run.err
+        asked = server.log.total
+        traitvec(*command)
+        assert server.log.total == asked
+
+
+def test_a_judge_that_only_writes_prose_ends_the_run_with_a_line(
+    traitvec: Command, remote: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeProvider(lambda call: openai_answer("It [bold]depends[/].\x1b[2J")) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-test")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url_openai)
+        remote.set("remote", max_concurrent_judges=2)
+        failed = traitvec("run", "--experiment", "remote", "--trait", "refusal",
+                          "--select", "+judged_responses")  # fmt: skip
+        assert failed.code == 1
+        assert "unusable answers and no score; the last answered" in failed.err
+        assert "It [bold]depends[/]." in failed.err
+        assert "\x1b[2J" not in failed.err
+        assert "Traceback" not in failed.err
+        assert server.log.total < 24

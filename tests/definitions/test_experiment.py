@@ -50,7 +50,7 @@ def test_monitoring_prompts_ask_something(prompts: str, problem: str) -> None:
 def test_the_promised_defaults() -> None:
     found = parse("", "gemma_2b_cognitive")
     assert found.model == "google/gemma-2-2b-it"
-    assert found.judge_model == "gpt-5-mini"
+    assert found.judge_model == "gpt-6.1-terra"
     assert found.n_examples == 100
     assert found.threshold == 50
     assert found.methods == ("mean_diff", "probe", "ica", "gradient")

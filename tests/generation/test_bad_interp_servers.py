@@ -194,6 +194,8 @@ def drip(handler: BaseHTTPRequestHandler, right: Any) -> None:
     [
         (says(b"<html>hello"), "unreadable"),
         (says([1]), "unreadable"),
+        (says(b"[" * 10_000), "unreadable"),
+        (says(b'{"token_ids": ' + b"[" * 200 + b"]" * 200 + b"}"), "unreadable"),
         (says(b'{"token_ids": [' + b"9" * 5_000 + b"]}"), "unreadable"),
         (says({"error": "no"}), "without token ids"),
         (says(b" " * 1_000_000), "more than 14,000 bytes"),

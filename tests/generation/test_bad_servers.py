@@ -46,7 +46,9 @@ def saved(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str
 class Attempt:
     """Generates through a server, and keeps what came of it."""
 
-    def __init__(self, model: LanguageModel, saved: str, url: str) -> None:
+    def __init__(
+        self, model: LanguageModel, saved: str, url: str, served_name: str | None = None
+    ) -> None:
         self.said: list[str] = []
         self.done: list[Generated] = []
         self.error = ""
@@ -54,7 +56,12 @@ class Attempt:
         self._engine = load_engine(
             "server",
             EngineOptions(
-                model=saved, load_model=lambda: model, url=url, batch_size=1, say=self.said.append
+                model=saved,
+                load_model=lambda: model,
+                url=url,
+                batch_size=1,
+                say=self.said.append,
+                served_name=served_name,
             ),
         )
 
@@ -117,6 +124,41 @@ def test_a_connection_that_is_not_taken_is_given_up(
     # Not after the 600 s that an answer may take.
     assert "cannot be reached (no connection within" in attempt.error
     assert "engine_url" in attempt.error
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and requests, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = []
+
+        def take() -> None:
+            with suppress(OSError):
+                while True:
+                    taken.append(listener.accept())
+
+        threading.Thread(target=take, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        for connection, _ in taken:
+            connection.close()
+
+
+@pytest.mark.parametrize("served_name", [None, "a-name"])
+def test_a_server_that_says_nothing_is_named_within_a_minute(
+    model: LanguageModel, saved: str, served_name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In place of a minute. An answer may take ten.
+    for module in ("remote.calls", "generation.completions_server", "generation.server_engine"):
+        monkeypatch.setattr(f"traitvec_core.{module}.REACHED_WITHIN_S", 1.0)
+    monkeypatch.setattr("traitvec_core.generation.interp_server.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("traitvec_core.remote.waiting.FIRST_LINE_S", 0.3)
+    monkeypatch.setattr("traitvec_core.remote.waiting.LOOK_EVERY_S", 0.1)
+    with silent() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        attempt = Attempt(model, saved, url, served_name).run()
+    assert f"{url} gave no answer in" in attempt.error
+    assert "check engine_url" in attempt.error
+    assert f"waiting for the server ({url}), attempt 1, no answer for" in attempt.said[0]
 
 
 def test_a_server_that_dies_is_waited_for_and_then_named(model: LanguageModel, saved: str) -> None:
@@ -228,6 +270,17 @@ def packed(handler: BaseHTTPRequestHandler, answer: dict[str, Any]) -> None:
     handler.wfile.write(b"\x1f\x8b\x08\x00")
 
 
+def writes(body: bytes) -> Spoiler:
+    def send(handler: BaseHTTPRequestHandler, answer: dict[str, Any]) -> None:
+        handler.send_response(200)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return send
+
+
 @pytest.mark.parametrize(
     ("spoiler", "reason"),
     [
@@ -247,6 +300,12 @@ def packed(handler: BaseHTTPRequestHandler, answer: dict[str, Any]) -> None:
         (error_in_200, "no worker is free"),
         (cut_chunk, "connection closed before the answer was complete"),
         (packed, "compressed"),
+        (writes(b"[" * 100_000), "nested too deeply"),
+        (writes(b'{"choices":' * 10_000), "nested too deeply"),
+        (writes(b'{"choices": [{"te'), "an unreadable answer"),
+        (writes(b""), "an empty answer"),
+        (writes(b"null"), "no JSON object"),
+        (writes(b'{"choices": [[{"text": "a"}]]}'), "an answer without text"),
     ],
 )
 def test_an_answer_that_cannot_be_is_one_line(

@@ -223,7 +223,8 @@ def test_failed_judgements_have_reasons_and_the_next_run_asks_again(
     assert done.is_good, done.problems
     assert done.made  # the rest goes on
     made = generated.trait("refusal").metadata(JUDGE)
-    assert made["unfinished"] == {"server error (500)": len(failing)}
+    (prose_reason,) = (reason for reason in made["unfinished"] if "I would say" in reason)
+    assert made["unfinished"] == {"server error (500)": len(failing), prose_reason: 1}
     assert made["missing_reasons"]["trait"] == {"content filter (400)": 1}
     assert made["missing_reasons"]["coherence"]["server error (500)"] == len(failing)
     judged = generated.trait("refusal").read_responses()
@@ -242,13 +243,19 @@ def test_failed_judgements_have_reasons_and_the_next_run_asks_again(
     assert "server error (500)" in page
     assert "content filter (400)" in page
     assert "<b>85</b>" not in page
-    # When it is over, what failed is asked again; what is beyond hope is not.
+    # When it is over, what failed is asked again; what was filtered is not.
     is_over = True
     before = server.log.total
     again = generated.run("refusal")
     assert again.is_good, again.problems
-    assert {call.prompt for call in server.log.calls[before:]} == failing
+    assert {call.prompt for call in server.log.calls[before:]} == failing | {proses}
+    assert generated.states("refusal")[JUDGE] == "partial"
+    # After three runs the prose is beyond hope too.
+    assert generated.run("refusal").is_good
     assert set(generated.states("refusal").values()) == {"fresh"}
+    before = server.log.total
+    assert not generated.run("refusal").made
+    assert server.log.total == before
     assert generated.trait("refusal").metadata(JUDGE)["unfinished"] == {}
     judged = generated.trait("refusal").read_responses()
     assert judged["coherence_score"].isna().sum() == 1

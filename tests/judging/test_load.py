@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tests.models.architectures import make_model
 from traitvec_core.errors import DefinitionError, TraitvecError
-from traitvec_core.experiment import ExperimentSettings, parse_experiment
+from traitvec_core.experiment import DEFAULT_JUDGE, ExperimentSettings, parse_experiment
 from traitvec_core.judging import LocalJudge, load_judge
 from traitvec_core.judging.api import ApiJudge
 from traitvec_core.judging.judgement_store import JudgementStore, Origin
@@ -80,7 +80,7 @@ def test_the_settings_choose_server_and_key(
 ) -> None:
     choice = JudgeChoice(experiment(**given))
     assert (choice.provider.name, choice.address, choice.key_name) == (provider, address, key_name)
-    assert choice.name == given.get("judge_model", "gpt-5-mini")
+    assert choice.name == given.get("judge_model", DEFAULT_JUDGE)
 
 
 def test_an_address_in_the_environment_is_the_users_own_and_gets_the_users_key(
@@ -164,7 +164,7 @@ def said(settings: ExperimentSettings) -> str:
 @pytest.mark.parametrize(
     ("given", "judge", "variable"),
     [
-        ({}, "gpt-5-mini", "OPENAI_API_KEY"),
+        ({}, DEFAULT_JUDGE, "OPENAI_API_KEY"),
         ({"judge_model": "claude-haiku-4-5"}, "claude-haiku-4-5", "ANTHROPIC_API_KEY"),
         ({"judge_model": "embedded", "second_judge": "gpt-5"}, "gpt-5", "OPENAI_API_KEY"),
     ],
@@ -288,12 +288,12 @@ def test_a_batch_needs_a_provider_that_takes_one() -> None:
 def test_a_judge_behind_an_api_is_as_the_settings_say() -> None:
     settings = experiment(
         second_judge="claude-haiku-4-5", max_concurrent_judges=7, judge_timeout_s=3.5,
-        judge_prices={"gpt-5-mini": {"input": 9, "output": 9}},
+        judge_prices={DEFAULT_JUDGE: {"input": 9, "output": 9}},
     )  # fmt: skip
     judge = load(settings)
     assert isinstance(judge, ApiJudge)
     assert isinstance(judge.model, OpenAIModel)
-    assert (judge.name, judge.model._key) == ("gpt-5-mini", "sk-OPENAI_API_KEY")
+    assert (judge.name, judge.model._key) == (DEFAULT_JUDGE, "sk-OPENAI_API_KEY")
     assert (judge.max_concurrent, judge.timeout_s) == (7, 3.5)
     assert judge.price is not None
     assert judge.price.input == 9

@@ -73,13 +73,19 @@ def test_without_anything_to_ask_it_is_not_asked_either(asker: MakeAsker) -> Non
     [
         (partial(models.gpt_5_mini, score_of=reverse), "10 for a clear answer, 60 for noise"),
         (partial(models.gpt_5_mini, score_of=lambda p: 50), "50 for a clear answer, 50 for noise"),
-        (lambda call: replies.openai_answer("Sure!\x1b[2J"), "no score (answered 'Sure!"),
-        (lambda call: replies.openai_answer(None, refusal="I won't"), "no score (the judge refuse"),
+        (
+            lambda call: replies.openai_answer("Sure!\x1b[2J"),
+            "(answered 'Sure!",
+        ),
+        (
+            lambda call: replies.openai_answer(None, refusal="I won't"),
+            "(the judge refused: I won't)",
+        ),
         (
             lambda call: Reply(body="<html>Hi</html>", headers={"content-type": "text/html"}),
-            "no score ('<html>Hi</html>' in place of a JSON object",
+            "('<html>Hi</html>' in place of a JSON object; check OPENAI_BASE_URL)",
         ),
-        (lambda call: Reply(body="[" * 100_000), "no score (an unreadable answer"),
+        (lambda call: Reply(body="[" * 100_000), "(an unreadable answer: JSON nested too deeply)"),
     ],
 )
 def test_a_judge_that_fails_is_named_before_anything_else_is_asked(

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import traitvec_core
 from traitvec_core.experiment import JudgePrice
-from traitvec_core.judging.prices import overrides, price_of, prices_as_of, retirement_of
+from traitvec_core.judging.prices import override_of, overrides, price_of, prices_as_of
 from traitvec_core.judging.providers.table import PROVIDERS, provider_of
 
 MODELS: dict[str, dict[str, Any]] = overrides()["models"]
@@ -101,6 +101,7 @@ def test_the_price_data_is_not_loaded_before_a_price_is_needed() -> None:
     ("name", "dollars"),
     [
         ("gpt-6-luna", (0.10, 0.01, 0.50)), ("gpt-6.2-sol", (2.00, 0.10, 10.00)),
+        ("gpt-6.1-terra", (1.00, 0.05, 5.00)),
         ("gpt-4.1", (2.00, 0.50, 8.00)), ("o4-mini", (1.10, 0.275, 4.40)),
         ("gpt-4o-2024-05-13", (5.00, None, 15.00)),
         ("claude-haiku-4-5", (1.00, 0.10, 5.00)), ("claude-sonnet-4-5", (3.00, 0.30, 15.00)),
@@ -130,8 +131,7 @@ def test_known_prices(name: str, dollars: tuple[float, float | None, float]) -> 
 def test_a_dated_snapshot_costs_what_its_name_costs(snapshot: str, name: str) -> None:
     assert price_of(snapshot) is not None
     assert price_of(snapshot) == price_of(name)
-    note = retirement_of(name)
-    assert retirement_of(snapshot) == (note and note.replace(name, snapshot, 1))
+    assert override_of(snapshot) == override_of(name)
 
 
 def test_a_snapshot_with_a_row_of_its_own_costs_what_is_there() -> None:
@@ -151,7 +151,7 @@ def test_a_snapshot_with_a_row_of_its_own_costs_what_is_there() -> None:
 )  # fmt: skip
 def test_another_name_has_no_price_and_unknown_is_not_free(name: str) -> None:
     assert price_of(name) is None
-    assert retirement_of(name) is None
+    assert override_of(name) == {}
 
 
 def test_a_name_does_not_swallow_a_longer_one() -> None:
@@ -209,23 +209,3 @@ def test_dollars_in_numbers() -> None:
 def test_an_impossible_price_is_refused(price: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         JudgePrice.model_validate(price)
-
-
-# -- retirement -----------------------------------------------------------------------------------
-
-
-def test_a_shutdown_is_told_before_and_after_it() -> None:
-    day = date(2026, 12, 11)
-    assert MODELS["gpt-5-mini"]["shutdown"] == day
-    before = "gpt-5-mini will be shut down on 2026-12-11"
-    after = "gpt-5-mini was to be shut down on 2026-12-11"
-    names = "; its provider recommends gpt-6.1-terra instead"
-    assert retirement_of("gpt-5-mini", date(2026, 12, 10)) == before + names
-    assert retirement_of("gpt-5-mini", day) == after + names
-    assert retirement_of("gpt-5-mini", date(2030, 1, 1)) == after + names
-
-
-def test_what_nobody_announced_is_not_told() -> None:
-    assert retirement_of("claude-haiku-4-5") is None
-    assert "replacement" not in MODELS["gpt-5.1"]
-    assert retirement_of("gpt-5.1", date(2026, 1, 1)) == "gpt-5.1 will be shut down on 2027-04-01"

@@ -56,6 +56,8 @@ class FakeProvider:
         latency_s: Wait before each answer of the chat endpoints.
         valid_key: The one key that is let in; None lets in any and none.
         models: The models that GET /v1/models knows; None for every id.
+        model_page: The answer to any GET below /v1/models; None for the right one.
+        shutdown_dates: What OpenAI's list of models says of some, by id.
         intercept: Stands before every other endpoint: called with the method, the path and a
             function that does the work and returns the answer.
         log_path: File to append one JSON line per finished answer to.
@@ -77,6 +79,8 @@ class FakeProvider:
         self.latency_s = latency_s
         self.valid_key = valid_key
         self.models = models
+        self.model_page: Reply | None = None
+        self.shutdown_dates: dict[str, str] = {}
         self.intercept = intercept
         self.log = ServerLog(log_path, keeps_calls)
         self.port = 0
@@ -215,14 +219,22 @@ class FakeProvider:
         return openai_error(404, f"Invalid URL ({method} {path})")
 
     def _model(self, provider: Provider, name: str) -> Reply:
+        if self.model_page is not None:
+            return self.model_page
         known = self.models if self.models is not None else [name] if name else []
         if name and name not in known:
             not_found = {"openai": openai_model_not_found, "anthropic": anthropic_model_not_found}
             return not_found[provider](name)
         if provider == "openai":
             views = [
-                {"id": id_, "object": "model", "created": 1_744_316_542, "owned_by": "system"}
-                for id_ in known
+                {
+                    "id": id_,
+                    "object": "model",
+                    "created": 1_744_316_542,
+                    "owned_by": "system",
+                    "shutdown_date": self.shutdown_dates.get(id_),
+                }
+                for id_ in ([name] if name else known)
             ]
             return Reply(body=views[0] if name else {"object": "list", "data": views})
         views = [

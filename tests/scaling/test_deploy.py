@@ -28,6 +28,8 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SHIPPED: dict[str, Any] = yaml.safe_load((REPOSITORY / "traitvec_dagster/dagster.yaml").read_text())
 GPU = "nvidia.com/gpu"
+WITHOUT_RIGHTS = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 # A judge and an engine behind an API: neither step runs a model itself.
 ELSEWHERE = {
     "judge_model": "gpt-5-mini",
@@ -74,6 +76,21 @@ def test_the_image_names_extras_that_there_are() -> None:
 def test_the_image_runs_as_a_number_that_is_not_root() -> None:
     assert re.search(r"^ARG UID=[1-9]\d*$", DOCKERFILE, re.MULTILINE)
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == ["${UID}"]
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "engine.Dockerfile"])
+def test_a_base_image_is_named_by_its_digest(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    assert re.findall(r"^FROM (.*)$", text, re.MULTILINE) == ["${BASE}"]
+    base = re.search(r"^ARG BASE=(.*)$", text, re.MULTILINE)
+    assert base
+    assert DIGEST.search(base[1])
+
+
+def test_one_index_at_a_time() -> None:
+    # With two, pip takes the higher version of a package, wherever it is.
+    text = "".join(path.read_text() for path in DEPLOY.iterdir())
+    assert "--extra-index-url" not in text
 
 
 def test_the_image_starts_the_code_location() -> None:
@@ -131,11 +148,35 @@ def test_compose_waits_for_what_says_that_it_is_healthy() -> None:
             assert "healthcheck" in services[before]
 
 
+def test_every_service_is_watched_and_has_no_right_that_it_does_not_need() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["healthcheck"]["test"][0] == "CMD", name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert DIGEST.search(service["image"]) or "build" in service, name
+    assert [name for name, s in COMPOSE["services"].items() if "cap_add" in s] == ["postgres"]
+
+
 def test_composes_commands_have_such_options() -> None:
     for name in ("webserver", "daemon"):
         _accept(COMPOSE["services"][name]["command"])
-    _, *check = COMPOSE["services"]["code"]["healthcheck"]["test"]
-    _accept(check)
+    for name in ("code", "daemon"):
+        _, *check = COMPOSE["services"][name]["healthcheck"]["test"]
+        _accept(check)
+    command = COMPOSE["services"]["webserver"]["command"]
+    *_, code = COMPOSE["services"]["webserver"]["healthcheck"]["test"]
+    compile(code, "healthcheck", "exec")
+    assert f"http://127.0.0.1:{command[command.index('--port') + 1]}/server_info" in code
+
+
+def test_no_pod_has_a_capability_but_the_webserver_its_port() -> None:
+    values = read_values()
+    (location,) = values["dagster-user-deployments"]["deployments"]
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    for one in (location, launcher, values["dagsterDaemon"]):
+        assert one["securityContext"] == WITHOUT_RIGHTS
+    webserver = values["dagsterWebserver"]["securityContext"]
+    assert webserver["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
 
 
 def test_composes_workspace_is_its_code_location() -> None:
@@ -308,8 +349,12 @@ def test_every_step_has_what_its_run_has(step_jobs: dict[str, dict[str, Any]]) -
         }
         assert {volume["name"] for volume in pod["volumes"]} == {"experiments", "models"}
         assert container["resources"]["requests"] == {"cpu": "1", "memory": "4Gi"}
-        assert container["securityContext"] == {"allowPrivilegeEscalation": False}
-        assert pod["securityContext"] == {"runAsNonRoot": True, "fsGroup": 1000}
+        assert container["securityContext"] == WITHOUT_RIGHTS
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
         assert pod["serviceAccountName"] == f"{CODE_LOCATIONS}-user-deployments"
         # A pod that fails is the executor's to replace.
         assert (pod["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 0)

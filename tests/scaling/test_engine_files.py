@@ -63,6 +63,13 @@ def test_the_keys_come_from_a_secret() -> None:
     assert not variables["GENERATION_API_KEY"]["valueFrom"]["secretKeyRef"].get("optional")
 
 
+def test_the_pod_is_watched_and_has_no_right_that_it_does_not_need() -> None:
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert CONTAINER[probe]["httpGet"] == {"path": "/health", "port": "http"}
+    assert CONTAINER["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
 def test_every_mount_has_its_volume() -> None:
     mounted = {mount["name"] for mount in CONTAINER["volumeMounts"]}
     assert mounted == {volume["name"] for volume in POD["volumes"]}

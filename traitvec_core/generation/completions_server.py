@@ -5,14 +5,12 @@ from typing import Any, ClassVar
 
 from traitvec_core.generation.engine_options import KEY_NAME
 from traitvec_core.remote.answers import object_in
-from traitvec_core.remote.calls import CallError, Calls, StopError
+from traitvec_core.remote.calls import REACHED_WITHIN_S, CallError, Calls, StopError
 from traitvec_core.remote.connection import Connection
 from traitvec_core.remote.sdk_errors import clipped, translate_sdk_errors
 
 __all__ = ["CompletionsServer", "find_served_name"]
 
-# A list of models needs no GPU.
-_LISTING_S = 30.0
 _MOST_NAMES_SHOWN = 3
 # A gateway may not have this page, or not for this key.
 _NO_LIST = {403, 404, 405, 501}
@@ -78,7 +76,8 @@ async def find_served_name(server: CompletionsServer, calls: Calls, model: str) 
         StopError: If the server lists several names and none is the model's.
     """
     try:
-        rows = await calls.call(server.models, timeout_s=_LISTING_S)
+        # A list of models needs no GPU: two attempts in the time for a first answer.
+        rows = await calls.call(server.models, timeout_s=REACHED_WITHIN_S / 2)
     except CallError:
         return model
     names = list(dict.fromkeys(row["id"] for row in rows))

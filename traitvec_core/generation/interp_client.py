@@ -52,6 +52,7 @@ class InterpClient:
         self.address = address
         self._key = key
         self._key_name = key_name
+        self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
             base_url=address,
             headers={
@@ -191,9 +192,8 @@ class InterpClient:
         data = bytearray()
         status, headers = 0, httpx.Headers()
         # A server answers these at once; describing may wait for the model's thread.
-        timeout = (
-            self._http.timeout if body is not None else httpx.Timeout(_GET_S, connect=CONNECT_S)
-        )
+        timeout_s = self._timeout_s if body is not None else min(_GET_S, self._timeout_s)
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
         try:
             async with (
                 asyncio.timeout(None) as limit,

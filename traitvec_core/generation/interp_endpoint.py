@@ -1,6 +1,8 @@
 """Where an engine is served: waits until it has loaded, and checks that it is the right model."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +10,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.generation.interp_client import InterpClient
 from traitvec_core.generation.interp_description import Description
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.remote import calls
 from traitvec_core.remote.calls import CallError
 
 __all__ = ["Endpoint", "check_served", "describe_once_loaded", "wait_until_ready"]
@@ -49,6 +52,8 @@ async def wait_until_ready(client: InterpClient, end: Endpoint) -> Description:
         TraitvecError: If the server does not answer, or cannot load its model.
     """
     n_failed = 0
+    # A child process may block while it loads, and its end is noticed.
+    given_up_at = math.inf if end.ended is not None else time.monotonic() + calls.REACHED_WITHIN_S
     while True:
         reason = end.ended() if end.ended is not None else None
         if reason is not None:
@@ -59,7 +64,7 @@ async def wait_until_ready(client: InterpClient, end: Endpoint) -> Description:
             n_failed += 1
             if error.kind == "stop":
                 raise TraitvecError(error.reason) from None
-            if n_failed >= _ATTEMPTS:
+            if n_failed >= _ATTEMPTS or time.monotonic() >= given_up_at:
                 raise TraitvecError(
                     f"no engine answers at {end.address} ({error.reason}); start it, or check"
                     " engine_url"

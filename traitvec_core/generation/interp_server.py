@@ -13,7 +13,7 @@ from traitvec_core.remote.run_async import run_async
 
 __all__ = ["find_interp_server"]
 
-_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 
 
 def find_interp_server(options: EngineOptions) -> InterpEngine | None:
@@ -49,7 +49,7 @@ def find_interp_server(options: EngineOptions) -> InterpEngine | None:
 
 async def _problem(address: str, key: str | None) -> str | None:
     """Why this is no interp-engine server; None if it is one, loaded or not."""
-    client = InterpClient(address, key, KEY_NAME, _TIMEOUT_S)
+    client = InterpClient(address, key, KEY_NAME, TIMEOUT_S)
     try:
         await client.status()
     except CallError as error:

@@ -23,6 +23,7 @@ from traitvec_core.models.language_model import load_language_model
 from traitvec_core.remote.adaptive_limit import AdaptiveLimit
 from traitvec_core.remote.answers import token_count
 from traitvec_core.remote.calls import (
+    REACHED_WITHIN_S,
     CallError,
     Calls,
     ServerGoneError,
@@ -37,8 +38,6 @@ __all__ = ["ServerEngine"]
 # The server batches calls; this many keep one GPU busy.
 _CALLS_AT_ONCE = 64
 _TIMEOUT_S = 600.0
-# Of a server that has not answered anything yet.
-_FIRST_TOKEN_S = 60.0
 # Options that other servers than OpenAI's accept. When left out, the server takes them from the
 # model's generation config or from its own defaults.
 _EXTRAS: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -234,7 +233,7 @@ class ServerEngine:
             form = forms.pop(0)
             body = self._body(request, sampling.model_copy(update={"max_new_tokens": 1}), form)
             try:
-                timeout_s = self._timeout_s if calls.has_answered else _FIRST_TOKEN_S
+                timeout_s = self._timeout_s if calls.has_answered else REACHED_WITHIN_S
                 data = await calls.call(
                     partial(self._server.complete, body), timeout_s=min(timeout_s, self._timeout_s)
                 )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from traitvec_core.judging.api import ApiJudge
     from traitvec_core.judging.judge import JudgedResponses, judge_responses
     from traitvec_core.judging.judgement_store import JudgementStore
-    from traitvec_core.judging.load import check_judge, load_judge
+    from traitvec_core.judging.load import check_judge, check_judges_first, load_judge
     from traitvec_core.judging.panel import Judge, JudgePanel
     from traitvec_core.judging.providers.local import LocalJudge
     from traitvec_core.judging.reading import Judgement
@@ -26,6 +26,7 @@ _HOME = {
     "JudgementStore": "judgement_store",
     "LocalJudge": "providers.local",
     "check_judge": "load",
+    "check_judges_first": "load",
     "judge_responses": "judge",
     "load_judge": "load",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "JudgementStore",
     "LocalJudge",
     "check_judge",
+    "check_judges_first",
     "judge_responses",
     "load_judge",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "JudgeChoice",
     "api_judge",
     "check_judge",
+    "check_judges_first",
     "is_judge_compared",
     "judge_fingerprint",
     "load_judge",
@@ -256,6 +257,32 @@ def api_judge(
         say=say,
         preflight=_preflight(settings, store, experiment, budget),
     )
+
+
+def check_judges_first(
+    settings: ExperimentSettings,
+    traits: Iterable[str],
+    store: "JudgementStore",
+    experiment: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Run the preflight of judges behind an API before responses are generated.
+
+    A model in this process has its own when it is loaded to judge.
+
+    Args:
+        settings: The experiment's settings.
+        traits: The traits to be scored.
+        store: Gets the judgements.
+        experiment: The experiment that pays.
+        say: Called with a line while a server does not answer.
+
+    Raises:
+        TraitvecError: If a judge cannot be reached, or does not pass.
+    """
+    for choice in used_judges(settings, traits):
+        if choice.provider.api is not None:
+            api_judge(choice, settings, store, experiment, say).check_first()
 
 
 def _preflight(

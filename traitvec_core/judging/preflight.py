@@ -86,15 +86,21 @@ def check_judge_orders(
         return
     if clear.score is None or noise.score is None or clear.score <= noise.score:
         raise TraitvecError(
-            f"judge {judge.name!r} failed its preflight: {_shown(clear)} for a clear answer,"
-            f" {_shown(noise)} for noise; name another judge_model, or set judge_preflight: false"
+            f"judge {judge.name!r} failed its preflight: {_problem(clear, noise)}; name another"
+            " judge_model, or set judge_preflight: false"
         )
     # Only now: a judge that fails may be repaired under the same name.
     free = {p: replace(j, tokens_in=0, tokens_out=0, usd=0.0) for p, j in answers.items()}
     keep(free, is_final=True)
 
 
+def _problem(clear: Judgement, noise: Judgement) -> str:
+    if clear.score is None and clear.reason == noise.reason:
+        return f"no score for two known answers ({clipped(clear.reason, 110)})"
+    return f"{_shown(clear)} for a clear answer, {_shown(noise)} for noise"
+
+
 def _shown(judgement: Judgement) -> str:
     if judgement.score is not None:
         return f"{judgement.score:g}"
-    return f"no score ({clipped(judgement.reason, 70)})"
+    return f"no score ({clipped(judgement.reason, 60)})"

@@ -1,4 +1,4 @@
-"""List prices of judges and announced shutdown dates, without any network access.
+"""List prices of judges, without any network access.
 
 Prices come from the data inside the package genai-prices; `price_overrides.yaml` adds what it
 lacks.
@@ -6,7 +6,7 @@ lacks.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata, resources
 from typing import Any
@@ -16,7 +16,7 @@ import yaml
 from traitvec_core.experiment import JudgePrice
 from traitvec_core.judging.providers.table import provider_of
 
-__all__ = ["overrides", "price_of", "prices_as_of", "retirement_of"]
+__all__ = ["override_of", "overrides", "price_of", "prices_as_of"]
 
 # A dated snapshot has the price, and the shutdown date, of the model that it is a snapshot of.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -35,23 +35,10 @@ def price_of(name: str, extra: Mapping[str, JudgePrice] | None = None) -> JudgeP
         price = extra.get(name) or extra.get(_SNAPSHOT.sub("", name))
         if price is not None:
             return price
-    fields = _override(name).get("price")
+    fields = override_of(name).get("price")
     if fields is not None:
         return JudgePrice.model_validate(fields)
     return _listed_price(name)
-
-
-def retirement_of(name: str, today: date | None = None) -> str | None:
-    """Return a sentence about the day on which the provider shuts a model down, or None."""
-    entry = _override(name)
-    day = entry.get("shutdown")
-    if day is None:
-        return None
-    is_over = day <= (today or date.today())
-    replacement = entry.get("replacement")
-    return f"{name} {'was to be shut down' if is_over else 'will be shut down'} on {day}" + (
-        f"; its provider recommends {replacement} instead" if replacement else ""
-    )
 
 
 def prices_as_of() -> str:
@@ -60,17 +47,18 @@ def prices_as_of() -> str:
     return f"genai-prices {version}, traitvec's additions of {overrides()['as_of']}"
 
 
+def override_of(name: str) -> dict[str, Any]:
+    """Return the entry of a model, or of the one it is a snapshot of; empty if there is none."""
+    models: dict[str, dict[str, Any]] = overrides()["models"]
+    return models.get(name) or models.get(_SNAPSHOT.sub("", name)) or {}
+
+
 @cache
 def overrides() -> dict[str, Any]:
     """Return `price_overrides.yaml`."""
     file = resources.files("traitvec_core") / "judging" / "price_overrides.yaml"
     loaded: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     return loaded
-
-
-def _override(name: str) -> dict[str, Any]:
-    models: dict[str, dict[str, Any]] = overrides()["models"]
-    return models.get(name) or models.get(_SNAPSHOT.sub("", name)) or {}
 
 
 @cache

@@ -49,6 +49,7 @@ _LONGEST_TIMEOUTS_S = 900.0
 # Calls start one after the other, to spare both sides a burst.
 _START_GAP_S = 0.0015
 _CLOSING_S = 0.05
+_TIMER_S = 0.02
 
 
 class StopError(TraitvecError):
@@ -220,8 +221,8 @@ class Calls:
     def _bounded_wait_s(self, error: CallError, wait_s: float) -> float:
         if self.has_answered or self._silent_since is None or _shows_server(error):
             return wait_s
-        # The last attempt comes when the server is about to be given up.
-        left_s = self._silent_since + REACHED_WITHIN_S - time.monotonic()
+        # So that the last attempt comes when the server would be given up; a timer may be early.
+        left_s = self._silent_since + REACHED_WITHIN_S - time.monotonic() + _TIMER_S
         return max(0.0, min(wait_s, left_s))
 
     def _wait_for_return(self, failures: list[CallError]) -> None:

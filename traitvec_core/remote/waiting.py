@@ -10,7 +10,7 @@ __all__ = ["Waiting", "WaitingCall"]
 # The first line comes after this time, and each later one after twice the time before it: neither
 # silence, nor a log full of lines about a model that takes minutes for an answer.
 FIRST_LINE_S = 10.0
-_LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
 
 
 class Waiting:
@@ -69,9 +69,9 @@ class WaitingCall:
             self._waiting.say_if_due(
                 self._since, f"attempt {self._number}, no answer for {quiet_s:.0f} s"
             )
-            timer = loop.call_later(_LOOK_EVERY_S, look)
+            timer = loop.call_later(LOOK_EVERY_S, look)
 
-        timer = loop.call_later(_LOOK_EVERY_S, look)
+        timer = loop.call_later(LOOK_EVERY_S, look)
         try:
             yield
         finally:

@@ -39,7 +39,7 @@ def new_experiment(
         str | None,
         typer.Option(
             help="Model that scores the responses: gpt-…, claude-…, a Hugging Face id, a"
-            " GGUF file, or 'embedded'. Default: gpt-5-mini; 'embedded' if that is the model."
+            " GGUF file, or 'embedded'. Default: gpt-6.1-terra; 'embedded' if that is the model."
         ),
     ] = None,
     description: Annotated[str, typer.Option(help="What the experiment is for.")] = "",
@@ -47,10 +47,10 @@ def new_experiment(
 ) -> None:
     """Create an experiment: a folder with a commented experiment.yaml.
 
-    Example: traitvec new-experiment mine --model google/gemma-2-2b-it --judge-model gpt-5-mini
+    Example: traitvec new-experiment mine --model google/gemma-2-2b-it --judge-model gpt-6.1-terra
     """
     from traitvec_core.embedded import EMBEDDED_MODEL
-    from traitvec_core.experiment import infer_model, scaffold_experiment
+    from traitvec_core.experiment import default_judge, infer_model, scaffold_experiment
     from traitvec_core.storage.files import SETTINGS_FILE, display_path
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
@@ -62,7 +62,7 @@ def new_experiment(
             f"{display_path(folder.settings_path)} exists already; edit it, or choose another name"
         )
     chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
-    judge = judge_model or (EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini")
+    judge = judge_model or default_judge(chosen)
     folder.write(SETTINGS_FILE, scaffold_experiment(chosen, judge, description).encode())
     folder.refresh()
     note_retirement(folder.settings())
@@ -135,7 +135,7 @@ def check(
         out.print(
             f"{display_path(folder.path)}: model {settings.model}, judge {settings.judge_model}"
         )
-        note_retirement(settings)
+        note_retirement(settings, ask=True)
         check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
         check_model(settings.model)
         check_engine(settings)

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.project import Project
@@ -46,7 +47,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _python()
     # Asked while torch loads: a network that does not answer takes seconds.
     with ThreadPoolExecutor() as pool:
-        judges, hub = pool.submit(lambda: list(_judges())), pool.submit(_hub)
+        judges, hub = pool.submit(lambda: list(_judges(project))), pool.submit(_hub)
         yield from _torch()
         yield _embedded_model()
     yield _vllm()
@@ -149,11 +150,13 @@ def _key(name: str, allows: str, how: str) -> Finding:
     )
 
 
-def _judges() -> Iterator[Finding]:
-    """Check that the providers of judges accept the keys; costs nothing."""
+def _judges(project: Project) -> Iterator[Finding]:
+    """Check that providers accept the keys and will keep the judges; costs nothing."""
     from traitvec_core.judging.providers.table import PROVIDERS
+    from traitvec_core.judging.retirement import shutdown_dates
     from traitvec_core.remote.keys import key_from_environment
 
+    announced: dict[str, date] = {}
     for api in (row.api for row in PROVIDERS.values() if row.api is not None):
         allows = f"judging with {api.title}'s models"
         try:
@@ -166,47 +169,73 @@ def _judges() -> Iterator[Finding]:
             continue
         address = os.environ.get(api.address_name, "").strip() or api.model.default_address
         page = api.normalized(address) + api.models_path
-        yield _key_state(api.key_name, api.title, allows, page, api.key_headers(key))
+        finding, models = _key_state(api.key_name, api.title, allows, page, api.key_headers(key))
+        announced |= shutdown_dates(models)
+        yield finding
+    yield from _retiring(project, announced)
+
+
+def _retiring(project: Project, announced: Mapping[str, date]) -> Iterator[Finding]:
+    """Name the judges of the project's experiments that their provider shuts down."""
+    from traitvec_core.judging.retirement import judge_notes
+    from traitvec_core.storage.files import list_experiments
+    from traitvec_core.storage.folders import ExperimentFolder
+
+    for name in list_experiments(project.experiments):
+        try:
+            notes = list(
+                judge_notes(ExperimentFolder(project.experiments, name).settings(), announced)
+            )
+        except TraitvecError:
+            # `traitvec check` says what is wrong with it.
+            continue
+        for note in notes:
+            yield Finding("absent", f"judge of {name}", note.text, note.advice)
 
 
 def _key_state(
     variable: str, provider: str, allows: str, page: str, headers: dict[str, str]
-) -> Finding:
-    import httpx
+) -> tuple[Finding, Any]:
+    """Return whether a provider accepts a key, and its list of models if it does."""
+    from traitvec_core.remote.pages import PageError, read_page
 
     try:
-        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Finding(
-            "absent", variable, f"set; {provider} cannot be reached ({type(error).__name__})",
+        answer = read_page(page, headers, _TIMEOUT_S)
+    except PageError as error:
+        finding = Finding(
+            "absent", variable, f"set; {provider} cannot be reached ({error})",
             f"{allows} needs the network",
         )  # fmt: skip
-    if answer.status_code in {401, 403}:
-        return Finding(
-            "broken", variable, f"{provider} rejects it ({answer.status_code})",
+        return finding, None
+    if answer.status in {401, 403}:
+        finding = Finding(
+            "broken", variable, f"{provider} rejects it ({answer.status})",
             f"create a new key with {provider} and put it into .env",
         )  # fmt: skip
-    if answer.status_code != 200:
-        return Finding("ok", variable, f"set; not checked, {provider} answers {answer.status_code}")
-    return Finding("ok", variable, f"set, and {provider} accepts it")
+        return finding, None
+    if answer.status != 200:
+        result = f"set; not checked, {provider} answers {answer.status}"
+        return Finding("ok", variable, result), None
+    return Finding("ok", variable, f"set, and {provider} accepts it"), answer.data
 
 
 def _hub() -> Finding:
     """Check that Hugging Face can be reached and accepts the token."""
-    import httpx
     from huggingface_hub.constants import ENDPOINT
+
+    from traitvec_core.remote.pages import PageError, read_page
 
     token = os.environ.get("HF_TOKEN", "").strip()
     headers = {"authorization": f"Bearer {token}"} if token else {}
     page = f"{ENDPOINT}/api/whoami-v2" if token else ENDPOINT
     try:
-        answer = httpx.get(page, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
-    except (httpx.HTTPError, ValueError) as error:
+        answer = read_page(page, headers, _TIMEOUT_S)
+    except PageError as error:
         return Finding(
-            "absent", "Hugging Face", f"cannot be reached ({type(error).__name__})",
+            "absent", "Hugging Face", f"cannot be reached ({error})",
             "models in the cache or in a folder still load; others need the network",
         )  # fmt: skip
-    if token and answer.status_code in {401, 403}:
+    if token and answer.status in {401, 403}:
         return Finding(
             "broken",
             "Hugging Face",

@@ -163,8 +163,7 @@ def _print_next(plan: "ImportPlan", experiment: str) -> None:
 
 
 def _new_settings(folder: "ExperimentFolder", model: str | None) -> str:
-    from traitvec_core.embedded import EMBEDDED_MODEL
-    from traitvec_core.experiment import infer_model, scaffold_experiment
+    from traitvec_core.experiment import default_judge, infer_model, scaffold_experiment
 
     chosen = model or infer_model(folder.name)
     if chosen is None:
@@ -172,5 +171,6 @@ def _new_settings(folder: "ExperimentFolder", model: str | None) -> str:
             f"{folder.name} is a new experiment: give the model that wrote the responses, such as"
             " --model Qwen/Qwen2.5-7B-Instruct (or --model embedded to try it out)"
         )
-    judge = EMBEDDED_MODEL if chosen == EMBEDDED_MODEL else "gpt-5-mini"
-    return scaffold_experiment(chosen, judge, "imported from a persona-vectors folder")
+    return scaffold_experiment(
+        chosen, default_judge(chosen), "imported from a persona-vectors folder"
+    )

@@ -28,6 +28,7 @@ from traitvec_dagster.cli.terminal import (
 if TYPE_CHECKING:
     import dagster as dg
 
+    from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.stages.redo import Redo
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
@@ -129,9 +130,7 @@ def run(
     Example: traitvec run --experiment demo --traits refusal,verbosity --select activations+
     """
     from traitvec_core.generation.engine_process import check_engine
-    from traitvec_core.judging import check_judge
     from traitvec_core.models.files import check_model
-    from traitvec_core.stages.inputs import scored_traits
     from traitvec_core.stages.redo import parse_redo
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
@@ -170,8 +169,7 @@ def run(
     stages = headless.select_stages(project, experiment, select)
     _check_selected(redone, stages, select)
     if any(key.path[-1] == "judged_responses" for key in stages):
-        check_judge(settings, scored_traits(folder, settings, traits), folder.path)
-        note_retirement(settings)
+        _check_judges(folder, settings, traits, redone)
     instance = project.instance()
     _close_dead_runs(instance)
     started = time.monotonic()
@@ -233,6 +231,31 @@ def _check_selected(redo: "Redo", stages: "Sequence[dg.AssetKey]", select: str) 
             raise TraitvecError(
                 f"--redo {stage}: --select {select!r} leaves it out; select it too, or leave out"
                 " --select"
+            )
+
+
+def _check_judges(
+    folder: "ExperimentFolder", settings: "ExperimentSettings", traits: list[str], redo: "Redo"
+) -> None:
+    """Check that the judges can work, and those behind an API that they do, before any cost."""
+    from traitvec_core.judging import JudgementStore, check_judge, check_judges_first
+    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
+    from traitvec_core.stages.inputs import scored_traits
+    from traitvec_core.stages.make import stage_states
+
+    check_judge(settings, scored_traits(folder, settings, traits), folder.path)
+    note_retirement(settings)
+    left = [
+        name
+        for name in traits
+        if redo.of("judged_responses")
+        or stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
+    ]
+    if left:
+        with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
+            scored = scored_traits(folder, settings, left)
+            check_judges_first(
+                settings, scored, store, folder.name, lambda text: err.print(escape(text))
             )
 
 

@@ -173,14 +173,16 @@ def read_overrides(flags: dict[str, Any], assignments: list[str]) -> dict[str, A
     return overrides
 
 
-def note_retirement(settings: "ExperimentSettings") -> None:
-    """Print a note if the provider of a judge is about to shut it down."""
-    from traitvec_core.judging.prices import retirement_of
+def note_retirement(settings: "ExperimentSettings", *, ask: bool = False) -> None:
+    """Print a note for every judge that its provider is about to shut down.
 
-    for name in dict.fromkeys((settings.judge_model, settings.second_judge)):
-        note = retirement_of(name) if name else None
-        if note:
-            print_notes([note])
+    Args:
+        settings: The experiment's settings.
+        ask: Whether to ask the provider, where its key is set.
+    """
+    from traitvec_core.judging.retirement import judge_notes
+
+    print_notes(f"{note.text}; {note.advice}" for note in judge_notes(settings, ask=ask))
 
 
 def print_notes(notes: Iterable[str]) -> None:
