@@ -232,7 +232,7 @@ def _check_judges(
     left = [
         name
         for name in traits
-        if "judged_responses" in redo.stages
+        if redo.of("judged_responses")
         or stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
     ]
     if left:
