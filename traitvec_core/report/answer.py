@@ -2,29 +2,14 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel
-
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult, Verdict
+from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.separation import SeparationScore
 
-__all__ = ["Answer", "answer"]
-
-
-class Answer(BaseModel):
-    """The paragraph that a report opens with.
-
-    Attributes:
-        verdict: The overall verdict, on the scale of the checks.
-        headline: The answer in a few words.
-        text: The doubts first, then which vector and how strong.
-    """
-
-    verdict: Verdict
-    headline: str
-    text: str
+__all__ = ["answer"]
 
 
 def answer(

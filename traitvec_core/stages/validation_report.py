@@ -37,6 +37,8 @@ def make_validation_report(context: StageContext) -> StageOutput:
             extracted=extracted,
             chosen=read_recommended_vector(folder, extracted),
             steering=read_steering(folder),
+            # A name, not a path: what the page shows still runs where the tree was moved to.
+            root=folder.path.parent.parent.name or ".",
             steering_skipped=folder.manifest(SteeringOutcome).skipped,
             checks=[
                 evaluate_check(name, folder, settings)
@@ -68,7 +70,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 SPEC = StageSpec(
     name="validation_report",
     upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
-    version="5",
+    version="6",
     settings=("thresholds", "severities", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_validation_report,
