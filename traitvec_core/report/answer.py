@@ -53,17 +53,16 @@ _COLOURS: dict[VectorVerdict, Verdict] = {
 def _headline(
     verdict: VectorVerdict, checks: Sequence[CheckResult], steering: SteeringEvaluation | None
 ) -> str:
+    """What it is good for; whether it can be used at all is the verdict's to say."""
     if not checks:
         return "Unknown: no check was evaluated."
     if verdict == "not_usable":
         return "Not as it stands."
-    if steering is not None and not steering.test.steers:
-        return "Not to steer with; to monitor, with care."
-    if verdict == "with_care":
-        return "With care."
     if steering is None:
-        return "Yes, to monitor. Whether it steers has not been tested."
-    return "Yes."
+        return "To monitor; whether it steers has not been tested."
+    if not steering.test.steers:
+        return "To monitor; it is not shown to steer."
+    return "To steer and to monitor."
 
 
 def _doubts(checks: Sequence[CheckResult]) -> list[str]:

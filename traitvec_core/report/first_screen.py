@@ -6,15 +6,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from traitvec_core.report.environment import shorten
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
-from traitvec_core.storage.manifests import Recommendation
-from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+from traitvec_core.storage.manifests import Recommendation, VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.key_figure import KeyFigure
 from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.verdict import STEERING_NOT_EVALUATED, grade_checks
 
 __all__ = [
+    "VERDICT_BADGES",
     "FirstScreen",
     "Reason",
     "answer_line",
@@ -22,11 +23,20 @@ __all__ = [
     "first_screen",
     "python_line",
     "vector_text",
+    "verdict_badge",
 ]
 
 # What fits beside the plot in a window of 1280 × 800.
-_MOST_REASONS = 4
-_MAX_CHARS = 190
+_MOST_LINES = 13
+_CHARS_PER_LINE = 95
+_MAX_SUMMARY, _MAX_FIX = 140, 240
+VERDICT_BADGES: dict[VectorVerdict | None, str] = {
+    "usable": "Usable",
+    "with_care": "Usable with care",
+    "not_usable": "Not usable",
+    None: "Not judged yet",
+}
+"""Each verdict as the pages show it."""
 _SEE_DOCS = re.compile(r"\s*See docs/\S+$")
 
 
@@ -61,7 +71,7 @@ class FirstScreen:
         command: A command that exports it.
         figures: The four figures.
         reasons: What is wrong, the worst first; empty when everything passes.
-        n_more: Number of further reasons, which only the table of checks shows.
+        more: Names of further reasons, which only the table of checks shows.
     """
 
     badge: str
@@ -71,7 +81,7 @@ class FirstScreen:
     command: str
     figures: Sequence[KeyFigure]
     reasons: Sequence[Reason]
-    n_more: int
+    more: Sequence[str]
 
 
 def first_screen(
@@ -96,15 +106,16 @@ def first_screen(
         steering: What steering did; None where it was not evaluated.
     """
     reasons = _reasons(checks, steering)
+    n_shown = _number_that_fits(reasons)
     return FirstScreen(
-        badge=VERDICT_NAMES[recommended.verdict] if recommended else "no vector",
+        badge=verdict_badge(recommended),
         vector=vector_text(recommended) if recommended else "",
         vector_note=_vector_note(recommended),
         python=python_line(root, experiment, trait) if recommended else "",
         command=export_command(root, experiment, trait, recommended) if recommended else "",
         figures=figures,
-        reasons=reasons[:_MOST_REASONS],
-        n_more=len(reasons[_MOST_REASONS:]),
+        reasons=reasons[:n_shown],
+        more=[reason.name for reason in reasons[n_shown:]],
     )
 
 
@@ -114,6 +125,11 @@ def vector_text(recommended: Recommendation) -> str:
         f"{recommended.method} at layer {recommended.layer},"
         f" coefficient {recommended.coefficient:.3g}"
     )
+
+
+def verdict_badge(recommended: Recommendation | None) -> str:
+    """Return the verdict in a word or two."""
+    return VERDICT_BADGES[recommended.verdict] if recommended else "No vector"
 
 
 def python_line(root: str, experiment: str, trait: str) -> str:
@@ -145,8 +161,10 @@ def answer_line(
     answer: Answer, recommended: Recommendation | None, figures: Sequence[KeyFigure]
 ) -> str:
     """Return the answer in one line: the verdict, the vector and the four figures."""
-    vector = f"{vector_text(recommended)}." if recommended else "No vector."
-    return " ".join([answer.headline, vector, "; ".join(f.text for f in figures)]).rstrip()
+    parts = [f"{verdict_badge(recommended)}. {answer.headline}"]
+    if recommended is not None:
+        parts.append(f"{vector_text(recommended)}:")
+    return " ".join([*parts, "; ".join(figure.text for figure in figures)]).rstrip(" :")
 
 
 def _vector_note(recommended: Recommendation | None) -> str:
@@ -168,8 +186,8 @@ def _reasons(
         Reason(
             check.name,
             "quiet" if grade == "noted" else check.verdict,
-            _cut(check.summary),
-            _cut(_SEE_DOCS.sub("", check.advice)),
+            shorten(check.summary, _MAX_SUMMARY),
+            shorten(_SEE_DOCS.sub("", check.advice), _MAX_FIX),
         )
         for grade, check in grade_checks(checks)
     ]
@@ -180,16 +198,17 @@ def _reasons(
         if n_missing := sum(steering.unfinished.values()):
             missing = f"{n_missing} judgements are missing, and the choice may change"
             reasons.append(Reason("steering", "warn", missing, "Run again.", is_check=False))
-        reasons += [Reason("note", "quiet", _cut(note), is_check=False) for note in steering.notes]
+        reasons += [Reason("note", "quiet", shorten(note, _MAX_SUMMARY), is_check=False) for note in steering.notes]
     return reasons
 
 
-def _cut(text: str) -> str:
-    """A text's first sentences, or words, as far as they fit; the table of checks has the rest."""
-    flat = " ".join(text.split())
-    if len(flat) <= _MAX_CHARS:
-        return flat
-    start = flat[: _MAX_CHARS + 1]
-    # A sentence has a few words: "e.g. " ends none.
-    end = start.rfind(". ", 40)
-    return start[: end + 1] if end > 0 else start[: max(start.rfind(" "), 1)].rstrip(",;:") + " …"
+def _number_that_fits(reasons: Sequence[Reason]) -> int:
+    """How many reasons fit on the first screen; the gravest always does."""
+    lines = 0
+    for number, reason in enumerate(reasons):
+        texts = (f"{reason.name} {reason.summary}", reason.fix)
+        lines += sum(-(-len(text) // _CHARS_PER_LINE) for text in texts)
+        if number and lines > _MOST_LINES:
+            return number
+    return len(reasons)
+

@@ -46,23 +46,25 @@ def key_figures(
 def _of_steering(
     recommended: Recommendation | None, steering: SteeringEvaluation | None, skipped: str | None
 ) -> tuple[KeyFigure, KeyFigure]:
-    trait = KeyFigure(name="trait_moved", label="moves the trait score by")
-    coherence = KeyFigure(name="coherence_moved", label="changes coherence by")
+    trait = KeyFigure(name="trait_moved", label="trait score when steered")
+    coherence = KeyFigure(name="coherence_moved", label="coherence when steered")
     steered = steering.steered if steering else None
     if steering is None or steering.tested is None or steered is None:
-        missing = (
-            "no dose raised the trait and stayed coherent"
-            if steering is not None
-            else f"steering was not evaluated: {skipped or _STEERING_OFF}"
+        if steering is not None:
+            missing, why = "no dose raised the trait and stayed coherent", ""
+        else:
+            # What stands in brackets are figures, which the check has too.
+            missing, why = "steering was not evaluated", (skipped or _STEERING_OFF).split(" (")[0]
+        return (
+            trait.model_copy(update={"missing": f"{missing}: {why}" if why else missing}),
+            coherence.model_copy(update={"missing": missing}),
         )
-        change = {"missing": missing}
-        return trait.model_copy(update=change), coherence.model_copy(update=change)
     tested, test = steering.tested, steering.test
     beside = [f"prompting {_signed(steering.prompted.trait_moved.value)}"]
     if test.random_best is not None:
-        beside.append(f"best of {test.n_random} random directions {_signed(test.random_best)}")
+        beside.append(f"best random direction {_signed(test.random_best)}")
     if test.bound is not None:
-        beside.append(f"chance reaches {_signed(test.bound)}")
+        beside.append(f"chance up to {_signed(test.bound)}")
     if recommended is None or recommended.place != tested.place:
         beside.append(f"tested with {_dose(tested)}, not the recommended vector")
     after, before = steered.coherence.value, steering.unsteered.coherence.value
@@ -94,7 +96,7 @@ def _accuracy(score: SeparationScore | None, separation: Separation) -> KeyFigur
 
 
 def _instruction_share(explanations: Explanations | None, not_read_again: str) -> KeyFigure:
-    label = "of the separation is the instruction’s"
+    label = "instruction’s share of the separation"
     share = explanations.share("instruction") if explanations else None
     if share is not None and share.share_of_separation.value is not None:
         return KeyFigure(

@@ -27,7 +27,7 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
         prompted = steering.prompted.trait.value
         if prompted is not None:
             axes.axhline(prompted, color=_TRAIT, linestyle="--", linewidth=1,
-                         label="trait, prompted")  # fmt: skip
+                         label="prompted")  # fmt: skip
         axes.axhline(steering.options.min_coherence, color=_COHERENCE, linestyle=":", linewidth=1,
                      label="minimum coherence")  # fmt: skip
         controls = [
@@ -35,16 +35,16 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
         ]
         if controls:
             axes.plot(*zip(*controls, strict=True), "o", color="black", markersize=4, alpha=0.5,
-                      linestyle="none", label="trait, random directions")  # fmt: skip
+                      linestyle="none", label="random directions")  # fmt: skip
         bound, base = steering.test.bound, steering.unsteered.trait.value
         if chosen is not None and bound is not None and base is not None:
             axes.plot(chosen.coefficient, base + bound, "_", color="black", markersize=16,
-                      label=f"best of {steering.test.n_trials} by chance")  # fmt: skip
+                      label="reached by chance")  # fmt: skip
         if chosen is not None:
             axes.axvline(chosen.coefficient, color="black", linewidth=0.8, linestyle="--",
                          label="chosen")  # fmt: skip
         axes.set(xlabel="coefficient (0 = without steering)", ylabel="score", ylim=(0, 103))
-        plots.legend_below(figure, axes, columns=3)
+        plots.legend_below(figure, axes, columns=3, fontsize=8.5)
 
     return plots._picture(draw)
 

@@ -94,7 +94,7 @@ def held_out_histogram(margins: Sequence[float | None], is_positive: Sequence[bo
         axes = figure.subplots()
         _draw_histogram(axes, np.array(margins, dtype=float), np.array(is_positive, dtype=bool))
         axes.set(xlabel="held-out projection, from the threshold", ylabel="responses")
-        plots.legend_below(figure, axes)
+        plots.legend_below(figure, axes, fontsize=8.5)
 
     return plots._picture(draw)
 
