@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from traitvec_core.report.environment import shorten
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import Recommendation, VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.key_figure import KeyFigure
@@ -19,6 +20,7 @@ __all__ = [
     "FirstScreen",
     "Reason",
     "answer_line",
+    "experiments_name",
     "export_command",
     "first_screen",
     "python_line",
@@ -70,7 +72,7 @@ class FirstScreen:
         python: A line of Python that loads it; empty where there is none.
         command: A command that exports it.
         figures: The four figures.
-        reasons: What is wrong, the worst first; empty when everything passes.
+        reasons: What is wrong, the worst first, and what to know besides.
         more: Names of further reasons, which only the table of checks shows.
     """
 
@@ -132,6 +134,14 @@ def verdict_badge(recommended: Recommendation | None) -> str:
     return VERDICT_BADGES[recommended.verdict] if recommended else "No vector"
 
 
+def experiments_name(folder: TraitFolder) -> str:
+    """Return the name of the folder of all experiments.
+
+    A name and not a path: what a page says still works where the tree was moved to.
+    """
+    return folder.path.parent.parent.name or "."
+
+
 def python_line(root: str, experiment: str, trait: str) -> str:
     """Return the line of Python that loads a trait's recommended vector.
 
@@ -177,9 +187,7 @@ def _vector_note(recommended: Recommendation | None) -> str:
     return f"chosen by held-out separation; no test shows that this dose steers{added}"
 
 
-def _reasons(
-    checks: Sequence[CheckResult], steering: SteeringEvaluation | None
-) -> list[Reason]:
+def _reasons(checks: Sequence[CheckResult], steering: SteeringEvaluation | None) -> list[Reason]:
     if not checks:
         return [Reason("checks", "fail", "no check was evaluated", is_check=False)]
     reasons = [
@@ -198,7 +206,10 @@ def _reasons(
         if n_missing := sum(steering.unfinished.values()):
             missing = f"{n_missing} judgements are missing, and the choice may change"
             reasons.append(Reason("steering", "warn", missing, "Run again.", is_check=False))
-        reasons += [Reason("note", "quiet", shorten(note, _MAX_SUMMARY), is_check=False) for note in steering.notes]
+        reasons += [
+            Reason("note", "quiet", shorten(note, _MAX_SUMMARY), is_check=False)
+            for note in steering.notes
+        ]
     return reasons
 
 
@@ -211,4 +222,3 @@ def _number_that_fits(reasons: Sequence[Reason]) -> int:
         if number and lines > _MOST_LINES:
             return number
     return len(reasons)
-

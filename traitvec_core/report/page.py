@@ -198,7 +198,9 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         root=sources.root,
         script=Markup(_SCRIPT),  # noqa: S704
         script_hash=_SCRIPT_HASH,
-        first_picture=pictures.first_picture(sources.judged, elicitation, captured, evidence, steering),
+        first_picture=pictures.first_picture(
+            sources.judged, elicitation, captured, evidence, steering
+        ),
         pictures={
             **pictures.of_scores(sources.judged, elicitation),
             **pictures.of_vectors(captured, extracted, evidence, settings.thresholds),

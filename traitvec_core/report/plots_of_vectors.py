@@ -117,7 +117,10 @@ def held_out_projections(
         figure.set_size_inches(width, height * 1.25)
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
         _draw_histogram(top, values, poles)
-        for chosen, colour, offset in ((~poles, plots.NEGATIVE, -0.15), (poles, plots.POSITIVE, 0.15)):
+        for chosen, colour, offset in (
+            (~poles, plots.NEGATIVE, -0.15),
+            (poles, plots.POSITIVE, 0.15),
+        ):
             below.scatter(values[chosen], np.array(questions)[chosen] + offset, s=12, color=colour,
                           alpha=0.7, linewidths=0)  # fmt: skip
         below.axvline(0, color="black", linewidth=1, linestyle="--")
@@ -131,7 +134,7 @@ def held_out_projections(
 
 def _draw_histogram(axes: Axes, values: np.ndarray, is_positive: np.ndarray) -> None:
     known = values[np.isfinite(values)]
-    bins = np.linspace(known.min(), known.max(), 40) if len(known) else 1
+    bins = np.linspace(known.min(), known.max(), 40).tolist() if len(known) else 1
     for chosen, colour, name in (
         (~is_positive, plots.NEGATIVE, "negative"),
         (is_positive, plots.POSITIVE, "positive"),

@@ -16,6 +16,7 @@ __all__ = ["SPEC", "make_validation_report"]
 def make_validation_report(context: StageContext) -> StageOutput:
     """Build the page and its JSON."""
     from traitvec_core.report import build_report
+    from traitvec_core.report.first_screen import experiments_name
     from traitvec_core.report.page import ReportSources
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
@@ -37,8 +38,7 @@ def make_validation_report(context: StageContext) -> StageOutput:
             extracted=extracted,
             chosen=read_recommended_vector(folder, extracted),
             steering=read_steering(folder),
-            # A name, not a path: what the page shows still runs where the tree was moved to.
-            root=folder.path.parent.parent.name or ".",
+            root=experiments_name(folder),
             steering_skipped=folder.manifest(SteeringOutcome).skipped,
             checks=[
                 evaluate_check(name, folder, settings)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.manifests import Recommendation, StageManifest
@@ -41,7 +41,7 @@ class ReportManifest(StageManifest):
     stage: ClassVar[Stage] = "validation_report"
 
     answer: Answer
-    figures: list[KeyFigure] = []
+    figures: list[KeyFigure] = Field(default_factory=list)
     recommended: Recommendation | None
     checks: list[CheckResult]
     elicitation: Elicitation

@@ -51,7 +51,7 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
     reasons = reasons or [f"all {len(checks)} checks pass"]
     if all(check.name != "steering" for check in checks):
         reasons.append(STEERING_NOT_EVALUATED)
-    gravest = min((grade for grade, _ in graded), default="noted", key=_GRADES.index)
+    gravest = graded[0][0] if graded else "noted"
     return _VERDICTS[gravest], reasons
 
 
