@@ -68,7 +68,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
                 described = describe_verdict(row.verdict, row.reasons)
                 context.log.warning(f"{row.trait} ({row.method}_layer{row.layer}) is {described}")
         return dg.MaterializeResult(
-            metadata={"reused": is_reused, **atlas_metadata(graph.folder, atlas)},
+            metadata={**atlas_metadata(graph.folder, atlas), "reused": is_reused},
             data_version=dg.DataVersion(atlas.content),
         )
 
