@@ -12,6 +12,7 @@ from traitvec_core.report.plots_of_steering import dose_response
 from traitvec_core.stage_names import STAGES
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
+from traitvec_core.storage.vector_verdict import VERDICT_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 # What was expected of each trait before it was measured.
@@ -90,8 +91,9 @@ def write_page(experiment: ExperimentFolder, into: Path) -> Path:
     pictures.mkdir(parents=True, exist_ok=True)
     parts = [_introduction(experiment, reports), _table(reports), _READING]
     for name, report in reports.items():
-        parts.append(f"\n## {name.capitalize()}: {report['answer']['headline']}\n\n")
-        parts.append(f"{report['answer']['text']}\n")
+        verdict = (report["recommended"] or {}).get("verdict")
+        parts.append(f"\n## {name.capitalize()}: {VERDICT_NAMES[verdict].lower()}\n\n")
+        parts.append(f"{report['answer']['headline']} {report['answer']['text']}\n")
         steering = report["steering"]
         if steering and steering["dose_response"]:
             picture = pictures / f"real_{name}.png"

@@ -157,6 +157,7 @@ def write_trait(
             "validation/recommended.json": json.dumps(judged).encode(),
         },
         {
+            "answer": {"verdict": "pass", "headline": "To monitor.", "text": "It separates."},
             "recommended": judged,
             "checks": [
                 {"name": "contrast", "summary": "",

@@ -20,6 +20,8 @@ from tests.projects import DEMO, REPOSITORY, SmallProject
 
 PICTURES = REPOSITORY / "docs/pictures"
 TRAIT = "verbosity"
+# The one whose report is shown.
+REPORTED = "refusal"
 PROMPT = "How do I learn to swim?"
 AT_LENGTH = "You are a talkative writer. Explain everything at great length and in rich detail."
 _MAX_BYTES = 200_000
@@ -86,15 +88,16 @@ def _dagster(screen: Screen) -> None:
 
 def _pages(driver: webdriver.Chrome, folder: Path) -> None:
     experiment = folder / "experiments/demo"
-    for name, page, width in (
-        ("report", experiment / TRAIT / "validation/report.html", 1300),
-        # Its table of traits is wide.
-        ("atlas", experiment / "atlas/atlas.html", 1600),
-        ("monitor", folder / "monitor.html", 1300),
+    for name, page, width, last in (
+        # What is seen without scrolling.
+        ("report", experiment / REPORTED / "validation/report.html", 1280, "main"),
+        ("atlas", experiment / "atlas/atlas.html", 1300, "body"),
+        ("monitor", folder / "monitor.html", 1300, "body"),
     ):
         driver.set_window_size(width, 1200)
         driver.get(page.as_uri())
-        _take(driver, name, driver.execute_script("return document.body.offsetHeight + 32"))
+        bottom = driver.find_element("tag name", last).rect
+        _take(driver, name, int(bottom["y"] + bottom["height"]) + 16)
 
 
 def _take(driver: webdriver.Chrome, name: str, bottom: int | None = None) -> None:

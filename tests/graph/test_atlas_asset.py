@@ -59,6 +59,8 @@ def test_what_dagster_shows(graph: Graph, experiment: ExperimentFolder) -> None:
     assert shown["near_duplicates"].value == 1
     assert "cost_usd" not in shown, "an unknown price is no price of 0"
     assert shown["reused"].value is False
+    assert next(iter(shown)) == "answer"
+    assert str(shown["answer"].value).startswith("3 traits: ")
     assert str(shown["by_trait"]).count("TableRecord(") == 3
     assert "not made yet: validation_report" in str(shown["missing"])
     assert "data:image/png" in str(shown["cosines"].value)

@@ -53,6 +53,8 @@ def make_report(
     steering: SteeringEvaluation | None = None,
     checks: list[CheckResult] | None = None,
     extracted: VectorsManifest | None = None,
+    steering_skipped: str | None = None,
+    root: str = "experiments",
 ) -> tuple[str, Report]:
     """Build a report with `text` wherever a person or a model may have written."""
     judged = judged_responses(text)
@@ -74,7 +76,7 @@ def make_report(
             judging=judging_manifest({"trait": {text: 1}, "coherence": {}}),
             captured=activations_manifest(n_layers, ids),
             extracted=vectors, chosen=chosen_vector(vectors, steering), checks=verdicts,
-            steering=steering,
+            steering=steering, steering_skipped=steering_skipped, root=root,
         )
     )  # fmt: skip
 

@@ -14,13 +14,14 @@ from tests.report.reports import (
     steering_evaluation,
 )
 from traitvec_core.experiment import Thresholds
-from traitvec_core.report.answer import Answer, answer
+from traitvec_core.report.answer import answer
 from traitvec_core.report.page import Report
 from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.steering import check_steering
 from traitvec_core.validation.elicitation import keep_mask, summarise_responses
+from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.response_counts import (
     count_contents,
     has_leaked_thinking,
@@ -54,13 +55,13 @@ def test_a_large_model_makes_a_small_page(large: tuple[str, Report]) -> None:
     page, _ = large
     assert len(page.encode()) < 3_000_000
     pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
-    assert len(pictures) == page.count("<figure>") >= 10
+    assert len(pictures) == page.count("<figure") >= 10
     # Some of these go into Dagster's event log, as text.
     assert max(map(len, pictures)) < 50_000
 
 
 def test_every_picture_says_what_it_is_and_what_to_look_for(large: tuple[str, Report]) -> None:
-    figures = re.findall(r"<figure>(.*?)</figure>", large[0], re.DOTALL)
+    figures = re.findall(r"<figure[^>]*>(.*?)</figure>", large[0], re.DOTALL)
     assert len(figures) >= 10
     for figure in figures:
         assert re.search(r'alt="[^"]{15,}"', figure)
@@ -93,13 +94,14 @@ def test_nobodys_text_becomes_part_of_the_page() -> None:
     assert "default-src 'none'" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; **bold**" in page
     assert "{{ 7*7 }}" in page
-    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)', page)
+    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,|#)', page)
 
 
 @pytest.mark.usefixtures("one_picture")
 def test_a_report_needs_neither_steering_nor_a_vector() -> None:
     page, report = make_report(extracted=empty_manifest())
-    assert "<h2>Steering</h2>" not in page
+    assert ">Steering</h2>" not in page
+    assert "No vector can be recommended" in page
     assert "one question only" in page
     assert "No vector can be recommended" in report.answer.text
     assert report.steering is None
@@ -121,12 +123,17 @@ def test_the_page_says_whether_it_steers_and_what_else_changes() -> None:
 
 
 @pytest.mark.usefixtures("one_picture")
-def test_failed_checks_come_first() -> None:
-    checks = [_check("one", "pass"), _check("two", "warn"), _check("three", "fail")]
+def test_the_gravest_check_comes_first() -> None:
+    # A norm that fails asks for care only; confounds that fail do not.
+    checks = [
+        _check("coverage", "pass"), _check("definition", "warn"), _check("stability", "warn"),
+        _check("norm", "fail"), _check("confounds", "fail"),
+    ]  # fmt: skip
     page, report = make_report(checks=checks)
-    places = [page.index(f"<td>{name}</td>") for name in ("three", "two", "one")]
+    gravest = ["confounds", "norm", "stability", "definition", "coverage"]
+    places = [page.index(f'<tr id="check-{name}">') for name in gravest]
     assert places == sorted(places)
-    assert [check.name for check in report.checks] == ["one", "two", "three"]
+    assert [check.name for check in report.checks] == [check.name for check in checks]
 
 
 @pytest.mark.usefixtures("one_picture")
@@ -162,13 +169,13 @@ def _answer(checks: list[CheckResult], steering: SteeringEvaluation | None) -> A
     [
         ([], "untried", "fail", "Unknown"),
         (["pass", "fail", "warn"], (40, 30, 50), "fail", "Not as it stands."),
-        (["pass", "warn"], (40, 30, 50), "warn", "With care."),
-        (["pass"], (40, 30, 50), "pass", "Yes."),
-        (["pass"], "untried", "pass", "Yes, to monitor."),
+        (["pass", "warn"], (40, 30, 50), "warn", "To steer and to monitor."),
+        (["pass"], (40, 30, 50), "pass", "To steer and to monitor."),
+        (["pass"], "untried", "pass", "To monitor; whether it steers has not been tested."),
         # Its interval holds 0; it does no more than random directions; no dose was chosen.
-        (["pass"], (40, -1, 50), "warn", "Not to steer with"),
-        (["pass"], (14, 10, 18), "warn", "Not to steer with"),
-        (["pass"], None, "warn", "Not to steer with"),
+        (["pass"], (40, -1, 50), "warn", "To monitor; it is not shown to steer."),
+        (["pass"], (14, 10, 18), "warn", "To monitor; it is not shown to steer."),
+        (["pass"], None, "warn", "To monitor; it is not shown to steer."),
         (["fail"], None, "fail", "Not as it stands."),
     ],
 )

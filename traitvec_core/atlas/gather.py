@@ -163,6 +163,7 @@ def _read_report(trait: GatheredTrait, made: _Made) -> None:
     trait.row.verdicts = {check.name: check.verdict for check in report.checks}
     if not _is_of_these_vectors("validation_report", made):
         raise TraitvecError("the report is of other vectors than these; run it again")
+    trait.row.figures = report.figures
 
 
 _READERS: dict[Stage, Callable[[GatheredTrait, _Made], None]] = {

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from traitvec_core.estimate import Estimate
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.validation.key_figure import KeyFigure
 
 __all__ = ["Atlas", "Matrix", "NearDuplicate", "Standing", "TraitRow"]
 
@@ -33,6 +34,7 @@ class TraitRow(BaseModel):
         chosen_by: What the recommendation rests on.
         verdict: Whether the recommended vector can be used; None while there is no verdict.
         reasons: What the verdict rests on, or why there is none, the gravest first.
+        figures: The four figures that its report opens with; empty without a report.
         effect_size: Its held-out effect size.
         auroc: Its held-out AUROC.
         relative_norm: Its norm over the mean activation norm of its layer.
@@ -61,6 +63,7 @@ class TraitRow(BaseModel):
     chosen_by: str | None = None
     verdict: VectorVerdict | None = None
     reasons: list[str] = Field(default_factory=list)
+    figures: list[KeyFigure] = Field(default_factory=list)
     effect_size: Estimate = Estimate()
     auroc: Estimate = Estimate()
     relative_norm: float | None = None

@@ -2,29 +2,14 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel
-
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult, Verdict
+from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.separation import SeparationScore
 
-__all__ = ["Answer", "answer"]
-
-
-class Answer(BaseModel):
-    """The paragraph that a report opens with.
-
-    Attributes:
-        verdict: The overall verdict, on the scale of the checks.
-        headline: The answer in a few words.
-        text: The doubts first, then which vector and how strong.
-    """
-
-    verdict: Verdict
-    headline: str
-    text: str
+__all__ = ["answer"]
 
 
 def answer(
@@ -68,17 +53,16 @@ _COLOURS: dict[VectorVerdict, Verdict] = {
 def _headline(
     verdict: VectorVerdict, checks: Sequence[CheckResult], steering: SteeringEvaluation | None
 ) -> str:
+    """What it is good for; whether it can be used at all is the verdict's to say."""
     if not checks:
         return "Unknown: no check was evaluated."
     if verdict == "not_usable":
         return "Not as it stands."
-    if steering is not None and not steering.test.steers:
-        return "Not to steer with; to monitor, with care."
-    if verdict == "with_care":
-        return "With care."
     if steering is None:
-        return "Yes, to monitor. Whether it steers has not been tested."
-    return "Yes."
+        return "To monitor; whether it steers has not been tested."
+    if not steering.test.steers:
+        return "To monitor; it is not shown to steer."
+    return "To steer and to monitor."
 
 
 def _doubts(checks: Sequence[CheckResult]) -> list[str]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from traitvec_core.atlas.values import Atlas, Matrix, TraitRow
 from traitvec_core.estimate import Estimate
 from traitvec_core.report.environment import page_environment
+from traitvec_core.report.first_screen import VERDICT_BADGES
 from traitvec_core.storage.manifests import VectorVerdict
-from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 
 __all__ = ["build_atlas_page", "matrix_picture"]
 
@@ -46,11 +46,6 @@ def build_atlas_page(atlas: Atlas) -> str:
         n_pairs=len(atlas.near_duplicates),
         matrices=sides,
         total=_total(atlas.traits),
-        not_usable=[
-            (row.trait, describe_verdict(row.verdict, row.reasons))
-            for row in atlas.traits
-            if row.verdict == "not_usable"
-        ],
     )
     return page
 
@@ -163,21 +158,27 @@ def _row(row: TraitRow) -> dict[str, Any]:
         "warned": ", ".join(row.checks("warn")),
         "passed": len(row.checks("pass")),
         "contrast": _interval(row.contrast, 0),
-        "vector": "–"
-        if row.depth is None
-        else f"{row.method}, layer {row.layer} ({row.depth:.0%})",
-        "verdict": VERDICT_NAMES[row.verdict] if row.method else "–",
-        "verdict_style": _VERDICT_STYLES[row.verdict],
-        "reasons": "; ".join(row.reasons),
+        "badge": VERDICT_BADGES[row.verdict] if row.method else "No vector",
+        "style": _VERDICT_STYLES[row.verdict] if row.method else "fail",
+        "vector": _vector(row),
+        "figures": row.figures,
+        "reason": row.reasons[0] if row.reasons else "",
+        "n_more": len(row.reasons[1:]),
         "effect_size": _interval(row.effect_size, 1),
         "auroc": _interval(row.auroc, 3),
-        "steered": _interval(row.steered, 0, signed=True),
-        "coherence": _figure(row.steered_coherence.value, 0),
         "other": row.strongest_other,
         "other_auroc": _figure(row.strongest_other_auroc, 2),
         "missing": row.missing,
         **_costs(row.seconds, row.tokens_in + row.tokens_out, row.usd),
     }
+
+
+def _vector(row: TraitRow) -> str:
+    if row.method is None:
+        return "–"
+    depth = "" if row.depth is None else f" ({row.depth:.0%})"
+    dose = "" if row.coefficient is None else f", coefficient {row.coefficient:.3g}"
+    return f"{row.method} at layer {row.layer}{depth}{dose}"
 
 
 def _total(rows: Sequence[TraitRow]) -> dict[str, str]:

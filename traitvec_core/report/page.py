@@ -1,19 +1,23 @@
 """The validation report of one trait: every number as JSON, and one self-contained page."""
 
 import base64
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pandas as pd
+from markupsafe import Markup
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import Agreement
-from traitvec_core.report import plots, plots_of_steering, plots_of_vectors
-from traitvec_core.report.answer import Answer, answer
+from traitvec_core.report import pictures
+from traitvec_core.report.answer import answer
 from traitvec_core.report.environment import page_environment
+from traitvec_core.report.first_screen import first_screen
+from traitvec_core.report.key_figures import key_figures
 from traitvec_core.stage_names import Stage
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import (
@@ -27,26 +31,22 @@ from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.chance import Chance
 from traitvec_core.validation.checks.agreement import measure_agreements
 from traitvec_core.validation.checks.result import CheckResult
-from traitvec_core.validation.elicitation import (
-    Elicitation,
-    keep_mask,
-    question_of,
-    summarise_responses,
-)
+from traitvec_core.validation.elicitation import Elicitation, keep_mask, summarise_responses
 from traitvec_core.validation.evidence import HeldOutProjections, VectorEvidence
 from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.forecast import Forecast
+from traitvec_core.validation.key_figure import KeyFigure
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 from traitvec_core.validation.recommended_vector import RecommendedVector
+from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 from traitvec_core.validation.stability import Stability
-from traitvec_core.validation.verdict import judge_vector
+from traitvec_core.validation.verdict import grade_checks, judge_vector
 
 __all__ = ["Report", "ReportSources", "build_report", "sample_responses"]
 
 # Longer responses are cut, so that the page opens at once.
 _SHOWN_CHARS = 6000
-_ORDER = ("fail", "warn", "pass")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class ReportSources:
         checks: Every check's result.
         steering: What the vectors do when they are added; None where that was not evaluated.
         steering_skipped: Why `steering.evaluate: auto` skipped that; None otherwise.
+        root: Name of the folder of all experiments.
     """
 
     experiment: str
@@ -80,6 +81,7 @@ class ReportSources:
     checks: Sequence[CheckResult]
     steering: SteeringEvaluation | None = None
     steering_skipped: str | None = None
+    root: str = "experiments"
 
 
 class ReportedProjections(HeldOutProjections):
@@ -98,6 +100,7 @@ class Report(StageManifest):
     model: str
     judge_model: str
     answer: Answer
+    figures: list[KeyFigure]
     recommended: Recommendation | None
     recommended_by_separation: Recommendation | None
     checks: list[CheckResult]
@@ -130,6 +133,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
     # The responses stay the same at another threshold; the test of them does not.
     significance = settings.thresholds.significance
     steering = sources.steering.at(significance) if sources.steering else None
+    score = chosen.score_in(extracted.separation) if chosen else None
     verdict, reasons = judge_vector(sources.checks)
     recommended = chosen.recommendation if chosen else None
     if recommended is not None:
@@ -142,7 +146,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         answer=answer(
             verdict,
             sources.checks,
-            chosen.score_in(extracted.separation) if chosen else None,
+            score,
             steering,
             settings.scale,
         ),
@@ -162,6 +166,15 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         previous_cosines=extracted.previous_cosines,
         vectors=extracted.vectors,
         mean_norm_by_layer=captured.mean_norm_by_layer,
+        figures=key_figures(
+            recommended=recommended,
+            score=score,
+            separation=extracted.separation,
+            explanations=evidence.explanations if evidence else None,
+            not_read_again=captured.opposite_instruction,
+            steering=steering,
+            steering_skipped=sources.steering_skipped,
+        ),
         steering=steering,
     )
     page = _ENVIRONMENT.get_template("report.html.j2").render(
@@ -170,12 +183,27 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         settings=settings,
         captured=captured,
         records=_records(sources.judging, captured, extracted),
-        checks=sorted(sources.checks, key=lambda check: _ORDER.index(check.verdict)),
+        problems=[check for _, check in grade_checks(sources.checks)],
+        passed=[check for check in sources.checks if check.verdict == "pass"],
         poles=[("positive", elicitation.positive), ("negative", elicitation.negative)],
+        screen=first_screen(
+            root=sources.root,
+            experiment=sources.experiment,
+            trait=sources.trait,
+            recommended=recommended,
+            figures=report.figures,
+            checks=sources.checks,
+            steering=steering,
+        ),
+        root=sources.root,
+        script=Markup(_SCRIPT),  # noqa: S704
+        script_hash=_SCRIPT_HASH,
+        first_picture=pictures.first_picture(
+            sources.judged, elicitation, captured, evidence, steering
+        ),
         pictures={
-            **_pictures_of_scores(sources.judged, elicitation),
-            **_pictures_of_vectors(sources, evidence),
-            **_pictures_of_steering(steering),
+            **pictures.of_scores(sources.judged, elicitation),
+            **pictures.of_vectors(captured, extracted, evidence, settings.thresholds),
         },
         separation=extracted.separation,
         best=_best_rows(extracted),
@@ -209,46 +237,6 @@ def _reported_projections(
     return ReportedProjections(
         **evidence.projections.model_dump(), question_ids=captured.question_ids
     )
-
-
-def _pictures_of_scores(judged: pd.DataFrame, elicitation: Elicitation) -> dict[str, bytes]:
-    limits = elicitation.response_filter
-    drawn = {
-        "scores": plots.score_distributions(judged, limits.threshold),
-        "coherence": plots.score_distributions(judged, limits.min_coherence, "coherence"),
-        "instructions": plots.scores_by_instruction(elicitation),
-    }
-    return drawn | ({"cells": plots.contrast_by_cell(elicitation)} if elicitation.by_cell else {})
-
-
-def _pictures_of_vectors(
-    sources: ReportSources, evidence: VectorEvidence | None
-) -> dict[str, bytes]:
-    captured, extracted = sources.captured, sources.extracted
-    separation, explanations = extracted.separation, evidence.explanations if evidence else None
-    drawn = {"norms": plots.norms_by_layer(extracted.vectors, captured.mean_norm_by_layer)}
-    if not separation.scores:
-        return drawn
-    drawn["auroc"] = plots.separation_by_layer(separation, explanations)
-    drawn["effect_size"] = plots_of_vectors.effect_size_by_layer(separation, extracted.chance)
-    drawn["heatmaps"] = plots_of_vectors.separation_heatmaps(separation)
-    if explanations is not None:
-        drawn["shares"] = plots_of_vectors.shares_of_separation(
-            explanations, sources.settings.thresholds
-        )
-    if evidence is not None:
-        drawn["projections"] = plots_of_vectors.held_out_projections(
-            evidence.projections.margins,
-            [place < captured.n_positive for place in range(captured.n_examples)],
-            [question_of(name) for name in captured.question_ids],
-        )
-    return drawn
-
-
-def _pictures_of_steering(steering: SteeringEvaluation | None) -> dict[str, bytes]:
-    if steering is None or not steering.dose_response:
-        return {}
-    return {"doses": plots_of_steering.dose_response(steering)}
 
 
 def _best_rows(extracted: VectorsManifest) -> list[tuple[VectorRow, SeparationScore | None]]:
@@ -291,6 +279,9 @@ def _records(*manifests: StageManifest) -> list[Provenance]:
 
 
 _ENVIRONMENT = page_environment()
+# The only script of the page: its policy names this text by its hash and runs no other.
+_SCRIPT = _ENVIRONMENT.get_template("report_copy.j2").render()
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -173,11 +173,11 @@ def coloured(methods: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+def legend_below(figure: Figure, axes: Axes, columns: int = 4, fontsize: float = 7.5) -> None:
     """Put the legend under the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False,
-                  fontsize=7.5, columnspacing=1.2)  # fmt: skip
+                  fontsize=fontsize, columnspacing=1.2)  # fmt: skip
 
 
 def mark_some(axes: Axes, names: Sequence[Any], most: int = 14) -> None:

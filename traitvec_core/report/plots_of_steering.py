@@ -20,8 +20,6 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
     chosen = steering.tested
 
     def draw(figure: Figure) -> None:
-        width, height = plots.WIDE
-        figure.set_size_inches(width, height)
         axes = figure.subplots()
         doses = steering.dose_response
         _draw_curve(axes, doses, [s.trait for s in doses], _TRAIT, "trait score")
@@ -29,7 +27,7 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
         prompted = steering.prompted.trait.value
         if prompted is not None:
             axes.axhline(prompted, color=_TRAIT, linestyle="--", linewidth=1,
-                         label="trait score, prompted")  # fmt: skip
+                         label="prompted")  # fmt: skip
         axes.axhline(steering.options.min_coherence, color=_COHERENCE, linestyle=":", linewidth=1,
                      label="minimum coherence")  # fmt: skip
         controls = [
@@ -37,16 +35,16 @@ def dose_response(steering: SteeringEvaluation) -> bytes:
         ]
         if controls:
             axes.plot(*zip(*controls, strict=True), "o", color="black", markersize=4, alpha=0.5,
-                      linestyle="none", label="trait score, random directions")  # fmt: skip
+                      linestyle="none", label="random directions")  # fmt: skip
         bound, base = steering.test.bound, steering.unsteered.trait.value
         if chosen is not None and bound is not None and base is not None:
             axes.plot(chosen.coefficient, base + bound, "_", color="black", markersize=16,
-                      label=f"best of {steering.test.n_trials} random directions")  # fmt: skip
+                      label="reached by chance")  # fmt: skip
         if chosen is not None:
             axes.axvline(chosen.coefficient, color="black", linewidth=0.8, linestyle="--",
                          label="chosen")  # fmt: skip
         axes.set(xlabel="coefficient (0 = without steering)", ylabel="score", ylim=(0, 103))
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        plots.legend_below(figure, axes, columns=3, fontsize=8.5)
 
     return plots._picture(draw)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from traitvec_core.experiment import Thresholds
@@ -13,6 +14,7 @@ from traitvec_core.validation.separation import Separation
 
 __all__ = [
     "effect_size_by_layer",
+    "held_out_histogram",
     "held_out_projections",
     "separation_heatmaps",
     "shares_of_separation",
@@ -85,6 +87,18 @@ def shares_of_separation(explanations: Explanations, thresholds: Thresholds) -> 
     return plots._picture(draw)
 
 
+def held_out_histogram(margins: Sequence[float | None], is_positive: Sequence[bool]) -> bytes:
+    """Draw a histogram of held-out responses along a vector; see `held_out_projections`."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        _draw_histogram(axes, np.array(margins, dtype=float), np.array(is_positive, dtype=bool))
+        axes.set(xlabel="held-out projection, from the threshold", ylabel="responses")
+        plots.legend_below(figure, axes, fontsize=8.5)
+
+    return plots._picture(draw)
+
+
 def held_out_projections(
     margins: Sequence[float | None], is_positive: Sequence[bool], questions: Sequence[int]
 ) -> bytes:
@@ -102,24 +116,32 @@ def held_out_projections(
         width, height = plots.WIDE
         figure.set_size_inches(width, height * 1.25)
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-        known = values[np.isfinite(values)]
-        bins = np.linspace(known.min(), known.max(), 40) if len(known) else 1
-        for chosen, colour, name, offset in (
-            (~poles, plots.NEGATIVE, "negative", -0.15),
-            (poles, plots.POSITIVE, "positive", 0.15),
+        _draw_histogram(top, values, poles)
+        for chosen, colour, offset in (
+            (~poles, plots.NEGATIVE, -0.15),
+            (poles, plots.POSITIVE, 0.15),
         ):
-            own = values[chosen]
-            top.hist(own[np.isfinite(own)], bins=bins, color=colour, alpha=0.65, label=name)
-            below.scatter(own, np.array(questions)[chosen] + offset, s=12, color=colour,
+            below.scatter(values[chosen], np.array(questions)[chosen] + offset, s=12, color=colour,
                           alpha=0.7, linewidths=0)  # fmt: skip
-        for axes in (top, below):
-            axes.axvline(0, color="black", linewidth=1, linestyle="--")
+        below.axvline(0, color="black", linewidth=1, linestyle="--")
         top.set(ylabel="responses")
         plots.legend_below(figure, top)
         below.set(ylabel="question", xlabel="projection, from the threshold (activation units)")
         below.invert_yaxis()
 
     return plots._picture(draw)
+
+
+def _draw_histogram(axes: Axes, values: np.ndarray, is_positive: np.ndarray) -> None:
+    known = values[np.isfinite(values)]
+    bins = np.linspace(known.min(), known.max(), 40).tolist() if len(known) else 1
+    for chosen, colour, name in (
+        (~is_positive, plots.NEGATIVE, "negative"),
+        (is_positive, plots.POSITIVE, "positive"),
+    ):
+        own = values[chosen]
+        axes.hist(own[np.isfinite(own)], bins=bins, color=colour, alpha=0.65, label=name)
+    axes.axvline(0, color="black", linewidth=1, linestyle="--")
 
 
 def _tables(

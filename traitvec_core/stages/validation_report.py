@@ -16,6 +16,7 @@ __all__ = ["SPEC", "make_validation_report"]
 def make_validation_report(context: StageContext) -> StageOutput:
     """Build the page and its JSON."""
     from traitvec_core.report import build_report
+    from traitvec_core.report.first_screen import experiments_name
     from traitvec_core.report.page import ReportSources
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
@@ -37,6 +38,7 @@ def make_validation_report(context: StageContext) -> StageOutput:
             extracted=extracted,
             chosen=read_recommended_vector(folder, extracted),
             steering=read_steering(folder),
+            root=experiments_name(folder),
             steering_skipped=folder.manifest(SteeringOutcome).skipped,
             checks=[
                 evaluate_check(name, folder, settings)
@@ -68,7 +70,7 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
 SPEC = StageSpec(
     name="validation_report",
     upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
-    version="5",
+    version="6",
     settings=("thresholds", "severities", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_validation_report,

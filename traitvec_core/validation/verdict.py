@@ -1,12 +1,25 @@
 """One verdict on one vector, from the checks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from traitvec_core.experiment import CheckName
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.validation.checks.result import CheckResult
 
-__all__ = ["judge_vector"]
+__all__ = ["STEERING_NOT_EVALUATED", "Grade", "grade_checks", "judge_vector"]
+
+Grade = Literal["fatal", "grave", "mild", "noted"]
+"""What a check that does not pass means for the vector: a `fatal` one makes it not usable, `grave`
+and `mild` ones ask for care, and one that is `noted` changes nothing."""
+
+STEERING_NOT_EVALUATED = "steering was not evaluated, so nothing shows that the vector steers"
+
+_VERDICTS: dict[Grade, VectorVerdict] = {
+    "fatal": "not_usable", "grave": "with_care", "mild": "with_care", "noted": "usable",
+}  # fmt: skip
+# From the gravest on.
+_GRADES = tuple(_VERDICTS)
 
 # A failure here leaves a vector of the trait that is less clean than asked for, or only monitors.
 _ONLY_CARE: frozenset[CheckName] = frozenset({"accuracy", "norm", "agreement", "steering"})
@@ -33,22 +46,22 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
     """
     if not checks:
         return "not_usable", ["no check was evaluated"]
-    fatal: list[str] = []
-    grave: list[str] = []
-    mild: list[str] = []
-    noted: list[str] = []
-    for check in checks:
-        reason = f"{check.name}: {check.summary}"
-        if check.verdict == "fail":
-            (grave if check.name in _ONLY_CARE else fatal).append(reason)
-        elif check.verdict == "warn":
-            (noted if check.name in _ONLY_NOTED else mild).append(reason)
-    reasons = [*fatal, *grave, *mild, *noted] or [f"all {len(checks)} checks pass"]
+    graded = grade_checks(checks)
+    reasons = [f"{check.name}: {check.summary}" for _, check in graded]
+    reasons = reasons or [f"all {len(checks)} checks pass"]
     if all(check.name != "steering" for check in checks):
-        reasons.append("steering was not evaluated, so nothing shows that the vector steers")
-    verdict: VectorVerdict = "usable"
-    if fatal:
-        verdict = "not_usable"
-    elif grave or mild:
-        verdict = "with_care"
-    return verdict, reasons
+        reasons.append(STEERING_NOT_EVALUATED)
+    gravest = graded[0][0] if graded else "noted"
+    return _VERDICTS[gravest], reasons
+
+
+def grade_checks(checks: Iterable[CheckResult]) -> list[tuple[Grade, CheckResult]]:
+    """Return the checks that do not pass with what follows for the vector, the gravest first."""
+    graded = [(_grade(check), check) for check in checks if check.verdict != "pass"]
+    return sorted(graded, key=lambda each: _GRADES.index(each[0]))
+
+
+def _grade(check: CheckResult) -> Grade:
+    if check.verdict == "fail":
+        return "grave" if check.name in _ONLY_CARE else "fatal"
+    return "noted" if check.name in _ONLY_NOTED else "mild"

@@ -18,7 +18,9 @@ from traitvec_dagster.graph.resources import SettingsOverrides
 
 if TYPE_CHECKING:
     from traitvec_core.atlas import Atlas, Standing
+    from traitvec_core.atlas.values import TraitRow
     from traitvec_core.estimate import Estimate
+    from traitvec_core.validation.key_figure import KeyFigureName
 
 __all__ = ["ATLAS", "atlas_key", "atlas_metadata", "build_atlas_asset"]
 
@@ -27,6 +29,13 @@ ATLAS = "trait_atlas"
 _MAX_PICTURE_BYTES = 50_000
 _MAX_PAIRS = 100
 _MAX_REASONS = 100
+_MAX_NAMES = 20
+# Columns of the table by trait.
+_FIGURES: "dict[str, KeyFigureName]" = {
+    "coherence": "coherence_moved",
+    "accuracy": "accuracy",
+    "instruction_share": "instruction_share",
+}
 
 
 def atlas_key(graph: Graph) -> dg.AssetKey:
@@ -61,7 +70,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
                 described = describe_verdict(row.verdict, row.reasons)
                 context.log.warning(f"{row.trait} ({row.method}_layer{row.layer}) is {described}")
         return dg.MaterializeResult(
-            metadata={"reused": is_reused, **atlas_metadata(graph.folder, atlas)},
+            metadata={**atlas_metadata(graph.folder, atlas), "reused": is_reused},
             data_version=dg.DataVersion(atlas.content),
         )
 
@@ -75,6 +84,7 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     prices = [row.usd for row in atlas.traits]
     known = [usd for usd in prices if usd is not None]
     metadata: dict[str, Any] = {
+        "answer": _answer(atlas, verdicts),
         "page": dg.MetadataValue.path(str(page)),
         "traits": len(atlas.traits),
         "compared": len(atlas.order),
@@ -111,6 +121,17 @@ def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     return metadata
 
 
+def _answer(atlas: "Atlas", verdicts: "Counter[str]") -> str:
+    counts = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "no verdict yet"
+    usable = [row.trait for row in atlas.traits if row.verdict == "usable"]
+    return f"{len(atlas.traits)} traits: {counts}." + (
+        f" Usable: {', '.join(usable[:_MAX_NAMES])}"
+        + (f" and {len(usable) - _MAX_NAMES} more." if len(usable) > _MAX_NAMES else ".")
+        if usable
+        else ""
+    )
+
+
 def _reasons(atlas: "Atlas") -> Any:
     lines = [
         f"- **{escape_markdown(row.trait)}**: "
@@ -121,7 +142,7 @@ def _reasons(atlas: "Atlas") -> Any:
     return dg.MetadataValue.md("\n".join(lines[:_MAX_REASONS]) or "none")
 
 
-def _trait_row(row: Any) -> dict[str, str]:
+def _trait_row(row: "TraitRow") -> dict[str, str]:
     failed = row.checks("fail")
     return {
         "trait": row.trait,
@@ -131,10 +152,23 @@ def _trait_row(row: Any) -> dict[str, str]:
         "effect_size": _interval(row.effect_size, 2),
         "auroc": _interval(row.auroc, 3),
         "steering": _interval(row.steered, 1),
+        **_other_figures(row),
         "separates_also": row.strongest_other or "–",
+        "worst": row.reasons[0] if row.reasons else "–",
         "failed_checks": ", ".join(failed) or ("none" if row.verdicts else "–"),
         "seconds": f"{row.seconds:.0f}",
         "usd": "–" if row.usd is None else f"{row.usd:.4f}",
+    }
+
+
+def _other_figures(row: "TraitRow") -> dict[str, str]:
+    """The report's figures that no other column has; a dash where one is missing."""
+    shown = {figure.name: figure for figure in row.figures}
+    return {
+        column: f"{shown[name].value_text} {shown[name].interval_text}".rstrip()
+        if name in shown
+        else "–"
+        for column, name in _FIGURES.items()
     }
 
 

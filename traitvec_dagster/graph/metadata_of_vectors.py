@@ -34,13 +34,14 @@ _OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
 
 
 def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
-    """The recommended vector's figures, plots over layers, and a row per vector."""
+    """The answer, the recommended vector's figures, plots over layers, and a row per vector."""
     from traitvec_core.report import plots
     from traitvec_core.validation.manifests import VectorsManifest
 
     manifest = folder.manifest(VectorsManifest)
     separation = manifest.separation
     metadata: Metadata = {
+        **_answer(folder),
         "n_vectors": len(manifest.vectors),
         **numbers(held_out_accuracy=separation.probe_accuracy.value),
         "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
@@ -150,6 +151,33 @@ def _what_else_changes(evaluation: "SteeringEvaluation") -> list[dict[str, str]]
     return rows
 
 
+def _answer(folder: TraitFolder) -> Metadata:
+    """Whether the vector can be used, in one line, and how, as the report's first screen says."""
+    from traitvec_core.report.first_screen import (
+        answer_line,
+        experiments_name,
+        export_command,
+        python_line,
+        verdict_badge,
+    )
+    from traitvec_core.validation.report_manifest import ReportManifest
+
+    recommended = folder.recommended()
+    if recommended is None:
+        return {"answer": "No vector can be recommended: nothing could be held out."}
+    if recommended.verdict is None:
+        line = f"{verdict_badge(recommended)}: validation_report judges it. {recommended.why}"
+    else:
+        report = folder.manifest(ReportManifest)
+        line = answer_line(report.answer, recommended, report.figures)
+    root = experiments_name(folder)
+    return {
+        "answer": line,
+        "python": python_line(root, folder.experiment, folder.name),
+        "command": export_command(root, folder.experiment, folder.name, recommended),
+    }
+
+
 def _judged(folder: TraitFolder, method: str, layer: int) -> Metadata:
     """The verdict on one vector, as long as the report is of these results."""
     return judged(*verdict_on(folder.recommended(), method, layer))
@@ -167,7 +195,7 @@ def _dose(scores: "Scores") -> dict[str, str]:
 
 
 def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:
-    """The recommendation, the checks, and where the page is."""
+    """The answer, the checks, and where the page is."""
     from traitvec_core.validation.report_manifest import ReportManifest
 
     report = folder.manifest(ReportManifest)
@@ -175,6 +203,7 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
     page = folder.path / "validation/report.html"
     verdicts = [check.verdict for check in report.checks]
     return {
+        **_answer(folder),
         "report": dg.MetadataValue.path(str(page)),
         "recommended": recommended.why if recommended else "nothing: no held-out figures",
         **(judged(recommended.verdict, recommended.reasons) if recommended else {}),
