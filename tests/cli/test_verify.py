@@ -105,7 +105,7 @@ def test_results_of_earlier_versions_are_counted_and_not_wrong(
     edit_metadata(experiment / "refusal/vectors/manifest.json", lambda record: None)
     done = traitvec("verify")
     assert done.code == 0
-    assert "1 metadata files are from before traitvec 0.9" in done.out
+    assert "metadata files from before traitvec 0.9, without a hash: 1" in done.out
 
 
 def test_files_that_are_only_in_the_storage_are_not_missing(
@@ -117,7 +117,7 @@ def test_files_that_are_only_in_the_storage_are_not_missing(
     monkeypatch.setenv("TRAITVEC_STORAGE", "s3://nowhere/experiments")
     done = traitvec("verify")
     assert done.code == 0, done.out
-    assert "1 stages have their files in the storage only" in done.out
+    assert "stages whose files are in the storage only, and were not read: 1" in done.out
 
 
 def test_what_cannot_be_verified_is_one_line(traitvec: Command, experiment: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.storage.stage_record import values_hash
 from traitvec_core.storage.trait_cache import read_cache, write_cache
-from traitvec_core.storage.tree import path_to_read, read_inside
+from traitvec_core.storage.tree import is_without_links, path_to_read, read_inside
 
 __all__ = ["FileHashes", "hashes_in"]
 
@@ -46,6 +46,7 @@ class FileHashes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._home = str(folder.parent)
         self._known: dict[str, tuple[_Stamp, str]] | None = None
         self._has_news = False
 
@@ -76,14 +77,17 @@ class FileHashes:
     def _remembered(self, key: str, name: str, hash_of: Callable[[bytes], str]) -> str:
         if self._known is None:
             self._known = _read(self._folder)
-        home, inside = self._folder.parent, f"{self._folder.name}/{name}"
-        path = path_to_read(home, inside)
+        inside = f"{self._folder.name}/{name}"
+        # Here every microsecond counts: a project has tens of thousands of files.
+        if not is_without_links(self._home, inside):
+            path_to_read(self._folder.parent, inside)
+        path = f"{self._home}/{inside}"
         started_ns = time.time_ns()
         before = _stamp(path)
         stamp, digest = self._known.get(key, (None, ""))
         if stamp == before:
             return digest
-        digest = hash_of(read_inside(home, inside))
+        digest = hash_of(read_inside(self._folder.parent, inside))
         _, changed_ns, status_changed_ns, _ = before
         is_settled = max(changed_ns, status_changed_ns) < started_ns - _SETTLED_NS
         if is_settled and _stamp(path) == before:
@@ -104,7 +108,7 @@ class FileHashes:
         write_cache(self._folder, _CACHE, {n: [*row[0], row[1]] for n, row in self._known.items()})
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: str) -> _Stamp:
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 

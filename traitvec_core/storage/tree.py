@@ -20,6 +20,7 @@ from traitvec_core.storage.files import display_path, write_atomically
 
 __all__ = [
     "check_in_place",
+    "is_without_links",
     "open_in_place",
     "path_to_read",
     "path_to_write",
@@ -27,6 +28,29 @@ __all__ = [
     "remove_inside",
     "write_inside",
 ]
+
+
+def is_without_links(home: str, name: str) -> bool:
+    """Whether no part of the name below `home` is a link; takes microseconds.
+
+    Args:
+        home: The experiment's folder.
+        name: Path below it.
+    """
+    parts = name.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts):
+        return False
+    path = home
+    for part in parts:
+        path = f"{path}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return False
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 def path_to_read(home: Path, name: str) -> Path:
@@ -41,7 +65,7 @@ def path_to_read(home: Path, name: str) -> Path:
             folder and out of the folder of all experiments.
     """
     path = home / name
-    if not _is_without_links(home, name):
+    if not is_without_links(str(home), name):
         _check(path, path, home, home.parent)
     return path
 
@@ -59,7 +83,7 @@ def path_to_write(home: Path, name: str) -> Path:
         TraitvecError: If a link on the way leads out of the experiment's folder.
     """
     path = home / name
-    if not _is_without_links(home, name):
+    if not is_without_links(str(home), name):
         _check(path.parent, path, home, home)
     return path
 
@@ -133,24 +157,6 @@ def check_in_place(path: Path) -> None:
     else:
         return
     raise TraitvecError(f"{_shown(path)} {problem}; move it away, or put a copy in its place")
-
-
-def _is_without_links(home: Path, name: str) -> bool:
-    """Whether no part of the name below `home` is a link; takes microseconds."""
-    parts = name.split("/")
-    if not {"", ".", ".."}.isdisjoint(parts):
-        return False
-    path = os.fspath(home)
-    for part in parts:
-        path = f"{path}/{part}"
-        try:
-            if stat.S_ISLNK(os.lstat(path).st_mode):
-                return False
-        except FileNotFoundError:
-            return True
-        except (OSError, ValueError):
-            return False
-    return True
 
 
 def _check(followed: Path, path: Path, home: Path, area: Path) -> None:

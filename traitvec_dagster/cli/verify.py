@@ -131,8 +131,8 @@ def _print_summary(findings: "list[Finding]", n_files: int) -> None:
         out.print(f"{n_files} files are as their stages wrote them")
     if n := counts["unverified"]:
         out.print(
-            f"{n} metadata files are from before traitvec 0.9 and have no hash: only that they can"
-            " be read was verified. They get one when their stage is made again"
+            f"metadata files from before traitvec 0.9, without a hash: {n}. Only that they can be"
+            " read was verified; they get a hash when their stage is made again"
         )
     if n := counts["elsewhere"]:
-        out.print(f"{n} stages have their files in the storage only; these were not read")
+        out.print(f"stages whose files are in the storage only, and were not read: {n}")

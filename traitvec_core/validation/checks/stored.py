@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import METADATA_FILE, STAGES
+from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.files import DEFINITION_FILE, HUMAN_SCORES_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
@@ -84,7 +85,7 @@ def _key(folder: TraitFolder, settings: ExperimentSettings) -> str | None:
 
 def _hash_of(folder: TraitFolder, name: str) -> str:
     try:
-        return content_hash(folder.read(name))
+        return hashes_in(folder.path.absolute()).of(name)
     except (OSError, TraitvecError):
         return ""
 
