@@ -1,6 +1,7 @@
 """A run by the executor `k8s`, from the Helm values to its steps; their pods are processes."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def _write_instance(project: SmallProject, settings: dict[str, Any], kubeconfig:
         "class": "DefaultRunCoordinator",
     }
     (project.project.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    # Its owner's, as in the image; a project may not bring one that names classes.
+    os.environ["DAGSTER_HOME"] = str(project.project.dagster_home)
 
 
 def _launch(project: SmallProject, log: Path) -> str:
