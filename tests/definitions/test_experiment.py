@@ -319,3 +319,9 @@ def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
     )
     # Every other line of the form was a setting, written as it is by default.
     assert {"n_examples", "methods", "sampling", "thresholds"} <= set(raw)
+
+
+def test_a_seed_that_a_library_would_refuse_is_refused_at_once() -> None:
+    (problem,) = problems_of(f"model: a\nsampling: {{seed: {2**32}}}")
+    assert problem.startswith("sampling.seed: ")
+    assert parse_experiment(f"model: a\nsampling: {{seed: {2**32 - 1}}}", "mine", WHERE)

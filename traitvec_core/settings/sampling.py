@@ -23,4 +23,5 @@ class Sampling(SettingGroup):
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 150
-    seed: Annotated[int, Field(ge=0)] = 0
+    # The most that scikit-learn takes.
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
