@@ -20,6 +20,7 @@ from tests.report.reports import (
 )
 from traitvec_core.estimate import Estimate
 from traitvec_core.report.environment import shorten
+from traitvec_core.report.first_screen import answer_line
 from traitvec_core.report.page import Report
 from traitvec_core.storage.manifests import Recommendation
 from traitvec_core.validation.checks.result import CheckResult, Verdict
@@ -80,6 +81,12 @@ def test_four_figures_have_intervals_and_something_to_compare_with() -> None:
     # The same figures for other tools.
     assert [f.estimate.value for f in report.figures] == [40, -5, 0.95, 0.6]
     assert not any(figure.missing for figure in report.figures)
+    assert answer_line(report.answer, report.recommended, report.figures) == (
+        "Usable with care. To steer and to monitor. probe at layer 1, coefficient 2: trait score"
+        " when steered +40 [+30, +50] (prompting +55; best random direction +9; chance up to +14);"
+        " coherence when steered −5 [−8, −2]; accuracy on unseen questions and instructions 0.950"
+        " [0.900, 1.000]; instruction’s share of the separation 60% [50%, 70%]"
+    )
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ class KeyFigure(BaseModel):
         """Label, value and interval on one line, or why there is no value."""
         if self.estimate.value is None:
             return f"{self.label}: not measured ({self.missing})"
-        return f"{self.label} {self.value_text} {self.interval_text}".rstrip()
+        text = f"{self.label} {self.value_text} {self.interval_text}".rstrip()
+        # How far a vector moves a trait says little without what prompting and chance do.
+        return f"{text} ({self.beside})" if self.beside and self.name == "trait_moved" else text
 
     def _format(self, value: float | None) -> str:
         if value is None:
