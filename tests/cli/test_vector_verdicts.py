@@ -68,11 +68,12 @@ def experiment(
 def check_shown(verdict: VectorVerdict | None, text: str) -> None:
     """The verdict is in the text, with its first reason, and nothing worse."""
     flat = " ".join(text.split())
-    assert ("NOT USABLE" in flat) == (verdict == "not_usable"), text
+    assert ("not usable" in flat.lower()) == (verdict == "not_usable"), text
     if verdict is None:
         assert NOT_JUDGED in flat or "no verdict" in flat
     else:
-        assert {"usable": "usable", "with_care": "with care"}.get(verdict, "NOT USABLE") in flat
+        shown = {"usable": "usable", "with_care": "with care"}.get(verdict, "not usable")
+        assert shown in flat.lower()
     assert (REASON in flat) == (verdict is not None)
 
 

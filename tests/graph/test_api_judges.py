@@ -420,7 +420,9 @@ def test_hostile_responses_are_judged_stored_and_shown_as_data(
         for tag in ("[ANSWER START]", "[ANSWER END]", "[QUESTION END]"):
             assert prompt.count(tag) == rubric.count(tag)
     page = (folder.path / "validation/report.html").read_text("utf-8")
-    for text in ("<script", "<img src=x", "</table>\n</td>"):
+    # The page's own script is the only one.
+    assert page.count("<script") == 1
+    for text in ("<script>alert", "<img src=x", "</table>\n</td>"):
         assert text not in page
     shown = [text for text in stored if html.escape(text).replace("&#x27;", "&#39;") in page
              or html.escape(text, quote=False) in page]  # fmt: skip
