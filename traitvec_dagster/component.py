@@ -18,7 +18,7 @@ from traitvec_dagster.graph.assets import build_assets
 from traitvec_dagster.graph.atlas_asset import build_atlas_asset
 from traitvec_dagster.graph.checks import build_checks
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.run_overrides import build_overrides
 
 __all__ = ["ExperimentsComponent"]
 
@@ -57,6 +57,6 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
                 build_failure_sensor(graphs),
             ],
             schedules=[schedule for graph in graphs for schedule in build_schedules(graph)],
-            resources={"overrides": SettingsOverrides()},
+            resources={"overrides": build_overrides()},
             executor=executor_named(self.executor),
         )
