@@ -95,6 +95,7 @@ class ExperimentSettings(SettingsWithOrigin):
         max_concurrent_judges: How many judgements may be requested at once.
         instruction_role: Where the instruction goes. `auto` is the system turn if the chat template
             has one, else the user turn.
+        sampling: How responses are sampled.
         threshold: Positives need at least this trait score, negatives less.
         min_coherence: Responses with a lower coherence score are left out of the averages.
         positions: Where activations are read, all in one forward pass: `response_mean`,
