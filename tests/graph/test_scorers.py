@@ -172,7 +172,9 @@ def test_a_request_to_the_ui_cannot_name_code_to_run(project: SmallProject) -> N
     assert not project.materializations("judged_responses", "refusal")
     # Harmless settings, and what the file says itself, may be set; the owner may set anything.
     assert _judges(project, {"coherence_judge": "repetition", "n_examples": 8})
-    assert _run_with_tag(project, {"judge_model": WORDS}, ["judged_responses"]).success
+    n_before = len(project.materializations("judged_responses", "refusal"))
+    _run_with_tag(project, {"judge_model": WORDS}, ["judged_responses"])
+    assert len(project.materializations("judged_responses", "refusal")) == n_before + 1
     judge(project, judge_model=other)
     assert set(project.trait("refusal").read_responses()["trait_score"]) == {1.0}
 
