@@ -19,6 +19,7 @@ from traitvec_core.settings.schedule import Schedule
 from traitvec_core.settings.scorer import REPETITION, is_scorer, parse_scorer
 from traitvec_core.settings.steering import Steering
 from traitvec_core.settings.thresholds import CheckName, NormThreshold, Thresholds
+from traitvec_core.settings.wrong_setting import describe_problem
 from traitvec_core.trait import check_name
 from traitvec_core.user_files import MAX_SETTINGS_BYTES, parse_yaml
 
@@ -94,6 +95,7 @@ class ExperimentSettings(SettingsWithOrigin):
         max_concurrent_judges: How many judgements may be requested at once.
         instruction_role: Where the instruction goes. `auto` is the system turn if the chat template
             has one, else the user turn.
+        sampling: How responses are sampled.
         threshold: Positives need at least this trait score, negatives less.
         min_coherence: Responses with a lower coherence score are left out of the averages.
         positions: Where activations are read, all in one forward pass: `response_mean`,
@@ -364,7 +366,7 @@ def parse_experiment(
     except ValidationError as error:
         overridden = {name.partition(".")[0] for name in overrides or {}}
         lines = [
-            _line(item)
+            describe_problem(item, ExperimentSettings)
             + (
                 " (set for this run, not in the file)"
                 if item["loc"][:1] and item["loc"][0] in overridden
@@ -375,19 +377,3 @@ def parse_experiment(
         raise DefinitionError(where, lines) from None
     settings.record_origin(frozenset(overrides or ()) if are_owners else frozenset())
     return settings
-
-
-def _line(item: Any) -> str:
-    # pydantic adds the union's branch to the location, which means nothing to a user.
-    parts = [
-        part
-        for part in item["loc"]
-        if not str(part).startswith(("literal[", "tuple[", "constrained"))
-    ]
-    location = ".".join(str(part) for part in parts) or "file"
-    if item["type"] == "extra_forbidden":
-        known = sorted(ExperimentSettings.model_fields)
-        return f"{location}: no such setting" + (
-            f"; available: {', '.join(known)}" if len(parts) == 1 else ""
-        )
-    return f"{location}: {item['msg'].removeprefix('Value error, ')}"

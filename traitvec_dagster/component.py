@@ -1,6 +1,7 @@
 """The component that turns a folder of experiments into one asset graph each."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -9,6 +10,8 @@ from traitvec_dagster.automation import (
     build_condition_sensor,
     build_failure_sensor,
     build_jobs,
+    build_new_trait_job,
+    build_new_trait_sensor,
     build_schedules,
     build_sensor,
     follow_data_versions,
@@ -18,7 +21,7 @@ from traitvec_dagster.graph.assets import build_assets
 from traitvec_dagster.graph.atlas_asset import build_atlas_asset
 from traitvec_dagster.graph.checks import build_checks
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.run_overrides import build_overrides
 
 __all__ = ["ExperimentsComponent"]
 
@@ -40,6 +43,8 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the graphs of all experiments."""
         graphs = [Graph(self.experiments, name) for name in list_experiments(self.experiments)]
+        jobs: list[Any] = [job for graph in graphs for job in build_jobs(graph)]
+        jobs += [build_new_trait_job(graph) for graph in graphs]
         return dg.Definitions(
             assets=[
                 *(
@@ -50,13 +55,14 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
                 *(build_atlas_asset(graph) for graph in graphs),
             ],
             asset_checks=[check for graph in graphs for check in build_checks(graph)],
-            jobs=[job for graph in graphs for job in build_jobs(graph)],
+            jobs=jobs,
             sensors=[
                 *(build_sensor(graph) for graph in graphs),
                 *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
                 build_failure_sensor(graphs),
+                *([build_new_trait_sensor(graphs, jobs)] if graphs else []),
             ],
             schedules=[schedule for graph in graphs for schedule in build_schedules(graph)],
-            resources={"overrides": SettingsOverrides()},
+            resources={"overrides": build_overrides()},
             executor=executor_named(self.executor),
         )

@@ -41,10 +41,12 @@ class Ticking:
         found = self.sensor(context)
         assert isinstance(found, dg.SensorResult)
         for request in found.dynamic_partitions_requests or []:
-            assert isinstance(request, dg.AddDynamicPartitionsRequest)
-            self.project.instance.add_dynamic_partitions(
-                str(request.partitions_def_name), list(request.partition_keys)
-            )
+            name, keys = str(request.partitions_def_name), list(request.partition_keys)
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                self.project.instance.add_dynamic_partitions(name, keys)
+            else:
+                for key in keys:
+                    self.project.instance.delete_dynamic_partition(name, key)
         self.cursor = found.cursor
         return found
 
@@ -212,6 +214,43 @@ def test_a_removed_trait_is_reported_once_and_kept(auto: Ticking) -> None:
     assert auto.asked() == ["refusal"]
     auto.project.trait("refusal").definition_path.unlink()
     assert len(auto().asset_events) == 1
+
+
+@pytest.mark.parametrize("name", ["nothing", "No Name", ".."])
+def test_a_partition_without_anything_is_explained_and_removed(auto: Ticking, name: str) -> None:
+    auto()
+    auto.project.instance.add_dynamic_partitions("traits/demo", [name])
+    found = auto()
+    (event,) = found.asset_events
+    assert isinstance(event, dg.AssetObservation)
+    reason = "has no definition; write" if name == "nothing" else "cannot be used as a folder name"
+    assert reason in str(event.description)
+    assert str(event.description).endswith("nor results, was removed")
+    assert name in str(found.skip_reason)
+    assert auto.partitions() == {"refusal", "uncertainty"}
+    assert auto().asset_events == []
+
+
+def test_a_partition_with_results_or_a_run_is_not_removed(auto: Ticking) -> None:
+    auto()
+    instance = auto.project.instance
+    instance.add_dynamic_partitions("traits/demo", ["made", "running"])
+    key = auto.graph.key("vectors")
+    instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="made"))
+    run = _start_run(auto, "running")
+    auto()
+    assert auto.partitions() == {"refusal", "uncertainty", "made", "running"}
+    instance.report_run_canceled(run)
+    auto()
+    assert auto.partitions() == {"refusal", "uncertainty", "made"}
+
+
+def test_no_partition_is_removed_while_the_disk_is_away(auto: Ticking) -> None:
+    auto()
+    folder = auto.graph.folder.path
+    folder.rename(folder.with_name("away"))
+    auto()
+    assert auto.partitions() == {"refusal", "uncertainty"}
 
 
 def test_a_trait_that_is_under_way_waits(auto: Ticking) -> None:

@@ -111,8 +111,13 @@ def test_groups_keep_their_other_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("n_example: 5", "n_example: no such setting; available: "),
-        ("sampling: {temprature: 1}", "sampling.temprature: no such setting"),
+        ("n_example: 5", "n_example: no such setting; did you mean n_examples?"),
+        ("seed: 5", "seed: no such setting; did you mean sampling.seed?"),
+        ("qqqq: 5", "qqqq: no such setting; available: "),
+        (
+            "sampling: {temprature: 1}",
+            "sampling.temprature: no such setting; did you mean sampling.temperature?",
+        ),
         ("thresholds: {norm: {min: 1}}", "thresholds.norm.min: no such setting"),
         ("n_examples: 1", "n_examples: "),
         ("n_examples: many", "n_examples: "),

@@ -9,7 +9,7 @@ from tests.atlas.written_traits import directions, write_settings, write_trait
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.graph.atlas_asset import atlas_key, build_atlas_asset
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.run_overrides import SettingsOverrides
 
 
 @pytest.fixture

@@ -99,8 +99,8 @@ def test_what_loads_code_or_connects_is_the_owners(
     assert len(str(refused.value)) < 230
     assert "\n" not in str(refused.value)
     # The command line may.
-    with owner_typed_overrides():
-        settings_with_overrides(folder, overrides)
+    with owner_typed_overrides(overrides):
+        assert settings_with_overrides(folder, {}) == folder.settings(overrides)
 
 
 @pytest.mark.parametrize("overrides", HARMLESS, ids=str)
@@ -138,8 +138,8 @@ def test_a_run_may_spend_less_than_the_file_says_and_not_more(
         assert "\n" not in str(refused.value)
     else:
         assert settings_with_overrides(folder, given) == folder.settings(given)
-    with owner_typed_overrides():
-        assert settings_with_overrides(folder, given) == folder.settings(given)
+    with owner_typed_overrides(given):
+        assert settings_with_overrides(folder, {}) == folder.settings(given)
 
 
 def test_what_the_file_says_may_be_said_again(folder: ExperimentFolder) -> None:

@@ -78,16 +78,6 @@ def test_settings_of_one_run_win_over_the_file(finished: SmallProject) -> None:
     assert finished.states("refusal")["vectors"] == "stale"
 
 
-def test_a_bad_setting_in_the_launchpad_is_one_line(finished: SmallProject) -> None:
-    done = finished.run_job(finished.graph().job, "refusal", n_example=3)
-    assert not done.success
-    # The first check says it, and blocks what would have run into the same.
-    (found,) = finished.evaluations(done.run_id)
-    assert not found.passed
-    assert "n_example: no such setting" in (found.description or "")
-    assert "\n" not in (found.description or "")
-
-
 @pytest.mark.parametrize("broken", ["cut", "gone", "swapped"])
 def test_a_file_that_changed_on_disk_is_recreated(finished: SmallProject, broken: str) -> None:
     folder = finished.trait("refusal").path

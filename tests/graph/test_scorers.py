@@ -1,5 +1,7 @@
 """Runs without any language model that judges: scorers in the place of the judge."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.projects import SmallProject
+from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.manifests import JudgedResponsesManifest
 from traitvec_dagster.cli.status import status_of
@@ -143,29 +146,35 @@ def test_a_request_to_the_ui_cannot_name_code_to_run(project: SmallProject) -> N
     )
     other = "python:scorers.py:other"
     job = project.graph().job
+    project.instance.add_dynamic_partitions("traits/demo", ["refusal"])
     for overrides in (
         {"judge_model": other},
         {"second_judge": other},
         {"coherence_judge": other},
         {"scorers": {"refusal": other}},
-        {"scorers.refusal": other},
         {"gradient_objective": "os:system"},
         {"trust_remote_code": True},
     ):
-        result = project.run_job(job, "refusal", **overrides)
+        # The config has no room for it.
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            project.run_job(job, "refusal", **overrides)
+        # A tag, with which "Re-execute" repeats a run of the command line, is no way either.
+        result = _run_with_tag(project, overrides)
         assert not result.success
         # Already the check of the definition refuses, and it blocks what follows.
         descriptions = [check.description for check in project.evaluations(result.run_id)]
         assert any(REFUSED in str(text) for text in descriptions), (overrides, descriptions)
     # The stage itself refuses, too, where it is run without that check.
-    alone = _run_stage_alone(project, {"judge_model": other})
+    alone = _run_with_tag(project, {"judge_model": other}, ["judged_responses"])
     assert not alone.success
     (failure,) = alone.get_step_failure_events()
     assert REFUSED in str(failure.step_failure_data.user_failure_data)
     assert not project.materializations("judged_responses", "refusal")
     # Harmless settings, and what the file says itself, may be set; the owner may set anything.
-    written = {"judge_model": WORDS, "coherence_judge": "repetition", "n_examples": 8}
-    assert _judges(project, written)
+    assert _judges(project, {"coherence_judge": "repetition", "n_examples": 8})
+    n_before = len(project.materializations("judged_responses", "refusal"))
+    _run_with_tag(project, {"judge_model": WORDS}, ["judged_responses"])
+    assert len(project.materializations("judged_responses", "refusal")) == n_before + 1
     judge(project, judge_model=other)
     assert set(project.trait("refusal").read_responses()["trait_score"]) == {1.0}
 
@@ -192,15 +201,16 @@ def _judges(project: SmallProject, overrides: dict[str, Any]) -> bool:
     return bool(project.materializations("judged_responses", "refusal"))
 
 
-def _run_stage_alone(project: SmallProject, overrides: dict[str, Any]) -> dg.ExecuteInProcessResult:
+def _run_with_tag(
+    project: SmallProject, overrides: dict[str, Any], stages: Sequence[Stage] = ()
+) -> dg.ExecuteInProcessResult:
     graph = project.graph()
     return (
         definitions_of(project.project)
         .resolve_job_def(graph.job)
         .execute_in_process(
             instance=project.instance, partition_key="refusal",
-            asset_selection=[graph.key("judged_responses")],
-            run_config={"resources": {"overrides": {"config": {"settings": overrides}}}},
-            raise_on_error=False,
+            asset_selection=[graph.key(stage) for stage in stages] or None,
+            tags={"traitvec/overrides": json.dumps(overrides)}, raise_on_error=False,
         )
     )  # fmt: skip

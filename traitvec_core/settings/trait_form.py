@@ -1,7 +1,7 @@
-"""The text of a new trait definition: a form to fill in, or a worked example."""
+"""The text of a new trait definition: a form to fill in, a worked example, or given parts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -12,7 +12,7 @@ from traitvec_core.trait import (
     RECOMMENDED_QUESTIONS,
 )
 
-__all__ = ["scaffold_definition"]
+__all__ = ["compose_definition", "scaffold_definition", "standard_rubric"]
 
 
 def scaffold_definition(name: str, description: str = "", *, example: bool = False) -> str:
@@ -30,34 +30,82 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
         definition: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
         definition["name"] = name
         return _dump(definition)
-    trait = name.replace("_", " ").replace("-", " ")
+    trait = _spoken(name)
     gap = FORM_GAP
     return _dump(
         {
             "name": name,
             "description": description or f"{gap} what {trait} is, in one sentence",
-            "positive_label": trait,
-            "negative_label": f"not {trait}",
+            **_labels(name),
             "about": [],
             "instruction": [_pair(i, trait) for i in range(1, RECOMMENDED_PAIRS + 1)],
             "questions": [
                 f"{gap} question {i}, which can be answered with or without {trait}"
                 for i in range(1, RECOMMENDED_QUESTIONS + 1)
             ],
-            "eval_prompt": (
-                f"You will rate how strongly an answer shows {trait}"
-                f"{': ' + description if description else ''}.\n\n"
-                "[QUESTION START]\n{question}\n[QUESTION END]\n\n"
-                "[ANSWER START]\n{answer}\n[ANSWER END]\n\n"
-                f"Reply with one whole number from 0 (no {trait} at all) to 100 (as much as"
-                " possible) and nothing else."
-            ),
+            "eval_prompt": standard_rubric(name, description),
             "eval_questions": [
                 f"{gap} question {i}, on a topic that is not in questions; only for steering"
                 for i in range(1, RECOMMENDED_EVAL_QUESTIONS + 1)
             ],
         }
     )
+
+
+def compose_definition(
+    name: str,
+    description: str,
+    pairs: Sequence[Mapping[str, str]],
+    questions: Sequence[str],
+    *,
+    rubric: str = "",
+    eval_questions: Sequence[str] = (),
+    about: Sequence[str] = (),
+) -> str:
+    """Return the text of a definition with these parts; `parse_definition` checks it.
+
+    Args:
+        name: The trait's name.
+        description: What the trait is, in one sentence.
+        pairs: Opposite instructions, each with `pos` and `neg`.
+        questions: Neutral questions.
+        rubric: The rubric; empty for the standard one.
+        eval_questions: Held-out questions, for steering.
+        about: What the trait is about: `length`, `words`, `refusal`.
+    """
+    return _dump(
+        {
+            "name": name,
+            "description": description,
+            **_labels(name),
+            "about": list(about),
+            "instruction": [dict(pair) for pair in pairs],
+            "questions": list(questions),
+            "eval_prompt": rubric or standard_rubric(name, description),
+            "eval_questions": list(eval_questions),
+        }
+    )
+
+
+def standard_rubric(name: str, description: str = "") -> str:
+    """Return a rubric that asks how strongly an answer shows the trait."""
+    trait = _spoken(name)
+    return (
+        f"You will rate how strongly an answer shows {trait}"
+        f"{': ' + description if description else ''}.\n\n"
+        "[QUESTION START]\n{question}\n[QUESTION END]\n\n"
+        "[ANSWER START]\n{answer}\n[ANSWER END]\n\n"
+        f"Reply with one whole number from 0 (no {trait} at all) to 100 (as much as"
+        " possible) and nothing else."
+    )
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ")
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {"positive_label": _spoken(name), "negative_label": f"not {_spoken(name)}"}
 
 
 def _pair(number: int, trait: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from traitvec_dagster.automation.conditions import build_condition_sensor, follow_data_versions
 from traitvec_dagster.automation.jobs import build_jobs
+from traitvec_dagster.automation.new_trait import build_new_trait_job, build_new_trait_sensor
 from traitvec_dagster.automation.schedules import build_schedules
 from traitvec_dagster.automation.sensors import build_sensor
 from traitvec_dagster.automation.unfinished import traits_in_progress
@@ -11,6 +12,8 @@ __all__ = [
     "build_condition_sensor",
     "build_failure_sensor",
     "build_jobs",
+    "build_new_trait_job",
+    "build_new_trait_sensor",
     "build_schedules",
     "build_sensor",
     "follow_data_versions",

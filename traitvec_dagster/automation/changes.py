@@ -4,6 +4,7 @@ A scan reads every definition file and parses those whose bytes are new. It is i
 Dagster: the state between two scans is a `Memory`, which the sensor stores in its cursor.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Collection
@@ -16,7 +17,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES
 from traitvec_core.stages.provenance import current_key, stage_settings
-from traitvec_core.storage.files import DEFINITION_FILE, display_path
+from traitvec_core.storage.files import DEFINITION_FILE, display_path, is_usable
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.trait import check_name, parse_definition
@@ -83,18 +84,24 @@ class Changes:
         new: Traits that need a partition.
         changed: Traits that need a run, with the version to run. Empty unless `auto_run` is on.
         notices: Notices that have not been reported yet.
+        without_folder: Partitions whose notice is among them, and that have no folder.
     """
 
     memory: Memory
     new: list[str]
     changed: dict[str, str]
     notices: list[Notice]
+    without_folder: list[str]
 
     def request_run(self, trait: str) -> str:
         """Record that a run of a trait is requested. Returns its unique run key."""
         self.memory.traits[trait].asked = self.changed[trait]
         self.memory.runs += 1
         return f"{trait}:{self.memory.id}:{self.memory.runs}"
+
+    def report_again(self, trait: str) -> None:
+        """Repeat the notice on a trait at the next scan, if its cause is still there."""
+        self.memory.reported.pop(trait, None)
 
 
 def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) -> Changes:
@@ -116,12 +123,7 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
             continue
         traits[name] = _seen(folder.trait(name), memory.traits.get(name), notices)
     for name in sorted({*partitions, *memory.traits} - traits.keys()):
-        notices[name] = Notice(
-            name,
-            is_broken=False,
-            text=f"{folder.name}: the {DEFINITION_FILE} of trait {name!r} is gone. Nothing"
-            " else was deleted; `traitvec remove-trait` removes the rest",
-        )
+        notices[name] = Notice(name, is_broken=False, text=_missing(folder, name))
     try:
         settings: ExperimentSettings | None = folder.settings()
     except TraitvecError as error:
@@ -134,13 +136,42 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
             settings = None
             notices["trust/"] = Notice(None, is_broken=True, text=str(error))
     reported = {subject: content_hash(notice.text)[:16] for subject, notice in notices.items()}
+    fresh = [name for name, text in reported.items() if memory.reported.get(name) != text]
     return Changes(
         memory=memory.model_copy(update={"traits": traits, "reported": reported}),
         new=sorted(traits.keys() - set(partitions)),
         changed=_changed(folder, traits, settings),
-        notices=[notices[subject] for subject, text in reported.items()
-              if memory.reported.get(subject) != text],
-    )  # fmt: skip
+        notices=[notices[subject] for subject in fresh],
+        # Where the disk itself is missing, nothing is known.
+        without_folder=[
+            name for name in fresh if name in partitions and not _has_folder(folder, name)
+        ]
+        if folder.path.is_dir()
+        else [],
+    )
+
+
+def _missing(folder: ExperimentFolder, name: str) -> str:
+    """Return what to report on a partition without a definition."""
+    try:
+        check_name("trait", name)
+    except TraitvecError as error:
+        return str(error)
+    if _has_folder(folder, name):
+        return (
+            f"{folder.name}: the {DEFINITION_FILE} of trait {name!r} is gone. Nothing else was"
+            " deleted; `traitvec remove-trait` removes the rest"
+        )
+    return (
+        f"{folder.name}: trait {name!r} has no definition; write"
+        f" {display_path(folder.trait(name).definition_path)}, or run the experiment's job"
+        " …_new_trait"
+    )
+
+
+def _has_folder(folder: ExperimentFolder, name: str) -> bool:
+    # A dangling link counts: it is something to look at.
+    return is_usable(name) and os.path.lexists(folder.path / name)
 
 
 def _seen(folder: TraitFolder, before: Seen | None, notices: dict[str, Notice]) -> Seen:

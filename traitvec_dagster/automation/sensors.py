@@ -5,6 +5,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.stage_names import STAGES
 from traitvec_dagster.automation.changes import Changes, Memory, scan
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.names import Graph
@@ -13,6 +14,7 @@ from traitvec_dagster.runs.ownership import close_dead_runs
 __all__ = ["build_sensor"]
 
 _INTERVAL_S = 10
+_REMOVED = "The partition, which has neither a folder nor results, was removed"
 
 
 def build_sensor(graph: Graph) -> dg.SensorDefinition:
@@ -25,7 +27,8 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds a partition for every new definition file in {graph.experiment}. With"
         " `auto_run: true` in experiment.yaml, also runs new and changed ones. Reports broken and"
-        " removed definitions once. Never deletes anything.",
+        " removed definitions once. Removes partitions that have neither a folder nor results;"
+        " deletes nothing else.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
@@ -42,7 +45,12 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         )
         for notice in changes.notices:
             context.log.warning(notice.text)
-        in_progress = traits_in_progress(context.instance, graph) if changes.changed else ()
+        is_asking = bool(changes.changed or changes.without_folder)
+        in_progress = traits_in_progress(context.instance, graph) if is_asking else set()
+        empty = _without_results(context.instance, graph, changes.without_folder)
+        for trait in in_progress.intersection(empty):
+            changes.report_again(trait)
+        removed = sorted(empty - in_progress)
         # A trait in progress waits for a later scan: two runs would write the same files.
         ready = [trait for trait in changes.changed if trait not in in_progress]
         requests = [
@@ -50,12 +58,13 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         ]
         return dg.SensorResult(
             run_requests=requests,
-            dynamic_partitions_requests=[graph.partitions.build_add_request(changes.new)]
-            if changes.new
-            else [],
-            asset_events=_events(graph, changes),
+            dynamic_partitions_requests=[
+                *([graph.partitions.build_add_request(changes.new)] if changes.new else []),
+                *([graph.partitions.build_delete_request(removed)] if removed else []),
+            ],
+            asset_events=_events(graph, changes, removed),
             cursor=changes.memory.model_dump_json(),
-            skip_reason=None if requests else _skip_reason(graph, changes, in_progress),
+            skip_reason=None if requests else _skip_reason(graph, changes, in_progress, removed),
         )
 
     return definitions
@@ -70,7 +79,7 @@ def _read_cursor(cursor: str | None) -> Memory:
 
 
 def _events(
-    graph: Graph, changes: Changes
+    graph: Graph, changes: Changes, removed: Collection[str]
 ) -> list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Record broken and removed traits in Dagster's history."""
     events: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
@@ -85,12 +94,27 @@ def _events(
                 )
             )  # fmt: skip
         elif notice.trait is not None:
-            events.append(dg.AssetObservation(key, description=notice.text, partition=notice.trait))
+            text = notice.text + (f". {_REMOVED}" if notice.trait in removed else "")
+            events.append(dg.AssetObservation(key, description=text, partition=notice.trait))
     return events
 
 
-def _skip_reason(graph: Graph, changes: Changes, in_progress: Collection[str]) -> str:
+def _without_results(
+    instance: dg.DagsterInstance, graph: Graph, partitions: Collection[str]
+) -> set[str]:
+    """Return those of the partitions for which no stage was ever materialized."""
+    empty = set(partitions)
+    for stage in STAGES if empty else ():
+        empty -= instance.get_materialized_partitions(graph.key(stage))
+    return empty
+
+
+def _skip_reason(
+    graph: Graph, changes: Changes, in_progress: Collection[str], removed: Collection[str]
+) -> str:
     reasons = [notice.text for notice in changes.notices]
+    if removed:
+        reasons.append(f"partitions removed, without folder and results: {', '.join(removed)}")
     if changes.new:
         reasons.append(f"new: {', '.join(changes.new)}")
     if waiting := [trait for trait in changes.changed if trait in in_progress]:

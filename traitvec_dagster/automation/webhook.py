@@ -25,7 +25,9 @@ _MAX_CHARS = 1500
 
 def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
     """Build the sensor that posts failed runs. Without an address it does nothing."""
-    experiments = {job: graph.experiment for graph in graphs for job in graph.jobs}
+    experiments = {
+        job: graph.experiment for graph in graphs for job in (*graph.jobs, graph.new_trait_job)
+    }
 
     @dg.run_failure_sensor(
         name="failed_run_webhook",

@@ -54,7 +54,7 @@ def atlas(experiment: ExperimentName, experiments_dir: Root = None) -> None:
     from traitvec_core.storage.files import display_path
     from traitvec_dagster.graph.atlas_asset import build_atlas_asset
     from traitvec_dagster.graph.names import Graph
-    from traitvec_dagster.graph.resources import SettingsOverrides
+    from traitvec_dagster.graph.run_overrides import SettingsOverrides
     from traitvec_dagster.project import Project
     from traitvec_dagster.runs.ownership import process_tags
 

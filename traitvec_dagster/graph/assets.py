@@ -22,7 +22,8 @@ from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
-from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
+from traitvec_dagster.graph.resources import unload_models, workbench
+from traitvec_dagster.graph.run_overrides import SettingsOverrides
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
 from traitvec_dagster.runs.trait_use import use_trait
@@ -68,7 +69,7 @@ def _build_definition(
 def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> dg.AssetsDefinition:
     @_decorated(graph, spec, loaded)
     def stage(
-        context: dg.AssetExecutionContext, overrides: SettingsOverrides
+        context: dg.AssetExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.MaterializeResult[None]:
         with one_line_failure():
             folder = graph.trait(context)

@@ -14,7 +14,7 @@ from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_values import shown
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.run_overrides import SettingsOverrides
 
 if TYPE_CHECKING:
     from traitvec_core.atlas import Atlas, Standing
@@ -58,7 +58,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         code_version=ATLAS_VERSION,
     )
     def trait_atlas(
-        context: dg.AssetExecutionContext, overrides: SettingsOverrides
+        context: dg.AssetExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.MaterializeResult[None]:
         with one_line_failure():
             graph.folder.refresh()

@@ -12,7 +12,7 @@ from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_ch
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.metadata_values import shown
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.run_overrides import SettingsOverrides
 
 __all__ = ["BLOCKING", "CHECKED_STAGE", "build_checks"]
 
@@ -46,7 +46,7 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
         partitions_def=graph.partitions,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, overrides: SettingsOverrides
+        context: dg.AssetCheckExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.AssetCheckResult:
         try:
             folder = graph.trait(context.op_execution_context)

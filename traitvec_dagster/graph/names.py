@@ -55,8 +55,13 @@ class Graph:
         return f"{self.python_name}_recheck"
 
     @property
+    def new_trait_job(self) -> str:
+        """The name of the job that writes a definition."""
+        return f"{self.python_name}_new_trait"
+
+    @property
     def jobs(self) -> tuple[str, str]:
-        """Both jobs."""
+        """The jobs that run a trait."""
         return self.job, self.recheck_job
 
     def key(self, stage: Stage) -> dg.AssetKey:

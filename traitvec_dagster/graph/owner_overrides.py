@@ -60,19 +60,19 @@ OPEN_SETTINGS = frozenset({
 BUDGET_SETTINGS = frozenset({"max_judge_usd", "judge_prices"})
 """Settings that limit spending: a run's config may lower the limit, and leaves prices alone."""
 
-# A fact about this process that no run config, tag or request can set.
-_is_typed_by_owner: ContextVar[bool] = ContextVar("is_typed_by_owner", default=False)
+# What the owner typed for the run of this process; no run config, tag or request sets it.
+_typed_by_owner: ContextVar[Mapping[str, Any] | None] = ContextVar("typed_by_owner", default=None)
 _LONGEST_SHOWN = 60
 
 
 @contextmanager
-def owner_typed_overrides() -> Iterator[None]:
-    """Accept all overrides inside this context: they come from the command line."""
-    token = _is_typed_by_owner.set(True)
+def owner_typed_overrides(overrides: Mapping[str, Any]) -> Iterator[None]:
+    """Use these overrides, all of them, inside this context: they come from the command line."""
+    token = _typed_by_owner.set(overrides)
     try:
         yield
     finally:
-        _is_typed_by_owner.reset(token)
+        _typed_by_owner.reset(token)
 
 
 def settings_with_overrides(
@@ -80,14 +80,18 @@ def settings_with_overrides(
 ) -> ExperimentSettings:
     """Return an experiment's settings with the overrides of a run's config.
 
+    Inside `owner_typed_overrides`, those count instead.
+
     Raises:
         TraitvecError: If an override is not valid, would load code or open a connection that
             `experiment.yaml` does not name for the same setting, or would raise what may be spent;
             or if `experiment.yaml` is not valid by itself.
     """
-    is_owners = _is_typed_by_owner.get()
-    settings = folder.settings(overrides, are_owners=is_owners)
-    if not overrides or is_owners:
+    typed = _typed_by_owner.get()
+    if typed is not None:
+        return folder.settings(dict(typed))
+    settings = folder.settings(overrides, are_owners=False)
+    if not overrides:
         return settings
     file = folder.settings()
     _check_budget(settings, file)

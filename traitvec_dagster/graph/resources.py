@@ -1,28 +1,22 @@
-"""What a run uses: its settings overrides, the loaded models, the progress log."""
+"""What a run uses: the loaded models, the progress log."""
 
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
-from pydantic import Field
 
-from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions, model_fingerprint
-from traitvec_core.stage_names import RedoKind, Stage
+from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import Workbench
-from traitvec_core.stages.redo import parse_redo
 from traitvec_core.visible_text import one_line
-from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.owner_overrides import settings_with_overrides
-from traitvec_dagster.runs.trait_use import release_trait
 
 if TYPE_CHECKING:
     from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "unload_models", "workbench"]
+__all__ = ["ProgressSink", "set_progress_sink", "unload_models", "workbench"]
 
 _LOG_EVERY_S = 5.0
 _sink: "ProgressSink | None" = None
@@ -38,50 +32,6 @@ class ProgressSink(Protocol):
     def say(self, text: str) -> None:
         """Show a line."""
         ...
-
-
-class SettingsOverrides(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """What one run does differently: settings other than those of `experiment.yaml`, and redoing.
-
-    In the launchpad: `resources: {overrides: {config: {settings: {n_examples: 10}}}}`, or
-    `resources: {overrides: {config: {redo: [judged_responses]}}}`.
-    """
-
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="Names and values as in experiment.yaml"
-    )
-    redo: list[str] = Field(
-        default_factory=list,
-        description="Stages to make again although they are fresh. What depends on them follows if"
-        " their content has changed. `judged_responses` asks, and pays, for all judgements again;"
-        " the others use the stored ones. `responses` draws with the same seed: for others, change"
-        " `sampling.seed`. The earlier result stays until the new one is complete",
-    )
-    only_missing: bool = Field(
-        default=False,
-        description="With `redo: [judged_responses]`: ask again only for the judgements without a"
-        " usable answer",
-    )
-
-    def settings_of(self, graph: Graph) -> ExperimentSettings:
-        """Return the experiment's settings with this run's overrides applied.
-
-        Raises:
-            TraitvecError: If an override is not valid, or would run code; see `owner_overrides`.
-        """
-        return settings_with_overrides(graph.folder, self.settings)
-
-    def redo_of(self, stage: Stage) -> RedoKind | None:
-        """Return how a stage is made again in this run; None if only when it is not fresh.
-
-        Raises:
-            TraitvecError: If `redo` names something that is no stage.
-        """
-        return parse_redo(self.redo, only_missing=self.only_missing).of(stage)
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Release the run's trait: this process has executed its last step of the run."""
-        release_trait()
 
 
 def set_progress_sink(sink: ProgressSink | None) -> None:

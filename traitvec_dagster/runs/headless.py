@@ -25,6 +25,7 @@ from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.graph.checks import BLOCKING
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
+from traitvec_dagster.graph.run_overrides import overrides_tags
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import GPUS_TAG, process_tags
 
@@ -170,12 +171,8 @@ def run_trait(
     folder = graph.folder.trait(trait)
     instance.add_dynamic_partitions(f"traits/{experiment}", [folder.name])
     job = definitions_of(project).resolve_job_def(graph.job)
-    config = {
-        "settings": dict(overrides),
-        "redo": list(redo.stages),
-        "only_missing": redo.only_missing,
-    }
-    with _in_use(folder.path), owner_typed_overrides():
+    config = {"redo": list(redo.stages), "only_missing": redo.only_missing}
+    with _in_use(folder.path), owner_typed_overrides(overrides):
         result = job.execute_in_process(
             instance=instance,
             partition_key=trait,
@@ -185,7 +182,7 @@ def run_trait(
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
-            tags=_tags(),
+            tags={**_tags(), **overrides_tags(overrides)},
             raise_on_error=False,
         )
     run = TraitRun(trait, result.run_id, result.success)
