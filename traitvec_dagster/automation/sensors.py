@@ -19,7 +19,7 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
     """Build the sensor that adds a partition for each definition and, with `auto_run`, a run."""
 
     @dg.sensor(
-        name=f"{graph.python_name}_definitions",
+        name=graph.sensor,
         job_name=graph.job,
         minimum_interval_seconds=_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
