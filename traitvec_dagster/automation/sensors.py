@@ -1,18 +1,21 @@
 """The sensor that turns definition files into partitions and runs."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.automation.changes import Changes, Memory, scan
 from traitvec_dagster.automation.unfinished import traits_in_progress
+from traitvec_dagster.graph.freshness import CHANGED, changed_observations
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.runs.ownership import close_dead_runs
 
 __all__ = ["build_sensor"]
 
 _INTERVAL_S = 10
+_MAX_LINES = 5
 
 
 def build_sensor(graph: Graph) -> dg.SensorDefinition:
@@ -25,7 +28,7 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds a partition for every new definition file in {graph.experiment}. With"
         " `auto_run: true` in experiment.yaml, also runs new and changed ones. Reports broken and"
-        " removed definitions once. Never deletes anything.",
+        " removed definitions once, and which stages have become stale. Never deletes anything.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
@@ -48,14 +51,17 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         requests = [
             dg.RunRequest(changes.request_run(trait), partition_key=trait) for trait in ready
         ]
+        observations = changed_observations(context.instance, graph, changes.states)
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[graph.partitions.build_add_request(changes.new)]
             if changes.new
             else [],
-            asset_events=_events(graph, changes),
+            asset_events=[*_events(graph, changes), *observations],
             cursor=changes.memory.model_dump_json(),
-            skip_reason=None if requests else _skip_reason(graph, changes, in_progress),
+            skip_reason=None
+            if requests
+            else _skip_reason(graph, changes, in_progress, observations),
         )
 
     return definitions
@@ -89,10 +95,31 @@ def _events(
     return events
 
 
-def _skip_reason(graph: Graph, changes: Changes, in_progress: Collection[str]) -> str:
+def _skip_reason(
+    graph: Graph,
+    changes: Changes,
+    in_progress: Collection[str],
+    observations: Sequence[dg.AssetObservation],
+) -> str:
     reasons = [notice.text for notice in changes.notices]
     if changes.new:
         reasons.append(f"new: {', '.join(changes.new)}")
     if waiting := [trait for trait in changes.changed if trait in in_progress]:
         reasons.append(f"already running, checked again afterwards: {', '.join(waiting)}")
+    reasons += _freshness(observations)
     return "; ".join(reasons) or f"{graph.experiment}: nothing has changed"
+
+
+def _freshness(observations: Sequence[dg.AssetObservation]) -> list[str]:
+    """What has become stale or fresh, a line per trait."""
+    stages: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for observation in observations:
+        is_stale = observation.data_version == CHANGED
+        stages[str(observation.partition), is_stale].append(observation.asset_key.path[-1])
+    lines = [
+        f"{trait}: {'stale' if is_stale else 'fresh again'}: {', '.join(names)}"
+        for (trait, is_stale), names in stages.items()
+    ]
+    if len(lines) > _MAX_LINES:
+        return [*lines[:_MAX_LINES], f"and {len(lines) - _MAX_LINES} more traits"]
+    return lines

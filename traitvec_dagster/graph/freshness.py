@@ -104,9 +104,7 @@ def changed_observations(
     return observations
 
 
-def report_freshness(
-    instance: dg.DagsterInstance, graph: Graph, folder: TraitFolder
-) -> None:
+def report_freshness(instance: dg.DagsterInstance, graph: Graph, folder: TraitFolder) -> None:
     """Observe the inputs of a trait's stages, where no sensor may be running."""
     try:
         states = {folder.name: stage_states(folder, graph.folder.settings())}
