@@ -150,6 +150,10 @@ def _latest_as_used(
 
 
 def _observation(graph: Graph, stage: Stage, trait: str, version: str) -> dg.AssetObservation:
+    said = "is" if version == AS_USED else "is no longer"
     return dg.AssetObservation(
-        graph.inputs_key(stage), partition=trait, tags={_VERSION_TAG: version}
+        graph.inputs_key(stage),
+        description=f"What {stage} of {trait} depends on {said} what it was made from.",
+        partition=trait,
+        tags={_VERSION_TAG: version},
     )
