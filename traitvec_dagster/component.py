@@ -20,6 +20,7 @@ from traitvec_dagster.executors import executor_named
 from traitvec_dagster.graph.assets import build_assets
 from traitvec_dagster.graph.atlas_asset import build_atlas_asset
 from traitvec_dagster.graph.checks import build_checks
+from traitvec_dagster.graph.freshness import build_inputs
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.run_overrides import build_overrides
 
@@ -53,6 +54,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
                     for asset in build_assets(graph)
                 ),
                 *(build_atlas_asset(graph) for graph in graphs),
+                *(inputs for graph in graphs for inputs in build_inputs(graph)),
             ],
             asset_checks=[check for graph in graphs for check in build_checks(graph)],
             jobs=jobs,

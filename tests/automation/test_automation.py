@@ -12,50 +12,17 @@ import dagster as dg
 import pytest
 
 from tests.automation.hook import listening
+from tests.automation.ticking import Ticking
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, snapshot
 from traitvec_core.errors import TraitvecError
 from traitvec_core.trust import allow, grants_of
 from traitvec_core.validation.report_manifest import ReportManifest
-from traitvec_dagster.automation import build_schedules, build_sensor
+from traitvec_dagster.automation import build_schedules
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE, build_failure_sensor, post
 from traitvec_dagster.runs.headless import definitions_of
 
 HOSTILE = ["../../escaped", "/tmp/escaped", "..", ".", "a/b", "a\\b", "A", "x\n", "%2e%2e", "", "é",
            "~", "$HOME", "a b", "-rf", "_x", "a" * 300, "con\x00"]  # fmt: skip
-
-
-class Ticking:
-    """A sensor that is ticked by hand, as the daemon would."""
-
-    def __init__(self, project: SmallProject, experiment: str = "demo") -> None:
-        self.project = project
-        self.graph = project.graph(experiment)
-        self.sensor = build_sensor(self.graph)
-        self.cursor: str | None = None
-
-    def __call__(self) -> dg.SensorResult:
-        context = dg.build_sensor_context(
-            instance=self.project.instance, cursor=self.cursor,
-            definitions=definitions_of(self.project.project),
-        )  # fmt: skip
-        found = self.sensor(context)
-        assert isinstance(found, dg.SensorResult)
-        for request in found.dynamic_partitions_requests or []:
-            name, keys = str(request.partitions_def_name), list(request.partition_keys)
-            if isinstance(request, dg.AddDynamicPartitionsRequest):
-                self.project.instance.add_dynamic_partitions(name, keys)
-            else:
-                for key in keys:
-                    self.project.instance.delete_dynamic_partition(name, key)
-        self.cursor = found.cursor
-        return found
-
-    def asked(self) -> list[str]:
-        """Tick; the traits of the runs that it asks for."""
-        return [str(request.partition_key) for request in self().run_requests or []]
-
-    def partitions(self) -> set[str]:
-        return set(self.project.instance.get_dynamic_partitions(f"traits/{self.graph.experiment}"))
 
 
 @pytest.fixture

@@ -43,11 +43,19 @@ def _spec(project: SmallProject, experiment: str, stage: str) -> dg.AssetSpec:
 def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> None:
     specs = definitions_of(two_experiments.project).resolve_all_asset_specs()
     assert {tuple(spec.key.path) for spec in specs} == {
-        (experiment, asset)
+        (experiment, *asset)
         for experiment in ("demo", "gemma-like")
-        for asset in (*STAGES, "trait_atlas")
+        for asset in (
+            *((stage,) for stage in STAGES),
+            *(("inputs", stage) for stage in STAGES),
+            ("trait_atlas",),
+        )
     }
     for spec in specs:
+        if "inputs" in spec.key.path:
+            # Nothing to materialize, and in the lineage a group that can be closed.
+            assert spec.group_name == f"{spec.key.path[0].replace('-', '_dash_')}_inputs"
+            continue
         if spec.key.path[-1] == "trait_atlas":
             assert spec.partitions_def is None
             continue
@@ -64,7 +72,7 @@ def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> N
 
 def test_only_what_runs_a_model_asks_for_a_gpu(two_experiments: SmallProject) -> None:
     graph = definitions_of(two_experiments.project).get_repository_def().asset_graph
-    for key in graph.get_all_asset_keys():
+    for key in graph.materializable_asset_keys:
         node = graph.get(key)
         op = node.assets_def.op
         if key.path[1] in ON_GPU:

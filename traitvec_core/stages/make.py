@@ -23,7 +23,7 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import Provenance
 from traitvec_core.trust import check_trust
 
-__all__ = ["StageResult", "make", "stage_states"]
+__all__ = ["StageResult", "State", "make", "stage_states"]
 
 State = Literal["fresh", "partial", "stale", "missing", "broken"]
 

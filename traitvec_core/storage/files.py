@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
@@ -97,9 +98,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def display_path(path: Path) -> str:
     """Return a path to show: relative if it is below the working directory, in visible text."""
-    with suppress(ValueError):
-        return visible(str(path.resolve().relative_to(Path.cwd())))
-    return visible(str(path))
+    return _displayed(path, Path.cwd())
 
 
 def is_usable(name: str) -> bool:
@@ -109,3 +108,11 @@ def is_usable(name: str) -> bool:
     except TraitvecError:
         return False
     return True
+
+
+# The sensor names the files of every trait at every tick, and to resolve a path is slow.
+@lru_cache(maxsize=10_000)
+def _displayed(path: Path, working_directory: Path) -> str:
+    with suppress(ValueError):
+        return visible(str(path.resolve().relative_to(working_directory)))
+    return visible(str(path))

@@ -15,13 +15,15 @@ from pydantic import BaseModel, Field
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.stage_names import STAGES
+from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.make import State
 from traitvec_core.stages.provenance import current_key, stage_settings
 from traitvec_core.storage.files import DEFINITION_FILE, display_path, is_usable
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.trait import check_name, parse_definition
 from traitvec_core.trust import check_trust
+from traitvec_dagster.automation.freshness import Judged, judge_changed
 
 __all__ = ["Changes", "Memory", "Notice", "Seen", "scan"]
 
@@ -52,12 +54,14 @@ class Memory(BaseModel):
         runs: Number of requested runs; part of every run key, so that a version can run again.
         traits: Every trait that has a definition file.
         reported: Hash of the current notice on each trait or file, while the problem persists.
+        judged: What the stages depended on when their states were last reported.
     """
 
     id: str = Field(default_factory=lambda: secrets.token_hex(4))
     runs: int = 0
     traits: dict[str, Seen] = Field(default_factory=dict)
     reported: dict[str, str] = Field(default_factory=dict)
+    judged: Judged = Field(default_factory=Judged)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Changes:
         changed: Traits that need a run, with the version to run. Empty unless `auto_run` is on.
         notices: Notices that have not been reported yet.
         without_folder: Partitions whose notice is among them, and that have no folder.
+        states: The states of the stages of traits that look changed since the last scan.
     """
 
     memory: Memory
@@ -92,6 +97,7 @@ class Changes:
     changed: dict[str, str]
     notices: list[Notice]
     without_folder: list[str]
+    states: dict[str, dict[Stage, State]]
 
     def request_run(self, trait: str) -> str:
         """Record that a run of a trait is requested. Returns its unique run key."""
@@ -129,6 +135,11 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
     except TraitvecError as error:
         settings = None
         notices["experiment.yaml/"] = Notice(None, is_broken=True, text=str(error))
+    states: dict[str, dict[Stage, State]] = {}
+    judged = memory.judged
+    if settings is not None:
+        definitions = {name: seen.file for name, seen in traits.items()}
+        states, judged = judge_changed(folder, settings, definitions, judged)
     if settings is not None and settings.auto_run:
         try:
             check_trust(folder, settings)
@@ -138,10 +149,11 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
     reported = {subject: content_hash(notice.text)[:16] for subject, notice in notices.items()}
     fresh = [name for name, text in reported.items() if memory.reported.get(name) != text]
     return Changes(
-        memory=memory.model_copy(update={"traits": traits, "reported": reported}),
+        memory=memory.model_copy(update={"traits": traits, "reported": reported, "judged": judged}),
         new=sorted(traits.keys() - set(partitions)),
         changed=_changed(folder, traits, settings),
         notices=[notices[subject] for subject in fresh],
+        states=states,
         # Where the disk itself is missing, nothing is known.
         without_folder=[
             name for name in fresh if name in partitions and not _has_folder(folder, name)

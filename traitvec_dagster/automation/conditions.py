@@ -17,14 +17,16 @@ def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsD
     if not _follows_data_versions(graph) or asset.key == graph.key("definition"):
         return asset
     condition = dg.AutomationCondition
+    # Edited settings and files make stages stale; only the content of earlier stages starts runs.
+    inputs = dg.AssetSelection.assets(*(graph.inputs_key(stage) for stage in STAGES))
     # `eager()` would fire at every materialization, even when the content is the same.
     changed = (
-        condition.any_deps_match(condition.data_version_changed())
+        condition.any_deps_match(condition.data_version_changed()).ignore(inputs)
         | condition.code_version_changed()
     )
     run_when = (
         changed.since(condition.newly_requested() | condition.newly_updated())
-        & ~condition.any_deps_missing()
+        & ~condition.any_deps_missing().ignore(inputs)
         & condition.all_deps_blocking_checks_passed()
         & ~condition.in_progress()
     )

@@ -1,6 +1,7 @@
 """The sensor that turns definition files into partitions and runs."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
 import dagster as dg
 
@@ -8,6 +9,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_dagster.automation.changes import Changes, Memory, scan
 from traitvec_dagster.automation.unfinished import traits_in_progress
+from traitvec_dagster.graph.freshness import CHANGED, changed_observations
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.runs.ownership import close_dead_runs
 
@@ -15,20 +17,21 @@ __all__ = ["build_sensor"]
 
 _INTERVAL_S = 10
 _REMOVED = "The partition, which has neither a folder nor results, was removed"
+_MAX_LINES = 5
 
 
 def build_sensor(graph: Graph) -> dg.SensorDefinition:
     """Build the sensor that adds a partition for each definition and, with `auto_run`, a run."""
 
     @dg.sensor(
-        name=f"{graph.python_name}_definitions",
+        name=graph.sensor,
         job_name=graph.job,
         minimum_interval_seconds=_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds a partition for every new definition file in {graph.experiment}. With"
         " `auto_run: true` in experiment.yaml, also runs new and changed ones. Reports broken and"
-        " removed definitions once. Removes partitions that have neither a folder nor results;"
-        " deletes nothing else.",
+        " removed definitions once, and which stages have become stale. Removes partitions with"
+        " neither a folder nor results; deletes nothing else.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
@@ -56,15 +59,18 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         requests = [
             dg.RunRequest(changes.request_run(trait), partition_key=trait) for trait in ready
         ]
+        observations = changed_observations(context.instance, graph, changes.states)
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[
                 *([graph.partitions.build_add_request(changes.new)] if changes.new else []),
                 *([graph.partitions.build_delete_request(removed)] if removed else []),
             ],
-            asset_events=_events(graph, changes, removed),
+            asset_events=[*_events(graph, changes, removed), *observations],
             cursor=changes.memory.model_dump_json(),
-            skip_reason=None if requests else _skip_reason(graph, changes, in_progress, removed),
+            skip_reason=None
+            if requests
+            else _skip_reason(graph, changes, in_progress, removed, observations),
         )
 
     return definitions
@@ -110,7 +116,11 @@ def _without_results(
 
 
 def _skip_reason(
-    graph: Graph, changes: Changes, in_progress: Collection[str], removed: Collection[str]
+    graph: Graph,
+    changes: Changes,
+    in_progress: Collection[str],
+    removed: Collection[str],
+    observations: Sequence[dg.AssetObservation],
 ) -> str:
     reasons = [notice.text for notice in changes.notices]
     if removed:
@@ -119,4 +129,20 @@ def _skip_reason(
         reasons.append(f"new: {', '.join(changes.new)}")
     if waiting := [trait for trait in changes.changed if trait in in_progress]:
         reasons.append(f"already running, checked again afterwards: {', '.join(waiting)}")
+    reasons += _freshness(observations)
     return "; ".join(reasons) or f"{graph.experiment}: nothing has changed"
+
+
+def _freshness(observations: Sequence[dg.AssetObservation]) -> list[str]:
+    """What has become stale or fresh, a line per trait."""
+    stages: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for observation in observations:
+        is_stale = observation.data_version == CHANGED
+        stages[str(observation.partition), is_stale].append(observation.asset_key.path[-1])
+    lines = [
+        f"{trait}: {'stale' if is_stale else 'fresh again'}: {', '.join(names)}"
+        for (trait, is_stale), names in stages.items()
+    ]
+    if len(lines) > _MAX_LINES:
+        return [*lines[:_MAX_LINES], f"and {len(lines) - _MAX_LINES} more traits"]
+    return lines

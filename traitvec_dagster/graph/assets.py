@@ -18,6 +18,7 @@ from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_core.trust import check_trust
 from traitvec_dagster.executors.kubernetes import gpu_pod
 from traitvec_dagster.graph.failures import one_line_failure
+from traitvec_dagster.graph.freshness import freshness_tags
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
@@ -58,9 +59,11 @@ def _build_definition(
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
+            tags = freshness_tags(context.instance, graph, "definition", folder)
         return dg.MaterializeResult(
             metadata=shown(definition_metadata(folder, data)),
             data_version=dg.DataVersion(_definition_version(folder, data)),
+            tags=tags,
         )
 
     return definition
@@ -103,6 +106,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
             return dg.MaterializeResult(
                 metadata=metadata,
                 data_version=dg.DataVersion(result.provenance.content),
+                tags=freshness_tags(context.instance, graph, spec.name, folder),
             )
 
     return stage
@@ -143,7 +147,7 @@ def _decorated(
         key=graph.key(spec.name),
         group_name=graph.group,
         partitions_def=graph.partitions,
-        deps=[graph.key(upstream) for upstream in spec.upstream],
+        deps=[*(graph.key(upstream) for upstream in spec.upstream), graph.inputs_key(spec.name)],
         description=presentation.description,
         kinds=presentation.kinds(loaded),
         code_version=spec.version,

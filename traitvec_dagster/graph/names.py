@@ -45,6 +45,16 @@ class Graph:
         return self.python_name
 
     @property
+    def inputs_group(self) -> str:
+        """The group of what the stages are made from."""
+        return f"{self.python_name}_inputs"
+
+    @property
+    def sensor(self) -> str:
+        """The name of the sensor that watches the experiment's files."""
+        return f"{self.python_name}_definitions"
+
+    @property
     def job(self) -> str:
         """The name of the job that makes all stages."""
         return f"{self.python_name}_traits"
@@ -67,6 +77,10 @@ class Graph:
     def key(self, stage: Stage) -> dg.AssetKey:
         """Return the asset key of a stage."""
         return dg.AssetKey([self.experiment, stage])
+
+    def inputs_key(self, stage: Stage) -> dg.AssetKey:
+        """Return the key of the external asset that stands for all that a stage is made from."""
+        return dg.AssetKey([self.experiment, "inputs", stage])
 
     def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
         """Return the folder of a run's trait, up to date with the bucket where there is one.

@@ -23,6 +23,7 @@ from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.files import list_experiments
 from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.graph.checks import BLOCKING
+from traitvec_dagster.graph.freshness import report_freshness
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
 from traitvec_dagster.graph.run_overrides import overrides_tags
@@ -130,8 +131,9 @@ def _parse_selection(project: Project, experiment: str, selection: str) -> set[s
             f"--select {selection!r} cannot be parsed; examples: `vectors`, `activations+` (it and"
             f" everything after it), `*`. Stages: {', '.join(STAGES)}"
         ) from error
-    # Leaves out the atlas, which belongs to all traits.
-    chosen = {key.path[-1] for key in keys if key.path[0] == experiment} & set(STAGES)
+    # Leaves out the atlas, which belongs to all traits, and what the stages are made from.
+    stage_keys = {dg.AssetKey([experiment, stage]) for stage in STAGES}
+    chosen = {key.path[-1] for key in keys & stage_keys}
     if not chosen:
         raise TraitvecError(
             f"--select {selection!r} selects no stage of {experiment}; stages: {', '.join(STAGES)}"
@@ -188,6 +190,8 @@ def run_trait(
     run = TraitRun(trait, result.run_id, result.success)
     for event in result.all_events:
         _read_event(event, run)
+    # The sensor does it too, where Dagster's daemon runs.
+    report_freshness(instance, graph, folder)
     return run
 
 

@@ -15,6 +15,7 @@ from traitvec_core.storage.provenance import content_hash
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import CHECKS, checks_of
+from traitvec_dagster.graph.freshness import AS_USED, latest_versions
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.runs.headless import TraitRun
 
@@ -56,6 +57,10 @@ def finished_run(
         return None
     materialized: dict[Stage, int] = {}
     for stage in stages:
+        inputs = latest_versions(instance, graph, stage, [trait]).get(trait)
+        # With other settings than the file's, a stage stays stale in the UI however often it runs.
+        if inputs is None or (inputs != AS_USED and not overrides):
+            return None
         storage_id = _recorded(instance, graph, folder, stage)
         if storage_id is None:
             return None
