@@ -141,31 +141,49 @@ def test_settings_count_where_a_result_depends_on_them(auto: Ticking) -> None:
     assert auto.asked() == ["refusal", "uncertainty"]
 
 
-def test_a_broken_definition_is_reported_once_and_blocks_no_other_trait(auto: Ticking) -> None:
+def test_a_broken_definition_is_checked_once_and_blocks_no_other_trait(auto: Ticking) -> None:
     broken = auto.project.trait("broken")
     broken.path.mkdir()
     broken.definition_path.write_text('{"questions": []}')
     settle(auto.project, "broken")
     found = auto()
-    assert [request.partition_key for request in found.run_requests or []] == [
-        "refusal",
-        "uncertainty",
-    ]
-    (event,) = found.asset_events
-    assert isinstance(event, dg.AssetCheckEvaluation)
-    assert (event.check_name, event.partition, event.passed) == ("definition", "broken", False)
-    assert event.description is not None
-    for word in ("eval_prompt", "instruction", "questions"):
-        assert word in event.description
+    requests = {str(request.partition_key): request for request in found.run_requests or []}
+    assert list(requests) == ["refusal", "uncertainty", "broken"]
+    # Its check and nothing else, in a run: outside of runs Dagster would store only one.
+    assert requests["broken"].asset_selection == [auto.graph.key("definition")]
+    assert requests["refusal"].asset_selection is None
+    assert found.asset_events == []
     assert "broken" in auto.partitions()
     for _ in range(2):
-        assert auto().asset_events == []
-    # Other problems are reported again, and once it is fixed it is run.
+        assert auto.asked() == []
+    # Other problems are checked again, and once it is fixed it is run.
     broken.definition_path.write_text("no JSON")
     settle(auto.project, "broken")
-    assert len(auto().asset_events) == 1
-    auto.project.define("broken", demo_definition())
     assert auto.asked() == ["broken"]
+    auto.project.define("broken", demo_definition())
+    (request,) = auto().run_requests or []
+    assert (request.partition_key, request.asset_selection) == ("broken", None)
+    assert auto.asked() == []
+
+
+def test_without_auto_run_a_definition_that_breaks_or_is_fixed_is_checked(
+    empty: SmallProject,
+) -> None:
+    tick = Ticking(empty)
+    assert tick.asked() == []
+    keys = []
+    for text in ('{"instruction": 3}', "no JSON", json.dumps(demo_definition())):
+        empty.trait("refusal").definition_path.write_text(text)
+        settle(empty, "refusal")
+        (request,) = tick().run_requests or []
+        assert request.partition_key == "refusal"
+        assert request.asset_selection == [tick.graph.key("definition")]
+        keys.append(request.run_key)
+        assert tick.asked() == []
+    assert len(set(keys)) == 3
+    # It was never broken, so there is nothing to correct.
+    empty.define("refusal", changed_definition("Which is the best soup?"))
+    assert tick.asked() == []
 
 
 def test_a_file_that_is_being_written_is_given_time(auto: Ticking) -> None:

@@ -1,6 +1,6 @@
 """The sensor that turns definition files into partitions and runs."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -24,8 +24,9 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         minimum_interval_seconds=_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds a partition for every new definition file in {graph.experiment}. With"
-        " `auto_run: true` in experiment.yaml, also runs new and changed ones. Reports broken and"
-        " removed definitions once. Never deletes anything.",
+        " `auto_run: true` in experiment.yaml, also runs new and changed ones. Runs the check of a"
+        " definition that broke or was fixed, and reports removed ones once. Never deletes"
+        " anything.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
@@ -42,20 +43,33 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         )
         for notice in changes.notices:
             context.log.warning(notice.text)
-        in_progress = traits_in_progress(context.instance, graph) if changes.changed else ()
+        waiting = [*changes.changed, *changes.unchecked]
+        in_progress = traits_in_progress(context.instance, graph) if waiting else set()
         # A trait in progress waits for a later scan: two runs would write the same files.
-        ready = [trait for trait in changes.changed if trait not in in_progress]
         requests = [
-            dg.RunRequest(changes.request_run(trait), partition_key=trait) for trait in ready
+            dg.RunRequest(changes.request_run(trait), partition_key=trait)
+            for trait in changes.changed
+            if trait not in in_progress
+        ] + [
+            # In a run, since Dagster stores only one evaluation per trait outside of runs.
+            dg.RunRequest(
+                changes.request_check(trait),
+                partition_key=trait,
+                asset_selection=[graph.key("definition")],
+            )
+            for trait in changes.unchecked
+            if trait not in in_progress
         ]
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[graph.partitions.build_add_request(changes.new)]
             if changes.new
             else [],
-            asset_events=_events(graph, changes),
+            asset_events=_removals(graph, changes),
             cursor=changes.memory.model_dump_json(),
-            skip_reason=None if requests else _skip_reason(graph, changes, in_progress),
+            skip_reason=None
+            if requests
+            else _skip_reason(graph, changes, [trait for trait in waiting if trait in in_progress]),
         )
 
     return definitions
@@ -69,30 +83,23 @@ def _read_cursor(cursor: str | None) -> Memory:
         return Memory()
 
 
-def _events(
+def _removals(
     graph: Graph, changes: Changes
 ) -> list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """Record broken and removed traits in Dagster's history."""
-    events: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
-    key = graph.key("definition")
-    for notice in changes.notices:
-        if notice.trait is not None and notice.is_broken:
-            events.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key, check_name="definition", passed=False,
-                    severity=dg.AssetCheckSeverity.ERROR, partition=notice.trait,
-                    description=notice.text, blocking=True,
-                )
-            )  # fmt: skip
-        elif notice.trait is not None:
-            events.append(dg.AssetObservation(key, description=notice.text, partition=notice.trait))
-    return events
+    """Record in Dagster's history which definitions are gone."""
+    return [
+        dg.AssetObservation(
+            graph.key("definition"), description=notice.text, partition=notice.trait
+        )
+        for notice in changes.notices
+        if notice.trait is not None and not notice.is_broken
+    ]
 
 
-def _skip_reason(graph: Graph, changes: Changes, in_progress: Collection[str]) -> str:
+def _skip_reason(graph: Graph, changes: Changes, waiting: Sequence[str]) -> str:
     reasons = [notice.text for notice in changes.notices]
     if changes.new:
         reasons.append(f"new: {', '.join(changes.new)}")
-    if waiting := [trait for trait in changes.changed if trait in in_progress]:
+    if waiting:
         reasons.append(f"already running, checked again afterwards: {', '.join(waiting)}")
     return "; ".join(reasons) or f"{graph.experiment}: nothing has changed"

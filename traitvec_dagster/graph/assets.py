@@ -53,7 +53,7 @@ def _build_definition(
 ) -> dg.AssetsDefinition:
     @_decorated(graph, spec, loaded)
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with one_line_failure():
+        with one_line_failure(context):
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
@@ -70,7 +70,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
     def stage(
         context: dg.AssetExecutionContext, overrides: SettingsOverrides
     ) -> dg.MaterializeResult[None]:
-        with one_line_failure():
+        with one_line_failure(context):
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             use_trait(folder.path, context.run_id)

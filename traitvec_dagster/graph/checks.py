@@ -1,16 +1,20 @@
 """The asset checks: partitioned, so that each trait keeps its own history."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.experiment import CheckName
+from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import Stage
+from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult
+from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_check
 from traitvec_core.visible_text import one_line
-from traitvec_dagster.graph.metadata_values import shown
+from traitvec_dagster.graph.check_events import check_metadata, evaluation_of, severity_of
+from traitvec_dagster.graph.failures import OneLineFailure, one_line_failure
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.resources import SettingsOverrides
 
@@ -45,28 +49,77 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
         blocking=CHECKS[name].is_blocking,
         partitions_def=graph.partitions,
     )
-    def check(
-        context: dg.AssetCheckExecutionContext, overrides: SettingsOverrides
-    ) -> dg.AssetCheckResult:
-        try:
-            folder = graph.trait(context.op_execution_context)
-            result = evaluate_check(name, folder, overrides.settings_of(graph))
-        except TraitvecError as error:
-            result = CheckResult(name=name, verdict="fail", summary=str(error))
-        metadata: dict[str, Any] = {
-            key: round(value, 4) if isinstance(value, float) else value
-            for key, value in result.figures.items()
-            if value is not None
-        }
-        if result.advice:
-            metadata["advice"] = result.advice
-        return dg.AssetCheckResult(
-            passed=result.verdict == "pass",
-            severity=dg.AssetCheckSeverity.WARN
-            if result.verdict == "warn"
-            else dg.AssetCheckSeverity.ERROR,
-            description=one_line(result.summary),
-            metadata=shown(metadata),
-        )
+    def check(context: dg.AssetCheckExecutionContext, overrides: SettingsOverrides) -> Any:
+        op = context.op_execution_context
+        with one_line_failure(op):
+            settings = overrides.settings_of(graph)
+            if op.has_partition_key:
+                yield from _check_trait(name, graph.trait(op), settings)
+            else:
+                yield from _check_all_traits(name, graph, settings, op.instance)
 
     return check
+
+
+def _check_trait(
+    name: CheckName, folder: TraitFolder, settings: ExperimentSettings
+) -> Iterator[dg.AssetCheckResult]:
+    result = evaluate_check(name, folder, settings)
+    yield _stored(result)
+    if result.verdict == "fail" and CHECKS[name].is_blocking:
+        # Dagster's own error would say only that a blocking check failed.
+        raise OneLineFailure(f"{name}: {one_line(result.summary)}")
+
+
+def _check_all_traits(
+    name: CheckName, graph: Graph, settings: ExperimentSettings, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
+    """Evaluate a check in a run without a partition, as "Execute all" on its page launches one.
+
+    Every trait that has the check's stage gets its verdict, in its own history.
+    """
+    graph.folder.refresh()
+    partitions = instance.get_dynamic_partitions(str(graph.partitions.name))
+    key = dg.AssetCheckKey(graph.key(CHECKS[name].stage), name)
+    results: dict[str, CheckResult] = {}
+    for trait in sorted(set(graph.folder.traits()) & set(partitions)):
+        folder = graph.folder.trait(trait)
+        if name != "definition" and folder.provenance(CHECKS[name].stage) is None:
+            continue
+        results[trait] = stored_checks([name], folder, settings)[name]
+        yield evaluation_of(
+            instance, key, trait, results[trait], is_blocking=CHECKS[name].is_blocking
+        )
+    if not results:
+        raise TraitvecError(
+            f"no trait of {graph.experiment} has {CHECKS[name].stage} yet; materialize it, then"
+            " check it"
+        )
+    summary = _summary(name, results)
+    yield _stored(summary)
+    if summary.verdict == "fail" and CHECKS[name].is_blocking:
+        raise OneLineFailure(f"{name}: {one_line(summary.summary)}")
+
+
+def _stored(result: CheckResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=result.verdict == "pass",
+        severity=severity_of(result),
+        description=one_line(result.summary),
+        metadata=check_metadata(result),
+    )
+
+
+def _summary(name: CheckName, results: dict[str, CheckResult]) -> CheckResult:
+    """One result for several traits; as bad as the worst."""
+    failed = [trait for trait, result in results.items() if result.verdict == "fail"]
+    warned = [trait for trait, result in results.items() if result.verdict == "warn"]
+    parts = [f"{len(results) - len(failed) - len(warned)} of {len(results)} traits pass"]
+    parts += [f"fails: {', '.join(failed)}"] if failed else []
+    parts += [f"warns: {', '.join(warned)}"] if warned else []
+    return CheckResult(
+        name=name,
+        verdict="fail" if failed else "warn" if warned else "pass",
+        summary="; ".join(parts),
+        figures={"traits": len(results), "failed": len(failed), "warned": len(warned)},
+    )
