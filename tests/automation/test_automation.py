@@ -322,11 +322,17 @@ def test_the_schedule_runs_every_trait_that_can_run(empty: SmallProject) -> None
 
 
 def test_the_schedule_is_off_unless_it_is_on(empty: SmallProject) -> None:
-    assert build_schedules(empty.graph()) == []
-    empty.set(schedule={"cron": "0 3 * * 1", "enabled": False})
     (schedule,) = build_schedules(empty.graph())
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    assert "off" in _scheduled(empty)
+    empty.set(schedule={"cron": "5 4 * * 2", "enabled": False})
+    (schedule,) = build_schedules(empty.graph())
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "5 4 * * 2"
+    # Its switch in the UI is the only one: once that is on, it runs whatever the file says.
+    assert "the switch decides" in str(schedule.description).lower()
+    assert _scheduled(empty) == ["refusal", "uncertainty"]
+    empty.set(no_such_setting=3)
+    assert "no_such_setting" in _scheduled(empty)
 
 
 def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallProject) -> None:
@@ -335,7 +341,8 @@ def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallPro
         empty.set(schedule=wrong)
         with pytest.raises(TraitvecError, match="schedule"):
             empty.settings()
-        assert build_schedules(empty.graph()) == []
+        (schedule,) = build_schedules(empty.graph())
+        assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     # Ours lets it through, and Dagster does not or does.
     empty.set(schedule={"cron": "5-2 * * * *"})
     assert len(build_schedules(empty.graph())) <= 1

@@ -192,7 +192,10 @@ def _changed(
     )[:16]
     changed = {}
     for name, seen in traits.items():
-        version = f"{seen.definition}-{chosen}"
+        accepted = sorted(settings.accepted_of(name).items())
+        version = f"{seen.definition}-{chosen}" + (
+            f"-{content_hash(repr(accepted))[:16]}" if accepted else ""
+        )
         if not seen.definition or seen.asked == version:
             continue
         if not seen.asked and _is_complete(folder.trait(name), settings):

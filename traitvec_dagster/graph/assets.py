@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES, Stage
@@ -22,15 +21,17 @@ from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
-from traitvec_dagster.graph.resources import SettingsOverrides, unload_models, workbench
+from traitvec_dagster.graph.resources import (
+    STAND_IN_SETTINGS,
+    SettingsOverrides,
+    unload_models,
+    workbench,
+)
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
 from traitvec_dagster.runs.trait_use import use_trait
 
 __all__ = ["build_assets"]
-
-# Stands in for an experiment.yaml that cannot be read; each run says what is wrong with the file.
-_UNREADABLE = ExperimentSettings(model=EMBEDDED_MODEL, judge_model=EMBEDDED_MODEL)
 
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
@@ -39,7 +40,7 @@ def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
         # As they are when the code location is loaded: kinds, pools and tags are fixed then.
         settings = graph.folder.settings()
     except TraitvecError:
-        settings = _UNREADABLE
+        settings = STAND_IN_SETTINGS
     return [
         _build_definition(graph, spec, settings)
         if spec.make is None

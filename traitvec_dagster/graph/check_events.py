@@ -1,4 +1,4 @@
-"""What a run stores of a trait's checks: evaluations, and verdicts that a failed run leaves as is."""
+"""What a run stores of checks: evaluations, and verdicts that a failed run leaves as they are."""
 
 from typing import Any
 
@@ -41,25 +41,24 @@ def severity_of(result: CheckResult) -> dg.AssetCheckSeverity:
 
 
 def evaluation_of(
-    instance: dg.DagsterInstance,
-    key: dg.AssetCheckKey,
-    trait: str,
-    result: CheckResult,
-    *,
-    is_blocking: bool,
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey, trait: str | None, result: CheckResult
 ) -> dg.AssetCheckEvaluation:
     """Return the evaluation of one trait, for a run that has no partition.
 
     Args:
         instance: The Dagster instance.
         key: The check.
-        trait: The trait, whose latest materialization is the one that was checked.
-        result: What the check found.
-        is_blocking: Whether a failure stops the stages behind it.
+        trait: The trait, whose latest materialization is the one that was checked; None for a
+            result of all traits.
+        result: The check's result.
     """
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key.asset_key, asset_partitions=[trait]), limit=1
-    ).records
+    records = (
+        instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key.asset_key, asset_partitions=[trait]), limit=1
+        ).records
+        if trait is not None
+        else ()
+    )
     target = None
     if records:
         record = records[0]
@@ -74,7 +73,6 @@ def evaluation_of(
         description=one_line(result.summary),
         metadata=check_metadata(result),
         target_materialization_data=target,
-        blocking=is_blocking,
         partition=trait,
     )
 

@@ -16,7 +16,7 @@ from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_events import check_metadata, evaluation_of, severity_of
 from traitvec_dagster.graph.failures import OneLineFailure, one_line_failure
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import SettingsOverrides
+from traitvec_dagster.graph.resources import STAND_IN_SETTINGS, SettingsOverrides
 
 __all__ = ["BLOCKING", "CHECKED_STAGE", "build_checks"]
 
@@ -52,33 +52,47 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
     def check(context: dg.AssetCheckExecutionContext, overrides: SettingsOverrides) -> Any:
         op = context.op_execution_context
         with one_line_failure(op):
-            settings = overrides.settings_of(graph)
+            settings = _settings(name, graph, overrides)
             if op.has_partition_key:
                 yield from _check_trait(name, graph.trait(op), settings)
             else:
-                yield from _check_all_traits(name, graph, settings, op.instance)
+                yield from _check_all_traits(name, graph, settings, op)
 
     return check
+
+
+def _settings(name: CheckName, graph: Graph, overrides: SettingsOverrides) -> ExperimentSettings:
+    try:
+        return overrides.settings_of(graph)
+    except TraitvecError:
+        if name != "definition":
+            raise
+        # The definition is as good as its file says; the next stage reports the settings.
+        return STAND_IN_SETTINGS
 
 
 def _check_trait(
     name: CheckName, folder: TraitFolder, settings: ExperimentSettings
 ) -> Iterator[dg.AssetCheckResult]:
     result = evaluate_check(name, folder, settings)
-    yield _stored(result)
-    if result.verdict == "fail" and CHECKS[name].is_blocking:
-        # Dagster's own error would say only that a blocking check failed.
-        raise OneLineFailure(f"{name}: {one_line(result.summary)}")
+    yield dg.AssetCheckResult(
+        passed=result.verdict == "pass",
+        severity=severity_of(result),
+        description=one_line(result.summary),
+        metadata=check_metadata(result),
+    )
+    _stop_if_blocked(result)
 
 
 def _check_all_traits(
-    name: CheckName, graph: Graph, settings: ExperimentSettings, instance: dg.DagsterInstance
-) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
+    name: CheckName, graph: Graph, settings: ExperimentSettings, context: dg.OpExecutionContext
+) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
     """Evaluate a check in a run without a partition, as "Execute all" on its page launches one.
 
     Every trait that has the check's stage gets its verdict, in its own history.
     """
     graph.folder.refresh()
+    instance = context.instance
     partitions = instance.get_dynamic_partitions(str(graph.partitions.name))
     key = dg.AssetCheckKey(graph.key(CHECKS[name].stage), name)
     results: dict[str, CheckResult] = {}
@@ -87,27 +101,23 @@ def _check_all_traits(
         if name != "definition" and folder.provenance(CHECKS[name].stage) is None:
             continue
         results[trait] = stored_checks([name], folder, settings)[name]
-        yield evaluation_of(
-            instance, key, trait, results[trait], is_blocking=CHECKS[name].is_blocking
-        )
+        yield evaluation_of(instance, key, trait, results[trait])
     if not results:
         raise TraitvecError(
             f"no trait of {graph.experiment} has {CHECKS[name].stage} yet; materialize it, then"
             " check it"
         )
     summary = _summary(name, results)
-    yield _stored(summary)
-    if summary.verdict == "fail" and CHECKS[name].is_blocking:
-        raise OneLineFailure(f"{name}: {one_line(summary.summary)}")
+    # Not an AssetCheckResult: for that, Dagster asks which partition the run has.
+    yield evaluation_of(instance, key, None, summary)
+    yield dg.Output(None, output_name=next(iter(context.selected_output_names)))
+    _stop_if_blocked(summary)
 
 
-def _stored(result: CheckResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=result.verdict == "pass",
-        severity=severity_of(result),
-        description=one_line(result.summary),
-        metadata=check_metadata(result),
-    )
+def _stop_if_blocked(result: CheckResult) -> None:
+    # Dagster's own error would say only that a blocking check failed.
+    if result.verdict == "fail" and result.name in BLOCKING:
+        raise OneLineFailure(f"{result.name}: {one_line(result.summary)}")
 
 
 def _summary(name: CheckName, results: dict[str, CheckResult]) -> CheckResult:

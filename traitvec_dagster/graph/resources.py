@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dagster as dg
 from pydantic import Field
 
+from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions, model_fingerprint
 from traitvec_core.stage_names import RedoKind, Stage
@@ -22,7 +23,13 @@ from traitvec_dagster.runs.trait_use import release_trait
 if TYPE_CHECKING:
     from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["ProgressSink", "SettingsOverrides", "set_progress_sink", "unload_models", "workbench"]
+__all__ = [
+    "STAND_IN_SETTINGS", "ProgressSink", "SettingsOverrides", "set_progress_sink", "unload_models",
+    "workbench",
+]  # fmt: skip
+
+STAND_IN_SETTINGS = ExperimentSettings(model=EMBEDDED_MODEL, judge_model=EMBEDDED_MODEL)
+"""Stands in for an experiment.yaml that cannot be read; each run says what is wrong with it."""
 
 _LOG_EVERY_S = 5.0
 _sink: "ProgressSink | None" = None
