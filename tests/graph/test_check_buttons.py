@@ -10,10 +10,11 @@ import dagster as dg
 import httpx
 import pytest
 
-from tests.graph.webserver import LOCATION, SYNCHRONOUS, dagster_webserver, launch_run
-from tests.projects import SmallProject, demo_definition
+from tests.graph.webserver import SYNCHRONOUS, dagster_webserver, launch_run
+from tests.projects import SMALL, SmallProject, demo_definition
 from traitvec_core.stage_names import Stage
 from traitvec_core.validation.checks.table import CHECKS, evaluate_check
+from traitvec_dagster.graph.resources import set_progress_sink
 
 TRAITS = ["refusal", "uncertainty"]
 STATUSES = """query($key: AssetKeyInput!) {
@@ -89,12 +90,16 @@ class ChecksPage:
         return run
 
     def problems(self, run: dg.DagsterRun) -> list[str]:
-        """What the steps that failed say; a step without a line of ours is named as a crash."""
+        """What the steps that failed say; one that shows Dagster's frames counts as a crash."""
         lines = []
         for entry in self.project.instance.all_logs(run.run_id, dg.DagsterEventType.STEP_FAILURE):
             assert entry.dagster_event is not None
-            data = entry.dagster_event.step_failure_data.user_failure_data
-            lines.append((data and data.description) or f"{entry.step_key} crashed")
+            data = entry.dagster_event.step_failure_data
+            assert data.error is not None
+            if data.user_failure_data is None or len(data.error.stack) > 1:
+                lines.append(f"{entry.step_key} crashed: {data.error}")
+            else:
+                lines.append(str(data.user_failure_data.description))
         return lines
 
 
@@ -117,7 +122,7 @@ def test_execute_all_evaluates_every_trait(page: ChecksPage) -> None:
         assert page.problems(run) == []
         assert run.status == dg.DagsterRunStatus.SUCCESS
         found = page.project.evaluations(run.run_id)
-        named = {check for check in before}
+        named = set(before)
         assert {(each.check_name, each.partition) for each in found} == {
             (check, trait) for check in named for trait in (*TRAITS, None)
         }
@@ -199,3 +204,66 @@ def test_without_settings_execute_all_is_one_line_and_verdicts_stay(page: Checks
     assert all("no_such_setting: no such setting" in line for line in page.problems(run))
     assert page.verdicts("vectors") == before
     assert [c["executionForLatestMaterialization"] for c in page.checks("vectors")] == shown
+
+
+def test_a_partition_deleted_at_work_is_one_line(finished: SmallProject) -> None:
+    instance = finished.instance
+
+    class Deleting:
+        def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+            instance.delete_dynamic_partition("traits/demo", "refusal")
+
+        def say(self, text: str) -> None:
+            pass
+
+    set_progress_sink(Deleting())
+    try:
+        done = finished.run("refusal", redo=["vectors"])
+    finally:
+        set_progress_sink(None)
+    assert instance.get_dynamic_partitions("traits/demo") == ["uncertainty"]
+    (line,) = done.problems
+    assert line.startswith("the partition 'refusal' was deleted while this run was at work")
+    assert set(finished.states("refusal").values()) == {"fresh"}
+    # Added again, it has its history.
+    assert finished.run("refusal").is_good
+
+
+# -- warnings that the owner accepts ----------------------------------------------------------
+
+REASON = "the judge is strict"
+
+
+def test_an_accepted_warning_passes_and_stays_visible(finished: SmallProject) -> None:
+    warns = {"contrast": 100, "contrast_warning": 0}
+    finished.set(thresholds={**SMALL["thresholds"], **warns})
+    assert finished.run("refusal").verdicts["contrast"] == "warn"
+    assert finished.run("uncertainty").verdicts["contrast"] == "warn"
+    finished.set(accepted={"refusal": {"contrast": REASON}})
+    # Only the report of the trait that accepts it is made again.
+    assert finished.states("uncertainty")["validation_report"] == "fresh"
+    done = finished.run("refusal")
+    assert list(done.made) == ["validation_report"]
+    assert done.verdicts["contrast"] == "pass"
+    (found,) = [e for e in finished.evaluations(done.run_id) if e.check_name == "contrast"]
+    assert found.passed
+    assert found.metadata["accepted"].value == REASON
+    assert str(found.description).startswith(f"accepted ({REASON}): contrast ")
+    folder = finished.trait("refusal")
+    chosen = folder.recommended()
+    assert chosen is not None
+    assert any(f"contrast: accepted ({REASON})" in reason for reason in chosen.reasons)
+    page = (folder.path / "validation" / "report.html").read_text()
+    assert f"accepted ({REASON})" in page
+    assert finished.run("uncertainty").verdicts["contrast"] == "warn"
+
+
+def test_a_failure_is_never_accepted(finished: SmallProject) -> None:
+    fails = {"contrast": 100, "contrast_warning": 100}
+    finished.set(
+        thresholds={**SMALL["thresholds"], **fails}, accepted={"refusal": {"contrast": REASON}}
+    )
+    assert finished.run("refusal").verdicts["contrast"] == "fail"
+    # Nor by way of a warning.
+    finished.set(severities={"contrast": "warn"})
+    assert finished.run("refusal").verdicts["contrast"] == "warn"

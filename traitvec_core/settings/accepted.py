@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.settings.thresholds import CheckName
 from traitvec_core.trait import check_name
 
 __all__ = ["check_accepted"]
 
 _LONGEST_REASON = 300
 # Its warning says that no result could have passed. A claim needs its null.
-_NEVER = "chance"
+_NEVER: CheckName = "chance"
 
 
-def check_accepted(accepted: Mapping[str, Mapping[str, str]]) -> None:
+def check_accepted(accepted: Mapping[str, Mapping[CheckName, str]]) -> None:
     """Check the traits, checks and reasons of `accepted`.
 
     Raises:

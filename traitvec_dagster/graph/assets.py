@@ -100,6 +100,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 context.log.warning(
                     f"{folder.name} ({chosen.method}_layer{chosen.layer}) is {described}"
                 )
+            graph.check_partition(context)
             return dg.MaterializeResult(
                 metadata=metadata,
                 data_version=dg.DataVersion(result.provenance.content),

@@ -18,10 +18,25 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 class OneLineFailure(dg.Failure):
-    """A failure whose description says everything; it is not retried."""
+    """A failure whose description says everything; it is not retried.
+
+    The run page shows it with one frame of Dagster's, instead of twenty that lead nowhere.
+    """
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_retries=False)
+
+    @property
+    def description(self) -> str | None:
+        """What is wrong, where, and how to fix it."""
+        # Dagster asks for it when it has caught the failure, just before it stores the frames.
+        if self.__traceback__ is not None:
+            self.__traceback__.tb_next = None
+        return self._description
+
+    @description.setter
+    def description(self, line: str | None) -> None:
+        self._description = line
 
 
 @contextmanager
