@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
-from traitvec_core.settings.accepted import check_accepted
+from traitvec_core.settings.accepted import AcceptedWarnings
 from traitvec_core.settings.address import check_address
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
@@ -164,7 +164,7 @@ class ExperimentSettings(SettingsWithOrigin):
     monitoring_prompts: tuple[str, ...] = ()
     thresholds: Thresholds = Thresholds()
     severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
-    accepted: dict[str, dict[CheckName, str]] = Field(default_factory=dict)
+    accepted: AcceptedWarnings = Field(default_factory=dict)
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
@@ -220,14 +220,6 @@ class ExperimentSettings(SettingsWithOrigin):
                 raise ValueError(str(error)) from None
             parse_scorer(name)
         return scorers
-
-    @field_validator("accepted")
-    @classmethod
-    def _accepted_warnings_have_reasons(
-        cls, accepted: dict[str, dict[CheckName, str]]
-    ) -> dict[str, dict[CheckName, str]]:
-        check_accepted(accepted)
-        return accepted
 
     @field_validator("layers")
     @classmethod

@@ -1,25 +1,22 @@
 """Warnings of checks that an experiment's owner accepts."""
 
-from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.settings.thresholds import CheckName
 from traitvec_core.trait import check_name
 
-__all__ = ["check_accepted"]
+__all__ = ["AcceptedWarnings"]
 
 _LONGEST_REASON = 300
 # Its warning says that no result could have passed. A claim needs its null.
 _NEVER: CheckName = "chance"
 
 
-def check_accepted(accepted: Mapping[str, Mapping[CheckName, str]]) -> None:
-    """Check the traits, checks and reasons of `accepted`.
-
-    Raises:
-        ValueError: If a name cannot be a trait's, a reason is missing or too long, or the check is
-            one whose warning cannot be accepted.
-    """
+def _checked(accepted: dict[str, dict[CheckName, str]]) -> dict[str, dict[CheckName, str]]:
+    """Check the names of traits, and that every reason is there and may be given."""
     for trait, reasons in accepted.items():
         try:
             check_name("trait", trait)
@@ -40,3 +37,8 @@ def check_accepted(accepted: Mapping[str, Mapping[CheckName, str]]) -> None:
                     f"{trait}.{check} is {len(reason)} characters long; the limit is"
                     f" {_LONGEST_REASON}"
                 )
+    return accepted
+
+
+AcceptedWarnings = Annotated[dict[str, dict[CheckName, str]], AfterValidator(_checked)]
+"""The owner's reasons by trait and check. A `ValueError` says what cannot be accepted."""
