@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
+from traitvec_core.settings.accepted import AcceptedWarnings
 from traitvec_core.settings.address import check_address
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
@@ -113,6 +114,7 @@ class ExperimentSettings(SettingsWithOrigin):
             recommended vectors. Empty, the default, skips this.
         thresholds: The thresholds of the checks.
         severities: Checks that only warn (`warn`), or that fail where they would warn (`error`).
+        accepted: Warnings that the owner accepts, by trait and check, each with the reason.
         auto_run: Whether new and changed definitions run as soon as the sensor sees them.
         schedule: When all traits run again.
         follow_data_versions: Whether Dagster reruns a stage when the content of its inputs changes.
@@ -164,6 +166,7 @@ class ExperimentSettings(SettingsWithOrigin):
     monitoring_prompts: tuple[str, ...] = ()
     thresholds: Thresholds = Thresholds()
     severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
+    accepted: AcceptedWarnings = Field(default_factory=dict)
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False
@@ -185,6 +188,10 @@ class ExperimentSettings(SettingsWithOrigin):
         return ResponseFilter(
             threshold=self.threshold, min_coherence=self.min_coherence, pairing=self.pairing
         )
+
+    def accepted_of(self, trait: str) -> Mapping[CheckName, str]:
+        """Return the checks whose warnings the owner accepts for a trait, with the reasons."""
+        return self.accepted.get(trait, {})
 
     def judge_of(self, trait: str) -> str:
         """Return the name of the judge that scores a trait."""

@@ -110,31 +110,49 @@ def test_settings_count_where_a_result_depends_on_them(auto: Ticking) -> None:
     assert auto.asked() == ["refusal", "uncertainty"]
 
 
-def test_a_broken_definition_is_reported_once_and_blocks_no_other_trait(auto: Ticking) -> None:
+def test_a_broken_definition_is_checked_once_and_blocks_no_other_trait(auto: Ticking) -> None:
     broken = auto.project.trait("broken")
     broken.path.mkdir()
     broken.definition_path.write_text('{"questions": []}')
     settle(auto.project, "broken")
     found = auto()
-    assert [request.partition_key for request in found.run_requests or []] == [
-        "refusal",
-        "uncertainty",
-    ]
-    (event,) = found.asset_events
-    assert isinstance(event, dg.AssetCheckEvaluation)
-    assert (event.check_name, event.partition, event.passed) == ("definition", "broken", False)
-    assert event.description is not None
-    for word in ("eval_prompt", "instruction", "questions"):
-        assert word in event.description
+    requests = {str(request.partition_key): request for request in found.run_requests or []}
+    assert list(requests) == ["refusal", "uncertainty", "broken"]
+    # Its check and nothing else, in a run: outside of runs Dagster would store only one.
+    assert requests["broken"].asset_selection == [auto.graph.key("definition")]
+    assert requests["refusal"].asset_selection is None
+    assert found.asset_events == []
     assert "broken" in auto.partitions()
     for _ in range(2):
-        assert auto().asset_events == []
-    # Other problems are reported again, and once it is fixed it is run.
+        assert auto.asked() == []
+    # Other problems are checked again, and once it is fixed it is run.
     broken.definition_path.write_text("no JSON")
     settle(auto.project, "broken")
-    assert len(auto().asset_events) == 1
-    auto.project.define("broken", demo_definition())
     assert auto.asked() == ["broken"]
+    auto.project.define("broken", demo_definition())
+    (request,) = auto().run_requests or []
+    assert (request.partition_key, request.asset_selection) == ("broken", None)
+    assert auto.asked() == []
+
+
+def test_without_auto_run_a_definition_that_breaks_or_is_fixed_is_checked(
+    empty: SmallProject,
+) -> None:
+    tick = Ticking(empty)
+    assert tick.asked() == []
+    keys = []
+    for text in ('{"instruction": 3}', "no JSON", json.dumps(demo_definition())):
+        empty.trait("refusal").definition_path.write_text(text)
+        settle(empty, "refusal")
+        (request,) = tick().run_requests or []
+        assert request.partition_key == "refusal"
+        assert request.asset_selection == [tick.graph.key("definition")]
+        keys.append(request.run_key)
+        assert tick.asked() == []
+    assert len(set(keys)) == 3
+    # It was never broken, so there is nothing to correct.
+    empty.define("refusal", changed_definition("Which is the best soup?"))
+    assert tick.asked() == []
 
 
 def test_a_file_that_is_being_written_is_given_time(auto: Ticking) -> None:
@@ -310,11 +328,17 @@ def test_the_schedule_runs_every_trait_that_can_run(empty: SmallProject) -> None
 
 
 def test_the_schedule_is_off_unless_it_is_on(empty: SmallProject) -> None:
-    assert build_schedules(empty.graph()) == []
-    empty.set(schedule={"cron": "0 3 * * 1", "enabled": False})
     (schedule,) = build_schedules(empty.graph())
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    assert "off" in _scheduled(empty)
+    empty.set(schedule={"cron": "5 4 * * 2", "enabled": False})
+    (schedule,) = build_schedules(empty.graph())
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "5 4 * * 2"
+    # Its switch in the UI is the only one: once that is on, it runs whatever the file says.
+    assert "the switch decides" in str(schedule.description).lower()
+    assert _scheduled(empty) == ["refusal", "uncertainty"]
+    empty.set(no_such_setting=3)
+    assert "no_such_setting" in _scheduled(empty)
 
 
 def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallProject) -> None:
@@ -323,7 +347,8 @@ def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallPro
         empty.set(schedule=wrong)
         with pytest.raises(TraitvecError, match="schedule"):
             empty.settings()
-        assert build_schedules(empty.graph()) == []
+        (schedule,) = build_schedules(empty.graph())
+        assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     # Ours lets it through, and Dagster does not or does.
     empty.set(schedule={"cron": "5-2 * * * *"})
     assert len(build_schedules(empty.graph())) <= 1

@@ -3,12 +3,7 @@
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +13,7 @@ import dagster as dg
 import pytest
 
 from tests.automation.hook import listening
+from tests.automation.ui_process import traitvec_ui, wait_for
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_dagster.automation.webhook import WEBHOOK_VARIABLE
 
@@ -38,33 +34,14 @@ def watched(
     traits, and one that is run every minute.
     """
     os.environ |= {
-        "TMPDIR": str(tmp_path),
         "TRAITVEC_GPUS": "left right",
         WEBHOOK_VARIABLE: hook[0],
     }
     write_experiment(tmp_path, "demo", [], {**FEW_VECTORS, "auto_run": True})
     every_minute = {**FEW_VECTORS, "schedule": {"cron": "* * * * *"}}
     write_experiment(tmp_path, "minutes", ["refusal"], every_minute)
-    with SmallProject(tmp_path) as project, (tmp_path / "dev.log").open("w") as log:
-        project.instance.get_runs_count()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()",
-             "ui", "--port", port],
-            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield project
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=240)
-            finally:
-                # Its servers would wait for a heartbeat; they are all of one session.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+    with traitvec_ui(tmp_path) as project:
+        yield project
 
 
 def test_a_new_definition_is_run_and_a_killed_run_frees_its_gpu(
@@ -85,42 +62,37 @@ def test_a_new_definition_is_run_and_a_killed_run_frees_its_gpu(
     broken.definition_path.write_text("{}")
     for trait in ("one", "two"):
         watched.define(trait, demo_definition())
-    _wait(lambda: is_done("one") and is_done("two"))
+    wait_for(lambda: is_done("one") and is_done("two"))
     assert set(instance.get_dynamic_partitions("traits/demo")) == {"one", "two", "broken"}
-    assert statuses("broken") == set()
+    # Its check has run, and nothing else.
+    wait_for(lambda: statuses("broken") == {dg.DagsterRunStatus.FAILURE})
+    assert not watched.materializations("responses", "broken")
+    (message,) = wait_for(lambda: [m for m in hook[1] if m["trait"] == "broken"])
+    assert "failed: definition: " in message["text"]
 
     # More than there are GPUs; one of them is killed at work.
     traits = [f"later_{n}" for n in range(6)]
     for trait in traits:
         watched.define(trait, demo_definition())
-    victim = _wait(lambda: _at_work(instance, traits))
+    victim = wait_for(lambda: _at_work(instance, traits))
     os.kill(victim[1], signal.SIGKILL)
     survivors = [trait for trait in traits if trait != victim[0]]
-    _wait(lambda: all(map(is_done, survivors)))
+    wait_for(lambda: all(map(is_done, survivors)))
     assert statuses(victim[0]) == {dg.DagsterRunStatus.FAILURE}
-    messages = _wait(lambda: hook[1])
+    messages = wait_for(lambda: [m for m in hook[1] if m["trait"] != "broken"])
     # Dagster may record a killed run as failed twice: by its launcher and by the monitor.
     ((experiment, trait, _),) = {(m["experiment"], m["trait"], m["run_id"]) for m in messages}
     assert (experiment, trait) == ("demo", victim[0])
     scheduled = dg.RunsFilter(
         tags={"dagster/schedule_name": "minutes_rerun"}, statuses=[dg.DagsterRunStatus.SUCCESS]
     )
-    assert _wait(lambda: instance.get_runs(scheduled))[0].tags["dagster/partition"] == "refusal"
+    assert wait_for(lambda: instance.get_runs(scheduled))[0].tags["dagster/partition"] == "refusal"
     leases = _leases(instance)
     assert {lease.gpu for lease in leases} == {"left", "right"}
     for gpu in ("left", "right"):
         held = sorted((lease.start, lease.end) for lease in leases if lease.gpu == gpu)
         for (_, end), (start, _) in pairwise(held):
             assert start >= end
-
-
-def _wait(condition: Callable[[], Any], patience_s: float = 240) -> Any:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"waited {patience_s} s")
 
 
 def _at_work(instance: dg.DagsterInstance, traits: list[str]) -> tuple[str, int] | None:

@@ -130,3 +130,25 @@ def _opens_by_itself(browser: webdriver.Chrome, page: Path) -> None:
     browser.get(page.as_uri())
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
     assert requests_from(browser, page) == []
+
+
+def test_every_check_of_a_page_is_executed(screen: Screen, served: Served) -> None:
+    project, _ = served
+    before = {run.run_id for run in project.instance.get_runs()}
+    screen.open("assets/demo/vectors?view=checks")
+    screen.wait_for("accuracy", "confounds", "norm")
+    screen.press("Execute all")
+    screen.wait(
+        lambda: any(
+            run.is_finished for run in project.instance.get_runs() if run.run_id not in before
+        ),
+        lambda: "the checks are not executed",
+    )
+    (run,) = [run for run in project.instance.get_runs() if run.run_id not in before]
+    assert run.is_success
+    evaluated = {each.partition for each in project.evaluations(run.run_id)}
+    assert {"refusal", "uncertainty"} <= evaluated
+    screen.open(f"runs/{run.run_id}")
+    screen.wait_for("Success", "No steps have errored")
+    screen.open_check("vectors", "norm", "refusal")
+    screen.wait_for("Execution Failed (0)", "Passed\n")

@@ -330,3 +330,25 @@ def test_a_seed_that_a_library_would_refuse_is_refused_at_once() -> None:
     (problem,) = problems_of(f"model: a\nsampling: {{seed: {2**32}}}")
     assert problem.startswith("sampling.seed: ")
     assert parse_experiment(f"model: a\nsampling: {{seed: {2**32 - 1}}}", "mine", WHERE)
+
+
+def test_warnings_are_accepted_by_trait_and_check_with_a_reason() -> None:
+    found = parse("model: a/b\naccepted: {verbosity: {confounds: it is about length}}")
+    assert found.accepted_of("verbosity") == {"confounds": "it is about length"}
+    assert found.accepted_of("other") == {}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "problem"),
+    [
+        ("{verbosity: {chance: why}}", "a warning of chance cannot be accepted"),
+        ("{verbosity: {confounds: ' '}}", "verbosity.confounds has no reason"),
+        (f"{{verbosity: {{norm: {'x' * 301}}}}}", "is 301 characters long; the limit is 300"),
+        ("{../escaped: {norm: why}}", "../escaped"),
+        ("{verbosity: {shape: why}}", "accepted.verbosity.shape"),
+        ("{confounds: why}", "accepted.confounds"),
+    ],
+)
+def test_what_cannot_be_accepted(accepted: str, problem: str) -> None:
+    (line,) = problems_of(f"model: a/b\naccepted: {accepted}")
+    assert problem in line

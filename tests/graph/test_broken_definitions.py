@@ -77,7 +77,7 @@ def test_a_broken_trait_fails_alone_with_one_line(two_good: SmallProject, name: 
     # The check says the same in the UI, where a file could be read at all.
     for found in two_good.evaluations(done.run_id):
         assert (found.check_name, found.partition, found.passed) == ("definition", "broken", False)
-        assert found.description == line
+        assert line == f"definition: {found.description}"
     assert done.made == {}
     assert two_good.states("broken")["definition"] == "broken"
     for trait, before in others.items():

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Command, traitvec  # noqa: F401
-from tests.graph.webserver import LOCATION, dagster_webserver, launch_run
+from tests.graph.webserver import LOCATION, SYNCHRONOUS, dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_dagster.runs.headless import definitions_of
 from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
@@ -23,15 +23,6 @@ HOSTILE = ["../../escaped", "/tmp/traitvec-escaped", "..", ".", "", "a/b", "a\\b
            "$(touch escaped)", "a b", "-rf", "--out=escaped", "_x", ".hidden", "refusal\u202e",
            "\uff0e\uff0e\uff0fescaped", "a" * 300, "[...]", "*", "é",
            "$HOME", "%2e%2e"]  # fmt: skip
-# A run is executed when it is launched, in the webserver's process.
-INSTANCE = """
-telemetry: {enabled: false}
-run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
-run_launcher:
-  module: dagster.core.launcher.sync_in_memory_run_launcher
-  class: SyncInMemoryRunLauncher
-concurrency: {pools: {default_limit: 4, granularity: run}}
-"""
 ADD = """mutation($key: String!, $name: String!, $at: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $at) {
     __typename
@@ -108,7 +99,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None)
     log = tmp_path_factory.mktemp("log") / "webserver.log"
     with SmallProject(folder) as project:
         project.project.enter()
-        (folder / ".dagster" / "dagster.yaml").write_text(INSTANCE)
+        (folder / ".dagster" / "dagster.yaml").write_text(SYNCHRONOUS)
         with dagster_webserver(folder, log) as client:
             yield Page(client, project)
 

@@ -15,6 +15,7 @@ from traitvec_dagster.graph.owner_overrides import (
     BUDGET_SETTINGS,
     OPEN_SETTINGS,
     OWNER_SETTINGS,
+    VOUCHED_SETTINGS,
     owner_typed_overrides,
     settings_with_overrides,
 )
@@ -77,7 +78,7 @@ def folder(tmp_path: Path) -> ExperimentFolder:
 
 def test_every_setting_has_one_mark() -> None:
     names = set(ExperimentSettings.model_fields)
-    marks = [OPEN_SETTINGS, OWNER_SETTINGS.keys(), BUDGET_SETTINGS]
+    marks = [OPEN_SETTINGS, OWNER_SETTINGS.keys(), BUDGET_SETTINGS, VOUCHED_SETTINGS]
     marked = [name for mark in marks for name in mark]
     assert not names - set(marked), "mark in owner_overrides who may set them"
     assert sorted(marked) == sorted(names)

@@ -20,6 +20,15 @@ LOCATION = {
 LAUNCH = """mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) { ... on LaunchRunSuccess { run { runId } } }
 }"""
+# An instance's settings under which a run is executed when it is launched, in the webserver.
+SYNCHRONOUS = """
+telemetry: {enabled: false}
+run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
+run_launcher:
+  module: dagster.core.launcher.sync_in_memory_run_launcher
+  class: SyncInMemoryRunLauncher
+concurrency: {pools: {default_limit: 4, granularity: run}}
+"""
 _PATIENCE_S = 240
 
 
@@ -60,10 +69,19 @@ def launch_run(
     tags: Mapping[str, str],
     assets: Sequence[Sequence[str]] | None = None,
     run_config: Mapping[str, Any] | None = None,
+    checks: Sequence[tuple[Sequence[str], str]] = (),
 ) -> str | None:
-    """Launch a run of a job, or of some of its assets; returns its id, or None if refused."""
+    """Launch a run of a job, or of some of its assets and checks, as the buttons do.
+
+    Returns its id, or None if refused.
+    """
     selection = (
-        {"assetSelection": [{"path": list(path)} for path in assets], "assetCheckSelection": []}
+        {
+            "assetSelection": [{"path": list(path)} for path in assets],
+            "assetCheckSelection": [
+                {"assetKey": {"path": list(path)}, "name": name} for path, name in checks
+            ],
+        }
         if assets is not None
         else {}
     )

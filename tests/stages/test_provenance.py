@@ -74,7 +74,7 @@ def test_every_setting_that_matters_belongs_to_a_stage() -> None:
         "engine_url", "engine_model", "engine_reads", "tensor_parallel", "max_model_len",
         "trust_remote_code", "auto_run", "schedule", "follow_data_versions",
         # What they name for a trait is among the stage's inputs, so other traits stay fresh.
-        "scorers", "coherence_judge", "judge_preflight",
+        "scorers", "coherence_judge", "judge_preflight", "accepted",
     }  # fmt: skip
     taken = {name for stage in STAGES for name in stage_settings(stage, BASE)}
     assert taken == set(ExperimentSettings.model_fields) - free

@@ -80,3 +80,10 @@ def test_two_checks_are_as_bad_as_the_worse_of_them() -> None:
             alone = [judge_vector(checks(**{name: bad}))[0] for name in (one, other)]
             both = judge_vector(checks(**{one: bad, other: bad}))[0]
             assert RANK[both] == max(RANK[verdict] for verdict in alone)
+
+
+def test_an_accepted_warning_asks_for_no_care_and_stays_a_reason() -> None:
+    rows = checks()
+    at = NAMES.index("confounds")
+    rows[at] = rows[at].model_copy(update={"accepted": "it is about length"})
+    assert judge_vector(rows) == ("usable", ["confounds: about confounds"])

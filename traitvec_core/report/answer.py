@@ -72,6 +72,10 @@ def _doubts(checks: Sequence[CheckResult]) -> list[str]:
         if chosen:
             doubts.append(f"{len(chosen)} of {len(checks)} checks {verb}")
             doubts += [f"{check.name}: {check.summary}" for check in chosen]
+    accepted = [f"{check.name}: {check.summary}" for check in checks if check.accepted]
+    if accepted and not doubts:
+        doubts.append(f"All {len(checks)} checks pass")
+    doubts += accepted
     return doubts or ([f"All {len(checks)} checks pass"] if checks else [])
 
 

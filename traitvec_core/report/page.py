@@ -184,7 +184,9 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         captured=captured,
         records=_records(sources.judging, captured, extracted),
         problems=[check for _, check in grade_checks(sources.checks)],
-        passed=[check for check in sources.checks if check.verdict == "pass"],
+        passed=[
+            check for check in sources.checks if check.verdict == "pass" and not check.accepted
+        ],
         poles=[("positive", elicitation.positive), ("negative", elicitation.negative)],
         screen=first_screen(
             root=sources.root,

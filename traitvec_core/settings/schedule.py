@@ -19,7 +19,7 @@ class Schedule(SettingGroup):
     Attributes:
         cron: Minute, hour, day of month, month, day of week: `0 3 * * 1` is Mondays at 3:00.
         timezone: An IANA name such as `Europe/Berlin`.
-        enabled: False switches the schedule off without removing it from the file.
+        enabled: Whether it is on at first. The switch in Dagster's UI has the last word.
     """
 
     cron: str

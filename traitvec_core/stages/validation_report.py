@@ -58,12 +58,14 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     earlier = content_of(
         folder, "judged_responses", "activations", "vectors", "steering_evaluation"
     )
-    definition = folder.definition()
+    definition, accepted = folder.definition(), dict(settings.accepted_of(folder.name))
     # The page opens with the description, and `confounds` counts what the trait is about.
     return {
         **earlier,
         "description": content_hash(definition.description),
         "about": content_hash("\n".join(definition.about)),
+        # Not a setting of the stage: what one trait accepts leaves the reports of others fresh.
+        **({"accepted": content_hash(json.dumps(accepted, sort_keys=True))} if accepted else {}),
     }
 
 

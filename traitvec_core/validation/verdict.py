@@ -35,7 +35,8 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
     `accuracy`, `norm` or `agreement` asks for care only: they measure how clean the vector is, and
     whether it is there at all is measured by `chance`. So does one of `steering`: the vector may
     still monitor. A warning asks for care, except that of `accuracy`, which is a near miss, and of
-    `definition`, whose effects other checks measure.
+    `definition`, whose effects other checks measure. A warning that the owner accepts asks for
+    nothing, and stays among the reasons.
 
     Args:
         checks: Every check's result.
@@ -56,12 +57,17 @@ def judge_vector(checks: Sequence[CheckResult]) -> tuple[VectorVerdict, list[str
 
 
 def grade_checks(checks: Iterable[CheckResult]) -> list[tuple[Grade, CheckResult]]:
-    """Return the checks that do not pass with what follows for the vector, the gravest first."""
-    graded = [(_grade(check), check) for check in checks if check.verdict != "pass"]
+    """Return the checks that do not pass with what follows for the vector, the gravest first.
+
+    A check that passes because its owner accepts the warning is noted.
+    """
+    graded = [
+        (_grade(check), check) for check in checks if check.verdict != "pass" or check.accepted
+    ]
     return sorted(graded, key=lambda each: _GRADES.index(each[0]))
 
 
 def _grade(check: CheckResult) -> Grade:
     if check.verdict == "fail":
         return "grave" if check.name in _ONLY_CARE else "fatal"
-    return "noted" if check.name in _ONLY_NOTED else "mild"
+    return "noted" if check.accepted or check.name in _ONLY_NOTED else "mild"

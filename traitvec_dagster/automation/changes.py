@@ -39,11 +39,15 @@ class Seen(BaseModel):
         definition: Hash of the parsed definition; empty if it is broken.
         asked: The version of the last requested run, or the version that was complete already;
             `-` after the definition was broken.
+        problem: Hash of what is wrong with the definition; empty if nothing is.
+        failed: The `problem` that Dagster's check of the definition has been run for.
     """
 
     file: str = ""
     definition: str = ""
     asked: str = ""
+    problem: str = ""
+    failed: str = ""
 
 
 class Memory(BaseModel):
@@ -87,6 +91,8 @@ class Changes:
         memory: State for the next scan; `request_run` updates it.
         new: Traits that need a partition.
         changed: Traits that need a run, with the version to run. Empty unless `auto_run` is on.
+        unchecked: Other traits whose definition broke, broke otherwise or was fixed, so that its
+            check in Dagster is out of date.
         notices: Notices that have not been reported yet.
         without_folder: Partitions whose notice is among them, and that have no folder.
         states: The states of the stages of traits that look changed since the last scan.
@@ -95,6 +101,7 @@ class Changes:
     memory: Memory
     new: list[str]
     changed: dict[str, str]
+    unchecked: list[str]
     notices: list[Notice]
     without_folder: list[str]
     states: dict[str, dict[Stage, State]]
@@ -102,6 +109,12 @@ class Changes:
     def request_run(self, trait: str) -> str:
         """Record that a run of a trait is requested. Returns its unique run key."""
         self.memory.traits[trait].asked = self.changed[trait]
+        return self.request_check(trait)
+
+    def request_check(self, trait: str) -> str:
+        """Record that a run of a definition's check is requested. Returns its unique run key."""
+        seen = self.memory.traits[trait]
+        seen.failed = seen.problem
         self.memory.runs += 1
         return f"{trait}:{self.memory.id}:{self.memory.runs}"
 
@@ -146,12 +159,18 @@ def scan(folder: ExperimentFolder, memory: Memory, partitions: Collection[str]) 
         except TraitvecError as error:
             settings = None
             notices["trust/"] = Notice(None, is_broken=True, text=str(error))
+    changed = _changed(folder, traits, settings)
     reported = {subject: content_hash(notice.text)[:16] for subject, notice in notices.items()}
     fresh = [name for name, text in reported.items() if memory.reported.get(name) != text]
     return Changes(
         memory=memory.model_copy(update={"traits": traits, "reported": reported, "judged": judged}),
         new=sorted(traits.keys() - set(partitions)),
-        changed=_changed(folder, traits, settings),
+        changed=changed,
+        unchecked=[
+            name
+            for name, seen in traits.items()
+            if seen.failed != seen.problem and name not in changed
+        ],
         notices=[notices[subject] for subject in fresh],
         states=states,
         # Where the disk itself is missing, nothing is known.
@@ -195,15 +214,17 @@ def _seen(folder: TraitFolder, before: Seen | None, notices: dict[str, Notice]) 
             return before.model_copy()
         definition = parse_definition(data, display_path(folder.definition_path))
         return (before or Seen()).model_copy(
-            update={"file": file, "definition": definition.content_hash[:16]}
+            update={"file": file, "definition": definition.content_hash[:16], "problem": ""}
         )
     except TraitvecError as error:
         if before is not None and before.definition and _is_new(folder.definition_path):
             return before.model_copy()
-        if before is not None or not _is_new(folder.definition_path):
-            notices[folder.name] = Notice(folder.name, is_broken=True, text=str(error))
+        failed = before.failed if before is not None else ""
+        if before is None and _is_new(folder.definition_path):
+            return Seen(asked="-")
+        notices[folder.name] = Notice(folder.name, is_broken=True, text=str(error))
         # Run it once it is fixed, even if it is as before: its check has failed in between.
-        return Seen(asked="-")
+        return Seen(asked="-", problem=content_hash(str(error))[:16], failed=failed)
 
 
 def _changed(
@@ -217,7 +238,10 @@ def _changed(
     )[:16]
     changed = {}
     for name, seen in traits.items():
-        version = f"{seen.definition}-{chosen}"
+        accepted = sorted(settings.accepted_of(name).items())
+        version = f"{seen.definition}-{chosen}" + (
+            f"-{content_hash(repr(accepted))[:16]}" if accepted else ""
+        )
         if not seen.definition or seen.asked == version:
             continue
         if not seen.asked and _is_complete(folder.trait(name), settings):

@@ -70,7 +70,7 @@ _CONFIG = {
 )
 def _new_trait(context: dg.OpExecutionContext) -> None:
     graph: Graph = context.resources.graph
-    with one_line_failure():
+    with one_line_failure(context):
         graph.folder.refresh()
         folder, definition = write_new_trait(graph.folder, context.op_config)
         graph.folder.refresh()

@@ -1,35 +1,48 @@
-"""The schedule that reruns every trait of an experiment."""
+"""The schedule that reruns every trait of an experiment; the UI's switch turns it on and off."""
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.settings.schedule import Schedule
 from traitvec_dagster.automation.settings import usable_settings
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.names import Graph
 
 __all__ = ["build_schedules"]
 
+_WHEN_SWITCHED_ON = Schedule(cron="0 3 * * 1")
+_SWITCH = (
+    "The switch decides whether it runs; `schedule` in experiment.yaml sets the times (Mondays at"
+    " 3:00 UTC if it has none), and with `enabled` whether it is on at first."
+)
+
 
 def build_schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
-    """Build the schedule of an experiment; empty if its settings have none.
+    """Build the schedule of an experiment. It is always there, so that the UI can switch it on.
 
-    New times take effect after "Reload definitions". `enabled: false` takes effect at once.
+    `schedule` in experiment.yaml sets the times, and whether it is on until somebody uses the
+    switch. Changes take effect after "Reload definitions".
+
+    Returns:
+        The schedule; empty if Dagster refuses its times.
     """
     settings = usable_settings(graph)
-    if settings is None or settings.schedule is None:
-        return []
+    written = settings.schedule if settings is not None else None
+    is_on = written is not None and written.enabled
+    times = written or _WHEN_SWITCHED_ON
 
     try:
 
         @dg.schedule(
             name=f"{graph.python_name}_rerun",
             job_name=graph.job,
-            cron_schedule=settings.schedule.cron,
-            execution_timezone=settings.schedule.timezone,
+            cron_schedule=times.cron,
+            execution_timezone=times.timezone,
             default_status=dg.DefaultScheduleStatus.RUNNING
-            if settings.schedule.enabled
+            if is_on
             else dg.DefaultScheduleStatus.STOPPED,
-            description=f"Reruns every trait of {graph.experiment} that is not already running.",
+            description=f"Reruns every trait of {graph.experiment} that is not already running."
+            f" {_SWITCH}",
         )
         def rerun(
             context: dg.ScheduleEvaluationContext,
@@ -50,9 +63,11 @@ def _scheduled_runs(
         graph.folder.refresh()
     except TraitvecError as error:
         return dg.SkipReason(str(error))
-    settings = usable_settings(graph)
-    if settings is None or settings.schedule is None or not settings.schedule.enabled:
-        return dg.SkipReason(f"{graph.experiment}: the schedule is off in experiment.yaml")
+    try:
+        graph.folder.settings()
+    except TraitvecError as error:
+        # Every run would say the same.
+        return dg.SkipReason(str(error))
     in_progress = traits_in_progress(context.instance, graph)
     traits = []
     for name in graph.folder.traits():

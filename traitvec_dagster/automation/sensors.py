@@ -29,9 +29,9 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         minimum_interval_seconds=_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds a partition for every new definition file in {graph.experiment}. With"
-        " `auto_run: true` in experiment.yaml, also runs new and changed ones. Reports broken and"
-        " removed definitions once, and which stages have become stale. Removes partitions with"
-        " neither a folder nor results; deletes nothing else.",
+        " `auto_run: true` in experiment.yaml, also runs new and changed ones. Runs the check of a"
+        " definition that broke or was fixed; reports removed ones, and which stages have become"
+        " stale. Removes partitions with neither a folder nor results; deletes nothing else.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)
@@ -48,16 +48,27 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         )
         for notice in changes.notices:
             context.log.warning(notice.text)
-        is_asking = bool(changes.changed or changes.without_folder)
+        waiting = [*changes.changed, *changes.unchecked]
+        is_asking = bool(waiting or changes.without_folder)
         in_progress = traits_in_progress(context.instance, graph) if is_asking else set()
         empty = _without_results(context.instance, graph, changes.without_folder)
         for trait in in_progress.intersection(empty):
             changes.report_again(trait)
         removed = sorted(empty - in_progress)
         # A trait in progress waits for a later scan: two runs would write the same files.
-        ready = [trait for trait in changes.changed if trait not in in_progress]
         requests = [
-            dg.RunRequest(changes.request_run(trait), partition_key=trait) for trait in ready
+            dg.RunRequest(changes.request_run(trait), partition_key=trait)
+            for trait in changes.changed
+            if trait not in in_progress
+        ] + [
+            # In a run, since Dagster stores only one evaluation per trait outside of runs.
+            dg.RunRequest(
+                changes.request_check(trait),
+                partition_key=trait,
+                asset_selection=[graph.key("definition")],
+            )
+            for trait in changes.unchecked
+            if trait not in in_progress
         ]
         observations = changed_observations(context.instance, graph, changes.states)
         return dg.SensorResult(
@@ -66,11 +77,17 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
                 *([graph.partitions.build_add_request(changes.new)] if changes.new else []),
                 *([graph.partitions.build_delete_request(removed)] if removed else []),
             ],
-            asset_events=[*_events(graph, changes, removed), *observations],
+            asset_events=[*_removals(graph, changes, removed), *observations],
             cursor=changes.memory.model_dump_json(),
             skip_reason=None
             if requests
-            else _skip_reason(graph, changes, in_progress, removed, observations),
+            else _skip_reason(
+                graph,
+                changes,
+                [trait for trait in waiting if trait in in_progress],
+                removed,
+                observations,
+            ),
         )
 
     return definitions
@@ -84,25 +101,19 @@ def _read_cursor(cursor: str | None) -> Memory:
         return Memory()
 
 
-def _events(
+def _removals(
     graph: Graph, changes: Changes, removed: Collection[str]
 ) -> list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """Record broken and removed traits in Dagster's history."""
-    events: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
-    key = graph.key("definition")
-    for notice in changes.notices:
-        if notice.trait is not None and notice.is_broken:
-            events.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key, check_name="definition", passed=False,
-                    severity=dg.AssetCheckSeverity.ERROR, partition=notice.trait,
-                    description=notice.text, blocking=True,
-                )
-            )  # fmt: skip
-        elif notice.trait is not None:
-            text = notice.text + (f". {_REMOVED}" if notice.trait in removed else "")
-            events.append(dg.AssetObservation(key, description=text, partition=notice.trait))
-    return events
+    """Record in Dagster's history which definitions and partitions are gone."""
+    return [
+        dg.AssetObservation(
+            graph.key("definition"),
+            description=notice.text + (f". {_REMOVED}" if notice.trait in removed else ""),
+            partition=notice.trait,
+        )
+        for notice in changes.notices
+        if notice.trait is not None and not notice.is_broken
+    ]
 
 
 def _without_results(
@@ -118,7 +129,7 @@ def _without_results(
 def _skip_reason(
     graph: Graph,
     changes: Changes,
-    in_progress: Collection[str],
+    waiting: Sequence[str],
     removed: Collection[str],
     observations: Sequence[dg.AssetObservation],
 ) -> str:
@@ -127,7 +138,7 @@ def _skip_reason(
         reasons.append(f"partitions removed, without folder and results: {', '.join(removed)}")
     if changes.new:
         reasons.append(f"new: {', '.join(changes.new)}")
-    if waiting := [trait for trait in changes.changed if trait in in_progress]:
+    if waiting:
         reasons.append(f"already running, checked again afterwards: {', '.join(waiting)}")
     reasons += _freshness(observations)
     return "; ".join(reasons) or f"{graph.experiment}: nothing has changed"

@@ -309,7 +309,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
             what = f"{trait} ({vector['method']}_layer{vector['layer']})"
             warn_if_not_usable(what, vector["verdict"], vector["reasons"])
         for name, check in row["checks"].items():
-            if check["verdict"] != "pass":
+            if check["verdict"] != "pass" or check["accepted"]:
                 advice = f" {check['advice']}" if check["advice"] else ""
                 out.print(
                     Text.assemble(

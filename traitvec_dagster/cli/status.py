@@ -152,6 +152,9 @@ def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
         cell = Text(f"{len(checks) - len(not_passed)} pass")
         for check in not_passed:
             cell.append(f" {check} ").append_text(VERDICT_MARKS[checks[check]["verdict"]])
+        for check in checks:
+            if checks[check]["accepted"]:
+                cell.append(f" {check} accepted", "yellow")
         vector = row["recommended"]
         table.add_row(
             name,

@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES, Stage
@@ -23,16 +22,13 @@ from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
-from traitvec_dagster.graph.resources import unload_models, workbench
+from traitvec_dagster.graph.resources import STAND_IN_SETTINGS, unload_models, workbench
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
 from traitvec_dagster.runs.trait_use import use_trait
 
 __all__ = ["build_assets"]
-
-# Stands in for an experiment.yaml that cannot be read; each run says what is wrong with the file.
-_UNREADABLE = ExperimentSettings(model=EMBEDDED_MODEL, judge_model=EMBEDDED_MODEL)
 
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
@@ -41,7 +37,7 @@ def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
         # As they are when the code location is loaded: kinds, pools and tags are fixed then.
         settings = graph.folder.settings()
     except TraitvecError:
-        settings = _UNREADABLE
+        settings = STAND_IN_SETTINGS
     return [
         _build_definition(graph, spec, settings)
         if spec.make is None
@@ -55,7 +51,7 @@ def _build_definition(
 ) -> dg.AssetsDefinition:
     @_decorated(graph, spec, loaded)
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with one_line_failure():
+        with one_line_failure(context):
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             data = folder.read_definition_bytes()
@@ -74,7 +70,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
     def stage(
         context: dg.AssetExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.MaterializeResult[None]:
-        with one_line_failure():
+        with one_line_failure(context):
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
             use_trait(folder.path, context.run_id)
@@ -103,6 +99,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
                 context.log.warning(
                     f"{folder.name} ({chosen.method}_layer{chosen.layer}) is {described}"
                 )
+            graph.check_partition(context)
             return dg.MaterializeResult(
                 metadata=metadata,
                 data_version=dg.DataVersion(result.provenance.content),

@@ -60,7 +60,7 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
     def trait_atlas(
         context: dg.AssetExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.MaterializeResult[None]:
-        with one_line_failure():
+        with one_line_failure(context):
             graph.folder.refresh()
             atlas, is_reused = make_atlas(graph.folder, overrides.settings_of(graph))
         for row in atlas.traits:

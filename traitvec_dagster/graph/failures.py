@@ -8,27 +8,65 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.visible_text import visible
+from traitvec_dagster.graph.check_events import keep_verdicts
 
-__all__ = ["one_line_failure"]
+__all__ = ["OneLineFailure", "one_line_failure"]
 
 
 # A disk that is full or write-protected: for the user to fix.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
+class OneLineFailure(dg.Failure):
+    """A failure whose description says everything; it is not retried.
+
+    The run page shows it with one frame of Dagster's, instead of twenty that lead nowhere.
+    """
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_retries=False)
+
+    @property
+    def description(self) -> str | None:
+        """What is wrong, where, and how to fix it."""
+        # Dagster asks for it when it has caught the failure, just before it stores the frames.
+        if self.__traceback__ is not None:
+            self.__traceback__.tb_next = None
+        return self._description
+
+    @description.setter
+    def description(self, line: str | None) -> None:
+        self._description = line
+
+
 @contextmanager
-def one_line_failure() -> Iterator[None]:
-    """Turn an error that the user can fix into a one-line failure, without retries."""
+def one_line_failure(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
+    """Turn an error that the user can fix into a one-line failure, without retries.
+
+    Whatever the error is, checks that the run now does not reach keep their last verdicts.
+    """
     try:
         yield
-    except TraitvecError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        keep_verdicts(context.instance, context.run)
+        line = _line(error)
+        if line is None:
             raise
+        raise OneLineFailure(line) from None
+
+
+def _line(error: BaseException) -> str | None:
+    """What to say of an error that the user can fix; None for others."""
+    if isinstance(error, TraitvecError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         where = visible(f" ({error.filename})") if error.filename else ""
-        raise dg.Failure(
-            description=f"{error.strerror}{where}; finished work is kept: free or repair the"
-            " disk, then run again to continue",
-            allow_retries=False,
-        ) from None
+        return (
+            f"{error.strerror}{where}; finished work is kept: free or repair the disk, then run"
+            " again to continue"
+        )
+    return None

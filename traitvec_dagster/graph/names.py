@@ -86,13 +86,29 @@ class Graph:
         """Return the folder of a run's trait, up to date with the bucket where there is one.
 
         Raises:
-            TraitvecError: If the run has no partition, its key cannot be a folder name, or the
-                bucket cannot be reached.
+            TraitvecError: If the run has no partition, its key cannot be a folder name, it has been
+                deleted, or the bucket cannot be reached.
         """
         if not context.has_partition_key:
             raise TraitvecError(
                 f"this run has no partition; choose a trait from traits/{self.experiment}"
             )
         folder = self.folder.trait(context.partition_key)
+        self.check_partition(context)
         folder.refresh()
         return folder
+
+    def check_partition(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+        """Check that a run's partition has not been deleted since the run started.
+
+        Dagster stores nothing for a partition that is gone; it crashes.
+
+        Raises:
+            TraitvecError: If it has been deleted.
+        """
+        name, key = str(self.partitions.name), context.partition_key
+        if not context.instance.has_dynamic_partition(name, key):
+            raise TraitvecError(
+                f"the partition {key!r} was deleted while this run was at work; what is finished is"
+                f" kept: add the partition to {name} again, then run again"
+            )

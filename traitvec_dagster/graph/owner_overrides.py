@@ -20,6 +20,7 @@ __all__ = [
     "BUDGET_SETTINGS",
     "OPEN_SETTINGS",
     "OWNER_SETTINGS",
+    "VOUCHED_SETTINGS",
     "owner_typed_overrides",
     "settings_with_overrides",
 ]
@@ -60,6 +61,9 @@ OPEN_SETTINGS = frozenset({
 BUDGET_SETTINGS = frozenset({"max_judge_usd", "judge_prices"})
 """Settings that limit spending: a run's config may lower the limit, and leaves prices alone."""
 
+VOUCHED_SETTINGS = frozenset({"accepted"})
+"""Settings by which the owner vouches for something: a run's config leaves them alone."""
+
 # What the owner typed for the run of this process; no run config, tag or request sets it.
 _typed_by_owner: ContextVar[Mapping[str, Any] | None] = ContextVar("typed_by_owner", default=None)
 _LONGEST_SHOWN = 60
@@ -95,6 +99,12 @@ def settings_with_overrides(
         return settings
     file = folder.settings()
     _check_budget(settings, file)
+    for name in VOUCHED_SETTINGS:
+        if getattr(settings, name) != getattr(file, name):
+            raise TraitvecError(
+                f"{name}: the owner of {folder.name} answers for it, so a run's config cannot set"
+                " it; write it into experiment.yaml"
+            )
     written = _owned(file)
     for (name, key), value in _owned(settings).items():
         is_written = (name, key) in written and written[name, key] == value
@@ -129,7 +139,7 @@ def _owned(settings: ExperimentSettings) -> dict[tuple[str, str], Any]:
     """Return the owner's settings by name; those with keys, such as `scorers`, by each key."""
     owned: dict[tuple[str, str], Any] = {}
     for name in type(settings).model_fields:
-        if name in OPEN_SETTINGS | BUDGET_SETTINGS:
+        if name in OPEN_SETTINGS | BUDGET_SETTINGS | VOUCHED_SETTINGS:
             continue
         value = getattr(settings, name)
         if isinstance(value, Mapping):

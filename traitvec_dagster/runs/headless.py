@@ -220,8 +220,6 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
         is_warning = check.severity == dg.AssetCheckSeverity.WARN
         verdict = "pass" if check.passed else "warn" if is_warning else "fail"
         run.verdicts[check.check_name] = verdict
-        if verdict == "fail" and check.check_name in BLOCKING:
-            run.problems.append(check.description or f"{check.check_name} failed")
     elif event.event_type == DagsterEventType.STEP_FAILURE:
         failure = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
@@ -229,7 +227,7 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
         elif failure.error is not None and failure.error.cls_name == _INTERRUPTED:
             # Dagster only marks the run as failed; the remaining traits must not start either.
             raise KeyboardInterrupt
-        elif failure.error is not None and not _is_blocked(failure.error.cls_name):
+        elif failure.error is not None:
             cause = failure.error.cause or failure.error
             line = cause.message.strip().splitlines()[0]
             if failure.error.cls_name == _DATABASE_DOWN:
@@ -239,8 +237,3 @@ def _read_event(event: dg.DagsterEvent, run: TraitRun) -> None:
                 f"{event.step_key} crashed: {line} (this is a bug; the traceback is in run"
                 f" {run.run_id[:8]} in the UI)"
             )
-
-
-def _is_blocked(error: str | None) -> bool:
-    # Dagster's error after a failed blocking check, whose description says why.
-    return error == "DagsterAssetCheckFailedError"

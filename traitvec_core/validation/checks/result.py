@@ -21,6 +21,7 @@ class CheckResult(BaseModel):
         summary: The result in one line.
         advice: What to do about it; empty when it passes.
         figures: The numbers and thresholds behind the verdict.
+        accepted: Why the owner accepts the warning, for a check that passes only by that.
     """
 
     name: str
@@ -28,3 +29,4 @@ class CheckResult(BaseModel):
     summary: str
     advice: str = ""
     figures: Figures = Field(default_factory=dict)
+    accepted: str = ""

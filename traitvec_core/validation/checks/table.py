@@ -171,7 +171,7 @@ def evaluate_check(
         is_definition = isinstance(error, DefinitionError)
         section = CHECKS[name].troubleshooting if is_definition else _UNREADABLE
         failed = CheckResult(name=name, verdict="fail", summary=str(error))
-        return _with_consequences(name, failed, section, settings)
+        return _with_consequences(failed, section, folder, settings)
 
 
 def conclude_check(
@@ -183,15 +183,27 @@ def conclude_check(
         TraitvecError: If a file cannot be read, so that the check has tested nothing.
     """
     result = CHECKS[name].evaluate(folder, settings)
-    return _with_consequences(name, result, CHECKS[name].troubleshooting, settings)
+    return _with_consequences(result, CHECKS[name].troubleshooting, folder, settings)
 
 
 def _with_consequences(
-    name: CheckName, result: CheckResult, section: str, settings: ExperimentSettings
+    result: CheckResult, section: str, folder: TraitFolder, settings: ExperimentSettings
 ) -> CheckResult:
     """Return a result with its advice, and as severe as the settings make it."""
     if result.verdict == "pass":
         return result
+    name = cast(CheckName, result.name)
+    # Before `severities`, which can turn a failure into a warning: a failure is not accepted.
+    reason = settings.accepted_of(folder.name).get(name, "").strip()
+    if reason and result.verdict == "warn":
+        return result.model_copy(
+            update={
+                "verdict": "pass",
+                "accepted": reason,
+                "summary": f"accepted ({reason}): {result.summary}",
+                "advice": "",
+            }
+        )
     # A path and not an address: a page on disk and Dagster's UI cannot link to the docs of the
     # installed version.
     advice = f"{result.advice} See docs/troubleshooting.md#{section}.".strip()
