@@ -303,6 +303,30 @@ def test_a_variable_says_it_where_there_is_no_home(
     assert is_asking(folder)
 
 
+def test_a_record_that_cannot_be_written_is_one_line_with_the_way_out(
+    experiment: MakeExperiment, configuration: Path
+) -> None:
+    folder = experiment(f"{EMBEDDED}judge_base_url: http://a.example/v1\n")
+    configuration.write_text("in the way")
+    with pytest.raises(TraitvecError, match=r"cannot be written .*; set TRAITVEC_TRUST to"):
+        allow_all(folder)
+    assert is_asking(folder)
+
+
+def test_a_relative_home_is_none(
+    experiment: MakeExperiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would be a folder of the project, which could bring its own record."""
+    folder = experiment(f"{EMBEDDED}judge_base_url: http://a.example/v1\n")
+    allow_all(folder)
+    record = tmp_path / ".config" / "traitvec" / "trusted.json"
+    record.parent.mkdir(parents=True)
+    shutil.copy(trust_file(), record)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", ".")
+    assert is_asking(folder)
+
+
 def test_steps_elsewhere_get_the_decision_of_this_machine(
     experiment: MakeExperiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
