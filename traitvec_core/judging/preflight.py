@@ -93,8 +93,8 @@ def check_judge_orders(
         is_silent = clear.status == noise.status == "error"
         way_out = "check the judge and run again" if is_silent else "name another judge_model"
         raise TraitvecError(
-            f"judge {judge.name!r} failed its preflight: {_problem(clear, noise)}; {way_out}, or set"
-            " judge_preflight: false"
+            f"judge {judge.name!r} failed its preflight: {_problem(clear, noise)}; {way_out}, or"
+            " set judge_preflight: false"
         )
     # Only now: a judge that fails may be repaired under the same name.
     free = {p: replace(j, tokens_in=0, tokens_out=0, usd=0.0) for p, j in answers.items()}
