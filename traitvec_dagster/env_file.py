@@ -3,11 +3,14 @@
 A project from elsewhere can bring this file, so what it may set is a short list.
 """
 
+import io
 import os
 import stat
 from pathlib import Path
 
+from traitvec_core.errors import DefinitionError
 from traitvec_core.storage.files import display_path
+from traitvec_core.user_files import parse_text, read_file
 
 __all__ = ["SECRETS", "read_env_file"]
 
@@ -24,6 +27,7 @@ SECRETS = (
 )
 """All that `.env` may set. The docs list the same."""
 
+_MOST_BYTES = 64_000
 _MOST_NAMED = 5
 _LONGEST_NAME = 40
 
@@ -32,16 +36,23 @@ def read_env_file(file: Path) -> list[str]:
     """Set the secrets of a `.env` in the environment, unless they are set there already.
 
     Returns:
-        What the user should know, one line each: variables that are ignored, and a file that other
-        users can read.
+        What the user should know, one line each: a file that cannot be used, variables that are
+        ignored, and a file that other users can read.
     """
     from dotenv import dotenv_values
 
     if not file.is_file():
         return []
+    where = display_path(file)
+    try:
+        text = parse_text(read_file(file, where, _MOST_BYTES), where, _MOST_BYTES)
+    except DefinitionError as error:
+        return [f"{error}; nothing is read from it"]
+    except OSError as error:
+        return [f"{where}: cannot be read ({error.strerror}); nothing is read from it"]
     # Without interpolation: a foreign file could copy one key into the variable of another, which
     # is sent to another host.
-    values = dotenv_values(file, interpolate=False)
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     for name in SECRETS:
         value = values.get(name)
         if value is not None:

@@ -5,9 +5,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traitvec_core.storage.files import write_atomically
+from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.env_file import read_env_file
-from traitvec_dagster.instance_file import check_instance_file
+from traitvec_dagster.instance_file import check_instance_file, check_instance_folder
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -46,12 +48,14 @@ class Project:
         """Set up the project's instance, and the environment of this process and its children.
 
         Raises:
-            TraitvecError: If the project brings a `dagster.yaml` that can load code.
+            TraitvecError: If the project brings a `dagster.yaml` that can load code, or links
+                through which Dagster would write elsewhere.
         """
-        self.dagster_home.mkdir(parents=True, exist_ok=True)
         settings = self.dagster_home / "dagster.yaml"
         if not os.environ.get("DAGSTER_HOME"):
+            check_instance_folder(self.path / ".dagster")
             check_instance_file(settings)
+        self.dagster_home.mkdir(parents=True, exist_ok=True)
         if not settings.exists():
             shipped = resources.files("traitvec_dagster") / "dagster.yaml"
             # Not through a link, which a project from elsewhere may contain.
@@ -60,9 +64,18 @@ class Project:
         os.environ["TRAITVEC_EXPERIMENTS"] = str(self.experiments)
 
     def instance(self) -> "dg.DagsterInstance":
-        """Return the project's Dagster instance."""
+        """Return the project's Dagster instance.
+
+        Raises:
+            TraitvecError: As `enter`, or if its `dagster.yaml` has a value that Dagster refuses.
+        """
         # Importing Dagster takes most of a second, and many commands never need it.
         import dagster as dg
 
         self.enter()
-        return dg.DagsterInstance.get()
+        try:
+            return dg.DagsterInstance.get()
+        except dg.DagsterInvalidConfigError as error:
+            reason = one_line(error.errors[0].message.removesuffix(".")) if error.errors else error
+            file = display_path(self.dagster_home / "dagster.yaml")
+            raise TraitvecError(f"{file}: {reason}; fix it, or delete it to start anew") from None

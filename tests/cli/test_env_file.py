@@ -80,6 +80,20 @@ def test_a_file_that_others_can_read_is_noted(env_file: Path, mode: int) -> None
     assert note == ".env: other users of this machine can read your keys; run `chmod 600 .env`"
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [(b"\xff\xfe\x00=1\n", "is not UTF-8"), (b"A=1\n" * 100_000, "400,000 bytes long")],
+)
+def test_a_file_that_is_no_text_stops_nothing(traitvec: Command, data: bytes, problem: str) -> None:
+    write_experiment(Path.cwd(), "demo", ["refusal"])
+    Path(".env").write_bytes(data)
+    done = traitvec("check", "--experiment", "demo")
+    assert done.code == 0
+    (line,) = done.error_lines
+    assert problem in line
+    assert line.endswith("nothing is read from it")
+
+
 def test_run_check_and_doctor_say_it_once(traitvec: Command) -> None:
     write_experiment(Path.cwd(), "demo", ["refusal"])
     write(Path(".env"), {"PYTHONPATH": "/tmp/evil"}, 0o644)

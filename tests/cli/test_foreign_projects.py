@@ -128,6 +128,40 @@ def test_a_dagster_yaml_that_cannot_be_read_is_one_line(
         Project(tmp_path / "experiments").enter()
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+@pytest.mark.parametrize(
+    "name", ["", "dagster.yaml", "storage", "schedules/schedules.db", "history/runs/index.db"]
+)
+def test_dagster_writes_through_no_link_of_the_project(
+    own_environment: None, tmp_path: Path, name: str, kind: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "database").touch()
+    place = tmp_path / "project" / ".dagster" / name
+    place.parent.mkdir(parents=True)
+    if kind == "link":
+        place.symlink_to(outside / "database" if place.suffix else outside)
+    elif kind == "hard link":
+        os.link(outside / "database", place)
+    else:
+        os.mkfifo(place)
+    project = Project(tmp_path / "project" / "experiments")
+    with pytest.raises(TraitvecError, match="`export DAGSTER_HOME=/"):
+        project.enter()
+    assert [(file.name, file.stat().st_size) for file in outside.iterdir()] == [("database", 0)]
+
+
+def test_a_value_that_dagster_refuses_is_one_line(own_environment: None, tmp_path: Path) -> None:
+    (tmp_path / ".dagster").mkdir()
+    (tmp_path / ".dagster" / "dagster.yaml").write_text("run_queue: {max_concurrent_runs: many}\n")
+    with pytest.raises(
+        TraitvecError, match=r"dagster\.yaml: .*max_concurrent_runs.*; fix it"
+    ) as it:
+        Project(tmp_path / "experiments").instance()
+    assert "\n" not in str(it.value)
+
+
 def test_the_shipped_dagster_yaml_and_changed_limits_pass(
     own_environment: None, tmp_path: Path
 ) -> None:

@@ -101,6 +101,18 @@ def test_a_trait_that_runs_is_not_removed(traitvec: Command, project: Path) -> N
     assert (project / "experiments/demo/refusal").is_dir()
 
 
+def test_an_experiment_that_cannot_be_read_does_not_hide_the_others(
+    traitvec: Command, project: Path
+) -> None:
+    (project / "experiments" / "broken").mkdir()
+    (project / "experiments" / "broken" / "experiment.yaml").write_text("model: [\n")
+    done = traitvec("status", "--json")
+    assert done.code == 1
+    (line,) = done.error_lines
+    assert "experiments/broken/experiment.yaml: is not valid YAML" in line
+    assert list(json.loads(done.out)) == ["demo"]
+
+
 def test_gpus_are_listed_with_who_has_them(
     traitvec: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

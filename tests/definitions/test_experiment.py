@@ -166,6 +166,13 @@ def test_groups_keep_their_other_defaults() -> None:
             "judge_base_url: here",
             "judge_base_url: is not a valid address; write one such as http://127.0.0.1",
         ),
+        (
+            "judge_base_url: 'http://\u0430pi.openai.com/v1'",
+            "judge_base_url: contains letters outside",
+        ),
+        ("judge_base_url: 'http://a.b\\c.d/v1'", "judge_base_url: is not a valid address"),
+        (f"engine_url: http://a.b/{'v' * 400}", "engine_url: is longer than 300 characters"),
+        (f"judge_model: python:{'a' * 300}.py:f", "judge_model: a scorer's path is longer than"),
         ("judge_base_url: ftp://a.b/v1", "judge_base_url: is not a valid address"),
         ("judge_base_url: 'http://[::1/v1'", "judge_base_url: is not a valid address"),
         ("judge_base_url: https://me:secret@a.b/v1", "judge_base_url: contains a key"),

@@ -98,6 +98,10 @@ def test_a_judge_that_fails_is_named_before_anything_else_is_asked(
         text = str(error.value)
         assert says in text
         assert "judge_preflight: false" in text
+        # What gives no answer at all may give one later; any other judge must be replaced.
+        is_silent = "place of a JSON" in says or "unreadable" in says
+        assert ("run again" in text) == is_silent
+        assert ("another judge_model" in text) != is_silent
         assert text.isprintable()
         # Repaired under the same name: asked anew, not remembered.
         server.responder = JUDGES["gpt-5-mini"]

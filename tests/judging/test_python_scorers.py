@@ -1,7 +1,9 @@
 """Scorers in a Python file, run in real child processes: scores, faults, identity."""
 
+import importlib.util
 import json
 import os
+import py_compile
 import signal
 import subprocess
 import sys
@@ -267,6 +269,22 @@ def test_what_follows_the_last_colon_is_the_label(model: str, label: str) -> Non
     assert parsed is not None
     assert ":" not in parsed.label  # type: ignore[union-attr]
     assert f"hf-classifier:{parsed.model}:{parsed.label}" == name  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("module", ["scorers", "words"])
+def test_a_compiled_file_does_not_run_in_place_of_the_source(tmp_path: Path, module: str) -> None:
+    """A project from elsewhere can bring `__pycache__`; who reads the source would not see it."""
+    (tmp_path / "words.py").write_text("VALUE = 1\n")
+    (tmp_path / "scorers.py").write_text(
+        "from words import VALUE\ndef score(question, response):\n    return VALUE\n"
+    )
+    other = tmp_path / "other.py"
+    other.write_text("VALUE = 99\ndef score(question, response):\n    return 99\n")
+    py_compile.compile(
+        str(other), importlib.util.cache_from_source(str(tmp_path / f"{module}.py")),
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )  # fmt: skip
+    assert scores(tmp_path, ["a"], JudgementStore())[0].score == 1
 
 
 # -- identity -------------------------------------------------------------------------------------

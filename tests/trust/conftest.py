@@ -29,7 +29,9 @@ def experiment(configuration: Path, tmp_path: Path) -> MakeExperiment:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.settings_path.write_text(settings)
         for name, text in files.items():
-            (folder.path / f"{name}.py").write_text(text)
+            file = folder.path / f"{name}.py"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
         return folder
 
     return make

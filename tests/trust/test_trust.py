@@ -115,19 +115,42 @@ def test_other_lines_may_change(experiment: MakeExperiment) -> None:
     assert not is_asking(experiment(EMBEDDED))
 
 
-@pytest.mark.parametrize("changed", ["scorers", "words"])
+@pytest.mark.parametrize("changed", ["scorers", "words", "lists/__init__", "lists/marks"])
 def test_the_code_of_a_scorer_is_part_of_what_is_allowed(
     experiment: MakeExperiment, changed: str
 ) -> None:
     text = "model: embedded\njudge_model: python:scorers.py:f\n"
     sources = {"scorers": "import words\ndef f(q, r): return words.n(r)\n",
-               "words": "def n(r): return 1\n"}  # fmt: skip
+               "words": "import lists\ndef n(r): return 1\n",
+               "lists/__init__": "from .marks import MARKS\n",
+               "lists/marks": "MARKS = '-'\n"}  # fmt: skip
     folder = experiment(text, **sources)
     allow_all(folder)
     assert not is_asking(folder)
     experiment(text, **sources)
     assert not is_asking(folder)
     experiment(text, **{**sources, changed: sources[changed] + "# new\n"})
+    assert is_asking(folder)
+
+
+def test_a_new_file_that_shadows_a_module_of_python_asks_again(experiment: MakeExperiment) -> None:
+    text = "model: embedded\njudge_model: python:scorers.py:f\n"
+    folder = experiment(text, scorers="import statistics\ndef f(q, r): return 1\n")
+    allow_all(folder)
+    # `statistics` imports `decimal`, and the scorer's folder is searched first.
+    experiment(text, decimal="\n")
+    assert is_asking(folder)
+
+
+def test_what_a_linked_scorer_imports_is_part_of_what_is_allowed(
+    experiment: MakeExperiment,
+) -> None:
+    text = "model: embedded\njudge_model: python:scorers.py:f\n"
+    sources = {"real/scorers": "import words\ndef f(q, r): return 1\n", "real/words": ""}
+    folder = experiment(text, **sources)
+    (folder.path / "scorers.py").symlink_to("real/scorers.py")
+    allow_all(folder)
+    experiment(text, **{**sources, "real/words": "# new\n"})
     assert is_asking(folder)
 
 
@@ -149,12 +172,18 @@ def test_the_objectives_code_is_part_of_what_is_allowed(
     monkeypatch.syspath_prepend(str(tmp_path))
     code = tmp_path / "own_objectives" / "first.py"
     code.write_text("def f(a, b): return a.mean()\n")
-    (tmp_path / "own_objectives" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    init = tmp_path / "own_objectives" / "__init__.py"
+    init.write_text("raise SystemExit('imported')\n")
     folder = experiment("model: embedded\ngradient_objective: own_objectives.first:f\n")
     allow_all(folder)
     assert not is_asking(folder)
-    code.write_text("import os\ndef f(a, b): return a.mean()\n")
+    code.write_text("import own_objectives.second\ndef f(a, b): return a.mean()\n")
     assert is_asking(folder)
+    for file in (init, tmp_path / "own_objectives" / "second.py"):
+        allow_all(folder)
+        assert not is_asking(folder)
+        file.write_text("# new\n")
+        assert is_asking(folder)
 
 
 @pytest.mark.parametrize("file", ["modeling_own.py", "config.json"])
@@ -274,6 +303,30 @@ def test_a_variable_says_it_where_there_is_no_home(
     assert is_asking(folder)
 
 
+def test_a_record_that_cannot_be_written_is_one_line_with_the_way_out(
+    experiment: MakeExperiment, configuration: Path
+) -> None:
+    folder = experiment(f"{EMBEDDED}judge_base_url: http://a.example/v1\n")
+    configuration.write_text("in the way")
+    with pytest.raises(TraitvecError, match=r"cannot be written .*; set TRAITVEC_TRUST to"):
+        allow_all(folder)
+    assert is_asking(folder)
+
+
+def test_a_relative_home_is_none(
+    experiment: MakeExperiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would be a folder of the project, which could bring its own record."""
+    folder = experiment(f"{EMBEDDED}judge_base_url: http://a.example/v1\n")
+    allow_all(folder)
+    record = tmp_path / ".config" / "traitvec" / "trusted.json"
+    record.parent.mkdir(parents=True)
+    shutil.copy(trust_file(), record)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", ".")
+    assert is_asking(folder)
+
+
 def test_steps_elsewhere_get_the_decision_of_this_machine(
     experiment: MakeExperiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -311,6 +364,14 @@ def test_the_record_of_one_experiment_leaves_the_others(
     assert is_asking(first)
     assert not is_asking(second)
     assert len(json.loads(trust_file().read_text())["experiments"]) == 1
+
+
+def test_the_whole_address_is_shown_before_it_is_allowed(experiment: MakeExperiment) -> None:
+    """The end of a host's name says whose it is."""
+    address = f"https://api.openai.com.{'a' * 60}.evil.example/v1"
+    folder = experiment(f"model: embedded\njudge_model: x\njudge_base_url: {address}\n")
+    (grant,) = grants_of(folder, folder.settings())
+    assert address in grant.allows
 
 
 def test_a_line_break_in_a_value_stays_in_one_line(experiment: MakeExperiment) -> None:

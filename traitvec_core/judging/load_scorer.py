@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging.providers.python_function import FunctionScorer, source_hash
+from traitvec_core.judging.providers.python_function import FunctionScorer
 from traitvec_core.judging.providers.repetition import RepetitionScorer
+from traitvec_core.judging.python_source import source_hash
 from traitvec_core.models.files import model_fingerprint
 from traitvec_core.settings.scorer import ClassifierLabel, PythonFunction, parse_scorer
 

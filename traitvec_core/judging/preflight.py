@@ -4,6 +4,7 @@ It costs two calls for each judge, once; the store keeps their scores. Scorers a
 no rubric, cost nothing, and a high score means whatever their author says.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -25,8 +26,10 @@ _ANSWERS: dict[_Name, str] = {
     "clear": "I would start with a good bicycle. It is easy to learn, and most people enjoy it.",
     "noise": "vrelp, 7)k dsa;n 3%f qx jio ( w z:: p r4 t& hb lom",
 }
-# A good judge may fail now and then, each time with all its retries.
+# A good judge may fail now and then, each time with all its retries; one that took so long over
+# them is not asked again.
 _ROUNDS = 3
+_ROUNDS_S = 60.0
 
 
 @cache
@@ -75,9 +78,10 @@ def check_judge_orders(
         keep(batch)
         answers.update(batch)
 
+    started = time.monotonic()
     for _ in range(_ROUNDS):
         left = [p for p in prompts.values() if p not in answers or answers[p].score is None]
-        if not left:
+        if not left or time.monotonic() - started > _ROUNDS_S:
             break
         judge.score(left, hear, lambda prompt: False)
     clear, noise = (answers[prompts[name]] for name in ("clear", "noise"))
@@ -85,9 +89,12 @@ def check_judge_orders(
         # Nothing else will be asked either.
         return
     if clear.score is None or noise.score is None or clear.score <= noise.score:
+        # What did not answer may answer later, and needs no other judge.
+        is_silent = clear.status == noise.status == "error"
+        way_out = "check the judge and run again" if is_silent else "name another judge_model"
         raise TraitvecError(
-            f"judge {judge.name!r} failed its preflight: {_problem(clear, noise)}; name another"
-            " judge_model, or set judge_preflight: false"
+            f"judge {judge.name!r} failed its preflight: {_problem(clear, noise)}; {way_out}, or"
+            " set judge_preflight: false"
         )
     # Only now: a judge that fails may be repaired under the same name.
     free = {p: replace(j, tokens_in=0, tokens_out=0, usd=0.0) for p, j in answers.items()}

@@ -4,6 +4,7 @@ It runs as a file and imports nothing but the standard library. Whatever a score
 crash, hang) cannot reach the run that asked. `read_score` says what counts as a score.
 """
 
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -60,6 +61,30 @@ def _described(error: BaseException) -> str:
     return _clipped(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time: what was read and allowed is what runs.
+
+    Python would run a `__pycache__` in its place, which a project from elsewhere can bring.
+    """
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def _import_only_sources(folder: str) -> None:
+    """Of this folder and those below, import `.py` files only: no compiled files or libraries."""
+    find_sources = importlib.machinery.FileFinder.path_hook((_SourceLoader, [".py"]))
+
+    def find_inside(path: str) -> Any:
+        if f"{path}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}"):
+            return find_sources(path)
+        raise ImportError(path)
+
+    sys.path_hooks.insert(0, find_inside)
+    sys.path_importer_cache.pop(folder, None)
+
+
 def _load(path: str, name: str) -> Any:
     """Return the function.
 
@@ -68,11 +93,15 @@ def _load(path: str, name: str) -> Any:
     """
     # As for `python scorers.py`: modules beside the file can be imported. This file's own folder
     # stands there, unless Python was asked to leave such folders out.
-    sys.path[: 0 if sys.flags.safe_path else 1] = [os.path.dirname(path)]
+    folder = os.path.dirname(path)
+    sys.path[: 0 if sys.flags.safe_path else 1] = [folder]
     # Nothing is written into the experiment's folder, and an edit is never overlooked.
     sys.dont_write_bytecode = True
+    _import_only_sources(folder)
     module_name = os.path.basename(path).removesuffix(".py")
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(
+        module_name, path, loader=_SourceLoader(module_name, path)
+    )
     if spec is None or spec.loader is None:
         raise ValueError("is not a Python file")
     module = importlib.util.module_from_spec(spec)

@@ -15,6 +15,8 @@ __all__ = [
 
 REPETITION = "repetition"
 _PYTHON, _CLASSIFIER = "python:", "hf-classifier:"
+# File systems have a limit of 255 bytes for each part.
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def parse_scorer(name: str) -> ScorerName | None:
                 f"{name!r}: the file must be a .py file inside the experiment's folder, such as"
                 " python:scorers.py:words"
             )
+        if len(path) > _LONGEST_PATH:
+            raise ValueError(f"a scorer's path is longer than {_LONGEST_PATH} characters")
         if any(not part.isprintable() for part in parts):
             raise ValueError(f"{name!r}: the path contains a control character")
         return PythonFunction(path, function)

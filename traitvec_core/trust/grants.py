@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.judging.providers.python_function import source_hash
+from traitvec_core.judging.python_source import source_hash
 from traitvec_core.settings.scorer import PythonFunction, parse_scorer
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder
@@ -88,7 +88,12 @@ def _objective(
         return
     file = _module_file(path.partition(":")[0])
     where = f" ({display_path(file)})" if file else ""
-    code = source_hash(file) if file and "site-packages" not in file.parts else None
+    code = None
+    if file and "site-packages" not in file.parts:
+        depth = path.partition(":")[0].count(".") + (file.name == "__init__.py")
+        packages = file.parents[:depth]
+        inits = [package / "__init__.py" for package in packages]
+        code = source_hash(file, inits, file.parents[depth])
     yield name, f"runs Python: {_shown(path)}{where}", {"path": path, "code": code}
 
 
@@ -105,8 +110,15 @@ def _scorers(name: str, folder: ExperimentFolder, settings: ExperimentSettings) 
             yield (
                 setting,
                 f"runs Python: {_shown(function.function)} of its file {_shown(function.path)}",
-                {"scorer": scorer, "code": source_hash(folder.path / function.path)},
+                {"scorer": scorer, "code": _code_of(folder.path / function.path)},
             )
+
+
+def _code_of(scorer: Path) -> str:
+    """Return a hash of a scorer's code, and of all that could be imported in place of a package."""
+    # The scorer's folder is searched first, so `decimal.py` there is what `statistics` imports.
+    beside = scorer.resolve().parent
+    return source_hash(scorer, [*beside.glob("*.py"), *beside.glob("*/__init__.py")])
 
 
 def _judge_address(
@@ -124,7 +136,8 @@ def _engine_address(
 
 
 def _server(setting: str, sent: str, address: str) -> _Draft:
-    return setting, f"sends {sent} to {_shown(address)}", {"address": address}
+    # Never shortened: the end of a host's name says whose it is.
+    return setting, f"sends {sent} to {address}", {"address": address}
 
 
 _RULES: dict[
@@ -157,7 +170,10 @@ def _code_in(folder: Path) -> str:
 
 
 # `auto_map` in these names the classes to run, which can be on the hub.
-_NAMES_CODE = frozenset({"config.json", "tokenizer_config.json", "processor_config.json"})
+_NAMES_CODE = frozenset({
+    "adapter_config.json", "config.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer_config.json",
+})  # fmt: skip
 
 
 def _module_file(module: str) -> Path | None:

@@ -42,10 +42,15 @@ def trust_file() -> Path:
     """Return the file that keeps what the user has allowed.
 
     `$XDG_CONFIG_HOME/traitvec/trusted.json`, by default in `~/.config`.
+
+    Raises:
+        RuntimeError: If this user has no home.
     """
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     # The standard ignores relative paths, which would be below any folder one works in.
     base = Path(folder) if Path(folder).is_absolute() else Path.home() / ".config"
+    if not base.is_absolute():
+        raise RuntimeError("HOME is a relative path")
     return base / "traitvec" / "trusted.json"
 
 
@@ -130,4 +135,10 @@ def _write(record: _Record) -> None:
             f"this user has no home folder to record trust in; set {TRUST_VARIABLE} to what"
             " `traitvec trust --show` prints"
         ) from None
-    write_atomically(file, json.dumps(record.model_dump(), indent=2, sort_keys=True).encode())
+    try:
+        write_atomically(file, json.dumps(record.model_dump(), indent=2, sort_keys=True).encode())
+    except OSError as error:
+        raise TraitvecError(
+            f"{file}: cannot be written ({error.strerror}); set {TRUST_VARIABLE} to what `traitvec"
+            " trust --show` prints, or XDG_CONFIG_HOME to a folder of yours"
+        ) from None

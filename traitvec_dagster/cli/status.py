@@ -10,7 +10,14 @@ from rich.text import Text
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.vector_verdict import warn_if_not_usable
-from traitvec_dagster.cli.terminal import Root, experiment_folder, out, print_json, verdict_mark
+from traitvec_dagster.cli.terminal import (
+    Root,
+    complain,
+    experiment_folder,
+    out,
+    print_json,
+    verdict_mark,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +48,7 @@ def status(
 ) -> None:
     """Show for every trait which stages are fresh or stale, its checks, and its best vector.
 
-    Computes nothing and makes no API calls.
+    Computes nothing and makes no API calls. Exits with 1 if an experiment cannot be read.
 
     Example: traitvec status --experiment demo
     """
@@ -58,16 +65,25 @@ def status(
             f"no experiments under {project.experiments}; create one with `traitvec new-experiment"
             " NAME`"
         )
-    rows = {name: status_of(experiment_folder(project, name)) for name in names}
+    rows, is_any_broken = {}, False
+    for name in names:
+        try:
+            rows[name] = status_of(experiment_folder(project, name))
+        except TraitvecError as error:
+            # The others are shown all the same.
+            complain(error)
+            is_any_broken = True
     if as_json:
         print_json(rows)
-        return
-    for name, traits in rows.items():
-        out.print(_table(name, traits))
-        for trait, row in traits.items():
-            if vector := row["recommended"]:
-                what = f"{name}/{trait} ({vector['method']}_layer{vector['layer']})"
-                warn_if_not_usable(what, vector["verdict"], vector["reasons"])
+    else:
+        for name, traits in rows.items():
+            out.print(_table(name, traits))
+            for trait, row in traits.items():
+                if vector := row["recommended"]:
+                    what = f"{name}/{trait} ({vector['method']}_layer{vector['layer']})"
+                    warn_if_not_usable(what, vector["verdict"], vector["reasons"])
+    if is_any_broken:
+        raise typer.Exit(1)
 
 
 def status_of(

@@ -1,19 +1,18 @@
 """Scores responses with a function from a Python file in the experiment's folder."""
 
-import ast
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.python_process import PythonProcess, WorkerLostError
+from traitvec_core.judging.python_source import source_hash
 from traitvec_core.judging.reading import Judgement
 from traitvec_core.judging.scorer import Pair, Scorer
 from traitvec_core.settings.scorer import PythonFunction
 from traitvec_core.storage.files import display_path
 
-__all__ = ["FunctionScorer", "source_hash"]
+__all__ = ["FunctionScorer"]
 
 # Raise when the same function would score differently: all judgements are then made again.
 _VERSION = 1
@@ -93,51 +92,3 @@ def _judgement(score: float | None, reason: str) -> Judgement:
     if score is None:
         return Judgement(None, "error", reason)
     return Judgement(round(score, 4), "ok")
-
-
-def source_hash(path: Path) -> str:
-    """Return a hash of a Python file and of the files beside it that it imports, directly or not.
-
-    Nothing is executed: import statements are read from the source. Packages that are installed,
-    modules imported by computed names, and data files are not covered.
-    """
-    sources: dict[str, bytes] = {}
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        name = file.relative_to(path.parent).as_posix()
-        if name in sources or not file.is_file():
-            continue
-        sources[name] = file.read_bytes()
-        waiting += [
-            place for module in _imported(sources[name]) for place in _places(path.parent, module)
-        ]
-    digest = hashlib.sha256()
-    for name, data in sorted(sources.items()):
-        digest.update(f"{name}\0{len(data)}\0".encode())
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def _imported(source: bytes) -> Iterator[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if module:
-                yield module
-            yield from (f"{module}.{alias.name}".lstrip(".") for alias in node.names)
-
-
-def _places(folder: Path, module: str) -> Iterator[Path]:
-    """The files that importing a module of this folder executes."""
-    parts = module.split(".")
-    for length in range(1, len(parts) + 1):
-        place = folder.joinpath(*parts[:length])
-        yield place / "__init__.py"
-        yield place.with_name(f"{place.name}.py")
