@@ -15,7 +15,9 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_core.trust import check_trust
+from traitvec_core.validation.checks.table import evaluate_check
 from traitvec_dagster.executors.kubernetes import gpu_pod
+from traitvec_dagster.graph.check_events import evaluation_of, store_evaluation
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.freshness import freshness_tags
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
@@ -54,7 +56,7 @@ def _build_definition(
         with one_line_failure(context):
             folder = graph.trait(context)
             sign_run(context.instance, context.run)
-            data = folder.read_definition_bytes()
+            data = _read_definition(graph, folder, context)
             tags = freshness_tags(context.instance, graph, "definition", folder)
         return dg.MaterializeResult(
             metadata=shown(definition_metadata(folder, data)),
@@ -63,6 +65,18 @@ def _build_definition(
         )
 
     return definition
+
+
+def _read_definition(graph: Graph, folder: TraitFolder, context: dg.AssetExecutionContext) -> bytes:
+    """Read a definition's file; one that cannot be read fails its check here and now."""
+    try:
+        return folder.read_definition_bytes()
+    except TraitvecError as error:
+        key = dg.AssetCheckKey(graph.key("definition"), "definition")
+        result = evaluate_check("definition", folder, STAND_IN_SETTINGS)
+        failed = evaluation_of(context.instance, key, folder.name, result)
+        store_evaluation(context.instance, context.run, failed, str(error))
+        raise
 
 
 def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> dg.AssetsDefinition:

@@ -13,7 +13,9 @@ from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.metadata_values import Metadata, shown
 
-__all__ = ["check_metadata", "evaluation_of", "keep_verdicts", "severity_of"]
+__all__ = [
+    "check_metadata", "evaluation_of", "keep_verdicts", "severity_of", "store_evaluation",
+]  # fmt: skip
 
 _KEPT_FROM = "kept_from_run"
 _PARTITION_TAG = "dagster/partition"
@@ -112,15 +114,22 @@ def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
             blocking=evaluation.blocking,
             partition=partition,
         )
-        instance.report_dagster_event(
-            dg.DagsterEvent(
-                event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
-                job_name=run.job_name,
-                message=f"{key.name} was not evaluated in this run; its last verdict stays",
-                event_specific_data=kept,
-            ),
-            run_id=run.run_id,
+        store_evaluation(
+            instance, run, kept, f"{key.name} was not evaluated in this run; its last verdict stays"
         )
+
+
+def store_evaluation(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, evaluation: dg.AssetCheckEvaluation, text: str
+) -> None:
+    """Store an evaluation in a run, whatever becomes of the step that works; `text` is logged."""
+    event = dg.DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        job_name=run.job_name,
+        message=text,
+        event_specific_data=evaluation,
+    )
+    instance.report_dagster_event(event, run_id=run.run_id)
 
 
 def _events(
