@@ -43,11 +43,13 @@ def traitvec(
     for name, value in (("COLUMNS", "200"), ("NO_COLOR", "1"), ("TERM", "dumb")):
         monkeypatch.setenv(name, value)
 
-    def run(*arguments: str) -> Finished:
+    def run(*arguments: str, dagster_home: Path | None = None) -> Finished:
         capsys.readouterr()
         # As in a separate process: nothing of the last command's project is inherited.
         for name in ("DAGSTER_HOME", "TRAITVEC_EXPERIMENTS"):
             os.environ.pop(name, None)
+        if dagster_home is not None:
+            os.environ["DAGSTER_HOME"] = str(dagster_home)
         monkeypatch.setattr(sys, "argv", ["traitvec", *arguments])
         code: int | str | None = 0
         try:

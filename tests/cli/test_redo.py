@@ -139,8 +139,9 @@ def test_the_owner_may_raise_what_judging_may_cost_and_the_launchpad_may_not(
     empty.instance.add_dynamic_partitions("traits/demo", ["refusal"])
     failed = empty.run_job("demo_traits", "refusal", max_judge_usd=3)
     assert not failed.success
-    (said,) = empty.evaluations(failed.run_id)
-    assert "max_judge_usd: 3.0 is above the 2 of experiment.yaml" in str(said.description)
+    (failure,) = failed.get_step_failure_events()
+    said = str(failure.step_failure_data.user_failure_data)
+    assert "max_judge_usd: 3.0 is above the 2 of experiment.yaml" in said
     assert not (empty.trait("refusal").path / "responses").exists()
     done = traitvec(*RUN, "--max-judge-usd", "3", "--select", "responses")
     assert done.code == 0, done.err

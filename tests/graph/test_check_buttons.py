@@ -166,10 +166,11 @@ def test_a_check_of_one_trait_alone(page: ChecksPage) -> None:
 def test_a_run_that_cannot_start_leaves_all_verdicts(page: ChecksPage) -> None:
     stages = sorted({check.stage for check in CHECKS.values()} - {"steering_evaluation"})
     before = {stage: page.verdicts(stage) for stage in stages}
-    run = page.materialize("refusal", metods=["mean_diff"])
+    page.project.set(max_judge_usd=2)
+    run = page.materialize("refusal", max_judge_usd=3)
     assert run.status == dg.DagsterRunStatus.FAILURE
     (line,) = page.problems(run)
-    assert "metods: no such setting" in line
+    assert "max_judge_usd: 3.0 is above the 2 of experiment.yaml" in line
     assert {stage: page.verdicts(stage) for stage in stages} == before
     again = page.reexecute(run)
     assert again.status == dg.DagsterRunStatus.FAILURE

@@ -161,10 +161,10 @@ def test_a_request_to_the_ui_cannot_name_code_to_run(project: SmallProject) -> N
         # A tag, with which "Re-execute" repeats a run of the command line, is no way either.
         result = _run_with_tag(project, overrides)
         assert not result.success
-        # Already the check of the definition refuses, and it blocks what follows.
-        descriptions = [check.description for check in project.evaluations(result.run_id)]
-        assert any(REFUSED in str(text) for text in descriptions), (overrides, descriptions)
-    # The stage itself refuses, too, where it is run without that check.
+        # The definition needs no settings; the first stage refuses, and nothing follows.
+        (failure,) = result.get_step_failure_events()
+        assert REFUSED in str(failure.step_failure_data.user_failure_data), overrides
+    # So does any other stage that is run alone.
     alone = _run_with_tag(project, {"judge_model": other}, ["judged_responses"])
     assert not alone.success
     (failure,) = alone.get_step_failure_events()

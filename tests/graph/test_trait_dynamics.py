@@ -106,7 +106,8 @@ def test_files_provenance_and_place_in_the_graph(monitored: SmallProject) -> Non
     )
     graph = monitored.graph()
     assert {dep.asset_key for dep in spec.deps} == {
-        graph.key(stage) for stage in ("definition", "vectors", "steering_evaluation")
+        graph.inputs_key(STAGE),
+        *(graph.key(stage) for stage in ("definition", "vectors", "steering_evaluation")),
     }
     assert not list(folder.path.rglob(".*.jsonl")), "nothing more of it is needed"
 

@@ -14,7 +14,7 @@ from tests.projects import FEW_VECTORS, REPOSITORY, SmallProject, snapshot, writ
 @pytest.mark.parametrize("how", ["command", "ui"])
 def test_a_trait_is_not_removed_in_the_middle_of_its_run(
     traitvec: Command,  # noqa: F811
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str,
+    tmp_path: Path, how: str,
 ) -> None:  # fmt: skip
     project = Path.cwd()
     write_experiment(project, "demo", ["refusal", "uncertainty"], FEW_VECTORS)
@@ -27,17 +27,17 @@ def test_a_trait_is_not_removed_in_the_middle_of_its_run(
     assert run.stdout is not None
     assert run.stdout.readline() == "waiting\n"
     before = snapshot(project / "experiments")
-    (project / ".env").write_text(f"DAGSTER_HOME={tmp_path / 'another'}\n")
+    another = tmp_path / "another"
     remove = ("remove-trait", "--experiment", "demo", "--yes", "--trait")
-    done = traitvec(*remove, "refusal")
+    done = traitvec(*remove, "refusal", dagster_home=another)
     assert done.code == 1
     (line,) = done.error_lines
     assert "refusal cannot be removed now: responses is being made by process" in line
     assert f"process {run.pid} on " in line
-    assert (tmp_path / "another").is_dir(), "it had the same instance"
+    assert another.is_dir(), "it had the same instance"
     assert snapshot(project / "experiments") == before
     # Other traits are free.
-    assert traitvec(*remove, "uncertainty").code == 0
+    assert traitvec(*remove, "uncertainty", dagster_home=another).code == 0
     run.stdin.close()
     assert run.stdout.readline() == "good\n"
     assert run.wait(60) == 0

@@ -77,7 +77,7 @@ def test_an_edited_cache_is_ignored(
 
 def test_the_verdicts_of_another_trait_do_not_count(finished: SmallProject, stored: Path) -> None:
     other = finished.trait("uncertainty")
-    (other.path / ".cache").mkdir()
+    (other.path / ".cache").mkdir(exist_ok=True)
     shutil.copy(stored, other.path / ".cache")
     settings = finished.settings()
     names = applicable_checks(settings, other)
