@@ -204,7 +204,7 @@ def test_a_tick_reports_only_what_has_changed(served: Served) -> None:
         _setting(thresholds={"accuracy": 0.5})(project)
         result = tick()
         assert [event.asset_key.path for event in result.asset_events] == [
-            ["demo", "inputs", "validation_report"]
+            ["demo", "inputs", "validation_report_inputs"]
         ]
         assert "refusal: stale: validation_report" in str(result.skip_reason)
         assert not tick().asset_events

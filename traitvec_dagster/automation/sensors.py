@@ -149,7 +149,8 @@ def _freshness(observations: Sequence[dg.AssetObservation]) -> list[str]:
     stages: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for observation in observations:
         is_stale = observation.data_version == CHANGED
-        stages[str(observation.partition), is_stale].append(observation.asset_key.path[-1])
+        stage = observation.asset_key.path[-1].removesuffix("_inputs")
+        stages[str(observation.partition), is_stale].append(stage)
     lines = [
         f"{trait}: {'stale' if is_stale else 'fresh again'}: {', '.join(names)}"
         for (trait, is_stale), names in stages.items()

@@ -80,7 +80,8 @@ class Graph:
 
     def inputs_key(self, stage: Stage) -> dg.AssetKey:
         """Return the key of the external asset that stands for all that a stage is made from."""
-        return dg.AssetKey([self.experiment, "inputs", stage])
+        # The lineage shows the last part alone, beside the stages.
+        return dg.AssetKey([self.experiment, "inputs", f"{stage}_inputs"])
 
     def trait(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> TraitFolder:
         """Return the folder of a run's trait, up to date with the bucket where there is one.
