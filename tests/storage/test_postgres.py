@@ -105,7 +105,8 @@ _DIES = """
 import sys
 from pathlib import Path
 from tests.runs.kill_driver import run
-run(Path(sys.argv[1]), "responses", {"stage": "responses", "done": 6})
+at = {"stage": "responses", "done": 6}
+run(Path(sys.argv[1]), {"select": "responses", "at": at})
 """
 
 
