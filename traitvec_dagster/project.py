@@ -1,12 +1,15 @@
 """A user's project on disk: experiments, Dagster's instance, keys."""
 
+import fcntl
 import os
+from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path, write_atomically
+from traitvec_core.storage.tree import open_in_place
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.env_file import read_env_file
 from traitvec_dagster.instance_file import check_instance_file, check_instance_folder
@@ -74,7 +77,13 @@ class Project:
 
         self.enter()
         try:
-            return dg.DagsterInstance.get()
+            # Two first commands at once would both create the tables, and one would fail.
+            with ExitStack() as held:
+                # A folder without locks, or that cannot be written, is no reason to stop.
+                with suppress(OSError):
+                    lock = held.enter_context(open_in_place(self.dagster_home, ".opening"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                return dg.DagsterInstance.get()
         except dg.DagsterInvalidConfigError as error:
             reason = one_line(error.errors[0].message.removesuffix(".")) if error.errors else error
             file = display_path(self.dagster_home / "dagster.yaml")

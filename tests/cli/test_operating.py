@@ -1,4 +1,4 @@
-"""`traitvec remove-trait` and `traitvec gpus`."""
+"""`traitvec remove-trait`, `traitvec gpus`, and the first commands in a project."""
 
 import json
 import os
@@ -174,3 +174,23 @@ def test_ctrl_c_works_when_a_script_starts_it_in_the_background() -> None:
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "default_int_handler"
+
+
+FIRST_COMMAND = """
+import sys
+from pathlib import Path
+from traitvec_dagster.project import Project
+print(Project(Path(sys.argv[1])).instance().get_runs_count())
+"""
+
+
+def test_first_commands_at_once_share_a_new_instance(tmp_path: Path, own_environment: None) -> None:
+    (tmp_path / "experiments").mkdir()
+    command = [sys.executable, "-c", FIRST_COMMAND, str(tmp_path / "experiments")]
+    commands = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    for one in commands:
+        said, problem = one.communicate()
+        assert (one.returncode, said) == (0, "0\n"), problem
