@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.automation.ui_process import wait_for
 from tests.faults.unfinished import ORDER
 from tests.projects import SMALL, SmallProject, demo_definition, write_experiment
 from traitvec_core.stage_names import METADATA_FILE, Stage
@@ -123,13 +123,8 @@ def test_whatever_is_killed_nothing_that_was_finished_is_lost(
             assert _kept(project, trait, stage) == kept[trait]
 
 
-def _wait(condition: Callable[[], Any], patience_s: float = 300) -> Any:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {patience_s} s")
+def _wait(condition: Callable[[], Any]) -> Any:
+    return wait_for(condition, 300)
 
 
 def _signed(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

@@ -8,7 +8,7 @@ import dagster as dg
 import httpx
 import pytest
 
-from tests.graph.webserver import LOCATION, dagster_webserver, launch_run
+from tests.graph.webserver import LOCATION, SYNCHRONOUS, dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_dagster.graph.owner_overrides import OWNER_SETTINGS
 
@@ -38,15 +38,6 @@ LAUNCH = """mutation($params: ExecutionParams!) {
   }
 }"""
 AT = {"pipelineName": "demo_traits", **LOCATION}
-# A run is executed when it is launched, in the webserver's process.
-INSTANCE = """
-telemetry: {enabled: false}
-run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
-run_launcher:
-  module: dagster.core.launcher.sync_in_memory_run_launcher
-  class: SyncInMemoryRunLauncher
-concurrency: {pools: {default_limit: 4, granularity: run}}
-"""
 
 
 class Launchpad:
@@ -104,7 +95,7 @@ def launchpad(
     log = tmp_path_factory.mktemp("log") / "webserver.log"
     with SmallProject(folder) as project:
         project.project.enter()
-        (folder / ".dagster" / "dagster.yaml").write_text(INSTANCE)
+        (folder / ".dagster" / "dagster.yaml").write_text(SYNCHRONOUS)
         project.instance.add_dynamic_partitions("traits/demo", ["refusal"])
         with dagster_webserver(Path(folder), log) as client:
             yield Launchpad(client, project)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.remote.failing_calls import attempts_of, fine
 from traitvec_core.remote import calls
 from traitvec_core.remote.adaptive_limit import AdaptiveLimit
 from traitvec_core.remote.calls import CallError, Calls, StopError, for_each
@@ -189,26 +190,6 @@ def test_after_a_busy_time_all_places_are_used_again() -> None:
 
 
 # ---------------------------------------------------------------------------- Calls
-
-
-def attempts_of(error: CallError, together: Calls | None = None) -> tuple[int, Exception]:
-    """How often a call that always fails is tried, and what comes of it."""
-    n = 0
-
-    async def once() -> None:
-        nonlocal n
-        n += 1
-        raise error
-
-    together = together or Calls(AdaptiveLimit(4), 5.0, "example.org")
-    with pytest.raises((CallError, StopError)) as raised:
-        asyncio.run(together.call(once))
-    assert together.limit.in_flight == 0
-    return n, raised.value
-
-
-async def fine() -> str:
-    return "fine"
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def test_a_trait_in_use_is_not_removed(trait: TraitFolder, how: str, named: str)
             lambda: check_unused(trait.path),
             lambda: changing_trait(trait.path, "an import", "cannot be imported now").__enter__(),
         ):
-            with pytest.raises(TraitvecError) as told:
+            with pytest.raises(TraitvecError) as raised:
                 refused()
-            line = str(told.value)
+            line = str(raised.value)
             assert named in line
             assert f"process {other.pid} on {socket.gethostname()}, since 2" in line
             assert "wait until that ends, or end it" in line
@@ -106,9 +106,9 @@ def test_nobody_begins_in_a_trait_that_is_being_removed(trait: TraitFolder) -> N
             lambda: using_trait(trait.path, "run 1").__enter__(),
             lambda: stage_lock(trait.path, "responses").__enter__(),
         ):
-            with pytest.raises(TraitvecError, match="its removal, process") as told:
+            with pytest.raises(TraitvecError, match="its removal, process") as raised:
                 begin()
-            assert f"process {other.pid}" in str(told.value)
+            assert f"process {other.pid}" in str(raised.value)
 
 
 def test_a_removed_trait_is_not_made_anew_by_a_lock(trait: TraitFolder) -> None:
@@ -131,10 +131,10 @@ def test_one_that_has_ended_is_not_named(trait: TraitFolder) -> None:
     with held(trait.path, "run") as first:
         with held(trait.path, "run") as second:
             pass
-        with pytest.raises(TraitvecError) as told:
+        with pytest.raises(TraitvecError) as raised:
             check_unused(trait.path)
-        assert str(second.pid) not in str(told.value)
-        assert "in use by another process" in str(told.value)
+        assert str(second.pid) not in str(raised.value)
+        assert "in use by another process" in str(raised.value)
         assert first.poll() is None
 
 
