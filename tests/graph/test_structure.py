@@ -47,7 +47,7 @@ def test_the_same_assets_for_each_experiment(two_experiments: SmallProject) -> N
         for experiment in ("demo", "gemma-like")
         for asset in (
             *((stage,) for stage in STAGES),
-            *(("inputs", stage) for stage in STAGES),
+            *(("inputs", f"{stage}_inputs") for stage in STAGES),
             ("trait_atlas",),
         )
     }
