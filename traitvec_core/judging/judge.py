@@ -251,8 +251,14 @@ def _refusal_as_score(judgement: Judgement) -> Judgement:
 
 
 def _cost(judgements: Iterable[Judgement]) -> Cost:
-    costs = (Cost(tokens_in=j.tokens_in, tokens_out=j.tokens_out, usd=j.usd) for j in judgements)
-    return sum(costs, Cost())
+    judged = list(judgements)
+    prices = [j.usd for j in judged if j.usd is not None]
+    return Cost(
+        tokens_in=sum(j.tokens_in for j in judged),
+        tokens_out=sum(j.tokens_out for j in judged),
+        # Answers arrive in any order: an exact sum is the same in each.
+        usd=math.fsum(prices) if len(prices) == len(judged) else None,
+    )
 
 
 def _count(reasons: Iterable[str]) -> dict[str, int]:
