@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.judging import judgement_store
+from traitvec_core.judging import judgement_database
 from traitvec_core.judging.judgement_store import Batch, JudgementStore, Origin, judgement_key
 from traitvec_core.judging.reading import Judgement, Status
 
@@ -348,7 +348,7 @@ def test_a_store_that_another_run_is_making_is_opened_a_moment_later(
         keep(store, "k", SCORED)
         assert store.find("k") == SCORED
     monkeypatch.setattr(_BusyAtFirst, "n_refused", -(10**9))
-    monkeypatch.setattr(judgement_store, "LOCKED_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(judgement_database, "LOCKED_TIMEOUT_S", 0.05)
     assert "another program locks it" in _said(path)
 
 
@@ -476,7 +476,7 @@ def test_a_full_disk_is_told_in_a_line(path: Path) -> None:
 def test_a_store_that_another_program_holds_is_told_in_a_line(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judgement_store, "LOCKED_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(judgement_database, "LOCKED_TIMEOUT_S", 0.1)
     with JudgementStore(path) as store, closing(sqlite3.connect(path)) as other:
         keep(store, "k", SCORED)
         other.execute("begin immediate")

@@ -7,61 +7,27 @@ import hashlib
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from traitvec_core.errors import TraitvecError
+from traitvec_core.judging.judgement_database import open_database, unusable
 from traitvec_core.judging.reading import Judgement, Status
 from traitvec_core.stage_names import RedoKind
-from traitvec_core.storage.tree import check_in_place
 
 __all__ = ["JUDGEMENTS_FILE", "Batch", "JudgementStore", "Origin", "judgement_key"]
 
 # In the folder of all experiments; the dot marks it as not an experiment.
 JUDGEMENTS_FILE = ".judgements.sqlite"
-_SQLITE_FILES = ("", "-wal", "-shm", "-journal")
-# Wait for another run's write, which takes milliseconds.
-LOCKED_TIMEOUT_S = 60.0
-_OPEN_AGAIN_S = 0.02
 # Older than any judgement; a larger number overflows `timedelta`.
 _MOST_DAYS = 365_000.0
 # Runs that ask for a judgement and get only unusable answers; then it is final. A run that a
 # schedule repeats must not pay for ever for a prompt that this judge cannot answer.
 MOST_UNUSABLE_RUNS = 3
-_SCHEMA = """
-create table if not exists judgements (
-    key text primary key,
-    experiment text not null, trait text not null, rubric text not null,
-    question_id text not null, judge text not null,
-    score real, status text not null, reason text not null,
-    tokens_in integer not null, tokens_out integer not null, usd real,
-    is_final integer not null, created_at text not null
-) without rowid;
-create index if not exists by_experiment on judgements (experiment, trait);
-create table if not exists unusable (
-    key text primary key, n_runs integer not null
-) without rowid;
-create table if not exists learned (
-    server text not null, model text not null, capabilities text not null, created_at text not null,
-    primary key (server, model)
-) without rowid;
-create table if not exists batches (
-    intent text primary key,
-    id text, judge text not null, keys text not null, created_at text not null
-) without rowid;
-"""
 # A refusal is an answer.
 _IS_MISSING = "status in ('unparseable', 'error')"
-# Version 0 kept unusable answers of judges behind an API for ever.
-_UPGRADES = """
-update judgements set is_final = 0
-    where status = 'unparseable' and json_extract(judge, '$.provider') in ('openai', 'anthropic');
-pragma user_version = 1;
-"""
 
 
 @dataclass(frozen=True)
@@ -130,15 +96,7 @@ class JudgementStore:
         self._redone = set(redone)
         self._on_redone = on_redone
         self._writing = threading.Lock()
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # SQLite writes in place, into files beside it too.
-                for suffix in _SQLITE_FILES:
-                    check_in_place(path.with_name(f"{path.name}{suffix}"))
-            self._db = _opened(path)
-        except (sqlite3.Error, OSError) as error:
-            raise _unusable(path, error) from None
+        self._db = open_database(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -154,7 +112,7 @@ class JudgementStore:
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise _unusable(self._path, error) from None
+            raise unusable(self._path, error) from None
 
     # -- judgements ---------------------------------------------------------------------------
 
@@ -219,7 +177,7 @@ class JudgementStore:
                 )
                 self._db.execute("commit")
             except sqlite3.Error as error:
-                raise _unusable(self._path, error) from None
+                raise unusable(self._path, error) from None
             finally:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
@@ -362,52 +320,6 @@ class JudgementStore:
     def close_batch(self, intent: str) -> None:
         """Delete a batch whose results are stored, or that was never submitted."""
         self._execute("delete from batches where intent = ?", (intent,))
-
-
-def _opened(path: Path | None) -> sqlite3.Connection:
-    until = time.monotonic() + LOCKED_TIMEOUT_S
-    while True:
-        # Autocommit: each write is its own transaction, which survives the death of the process;
-        # a power cut may lose the last few.
-        db = sqlite3.connect(
-            path or ":memory:",
-            timeout=LOCKED_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = normal")
-            db.executescript(_SCHEMA)
-            if db.execute("pragma user_version").fetchone()[0] < 1:
-                db.executescript(_UPGRADES)
-        except sqlite3.Error as error:
-            db.close()
-            # When two processes create the file at once, SQLite fails in one without waiting.
-            if not _is_locked(error) or time.monotonic() > until:
-                raise
-            time.sleep(_OPEN_AGAIN_S)
-        else:
-            return db
-
-
-def _is_locked(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    }
-
-
-def _unusable(path: Path | None, error: Exception) -> TraitvecError:
-    return TraitvecError(
-        f"{path}: cannot be used as the judgement store ({error}); "
-        + (
-            "another program locks it: close that program, then run again"
-            if _is_locked(error)
-            else "check the disk and the folder's permissions, or move the file away (its"
-            " judgements are then requested again)"
-        )
-    )
 
 
 def _judgement(row: tuple[Any, ...]) -> Judgement:
