@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 import dagster as dg
@@ -25,8 +26,9 @@ class Executor:
     packages: tuple[str, ...] = ()
 
 
+@cache
 def executor_named(name: str) -> dg.ExecutorDefinition:
-    """Return the executor with that name.
+    """Return the executor with that name; always the same object, or definitions cannot be merged.
 
     Raises:
         TraitvecError: If there is no such executor, or a package that it needs is not installed.
