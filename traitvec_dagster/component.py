@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import dagster as dg
 
@@ -20,7 +20,7 @@ from traitvec_dagster.automation import (
     build_sensor,
     follow_data_versions,
 )
-from traitvec_dagster.executors import executor_named
+from traitvec_dagster.executors.table import EXECUTORS, executor_named
 from traitvec_dagster.graph.assets import build_assets
 from traitvec_dagster.graph.atlas_asset import build_atlas_asset
 from traitvec_dagster.graph.checks import build_checks
@@ -54,10 +54,11 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
         ),
     ] = "experiments"
     executor: Annotated[
-        Literal["in_process", "multiprocess", "ray", "k8s"] | None,
+        str | None,
         dg.Resolver.default(
             description="Where the steps of runs from the UI run, for all assets of the code"
-            " location. null leaves it to the project's other definitions.",
+            f" location: {', '.join(EXECUTORS)}. null leaves it to the project's other definitions.",
+            examples=list(EXECUTORS),
         ),
     ] = "in_process"
 
@@ -131,6 +132,10 @@ def _instance_prefix(context: dg.ComponentLoadContext) -> str:
 
     Empty outside of a `defs` folder.
     """
-    location = context.component_path.get_relative_key(context.defs_module_path)
-    words = re.findall(r"[A-Za-z0-9]+", location.removesuffix("defs.yaml"))
+    path = context.component_path
+    place = path.file_path.relative_to(context.defs_module_path)
+    words = re.findall(r"[A-Za-z0-9]+", str(place.with_name("") if place.suffix else place))
+    if path.instance_key:
+        # Not the first of a file.
+        words.append(str(path.instance_key))
     return "".join(f"{word}_" for word in words)

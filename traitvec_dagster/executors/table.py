@@ -35,7 +35,8 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
     """
     if name not in EXECUTORS:
         raise TraitvecError(
-            f"unknown executor {name!r}; set TRAITVEC_EXECUTOR to one of {', '.join(EXECUTORS)}"
+            f"unknown executor {name!r}; set TRAITVEC_EXECUTOR, or `executor` in defs.yaml, to one"
+            f" of {', '.join(EXECUTORS)}"
         )
     executor = EXECUTORS[name]
     missing = [package for package in executor.packages if find_spec(package) is None]
