@@ -88,7 +88,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
             jobs=jobs,
             sensors=[
                 *(build_sensor(graph) for graph in graphs),
-                *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
+                *(build_condition_sensor(graph) for graph in graphs),
                 build_failure_sensor(graphs, f"{instance}failed_run_webhook"),
                 *(
                     [build_new_trait_sensor(graphs, jobs, f"{instance}new_trait_runs")]

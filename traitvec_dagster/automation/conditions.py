@@ -1,4 +1,4 @@
-"""With `follow_data_versions`, Dagster reruns stages whose inputs changed."""
+"""Rerunning stages whose inputs changed: the conditions, and the sensor whose switch turns it on."""
 
 import dagster as dg
 
@@ -10,11 +10,11 @@ __all__ = ["build_condition_sensor", "follow_data_versions"]
 
 
 def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """Add the automation condition to a stage, if the settings have `follow_data_versions`.
+    """Add the automation condition to a stage.
 
-    Returns the asset unchanged otherwise, and for the definition, which has no inputs.
+    Returns the definition unchanged, which has no inputs.
     """
-    if not _follows_data_versions(graph) or asset.key == graph.key("definition"):
+    if asset.key == graph.key("definition"):
         return asset
     condition = dg.AutomationCondition
     # Edited settings and files make stages stale; only the content of earlier stages starts runs.
@@ -35,20 +35,18 @@ def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsD
     )
 
 
-def build_condition_sensor(graph: Graph) -> list[dg.SensorDefinition]:
-    """Build the sensor that evaluates the conditions; empty without `follow_data_versions`."""
-    if not _follows_data_versions(graph):
-        return []
-    return [
-        dg.AutomationConditionSensorDefinition(
-            f"{graph.python_name}_data_versions",
-            target=dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES)),
-            default_status=dg.DefaultSensorStatus.RUNNING,
-            description="Runs a stage when the content of its inputs has changed.",
-        )
-    ]
+def build_condition_sensor(graph: Graph) -> dg.SensorDefinition:
+    """Build the sensor that evaluates the conditions. It is always there, to be switched on.
 
-
-def _follows_data_versions(graph: Graph) -> bool:
+    `follow_data_versions` in experiment.yaml sets whether it is on until somebody uses the switch.
+    Changes take effect after "Reload definitions".
+    """
     settings = usable_settings(graph)
-    return settings is not None and settings.follow_data_versions
+    is_on = settings is not None and settings.follow_data_versions
+    return dg.AutomationConditionSensorDefinition(
+        f"{graph.python_name}_data_versions",
+        target=dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES)),
+        default_status=dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED,
+        description="Runs a stage when the content of its inputs has changed. The switch decides"
+        " whether it does; `follow_data_versions` in experiment.yaml, whether it is on at first.",
+    )
