@@ -57,7 +57,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
         str | None,
         dg.Resolver.default(
             description="Where the steps of runs from the UI run, for all assets of the code"
-            f" location: {', '.join(EXECUTORS)}. null leaves it to the project's other definitions.",
+            f" location: {', '.join(EXECUTORS)}. null leaves it to the project.",
             examples=list(EXECUTORS),
         ),
     ] = "in_process"

@@ -34,10 +34,15 @@ def build_definitions() -> dg.Definitions:
             executor=os.environ.get("TRAITVEC_EXECUTOR", "in_process"),
         )
     )
-    # Empty as it is installed; and to load a project's folder takes longer than all the rest.
-    if not any(_DEFS.glob("*/*.*")):
+    # Loading a folder needs pyproject.toml, which is not installed.
+    if not _has_scaffolded():
         return own
     return dg.Definitions.merge(own, dg.load_from_defs_folder(path_within_project=_DEFS))
+
+
+def _has_scaffolded() -> bool:
+    files = (path for path in _DEFS.rglob("*") if path.suffix in {".yaml", ".yml", ".py"})
+    return any(path.name != "__init__.py" for path in files)
 
 
 defs: dg.Definitions = build_definitions()

@@ -1,12 +1,12 @@
-"""`ExperimentsComponent` in a project that `create-dagster` made and that has traitvec installed."""
+"""`ExperimentsComponent` in a project of `create-dagster`'s that has traitvec installed."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -40,7 +40,6 @@ def lab(tmp_path: Path, own_environment: None) -> Path:
 
 
 def test_dg_scaffolds_the_component_and_accepts_it(lab: Path) -> None:
-    assert _TYPE in _dg(lab, "list", "components", "--json")
     _dg(lab, "scaffold", "defs", _TYPE, "lab2")
     file = lab / "src" / "lab" / "defs" / "lab2" / "defs.yaml"
     assert yaml.safe_load(file.read_text()) == {
@@ -58,31 +57,41 @@ def test_dg_scaffolds_the_component_and_accepts_it(lab: Path) -> None:
     more.write_text(more.read_text().replace("executor: in_process", "executor: null"))
     _dg(lab, "check", "yaml")
     listed = json.loads(_dg(lab, "list", "defs", "--json"))
-    keys = {asset["key"] for asset in listed["assets"]}
+    keys = {asset["asset_key"] for asset in listed["assets"]}
     assert {"demo/vectors", "other/vectors"} <= keys
     names = [sensor["name"] for sensor in listed["sensors"]]
     assert len(names) == len(set(names))
     assert {"lab2_failed_run_webhook", "more_failed_run_webhook", "demo_definitions"} <= set(names)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "problem"),
-    [
-        ({"experiments": 3}, "3 is not valid under any of the given schemas"),
-        ({"experiment": "lab2"}, "Additional properties are not allowed ('experiment' was"),
-        ({"executor": ["ray"]}, "['ray'] is not valid under any of the given schemas"),
-    ],
-    ids=["type", "name", "list"],
-)
-def test_dg_names_the_line_of_a_wrong_attribute(
-    lab: Path, attributes: dict[str, Any], problem: str
+def test_a_second_component_stands_beside_the_experiments_of_this_project(
+    tmp_path: Path, own_environment: None
 ) -> None:
+    shutil.copytree(
+        REPOSITORY / "traitvec_dagster", tmp_path / "traitvec_dagster",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )  # fmt: skip
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    write_experiment(tmp_path, "demo", [])
+    _install_entry_points(tmp_path / "site")
+    _dg(tmp_path, "scaffold", "defs", _TYPE, "lab2")
+    (tmp_path / "lab2" / "third").mkdir()
+    listed = json.loads(_dg(tmp_path, "list", "defs", "--json"))
+    groups = {asset["group_name"] for asset in listed["assets"]}
+    assert groups == {"demo", "demo_inputs", "third", "third_inputs"}
+
+
+def test_dg_names_the_line_of_each_wrong_attribute(lab: Path) -> None:
     defs = lab / "src" / "lab" / "defs" / "lab2"
     defs.mkdir()
-    (defs / "defs.yaml").write_text(yaml.safe_dump({"type": _TYPE, "attributes": attributes}))
+    file = defs / "defs.yaml"
+    file.write_text(
+        f"type: {_TYPE}\nattributes:\n  experiments: 3\n  executor: [ray]\n  experiment: lab2\n"
+    )
     answer = _dg(lab, "check", "yaml", fails=True)
-    assert f"{defs / 'defs.yaml'}:2" in answer
-    assert problem in answer
+    assert f"{file}:3 - {_TYPE} attributes.experiments 3 is not valid" in answer
+    assert f"{file}:4 - {_TYPE} attributes.executor ['ray'] is not valid" in answer
+    assert "('experiment' was unexpected)" in answer
     assert "Traceback" not in answer
 
 
@@ -96,7 +105,7 @@ def test_wrong_values_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (ExperimentsComponent(both), "experiments: demo is in a/experiments and in b/experiments"),
         (ExperimentsComponent([], "threads"), "unknown executor 'threads'"),
     ):
-        with pytest.raises(TraitvecError, match="^[^\n]{20,200}$") as error:
+        with pytest.raises(TraitvecError, match=r"^[^\n]{20,200}$") as error:
             dg.build_defs_for_component(component)
         assert line in str(error.value)
 
@@ -115,7 +124,7 @@ def test_several_folders_are_graphs_of_one_location(
 
 def _dg(folder: Path, *arguments: str, fails: bool = False) -> str:
     """Run `dg` in a project, and return what it says."""
-    paths = [REPOSITORY, folder / "site", folder / "src"]
+    paths = [folder, folder / "site", folder / "src", REPOSITORY]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("dg")), *arguments], cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)),

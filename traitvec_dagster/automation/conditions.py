@@ -1,4 +1,4 @@
-"""Rerunning stages whose inputs changed: the conditions, and the sensor whose switch turns it on."""
+"""Stages whose inputs changed run again: the conditions, and the sensor that is the switch."""
 
 import dagster as dg
 
@@ -29,7 +29,7 @@ def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsD
         & ~condition.any_deps_missing().ignore(inputs)
         & condition.all_deps_blocking_checks_passed()
         & ~condition.in_progress()
-    )
+    ).with_label("the content of its inputs has changed")
     return asset.map_asset_specs(
         lambda spec: spec.replace_attributes(automation_condition=run_when)
     )
