@@ -15,6 +15,7 @@ import yaml
 from tests.projects import REPOSITORY, write_experiment
 from traitvec_core.errors import TraitvecError
 from traitvec_dagster.component import ExperimentsComponent
+from traitvec_dagster.scaffolder import ExperimentsScaffolder
 
 _TYPE = "traitvec_dagster.component.ExperimentsComponent"
 
@@ -39,6 +40,26 @@ def lab(tmp_path: Path, own_environment: None) -> Path:
     return tmp_path
 
 
+def test_two_components_stand_in_one_project(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(lab / "src")
+    for name, experiments in (("lab2", None), ("more", "labs/more")):
+        folder = lab / "src" / "lab" / "defs" / name
+        folder.mkdir()
+        scaffolder = ExperimentsScaffolder()
+        params = scaffolder.get_scaffold_params()(experiments=experiments)
+        scaffolder.scaffold(dg.ScaffoldRequest(_TYPE, folder, "yaml", lab, params))
+    (lab / "lab2" / "one").mkdir()
+    (lab / "labs" / "more" / "two").mkdir()
+    definitions = dg.load_from_defs_folder(path_within_project=lab / "src" / "lab")
+    repository = definitions.get_repository_def()
+    groups = {node.group_name for node in repository.asset_graph.asset_nodes}
+    assert groups == {"one", "one_inputs", "two", "two_inputs"}
+    assert {"lab2_failed_run_webhook", "more_failed_run_webhook"} <= {
+        sensor.name for sensor in repository.sensor_defs
+    }
+
+
+@pytest.mark.services
 def test_dg_scaffolds_the_component_and_accepts_it(lab: Path) -> None:
     _dg(lab, "scaffold", "defs", _TYPE, "lab2")
     file = lab / "src" / "lab" / "defs" / "lab2" / "defs.yaml"
@@ -64,6 +85,7 @@ def test_dg_scaffolds_the_component_and_accepts_it(lab: Path) -> None:
     assert {"lab2_failed_run_webhook", "more_failed_run_webhook", "demo_definitions"} <= set(names)
 
 
+@pytest.mark.services
 def test_a_second_component_stands_beside_the_experiments_of_this_project(
     tmp_path: Path, own_environment: None
 ) -> None:
