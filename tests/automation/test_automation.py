@@ -392,9 +392,14 @@ def test_the_condition_follows_content_and_not_materializations(empty: SmallProj
     assert asked == set()
 
 
-def test_the_condition_is_opt_in(empty: SmallProject) -> None:
-    specs = definitions_of(empty.project).resolve_all_asset_specs()
-    assert all(spec.automation_condition is None for spec in specs)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_switch_of_the_condition_sensor_starts_as_the_file_says(
+    empty: SmallProject, in_file: bool
+) -> None:
+    empty.set(follow_data_versions=in_file)
+    sensor = definitions_of(empty.project).resolve_sensor_def("demo_data_versions")
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    assert sensor.default_status == (on if in_file else off)
 
 
 # -- drift ------------------------------------------------------------------------------------
