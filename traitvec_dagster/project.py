@@ -17,7 +17,12 @@ from traitvec_dagster.instance_file import check_instance_file, check_instance_f
 if TYPE_CHECKING:
     import dagster as dg
 
-__all__ = ["Project"]
+__all__ = ["LOCATION_MODULE", "LOCATION_NAME", "Project"]
+
+LOCATION_MODULE = "traitvec_dagster.definitions"
+# Dagster files switches, cursors and ticks under this name: it is the same in `traitvec ui`,
+# workspace.yaml, pyproject.toml and deploy/, or each would have switches of its own.
+LOCATION_NAME = "traitvec"
 
 
 class Project:

@@ -392,9 +392,14 @@ def test_the_condition_follows_content_and_not_materializations(empty: SmallProj
     assert asked == set()
 
 
-def test_the_condition_is_opt_in(empty: SmallProject) -> None:
-    specs = definitions_of(empty.project).resolve_all_asset_specs()
-    assert all(spec.automation_condition is None for spec in specs)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_switch_of_the_condition_sensor_starts_as_the_file_says(
+    empty: SmallProject, in_file: bool
+) -> None:
+    empty.set(follow_data_versions=in_file)
+    sensor = definitions_of(empty.project).resolve_sensor_def("demo_data_versions")
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    assert sensor.default_status == (on if in_file else off)
 
 
 # -- drift ------------------------------------------------------------------------------------
@@ -432,7 +437,7 @@ def test_rerun_vectors_report_how_far_they_have_moved(empty: SmallProject) -> No
 # -- failures ---------------------------------------------------------------------------------
 
 
-def _fail_a_run(project: SmallProject) -> tuple[Any, str]:
+def _fail_a_run(project: SmallProject, watched: str = "demo") -> tuple[Any, str]:
     """Let a run fail and evaluate the sensor; returns its result and the run's id."""
     failed = project.run("refusal", model="/no/such/model", **FEW_VECTORS)
     assert not failed.is_success
@@ -444,7 +449,7 @@ def _fail_a_run(project: SmallProject) -> tuple[Any, str]:
         sensor_name="failed_run_webhook", dagster_instance=project.instance, dagster_run=run,
         dagster_event=entry.dagster_event,
     ).for_run_failure()  # fmt: skip
-    return build_failure_sensor([project.graph()])(context), failed.run_id
+    return build_failure_sensor([project.graph(watched)])(context), failed.run_id
 
 
 def test_a_failed_run_is_posted_and_the_address_is_shown_nowhere(
@@ -470,6 +475,16 @@ def test_a_failed_run_is_posted_and_the_address_is_shown_nowhere(
         assert "SECRET" not in said
     secret = b"SECRET-0123456789"
     assert not [name for name, (_, data) in snapshot(empty.folder).items() if secret in data]
+
+
+def test_a_failed_run_of_another_component_is_left_to_its_own_sensor(
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening() as (address, heard):
+        monkeypatch.setenv(WEBHOOK_VARIABLE, address)
+        answer, _ = _fail_a_run(empty, watched="other")
+    assert heard == []
+    assert isinstance(answer, dg.SkipReason)
 
 
 def test_without_an_address_nothing_is_posted(

@@ -30,6 +30,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from traitvec_dagster.project import LOCATION_NAME
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # A run's process imports torch first, on a machine that may be busy.
 PATIENCE_S = 240
@@ -105,7 +107,7 @@ class Screen:
     def open_lineage(self, experiment: str = "demo") -> None:
         """Open an experiment's graph, in a window large enough for its nodes to show details."""
         self.driver.set_window_size(2700, 1400)
-        self.open(f"locations/traitvec_dagster.definitions/asset-groups/{experiment}/lineage")
+        self.open(f"locations/{LOCATION_NAME}/asset-groups/{experiment}/lineage")
         self.wait_for("Latest event", "Materialize all")
         self.wait(lambda: "Loading" not in self.text, lambda: "the graph still loads")
 

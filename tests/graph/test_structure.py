@@ -124,7 +124,7 @@ def test_an_experiment_with_a_dash_runs(two_experiments: SmallProject) -> None:
 
 def test_an_unknown_executor_is_one_line() -> None:
     assert executor_named("in_process") is dg.in_process_executor
-    with pytest.raises(TraitvecError, match="set TRAITVEC_EXECUTOR to one of in_process, multi"):
+    with pytest.raises(TraitvecError, match=r"in defs\.yaml, to one of in_process, multi"):
         executor_named("threads")
 
 

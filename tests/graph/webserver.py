@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx
 
-# How the webserver names what it has loaded.
+from tests.projects import REPOSITORY
+from traitvec_dagster.project import LOCATION_NAME
+
 LOCATION = {
     "repositoryName": "__repository__",
-    "repositoryLocationName": "traitvec_dagster.definitions",
+    "repositoryLocationName": LOCATION_NAME,
 }
 LAUNCH = """mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) { ... on LaunchRunSuccess { run { runId } } }
@@ -39,12 +41,10 @@ def dagster_webserver(folder: Path, log: Path) -> Iterator[httpx.Client]:
     Raises:
         AssertionError: If the server does not start.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         str(Path(sys.executable).with_name("dagster-webserver")),
-        "-m", LOCATION["repositoryLocationName"], "-h", "127.0.0.1", "-p", str(port),
+        "-w", str(REPOSITORY / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port),
     ]  # fmt: skip
     with (
         log.open("w") as output,
@@ -61,6 +61,14 @@ def dagster_webserver(folder: Path, log: Path) -> Iterator[httpx.Client]:
         finally:
             process.terminate()
             process.wait(timeout=_PATIENCE_S)
+
+
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def launch_run(

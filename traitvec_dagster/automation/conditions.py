@@ -1,4 +1,4 @@
-"""With `follow_data_versions`, Dagster reruns stages whose inputs changed."""
+"""Stages whose inputs changed run again: the conditions, and the sensor that is the switch."""
 
 import dagster as dg
 
@@ -10,11 +10,11 @@ __all__ = ["build_condition_sensor", "follow_data_versions"]
 
 
 def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """Add the automation condition to a stage, if the settings have `follow_data_versions`.
+    """Add the automation condition to a stage.
 
-    Returns the asset unchanged otherwise, and for the definition, which has no inputs.
+    Returns the definition unchanged, which has no inputs.
     """
-    if not _follows_data_versions(graph) or asset.key == graph.key("definition"):
+    if asset.key == graph.key("definition"):
         return asset
     condition = dg.AutomationCondition
     # Edited settings and files make stages stale; only the content of earlier stages starts runs.
@@ -29,26 +29,24 @@ def follow_data_versions(graph: Graph, asset: dg.AssetsDefinition) -> dg.AssetsD
         & ~condition.any_deps_missing().ignore(inputs)
         & condition.all_deps_blocking_checks_passed()
         & ~condition.in_progress()
-    )
+    ).with_label("the content of its inputs has changed")
     return asset.map_asset_specs(
         lambda spec: spec.replace_attributes(automation_condition=run_when)
     )
 
 
-def build_condition_sensor(graph: Graph) -> list[dg.SensorDefinition]:
-    """Build the sensor that evaluates the conditions; empty without `follow_data_versions`."""
-    if not _follows_data_versions(graph):
-        return []
-    return [
-        dg.AutomationConditionSensorDefinition(
-            f"{graph.python_name}_data_versions",
-            target=dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES)),
-            default_status=dg.DefaultSensorStatus.RUNNING,
-            description="Runs a stage when the content of its inputs has changed.",
-        )
-    ]
+def build_condition_sensor(graph: Graph) -> dg.SensorDefinition:
+    """Build the sensor that evaluates the conditions. It is always there, to be switched on.
 
-
-def _follows_data_versions(graph: Graph) -> bool:
+    `follow_data_versions` in experiment.yaml sets whether it is on until somebody uses the switch.
+    Changes take effect after "Reload definitions".
+    """
     settings = usable_settings(graph)
-    return settings is not None and settings.follow_data_versions
+    is_on = settings is not None and settings.follow_data_versions
+    return dg.AutomationConditionSensorDefinition(
+        f"{graph.python_name}_data_versions",
+        target=dg.AssetSelection.assets(*(graph.key(stage) for stage in STAGES)),
+        default_status=dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED,
+        description="Runs a stage when the content of its inputs has changed. The switch decides"
+        " whether it does; `follow_data_versions` in experiment.yaml, whether it is on at first.",
+    )

@@ -90,18 +90,21 @@ def build_new_trait_job(graph: Graph) -> dg.JobDefinition:
     )
 
 
-def build_new_trait_sensor(graphs: Sequence[Graph], jobs: Sequence[Any]) -> dg.SensorDefinition:
+def build_new_trait_sensor(
+    graphs: Sequence[Graph], jobs: Sequence[Any], name: str = "new_trait_runs"
+) -> dg.SensorDefinition:
     """Build the sensor that runs a trait once the job has written its definition.
 
     Args:
         graphs: All experiments, at least one.
         jobs: All jobs, among them each experiment's `job` and `new_trait_job`.
+        name: The sensor's name.
     """
     graph_of = {graph.new_trait_job: graph for graph in graphs}
     run_jobs = {graph.job for graph in graphs}
 
     @dg.run_status_sensor(
-        name="new_trait_runs",
+        name=name,
         run_status=dg.DagsterRunStatus.SUCCESS,
         monitored_jobs=[job for job in jobs if job.name in graph_of],
         request_jobs=[job for job in jobs if job.name in run_jobs],

@@ -23,14 +23,21 @@ _GRACE_S = 1.0
 _MAX_CHARS = 1500
 
 
-def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
-    """Build the sensor that posts failed runs. Without an address it does nothing."""
+def build_failure_sensor(
+    graphs: Sequence[Graph], name: str = "failed_run_webhook"
+) -> dg.SensorDefinition:
+    """Build the sensor that posts failed runs of experiments. Without an address it does nothing.
+
+    Args:
+        graphs: The experiments.
+        name: The sensor's name.
+    """
     experiments = {
         job: graph.experiment for graph in graphs for job in (*graph.jobs, graph.new_trait_job)
     }
 
     @dg.run_failure_sensor(
-        name="failed_run_webhook",
+        name=name,
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Posts every failed run to the address in {WEBHOOK_VARIABLE}, a variable.",
@@ -39,7 +46,11 @@ def build_failure_sensor(graphs: Sequence[Graph]) -> dg.SensorDefinition:
         address = os.environ.get(WEBHOOK_VARIABLE, "").strip()
         if not address:
             return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
-        problem = post(address, _message(context, experiments))
+        experiment = _experiment(context.dagster_run, experiments)
+        if experiment is None:
+            # Of other assets in this code location; of other experiments, their sensor posts it.
+            return dg.SkipReason("not a run of these experiments")
+        problem = post(address, _message(context, experiment))
         if problem:
             # Not an exception: its traceback would contain the address.
             context.log.error(f"posting to {WEBHOOK_VARIABLE} failed: {problem}")
@@ -108,13 +119,19 @@ def _no_request_log() -> Iterator[None]:
         logger.disabled = was_disabled
 
 
-def _message(context: dg.RunFailureSensorContext, experiments: Mapping[str, str]) -> dict[str, Any]:
-    run = context.dagster_run
-    trait = run.tags.get("dagster/partition")
+def _experiment(run: dg.DagsterRun, experiments: Mapping[str, str]) -> str | None:
+    """Return the experiment of a run, given those of jobs; None if it belongs to none of them."""
+    if run.job_name in experiments:
+        return experiments[run.job_name]
     # Runs that the UI starts from assets have no named job; runs of a job have no selection.
     selected = {key.path[0] for key in run.asset_selection or ()}
-    experiment = experiments.get(run.job_name) or next(iter(selected), None)
-    subject = f"{experiment or run.job_name}/{trait}" if trait else experiment or run.job_name
+    return next(iter(sorted(selected.intersection(experiments.values()))), None)
+
+
+def _message(context: dg.RunFailureSensorContext, experiment: str) -> dict[str, Any]:
+    run = context.dagster_run
+    trait = run.tags.get("dagster/partition")
+    subject = f"{experiment}/{trait}" if trait else experiment
     problem = one_line(redacted(_problem(context)))[:_MAX_CHARS]
     return {
         # Slack, Mattermost and similar chats show this field.

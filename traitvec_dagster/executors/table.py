@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 import dagster as dg
@@ -25,15 +26,17 @@ class Executor:
     packages: tuple[str, ...] = ()
 
 
+@cache
 def executor_named(name: str) -> dg.ExecutorDefinition:
-    """Return the executor with that name.
+    """Return the executor with that name; always the same object, or definitions cannot be merged.
 
     Raises:
         TraitvecError: If there is no such executor, or a package that it needs is not installed.
     """
     if name not in EXECUTORS:
         raise TraitvecError(
-            f"unknown executor {name!r}; set TRAITVEC_EXECUTOR to one of {', '.join(EXECUTORS)}"
+            f"unknown executor {name!r}; set TRAITVEC_EXECUTOR, or `executor` in defs.yaml, to one"
+            f" of {', '.join(EXECUTORS)}"
         )
     executor = EXECUTORS[name]
     missing = [package for package in executor.packages if find_spec(package) is None]

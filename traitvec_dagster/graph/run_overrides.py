@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -63,8 +64,12 @@ def overrides_tags(overrides: Mapping[str, Any]) -> dict[str, str]:
     return {_TAG: json.dumps(dict(overrides), default=str)} if overrides else {}
 
 
+@cache
 def build_overrides() -> dg.ResourceDefinition:
-    """Build the resource, whose config the launchpad checks before it starts a run."""
+    """Build the resource, whose config the launchpad checks before it starts a run.
+
+    Returns the same object each time, or definitions that use it could not be merged.
+    """
 
     @dg.resource(config_schema={"settings": dict, "redo": [str], "only_missing": bool})
     def read_config(context: dg.InitResourceContext) -> Iterator[SettingsOverrides]:

@@ -21,10 +21,10 @@ from dagster._utils.log import configure_loggers
 
 import traitvec_dagster
 from traitvec_core.errors import TraitvecError
+from traitvec_dagster.project import LOCATION_MODULE, LOCATION_NAME
 
 __all__ = ["serve_project"]
 
-_DEFINITIONS = "traitvec_dagster.definitions"
 _CHECK_EVERY_S = 1.0
 _GRACE_S = 60.0
 
@@ -70,11 +70,11 @@ def serve_project(instance: dg.DagsterInstance, host: str, port: int) -> None:
 def _workspace(instance: dg.DagsterInstance) -> Iterator[Path]:
     """Start the code server, which is started again if it dies; yields its `workspace.yaml`."""
     target = ModuleTarget(
-        module_name=_DEFINITIONS, attribute=None,
+        module_name=LOCATION_MODULE, attribute=None,
         # Not the project's folder: Dagster imports from here first, and a project from elsewhere
         # could bring a module of the same name.
         working_directory=str(Path(traitvec_dagster.__file__).parents[1]),
-        location_name=None,
+        location_name=LOCATION_NAME,
     )  # fmt: skip
     with (
         ProxyServerManager(instance, target, code_server_log_level="warning") as servers,
