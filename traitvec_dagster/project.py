@@ -17,7 +17,10 @@ from traitvec_dagster.instance_file import check_instance_file, check_instance_f
 if TYPE_CHECKING:
     import dagster as dg
 
-__all__ = ["Project"]
+__all__ = ["LOCATION_NAME", "Project"]
+
+LOCATION_NAME = "traitvec_dagster.definitions"
+"""How the code location is named by `traitvec ui`: after its module."""
 
 
 class Project:

@@ -29,6 +29,7 @@ from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
 from traitvec_dagster.graph.run_overrides import overrides_tags
 from traitvec_dagster.project import Project
 from traitvec_dagster.runs.ownership import GPUS_TAG, process_tags
+from traitvec_dagster.runs.recorded import create_run, execute_run
 
 __all__ = [
     "TraitRun",
@@ -175,20 +176,21 @@ def run_trait(
     job = definitions_of(project).resolve_job_def(graph.job)
     config = {"redo": list(redo.stages), "only_missing": redo.only_missing}
     with _in_use(folder.path), owner_typed_overrides(overrides):
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=trait,
-            asset_selection=list(select),
+        here, recorded = create_run(
+            instance,
+            job,
+            partition=trait,
+            select=select,
             run_config={
                 "resources": {"overrides": {"config": config}},
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             tags={**_tags(), **overrides_tags(overrides)},
-            raise_on_error=False,
         )
-    run = TraitRun(trait, result.run_id, result.success)
-    for event in result.all_events:
+        events = list(execute_run(instance, here, recorded))
+    run = TraitRun(trait, recorded.run_id, any(event.is_job_success for event in events))
+    for event in events:
         _read_event(event, run)
     # The sensor does it too, where Dagster's daemon runs.
     report_freshness(instance, graph, folder)
