@@ -175,7 +175,7 @@ def test_killed_steering_goes_on_and_ends_the_same(
 def test_ctrl_c_ends_the_command_and_not_just_the_trait(
     empty: SmallProject, how: signal.Signals
 ) -> None:
-    def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
+    def interrupt(stage: str, done: int, total: int, note: str = "", **_: object) -> None:
         os.kill(os.getpid(), how)
 
     interrupt.say = lambda text: None  # type: ignore[attr-defined]

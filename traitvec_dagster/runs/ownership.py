@@ -77,8 +77,8 @@ def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
     """The process that executes a run; None if unknown."""
     pid = run.tags.get(PID_TAG, "")
     if run.job_code_origin is not None:
-        # Started by the UI or the daemon, whose runs name the code to load. Its tags may come from a user, or from the run that it
-        # repeats, so the process must also be in Dagster's own log.
+        # Started by the UI or the daemon, whose runs name the code to load. Its tags may come from
+        # a user, or from the run that it repeats: the process must be in Dagster's own log, too.
         entries = instance.all_logs(run.run_id, DagsterEventType.ENGINE_EVENT)
         if not any(f"(pid: {pid})" in entry.message for entry in entries):
             return None
