@@ -8,6 +8,7 @@ import dagster as dg
 from traitvec_core.storage.files import list_experiments
 from traitvec_dagster.automation import (
     build_condition_sensor,
+    build_ended_run_sensors,
     build_failure_sensor,
     build_jobs,
     build_new_trait_job,
@@ -62,6 +63,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
                 *(build_sensor(graph) for graph in graphs),
                 *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
                 build_failure_sensor(graphs),
+                *build_ended_run_sensors(),
                 *([build_new_trait_sensor(graphs, jobs)] if graphs else []),
             ],
             schedules=[schedule for graph in graphs for schedule in build_schedules(graph)],

@@ -79,15 +79,18 @@ def evaluation_of(
     )
 
 
-def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Store the last verdict again for every check that a failing run planned and did not reach.
+def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[dg.AssetCheckKey]:
+    """Store the last verdict again for every check that a run planned and did not reach.
 
     Dagster shows such a check as "Execution failed", though nothing about its result has changed.
     A check that the run reaches after all replaces what is stored here.
 
     Args:
         instance: The Dagster instance.
-        run: The run, which is about to fail.
+        run: The run, which is about to fail or has ended.
+
+    Returns:
+        The checks that have no earlier verdict.
     """
     partition = run.tags.get(_PARTITION_TAG)
     planned = {
@@ -98,9 +101,11 @@ def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         event.asset_check_evaluation_data.asset_check_key
         for event in _events(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION)
     }
+    never = set()
     for key in sorted(planned - evaluated):
         last = _last_verdict(instance, key, partition)
         if last is None:
+            never.add(key)
             continue
         source, evaluation = last
         kept = dg.AssetCheckEvaluation(
@@ -117,6 +122,7 @@ def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         store_evaluation(
             instance, run, kept, f"{key.name} was not evaluated in this run; its last verdict stays"
         )
+    return frozenset(never)
 
 
 def store_evaluation(

@@ -28,7 +28,7 @@ from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
 from traitvec_dagster.graph.run_overrides import overrides_tags
 from traitvec_dagster.project import Project
-from traitvec_dagster.runs.ownership import GPUS_TAG, process_tags
+from traitvec_dagster.runs.ownership import EXPERIMENT_TAG, GPUS_TAG, process_tags
 from traitvec_dagster.runs.recorded import create_run, execute_run
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
 
 # Ctrl-C, or `kill` without -9.
 _INTERRUPTED = "DagsterExecutionInterruptedError"
+_CANCELLED = "the run was cancelled in the UI; finished work is kept, run again to continue"
 _DATABASE_DOWN = "DagsterPostgresException"
 # Commas between parts of a selection: not those in quotes.
 _AT_COMMAS = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
@@ -186,12 +187,16 @@ def run_trait(
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
-            tags={**_tags(), **overrides_tags(overrides)},
+            tags={EXPERIMENT_TAG: experiment, **_tags(), **overrides_tags(overrides)},
         )
         events = list(execute_run(instance, here, recorded))
     run = TraitRun(trait, recorded.run_id, any(event.is_job_success for event in events))
+    is_cancelled = any(event.event_type == DagsterEventType.RUN_CANCELED for event in events)
+    if is_cancelled:
+        run.problems.append(_CANCELLED)
     for event in events:
-        _read_event(event, run)
+        if not (is_cancelled and event.is_step_failure):
+            _read_event(event, run)
     # The sensor does it too, where Dagster's daemon runs.
     report_freshness(instance, graph, folder)
     return run

@@ -4,7 +4,11 @@
 the run's page has no link to its job, and nothing can be re-executed.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -21,6 +25,7 @@ from traitvec_dagster.project import LOCATION_NAME
 __all__ = ["create_run", "execute_run"]
 
 _REPOSITORY = "__repository__"
+_POLL_S = 2.0
 
 
 def create_run(
@@ -63,8 +68,44 @@ def create_run(
 def execute_run(
     instance: dg.DagsterInstance, job: dg.JobDefinition, run: dg.DagsterRun
 ) -> Iterator[dg.DagsterEvent]:
-    """Execute a run of `create_run` in this process; yields its events."""
-    yield from execute_run_iterator(InMemoryJob(job), run, instance)
+    """Execute a run of `create_run` in this process; yields its events.
+
+    "Terminate" on its page ends it, as Ctrl-C would; the run is then cancelled.
+    """
+    with _interrupted_on_request(instance, run.run_id):
+        yield from execute_run_iterator(InMemoryJob(job), run, instance)
+
+
+@contextmanager
+def _interrupted_on_request(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Interrupt this process' main thread when somebody asks Dagster to cancel a run.
+
+    Dagster interrupts the processes that its code server has started, and no others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    has_ended, sending = threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        while not has_ended.wait(_POLL_S):
+            # A database that cannot be reached now is asked again.
+            with suppress(Exception):
+                run = instance.get_run_by_id(run_id)
+                if run is not None and run.status == dg.DagsterRunStatus.CANCELING:
+                    with sending:
+                        if not has_ended.is_set():
+                            os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        with sending:
+            has_ended.set()
+        watcher.join()
 
 
 def _origin(job: str) -> RemoteJobOrigin:
