@@ -7,6 +7,7 @@ import dagster as dg
 
 from traitvec_core.storage.files import list_experiments
 from traitvec_dagster.automation import (
+    build_atlas_sensor,
     build_condition_sensor,
     build_ended_run_sensors,
     build_failure_sensor,
@@ -61,6 +62,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
             jobs=jobs,
             sensors=[
                 *(build_sensor(graph) for graph in graphs),
+                *(build_atlas_sensor(graph) for graph in graphs),
                 *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
                 build_failure_sensor(graphs),
                 *build_ended_run_sensors(),

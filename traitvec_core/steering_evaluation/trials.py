@@ -261,14 +261,14 @@ class Trials:
         )
 
     def _judge(self, asked: Round, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        setup, judged = self.setup, 0.0
+        setup, share = self.setup, 0.0
         n_earlier = int(table["question_id"].isin(self._earlier).sum())
         n_new = len(table) - n_earlier
 
         def progress(done: int, total: int, paid: Cost) -> None:
-            nonlocal judged
-            before, judged = judged, done / total if total else 1.0
-            self.time_left.judged((judged - before) * n_new)
+            nonlocal share
+            before, share = share, done / total if total else 1.0
+            self.time_left.judged((share - before) * n_new)
             self.on_progress(self._n_done, f"judged {done} of {total}")
 
         self.time_left.had_judged(n_earlier)
@@ -277,7 +277,7 @@ class Trials:
             setup.judge, setup.definition, table, store=setup.store, origin=setup.origin,
             also=asked.also, is_about_refusing=setup.is_about_refusing, on_progress=progress,
         )  # fmt: skip
-        self.time_left.judged((1 - judged) * n_new)
+        self.time_left.judged((1 - share) * n_new)
         self.judged.append(result)
         judged = result.table.join(table[["condition", "question_number"]])
         self.tables.append(judged)

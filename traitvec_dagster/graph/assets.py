@@ -17,7 +17,7 @@ from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_core.trust import check_trust
 from traitvec_core.validation.checks.table import evaluate_check
 from traitvec_dagster.executors.kubernetes import gpu_pod
-from traitvec_dagster.graph.check_events import evaluation_of, store_evaluation
+from traitvec_dagster.graph.check_events import evaluation_of, keep_verdicts, store_evaluation
 from traitvec_dagster.graph.empty_partitions import remove_if_empty
 from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, one_line_failure
 from traitvec_dagster.graph.freshness import freshness_tags
@@ -74,6 +74,7 @@ def _read_definition(graph: Graph, folder: TraitFolder, context: dg.AssetExecuti
         return folder.read_definition_bytes()
     except TraitvecError as error:
         if remove_if_empty(context.instance, graph, folder):
+            keep_verdicts(context.instance, context.run, of_any=True)
             raise TraitvecError(
                 f"{graph.experiment} has no trait {folder.name!r}, so this partition was removed;"
                 f" write its definition with the job {graph.new_trait_job}, which adds it again"
