@@ -142,7 +142,7 @@ def test_backfills(backfills: Backfills) -> None:
     assert "is missing" in str(problems["nothing"])
     assert all("\n" not in str(problem) for problem in problems.values())
 
-    # The atlas, which Dagster leaves out when a trait fails, follows; the name without a trait goes.
+    # The atlas, which Dagster leaves out when a trait fails, follows; the name without one goes.
     atlas = dg.AssetKey(["demo", "trait_atlas"])
     assert page["assetBackfillData"]["assetBackfillStatuses"][-1] == {
         "assetKey": {"path": ["demo", "trait_atlas"]}, "materialized": False, "failed": True,

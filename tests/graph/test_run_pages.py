@@ -70,10 +70,15 @@ class Pages:
         return {run["id"]: run for run in runs["runsOrError"]["results"] if run["repositoryOrigin"]}
 
     def verdicts(self) -> dict[str, Any]:
-        """What the nodes and the Checks pages show."""
-        return {
-            stage: self.ask(STATUSES, key={"path": ["demo", stage]}) for stage in STAGES_WITH_CHECKS
-        }
+        """The traits by status for each check, and the checks that a node shows as crashed."""
+        verdicts: dict[str, Any] = {"crashed": []}
+        for stage in STAGES_WITH_CHECKS:
+            answer = self.ask(STATUSES, key={"path": ["demo", stage]})
+            for check in answer["assetNodeOrError"]["assetChecksOrError"]["checks"]:
+                verdicts[check["name"]] = check["partitionStatuses"]
+                if check["executionForLatestMaterialization"]["status"] == "EXECUTION_FAILED":
+                    verdicts["crashed"].append(check["name"])
+        return verdicts
 
 
 @pytest.fixture
