@@ -99,7 +99,7 @@ def backfills(tmp_path: Path, own_environment: None) -> Iterator[Backfills]:
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client,
         traitvec_ui(tmp_path, port) as project,
     ):
-        project.define("broken", {"questions": []})
+        project.define("broken", {**demo_definition(), "questions": []})
         definition = demo_definition()
         pairs = [{"pos": pair["neg"], "neg": pair["pos"]} for pair in definition["instruction"]]
         project.define("reversed", {**definition, "instruction": pairs})
