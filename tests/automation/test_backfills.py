@@ -1,6 +1,7 @@
 """Backfills under `traitvec ui`, launched as its pages do: several traits, and the atlas."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,12 @@ class Backfills:
 
 
 @pytest.fixture
-def backfills(tmp_path: Path, own_environment: None) -> Iterator[Backfills]:
+def backfills(
+    tmp_path: Path, own_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backfills]:
     """`traitvec ui` on a machine with two GPUs that are not there; nothing runs by itself."""
+    # Where the leases are, here as in the processes of the UI.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     os.environ["TRAITVEC_GPUS"] = "left right"
     write_experiment(tmp_path, "demo", ["refusal", "uncertainty"], FEW_VECTORS)
     port = free_port()
@@ -138,7 +143,7 @@ def test_backfills(backfills: Backfills) -> None:
     assert problems["refusal"] is problems["uncertainty"] is None
     assert str(problems["broken"]).startswith("definition: ")
     assert "questions" in str(problems["broken"])
-    assert str(problems["reversed"]).startswith("coverage: kept ")
+    assert str(problems["reversed"]).startswith("coverage: too few responses are left")
     assert "is missing" in str(problems["nothing"])
     assert all("\n" not in str(problem) for problem in problems.values())
 
