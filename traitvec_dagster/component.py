@@ -65,7 +65,7 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
                 *(build_atlas_sensor(graph) for graph in graphs),
                 *(sensor for graph in graphs for sensor in build_condition_sensor(graph)),
                 build_failure_sensor(graphs),
-                *build_ended_run_sensors(),
+                *build_ended_run_sensors(graphs),
                 *([build_new_trait_sensor(graphs, jobs)] if graphs else []),
             ],
             schedules=[schedule for graph in graphs for schedule in build_schedules(graph)],
