@@ -11,7 +11,9 @@ import dagster as dg
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_dagster.automation import (
+    build_atlas_sensor,
     build_condition_sensor,
+    build_ended_run_sensors,
     build_failure_sensor,
     build_jobs,
     build_new_trait_job,
@@ -89,7 +91,9 @@ class ExperimentsComponent(dg.Component, dg.Resolvable):
             sensors=[
                 *(build_sensor(graph) for graph in graphs),
                 *(build_condition_sensor(graph) for graph in graphs),
+                *(build_atlas_sensor(graph) for graph in graphs),
                 build_failure_sensor(graphs, f"{instance}failed_run_webhook"),
+                *build_ended_run_sensors(graphs, instance),
                 *(
                     [build_new_trait_sensor(graphs, jobs, f"{instance}new_trait_runs")]
                     if graphs

@@ -13,21 +13,24 @@ from typing import Any
 
 from tests.projects import SmallProject
 
-__all__ = ["traitvec_ui", "wait_for"]
+__all__ = ["free_port", "traitvec_ui", "wait_for"]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager
-def traitvec_ui(folder: Path) -> Iterator[SmallProject]:
-    """Run `traitvec ui` over the project in a folder."""
+def traitvec_ui(folder: Path, port: int | None = None) -> Iterator[SmallProject]:
+    """Run `traitvec ui` over the project in a folder, on a port or on any."""
     os.environ["TMPDIR"] = str(folder)
     with SmallProject(folder) as project, (folder / "dev.log").open("w") as log:
         project.instance.get_runs_count()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
         process = subprocess.Popen(
             [sys.executable, "-c", "from traitvec_dagster.cli.main import main; main()",
-             "ui", "--port", port],
+             "ui", "--port", str(port or free_port())],
             cwd=folder, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:

@@ -211,7 +211,9 @@ def test_a_partition_deleted_at_work_is_one_line(finished: SmallProject) -> None
     instance = finished.instance
 
     class Deleting:
-        def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        def __call__(
+            self, stage: Stage, done: int, total: int, note: str = "", **_: object
+        ) -> None:
             instance.delete_dynamic_partition("traits/demo", "refusal")
 
         def say(self, text: str) -> None:

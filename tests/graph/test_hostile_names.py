@@ -182,7 +182,7 @@ def test_a_run_config_from_the_page_writes_nowhere(page: Page, settings: dict[st
         {"tags": {"dagster/partition/traits": "../../escaped"}},
         {"tags": {"dagster/asset_partition_range_start": "../../escaped",
                   "dagster/asset_partition_range_end": "../../escaped"}},
-        {"tags": {"traitvec/pid": "-1", "traitvec/host": "../../escaped", "traitvec/gpus": "../x"}},
+        {"tags": {PID_TAG: "-1", HOST_TAG: "../../escaped", "traitvec/gpus": "../x"}},
     ],
     ids=ascii,
 )  # fmt: skip

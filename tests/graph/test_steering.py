@@ -162,7 +162,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
         settings, folder = project.settings(), project.trait("refusal")
         assert project.states("refusal")["vectors"] == "fresh"
 
-        def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        def progress(stage: str, done: int, total: int, note: str = "", **_: object) -> None:
             if done > 30:
                 raise InterruptedError_
 

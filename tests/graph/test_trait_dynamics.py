@@ -251,7 +251,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(monitored: SmallProject) -
     class Interrupted(Exception):
         pass
 
-    def interrupt(stage: Stage, done: int, total: int, note: str = "") -> None:
+    def interrupt(stage: Stage, done: int, total: int, note: str = "", **_: object) -> None:
         if note.startswith("judged"):
             raise Interrupted
 
@@ -263,7 +263,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(monitored: SmallProject) -
     (journal,) = folder.path.rglob(".*.jsonl")
     assert len(journal.read_text("utf-8").splitlines()) == 6
     notes: list[tuple[int, str]] = []
-    bench = Workbench(progress=lambda stage, done, total, note="": notes.append((done, note)))
+    bench = Workbench(progress=lambda stage, done, total, note="", **_: notes.append((done, note)))
     assert not make(STAGE, folder, monitored.settings(), bench).is_reused
     assert (folder.path / "dynamics/traces.json").read_bytes() == whole
     assert not journal.exists()

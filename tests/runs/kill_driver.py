@@ -27,7 +27,7 @@ class Killer:
     def __init__(self, stage: str, done: int) -> None:
         self._at = stage, done
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, note: str = "", **_: object) -> None:
         if stage == self._at[0] and done >= self._at[1]:
             die()
 

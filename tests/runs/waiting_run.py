@@ -17,7 +17,7 @@ class Waiting:
     def __init__(self) -> None:
         self._has_waited = False
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, note: str = "", **_: object) -> None:
         if stage == "responses" and done and not self._has_waited:
             self._has_waited = True
             print("waiting", flush=True)

@@ -73,7 +73,7 @@ def define(folder: TraitFolder, pairs: list[dict[str, str]]) -> None:
 
 
 def bench(model: LanguageModel, seen: Progress | None = None) -> Workbench:
-    def progress(stage: Stage, done: int, total: int, note: str = "") -> None:
+    def progress(stage: Stage, done: int, total: int, note: str = "", **_: object) -> None:
         if seen is not None:
             seen.append((stage, done, total))
 

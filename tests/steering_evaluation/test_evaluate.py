@@ -81,11 +81,20 @@ def test_the_seed_decides_the_halves() -> None:
 
 def test_progress_rises_and_stays_within_its_total() -> None:
     seen: list[tuple[int, int]] = []
-    whole = evaluate(on_progress=lambda done, total, note: seen.append((done, total)))
+    whole = evaluate(on_progress=lambda done, total, note, left_s: seen.append((done, total)))
     counts = [done for done, _ in seen]
     assert counts == sorted(counts)
     assert counts[-1] == whole.n_generated <= seen[0][1]
     assert len({total for _, total in seen}) == 1
+
+
+def test_time_is_left_until_the_last_response_is_judged() -> None:
+    seen: list[tuple[str, float | None]] = []
+    evaluate(on_progress=lambda done, total, note, left_s: seen.append((note, left_s)))
+    first_judged = next(n for n, (note, _) in enumerate(seen) if note.startswith("judged"))
+    assert {left_s for _, left_s in seen[:first_judged]} == {None}
+    assert all(left_s is not None and left_s >= 0 for _, left_s in seen[first_judged:])
+    assert any(left_s for _, left_s in seen[first_judged:])
 
 
 def test_the_length_of_the_vectors_does_not_matter() -> None:

@@ -13,7 +13,11 @@ from traitvec_core.judging import JudgementStore
 from traitvec_core.judging.reading import Judgement
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
-from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_steering
+from traitvec_core.steering_evaluation.evaluate import (
+    SteeringPlan,
+    StepProgress,
+    evaluate_steering,
+)
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.steering_evaluation.result import SteeringOptions as Options
 from traitvec_core.steering_evaluation.trials import TrialLog, TrialSetup
@@ -116,7 +120,7 @@ def evaluate(
     *,
     sampling: Sampling = SHORT,
     log: TrialLog = TrialLog(),
-    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    on_progress: StepProgress = lambda done, total, note, left_s: None,
     store: JudgementStore | None = None,
     batch_size: int | None = None,
     **plan: Any,

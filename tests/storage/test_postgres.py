@@ -118,7 +118,7 @@ class Outage:
         self._seconds = seconds
         self._back: threading.Timer | None = None
 
-    def __call__(self, stage: Any, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: Any, done: int, total: int, note: str = "", **_: object) -> None:
         if self._back is None and done:
             self._cluster.stop()
             self._back = threading.Timer(self._seconds, self._cluster.start)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
@@ -17,17 +17,32 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judgement_store import JudgementStore
     from traitvec_core.models.language_model import LanguageModel
 
-__all__ = ["Progress", "StageContext", "StageOutput", "Workbench", "now"]
+__all__ = ["Progress", "SecondsLeft", "StageContext", "StageOutput", "Workbench", "now"]
 
 StageOutput = tuple[dict[str, bytes], dict[str, Any]]
 """File contents by path below the trait's folder, and the stage's metadata."""
 
 
+SecondsLeft = float | Literal["by rate"] | None
+"""Time left in seconds, None while it is not known, or `by rate`: as the units so far took."""
+
+
 class Progress(Protocol):
     """Receives how far a stage is."""
 
-    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
-        """Report `done` of `total` units as finished; `note` adds what the count leaves out."""
+    def __call__(
+        self,
+        stage: Stage,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        left_s: SecondsLeft = "by rate",
+    ) -> None:
+        """Report `done` of `total` units as finished; `note` adds what the count leaves out.
+
+        `left_s` is the time left in seconds where the rate of the units does not give it.
+        """
         ...
 
 
@@ -44,7 +59,7 @@ class Workbench:
 
     load_model: "Callable[[str, LoadOptions], LanguageModel] | None" = None
     claim_gpu: Callable[[], None] = field(default=lambda: None)
-    progress: Progress = field(default=lambda stage, done, total, note="": None)
+    progress: Progress = field(default=lambda stage, done, total, note="", left_s="by rate": None)
     say: Callable[[str], None] = field(default=lambda text: None)
 
     def model(self, name: str, options: LoadOptions) -> "LanguageModel":

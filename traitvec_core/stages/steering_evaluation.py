@@ -56,8 +56,8 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
     definition = folder.definition()
     journal = folder.journal("steering_evaluation", context.provenance.key)
 
-    def progress(done: int, total: int, note: str) -> None:
-        context.bench.progress("steering_evaluation", done, total, note)
+    def progress(done: int, total: int, note: str, left_s: float | None) -> None:
+        context.bench.progress("steering_evaluation", done, total, note, left_s=left_s)
 
     with context.open_judgements() as store:
         # Every trial waits for the one before it: batches would take days.

@@ -31,6 +31,7 @@ from traitvec_core.steering_evaluation.search import (
     search_doses,
 )
 from traitvec_core.steering_evaluation.significance import compare_with_random
+from traitvec_core.steering_evaluation.time_left import TimeLeft
 from traitvec_core.steering_evaluation.trials import (
     Condition,
     Round,
@@ -44,11 +45,15 @@ from traitvec_core.validation.separation import Separation
 from traitvec_core.validation.steering import SteeringTest
 from traitvec_core.vectors.extract import TraitVector
 
-__all__ = ["ResponseCounts", "SteeringPlan", "evaluate_steering", "response_counts"]
+__all__ = [
+    "ResponseCounts", "SteeringPlan", "StepProgress", "evaluate_steering", "response_counts",
+]  # fmt: skip
 
 # Fractions of the chosen coefficient beside itself; 0 is without steering.
 _FRACTIONS = (-1.0, 0.5, 1.5)
 _UNSTEERED = Condition("unsteered")
+StepProgress = Callable[[int, int, str, float | None], None]
+"""Receives responses done, the most there can be, a note, and the seconds left if known."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def evaluate_steering(
     plan: SteeringPlan,
     *,
     log: TrialLog = TrialLog(),
-    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    on_progress: StepProgress = lambda done, total, note, left_s: None,
 ) -> SteeringEvaluation:
     """Choose layer, method and coefficient on some questions; test and report on others.
 
@@ -87,7 +92,8 @@ def evaluate_steering(
         setup: What is steered and what scores.
         plan: What is searched and measured.
         log: Rows of an interrupted call, and where new ones go.
-        on_progress: Called with responses done, the most there can be, and a note.
+        on_progress: Called with responses done, the most there can be, a note, and the seconds
+            that generating and judging still take at most; None while they are not known.
 
     Raises:
         TraitvecError: If there is no vector, or the model cannot be steered.
@@ -99,11 +105,13 @@ def evaluate_steering(
     first = list(range(len(asked.search)))
     second = list(range(len(first), len(first) + len(asked.held_out)))
     total = sum(response_counts(len(second), options))
+    time_left = TimeLeft(total)
     trials = Trials(
         setup,
         [*asked.search, *asked.held_out],
         log,
-        lambda done, note: on_progress(done, total, note),
+        lambda done, note: on_progress(done, total, note, time_left.seconds()),
+        time_left,
     )
 
     tables: dict[str, pd.DataFrame] = {}

@@ -19,6 +19,7 @@ from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.reading import Reader
 from traitvec_core.steering_evaluation.intervals import mean_score, moved_by
 from traitvec_core.steering_evaluation.result import Answer, Scores
+from traitvec_core.steering_evaluation.time_left import TimeLeft
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.trait import TraitDefinition
 
@@ -117,6 +118,7 @@ class Trials:
         questions: All questions; conditions are tried on some of them, by number.
         log: Rows of an interrupted run, and where new ones go.
         on_progress: Called with the number of responses so far, and a note.
+        time_left: Counts what the time is spent on.
         tables: Judged responses, one table per round.
         judged: Results of judging, one per round.
     """
@@ -125,6 +127,7 @@ class Trials:
     questions: Sequence[str]
     log: TrialLog = field(default_factory=TrialLog)
     on_progress: Callable[[int, str], None] = lambda done, note: None
+    time_left: TimeLeft = field(default_factory=lambda: TimeLeft(0))
     tables: list[pd.DataFrame] = field(default_factory=list)
     judged: list[JudgedResponses] = field(default_factory=list)
 
@@ -132,6 +135,7 @@ class Trials:
         self._engine = as_engine(self.setup.engine, self.setup.batch_size)
         self._rows = {row["id"]: dict(row) for row in self.log.finished}
         self._n_done = 0
+        self._earlier = set(self._rows)
         self._paid_early = Cost()
 
     def run(self, *rounds: Round) -> dict[str, pd.DataFrame]:
@@ -208,12 +212,15 @@ class Trials:
             self._n_done += len(new)
             self.log.append(new)
             early.add(self._judging_prompts([by_id[text.name] for text in texts]))
+            self.time_left.generated(len(new))
             self.on_progress(self._n_done, by_id[texts[-1].name].condition.name)
 
         self._n_done += len(done)
+        self.time_left.had_generated(len(done))
         if len(done) == len(rows):
             self.on_progress(self._n_done, rows[-1].condition.name)
             return
+        self.time_left.start()
         with EarlyJudging(setup.judge, setup.store, setup.origin) as early:
             early.add(self._judging_prompts([by_id[name] for name in done]))
             generate_texts(
@@ -254,14 +261,23 @@ class Trials:
         )
 
     def _judge(self, asked: Round, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        setup = self.setup
+        setup, share = self.setup, 0.0
+        n_earlier = int(table["question_id"].isin(self._earlier).sum())
+        n_new = len(table) - n_earlier
+
+        def progress(done: int, total: int, paid: Cost) -> None:
+            nonlocal share
+            before, share = share, done / total if total else 1.0
+            self.time_left.judged((share - before) * n_new)
+            self.on_progress(self._n_done, f"judged {done} of {total}")
+
+        self.time_left.had_judged(n_earlier)
+        self.time_left.start()
         result = judge_responses(
             setup.judge, setup.definition, table, store=setup.store, origin=setup.origin,
-            also=asked.also, is_about_refusing=setup.is_about_refusing,
-            on_progress=lambda done, total, paid: self.on_progress(
-                self._n_done, f"judged {done} of {total}"
-            ),
+            also=asked.also, is_about_refusing=setup.is_about_refusing, on_progress=progress,
         )  # fmt: skip
+        self.time_left.judged((1 - share) * n_new)
         self.judged.append(result)
         judged = result.table.join(table[["condition", "question_number"]])
         self.tables.append(judged)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from traitvec_core.stage_names import STAGES
 from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.runs.ownership import EXPERIMENT_TAG
 
 __all__ = ["build_jobs"]
 
@@ -19,6 +20,7 @@ def build_jobs(graph: Graph) -> list[Any]:
             graph.job,
             selection=stages,
             partitions_def=graph.partitions,
+            tags={EXPERIMENT_TAG: graph.experiment},
             description=f"Runs all stages of one trait of {graph.experiment}. Fresh stages are"
             " reused.",
         ),
@@ -27,6 +29,7 @@ def build_jobs(graph: Graph) -> list[Any]:
             # Dagster refuses a partitioned job that has only checks; the definition costs nothing.
             selection=checks | dg.AssetSelection.assets(graph.key("definition")),
             partitions_def=graph.partitions,
+            tags={EXPERIMENT_TAG: graph.experiment},
             description=f"Evaluates the checks of one trait of {graph.experiment} again, for"
             " example after you changed a threshold. Recomputes nothing.",
         ),

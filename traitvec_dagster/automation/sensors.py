@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.stage_names import STAGES
 from traitvec_dagster.automation.changes import Changes, Memory, scan
 from traitvec_dagster.automation.unfinished import traits_in_progress
+from traitvec_dagster.graph.empty_partitions import is_backfilled, without_results
 from traitvec_dagster.graph.freshness import CHANGED, changed_observations
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.runs.ownership import close_dead_runs
@@ -51,10 +51,13 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         waiting = [*changes.changed, *changes.unchecked]
         is_asking = bool(waiting or changes.without_folder)
         in_progress = traits_in_progress(context.instance, graph) if is_asking else set()
-        empty = _without_results(context.instance, graph, changes.without_folder)
-        for trait in in_progress.intersection(empty):
+        empty = without_results(context.instance, graph, changes.without_folder)
+        in_use = empty & in_progress
+        if empty and is_backfilled(context.instance, graph):
+            in_use = empty
+        for trait in in_use:
             changes.report_again(trait)
-        removed = sorted(empty - in_progress)
+        removed = sorted(empty - in_use)
         # A trait in progress waits for a later scan: two runs would write the same files.
         requests = [
             dg.RunRequest(changes.request_run(trait), partition_key=trait)
@@ -114,16 +117,6 @@ def _removals(
         for notice in changes.notices
         if notice.trait is not None and not notice.is_broken
     ]
-
-
-def _without_results(
-    instance: dg.DagsterInstance, graph: Graph, partitions: Collection[str]
-) -> set[str]:
-    """Return those of the partitions for which no stage was ever materialized."""
-    empty = set(partitions)
-    for stage in STAGES if empty else ():
-        empty -= instance.get_materialized_partitions(graph.key(stage))
-    return empty
 
 
 def _skip_reason(

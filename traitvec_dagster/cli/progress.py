@@ -5,18 +5,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from traitvec_core.stage_names import Stage
+from traitvec_core.stages.context import SecondsLeft
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.console import PlainConsole, err
 
@@ -56,7 +60,7 @@ def live_progress_of_many() -> Iterator["Callable[[ProgressEvent], None]"]:
             if event.stage is None:
                 sink.say(event.text)
             else:
-                sink(event.stage, event.done, event.total, event.text)
+                sink(event.stage, event.done, event.total, event.text, left_s=event.left_s)
 
         yield show
 
@@ -75,7 +79,7 @@ def _sinks() -> Iterator[Callable[[str], Any]]:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}", markup=False),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                _TimeLeft(),
                 console=console,
                 transient=True,
             )
@@ -90,9 +94,17 @@ class _Bar:
         self.trait = trait
         self._bar = bar
         self._stage: Stage | None = None
-        self._task = bar.add_task(f"{trait}: starting", total=None, rate="")
+        self._task = bar.add_task(f"{trait}: starting", total=None, rate="", left_s="by rate")
 
-    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+    def __call__(
+        self,
+        stage: Stage,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        left_s: SecondsLeft = "by rate",
+    ) -> None:
         if stage != self._stage:
             # Each stage has its own rate.
             self._stage = stage
@@ -101,11 +113,25 @@ class _Bar:
         rate = " ".join(part for part in (f"{speed:.1f}/s" if speed else "", note) if part)
         self._bar.update(
             self._task, description=f"{self.trait}: {stage}", completed=done, total=total,
-            rate=rate,
+            rate=rate, left_s=left_s,
         )  # fmt: skip
 
     def say(self, text: str) -> None:
         self._bar.console.print(f"{self.trait}: {one_line(text)}")
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left that the stage gives, else as the rate of the last items has it."""
+
+    # Rich keeps a column's text for so long, and time left changes with every item.
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left_s = task.fields["left_s"]
+        if left_s == "by rate":
+            return super().render(task)
+        text = "-:--:--" if left_s is None else str(timedelta(seconds=round(left_s)))
+        return Text(text, style="progress.remaining")
 
 
 class _Lines:
@@ -116,10 +142,20 @@ class _Lines:
         self._console = console
         self._last = time.monotonic()
 
-    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
-        if done == total or time.monotonic() - self._last > _LINE_EVERY_S:
+    def __call__(
+        self,
+        stage: Stage,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        left_s: SecondsLeft = "by rate",
+    ) -> None:
+        is_done = done == total and left_s in {"by rate", 0.0}
+        if is_done or time.monotonic() - self._last > _LINE_EVERY_S:
             self._last = time.monotonic()
-            self.say(f"{stage} {done}/{total}" + (f" {note}" if note else ""))
+            left = f"{timedelta(seconds=round(left_s))} left" if isinstance(left_s, float) else ""
+            self.say(" ".join(part for part in (f"{stage} {done}/{total}", note, left) if part))
 
     def say(self, text: str) -> None:
         self._console.print(f"{self.trait}: {one_line(text)}")

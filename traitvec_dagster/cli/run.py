@@ -242,9 +242,13 @@ def _check_judges(
 
 
 def _close_dead_runs(instance: "dg.DagsterInstance") -> None:
+    from traitvec_dagster.automation.ended_runs import settle_run
     from traitvec_dagster.runs.ownership import close_dead_runs
 
     for run_id in close_dead_runs(instance):
+        # The sensor does it too, where Dagster's daemon runs.
+        if run := instance.get_run_by_id(run_id):
+            settle_run(instance, run)
         err.print(f"closed run {run_id[:8]}: its process died without ending it")
 
 

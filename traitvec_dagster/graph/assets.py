@@ -17,8 +17,9 @@ from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_core.trust import check_trust
 from traitvec_core.validation.checks.table import evaluate_check
 from traitvec_dagster.executors.kubernetes import gpu_pod
-from traitvec_dagster.graph.check_events import evaluation_of, store_evaluation
-from traitvec_dagster.graph.failures import one_line_failure
+from traitvec_dagster.graph.check_events import evaluation_of, keep_verdicts, store_evaluation
+from traitvec_dagster.graph.empty_partitions import remove_if_empty
+from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, one_line_failure
 from traitvec_dagster.graph.freshness import freshness_tags
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
@@ -55,7 +56,7 @@ def _build_definition(
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with one_line_failure(context):
             folder = graph.trait(context)
-            sign_run(context.instance, context.run)
+            _sign(context, graph)
             data = _read_definition(graph, folder, context)
             tags = freshness_tags(context.instance, graph, "definition", folder)
         return dg.MaterializeResult(
@@ -72,6 +73,12 @@ def _read_definition(graph: Graph, folder: TraitFolder, context: dg.AssetExecuti
     try:
         return folder.read_definition_bytes()
     except TraitvecError as error:
+        if remove_if_empty(context.instance, graph, folder):
+            keep_verdicts(context.instance, context.run, of_any=True)
+            raise TraitvecError(
+                f"{graph.experiment} has no trait {folder.name!r}, so this partition was removed;"
+                f" write its definition with the job {graph.new_trait_job}, which adds it again"
+            ) from None
         key = dg.AssetCheckKey(graph.key("definition"), "definition")
         result = evaluate_check("definition", folder, STAND_IN_SETTINGS)
         failed = evaluation_of(context.instance, key, folder.name, result)
@@ -86,7 +93,7 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
     ) -> dg.MaterializeResult[None]:
         with one_line_failure(context):
             folder = graph.trait(context)
-            sign_run(context.instance, context.run)
+            _sign(context, graph)
             use_trait(folder.path, context.run_id)
             settings = overrides.settings_of(graph)
             # `make` checks it too; a run that will be refused should not wait for a GPU.
@@ -165,6 +172,13 @@ def _decorated(
         pool="gpu" if place == "gpu" else presentation.api_pool if place == "elsewhere" else None,
         op_tags=tags,
     )
+
+
+def _sign(context: dg.AssetExecutionContext, graph: Graph) -> None:
+    sign_run(context.instance, context.run, graph.experiment)
+    if PROBLEM_TAG in context.run.tags:
+        # "Re-execute" copies the tags of the run that failed.
+        context.instance.add_run_tags(context.run_id, {PROBLEM_TAG: NO_PROBLEM})
 
 
 def _stages_after(stage: Stage, context: dg.AssetExecutionContext) -> list[Stage]:

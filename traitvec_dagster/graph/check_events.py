@@ -79,17 +79,24 @@ def evaluation_of(
     )
 
 
-def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Store the last verdict again for every check that a failing run planned and did not reach.
+def keep_verdicts(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, *, of_any: bool = False
+) -> frozenset[dg.AssetCheckKey]:
+    """Store the last verdict again for every check that a run planned and did not reach.
 
     Dagster shows such a check as "Execution failed", though nothing about its result has changed.
     A check that the run reaches after all replaces what is stored here.
 
     Args:
         instance: The Dagster instance.
-        run: The run, which is about to fail.
+        run: The run, which is about to fail or has ended.
+        of_any: Whether to take the latest verdict of any trait and keep it as that trait's, because
+            the run's partition is gone. What an asset's node shows is its latest verdict.
+
+    Returns:
+        The checks that have no earlier verdict.
     """
-    partition = run.tags.get(_PARTITION_TAG)
+    partition = None if of_any else run.tags.get(_PARTITION_TAG)
     planned = {
         event.asset_check_planned_data.asset_check_key
         for event in _events(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
@@ -98,9 +105,11 @@ def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         event.asset_check_evaluation_data.asset_check_key
         for event in _events(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION)
     }
+    never = set()
     for key in sorted(planned - evaluated):
         last = _last_verdict(instance, key, partition)
         if last is None:
+            never.add(key)
             continue
         source, evaluation = last
         kept = dg.AssetCheckEvaluation(
@@ -112,11 +121,12 @@ def keep_verdicts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
             metadata={_KEPT_FROM: source, **evaluation.metadata},
             target_materialization_data=evaluation.target_materialization_data,
             blocking=evaluation.blocking,
-            partition=partition,
+            partition=evaluation.partition if of_any else partition,
         )
         store_evaluation(
             instance, run, kept, f"{key.name} was not evaluated in this run; its last verdict stays"
         )
+    return frozenset(never)
 
 
 def store_evaluation(

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.visible_text import visible
+from traitvec_core.visible_text import one_line, visible
 from traitvec_dagster.graph.check_events import keep_verdicts
 
-__all__ = ["OneLineFailure", "one_line_failure"]
+__all__ = ["NO_PROBLEM", "PROBLEM_TAG", "OneLineFailure", "one_line_failure", "tag_problem"]
 
+# The list of runs shows it, and with it the page of a backfill, which says only that runs failed.
+PROBLEM_TAG = "traitvec/problem"
+NO_PROBLEM = "none"
+_MAX_CHARS = 200
 
 # A disk that is full or write-protected: for the user to fix.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -23,8 +27,9 @@ class OneLineFailure(dg.Failure):
     The run page shows it with one frame of Dagster's, instead of twenty that lead nowhere.
     """
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, allow_retries=False)
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(description=line, allow_retries=False)
 
     @property
     def description(self) -> str | None:
@@ -56,11 +61,24 @@ def one_line_failure(
         line = _line(error)
         if line is None:
             raise
+        tag_problem(context.instance, context.run, line)
+        if isinstance(error, OneLineFailure):
+            raise
         raise OneLineFailure(line) from None
+
+
+def tag_problem(instance: dg.DagsterInstance, run: dg.DagsterRun, line: str) -> None:
+    """Tag a run with what stopped it."""
+    text = one_line(line)
+    if len(text) > _MAX_CHARS:
+        text = text[: _MAX_CHARS - 1] + "…"
+    instance.add_run_tags(run.run_id, {PROBLEM_TAG: text})
 
 
 def _line(error: BaseException) -> str | None:
     """What to say of an error that the user can fix; None for others."""
+    if isinstance(error, OneLineFailure):
+        return error.line
     if isinstance(error, TraitvecError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:

@@ -55,6 +55,11 @@ class Graph:
         return f"{self.python_name}_definitions"
 
     @property
+    def atlas_sensor(self) -> str:
+        """The name of the sensor that makes the atlas after a backfill."""
+        return f"{self.python_name}_atlas_after_backfill"
+
+    @property
     def job(self) -> str:
         """The name of the job that makes all stages."""
         return f"{self.python_name}_traits"

@@ -12,7 +12,7 @@ from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions, model_fingerprint
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.context import Workbench
+from traitvec_core.stages.context import SecondsLeft, Workbench
 from traitvec_core.visible_text import one_line
 
 if TYPE_CHECKING:
@@ -33,7 +33,15 @@ _sink: "ProgressSink | None" = None
 class ProgressSink(Protocol):
     """Receives progress in addition to Dagster's log."""
 
-    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+    def __call__(
+        self,
+        stage: Stage,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        left_s: SecondsLeft = "by rate",
+    ) -> None:
         """Show how far a stage is."""
         ...
 
@@ -60,16 +68,19 @@ def workbench(
     started: tuple[float, int] | None = None
     last = 0.0
 
-    def progress(stage: Stage, done: int, total: int, note: str = "") -> None:
+    def progress(
+        stage: Stage, done: int, total: int, note: str = "", *, left_s: SecondsLeft = "by rate"
+    ) -> None:
         nonlocal started, last
         if _sink is not None:
-            _sink(stage, done, total, note)
+            _sink(stage, done, total, note, left_s=left_s)
         now = time.monotonic()
         if started is None:
             started = now, done
-        if now - last >= _LOG_EVERY_S or done == total:
+        # Responses that are all generated may still have to be judged.
+        if now - last >= _LOG_EVERY_S or (done == total and left_s in {"by rate", 0.0}):
             last = now
-            pace = _pace(now - started[0], done - started[1], total - done)
+            pace = _pace(now - started[0], done - started[1], total - done, left_s)
             parts = (f"{stage}: {done} of {total}", pace, one_line(note))
             log.info(", ".join(part for part in parts if part))
 
@@ -93,12 +104,14 @@ def unload_models() -> None:
     stop_engine()
 
 
-def _pace(seconds: float, done: int, left: int) -> str:
+def _pace(seconds: float, done: int, left: int, left_s: SecondsLeft) -> str:
     """Return rate and time left, once there is enough to estimate them from."""
     if seconds < 1 or not done:
         return ""
     rate = done / seconds
-    return f"{rate:.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
+    if left_s == "by rate":
+        left_s = left / rate
+    return f"{rate:.1f}/s" + (f", {timedelta(seconds=round(left_s))} left" if left_s else "")
 
 
 def _shared_model(name: str, options: LoadOptions) -> "LanguageModel":

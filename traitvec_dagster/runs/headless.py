@@ -28,7 +28,8 @@ from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import owner_typed_overrides
 from traitvec_dagster.graph.run_overrides import overrides_tags
 from traitvec_dagster.project import Project
-from traitvec_dagster.runs.ownership import GPUS_TAG, process_tags
+from traitvec_dagster.runs.ownership import EXPERIMENT_TAG, GPUS_TAG, process_tags
+from traitvec_dagster.runs.recorded import create_run, execute_run
 
 __all__ = [
     "TraitRun",
@@ -39,6 +40,7 @@ __all__ = [
 
 # Ctrl-C, or `kill` without -9.
 _INTERRUPTED = "DagsterExecutionInterruptedError"
+_CANCELLED = "the run was cancelled in the UI; finished work is kept, run again to continue"
 _DATABASE_DOWN = "DagsterPostgresException"
 # Commas between parts of a selection: not those in quotes.
 _AT_COMMAS = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
@@ -175,21 +177,26 @@ def run_trait(
     job = definitions_of(project).resolve_job_def(graph.job)
     config = {"redo": list(redo.stages), "only_missing": redo.only_missing}
     with _in_use(folder.path), owner_typed_overrides(overrides):
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=trait,
-            asset_selection=list(select),
+        here, recorded = create_run(
+            instance,
+            job,
+            partition=trait,
+            select=select,
             run_config={
                 "resources": {"overrides": {"config": config}},
                 # The console would show every event; the instance stores them anyway.
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
-            tags={**_tags(), **overrides_tags(overrides)},
-            raise_on_error=False,
+            tags={EXPERIMENT_TAG: experiment, **_tags(), **overrides_tags(overrides)},
         )
-    run = TraitRun(trait, result.run_id, result.success)
-    for event in result.all_events:
-        _read_event(event, run)
+        events = list(execute_run(instance, here, recorded))
+    run = TraitRun(trait, recorded.run_id, any(event.is_job_success for event in events))
+    is_cancelled = any(event.event_type == DagsterEventType.RUN_CANCELED for event in events)
+    if is_cancelled:
+        run.problems.append(_CANCELLED)
+    for event in events:
+        if not (is_cancelled and event.is_step_failure):
+            _read_event(event, run)
     # The sensor does it too, where Dagster's daemon runs.
     report_freshness(instance, graph, folder)
     return run

@@ -1,4 +1,4 @@
-"""Which process owns a run, and closing the runs whose process is gone.
+"""Which process owns a run, closing the runs whose process is gone, and ending runs on request.
 
 No clock decides it: a run's tags name the process by its number, the boot of the machine and the
 clock tick at which the kernel started it.
@@ -13,11 +13,15 @@ from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from traitvec_core.storage.processes import is_alive, process_start
 
 __all__ = [
-    "GPUS_TAG", "HOST_TAG", "PID_TAG", "START_TAG", "close_dead_runs", "process_tags", "sign_run",
+    "EXPERIMENT_TAG", "GPUS_TAG", "HOST_TAG", "PID_TAG", "START_TAG", "close_dead_runs",
+    "process_tags", "sign_run",
 ]  # fmt: skip
 
-HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
-START_TAG = "traitvec/process_start"
+# The list of runs shows these tags, besides the partition, which is the trait.
+EXPERIMENT_TAG, GPUS_TAG = "traitvec/experiment", "traitvec/gpus"
+# Dagster's pages hide tags that start with a dot.
+HOST_TAG, PID_TAG = ".dagster/traitvec_host", ".dagster/traitvec_pid"
+START_TAG = ".dagster/traitvec_process_start"
 
 
 def process_tags() -> dict[str, str]:
@@ -31,15 +35,17 @@ def process_tags() -> dict[str, str]:
     }
 
 
-def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Tag a run with the process that executes it, for `close_dead_runs`.
+def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun, experiment: str) -> None:
+    """Tag a run with its experiment, and with the process that executes it.
 
     Args:
         instance: The Dagster instance.
         run: The run as it was when it started.
+        experiment: The experiment. A run of selected assets has no job that would say it.
     """
-    if process_tags().items() - run.tags.items():
-        instance.add_run_tags(run.run_id, process_tags())
+    tags = {EXPERIMENT_TAG: experiment, **process_tags()}
+    if tags.items() - run.tags.items():
+        instance.add_run_tags(run.run_id, tags)
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -56,6 +62,7 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         DagsterRunStatus.STARTED,
         DagsterRunStatus.STARTING,
         DagsterRunStatus.NOT_STARTED,
+        DagsterRunStatus.CANCELING,
     ]
     for record in instance.get_run_records(
         RunsFilter(tags={HOST_TAG: socket.gethostname()}, statuses=open_states)
@@ -65,9 +72,11 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         # After a reboot another process may have this number.
         if pid is None or is_alive(pid, run.tags.get(START_TAG) or None):
             continue
-        instance.report_run_failed(
-            run, "The process of this run is gone; finished work is kept. Run it again to continue."
-        )
+        says = "The process of this run is gone; finished work is kept. Run it again to continue."
+        if run.status == DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, says)
+        else:
+            instance.report_run_failed(run, says)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
@@ -76,9 +85,9 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
     """The process that executes a run; None if unknown."""
     pid = run.tags.get(PID_TAG, "")
-    if run.remote_job_origin is not None:
-        # Started by the UI or the daemon. Its tags may come from a user, or from the run that it
-        # repeats, so the process must also be in Dagster's own log.
+    if run.job_code_origin is not None:
+        # Started by the UI or the daemon, whose runs name the code to load. Its tags may come from
+        # a user, or from the run that it repeats: the process must be in Dagster's own log, too.
         entries = instance.all_logs(run.run_id, DagsterEventType.ENGINE_EVENT)
         if not any(f"(pid: {pid})" in entry.message for entry in entries):
             return None

@@ -21,6 +21,7 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.context import SecondsLeft
 from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_dagster.graph.resources import set_progress_sink
@@ -42,6 +43,7 @@ class ProgressEvent:
         stage: The stage, or None if the event is only a line of text.
         done: Finished items of the stage.
         total: All items of the stage.
+        left_s: The time left in seconds; see `SecondsLeft`.
         text: A note on the progress, or the line of text.
     """
 
@@ -51,6 +53,7 @@ class ProgressEvent:
     done: int = 0
     total: int = 0
     text: str = ""
+    left_s: SecondsLeft = "by rate"
 
 
 def run_traits(
@@ -246,8 +249,17 @@ class _Sink:
     trait: str
     connection: Connection
 
-    def __call__(self, stage: Stage, done: int, total: int, note: str = "") -> None:
-        self.connection.send(ProgressEvent(os.getpid(), self.trait, stage, done, total, note))
+    def __call__(
+        self,
+        stage: Stage,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        left_s: SecondsLeft = "by rate",
+    ) -> None:
+        event = ProgressEvent(os.getpid(), self.trait, stage, done, total, note, left_s)
+        self.connection.send(event)
 
     def say(self, text: str) -> None:
         self.connection.send(ProgressEvent(os.getpid(), self.trait, None, text=text))
