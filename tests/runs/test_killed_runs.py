@@ -29,7 +29,13 @@ from tests.projects import (
 from traitvec_core.stage_names import Stage
 from traitvec_dagster.graph.resources import set_progress_sink
 from traitvec_dagster.runs.headless import definitions_of
-from traitvec_dagster.runs.ownership import close_dead_runs, sign_run
+from traitvec_dagster.runs.ownership import (
+    HOST_TAG,
+    PID_TAG,
+    START_TAG,
+    close_dead_runs,
+    sign_run,
+)
 
 # Enough for two batches of judgements, and for four of responses.
 SETTINGS: dict[str, Any] = {
@@ -197,11 +203,11 @@ def test_another_process_with_the_same_number_is_not_the_owner(empty: SmallProje
     assert close_dead_runs(empty.instance) == []
     signed = empty.instance.get_run_by_id(run.run_id)
     assert signed is not None
-    boot, _, ticks = signed.tags["traitvec/process_start"].rpartition("-")
+    boot, _, ticks = signed.tags[START_TAG].rpartition("-")
     # The number is this process's; it started at another tick, or under another boot.
     for start in (f"{boot}-{int(ticks) - 1}", f"another-boot-{ticks}"):
         again = empty.instance.create_run_for_job(
-            job, tags={**signed.tags, "traitvec/process_start": start}
+            job, tags={**signed.tags, START_TAG: start}
         )
         assert close_dead_runs(empty.instance) == [again.run_id]
 
@@ -232,18 +238,18 @@ def test_a_run_that_is_alive_is_left_alone(empty: SmallProject) -> None:
     run = empty.instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,
-        tags={"traitvec/host": socket.gethostname(), "traitvec/pid": str(os.getpid())},
+        tags={HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())},
     )
     elsewhere = empty.instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,
-        tags={"traitvec/host": "another-machine", "traitvec/pid": "1"},
+        tags={HOST_TAG: "another-machine", PID_TAG: "1"},
     )
     # Signed by the process at work, whatever process the tags named before.
     again = empty.instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,
-        tags={"traitvec/host": socket.gethostname(), "traitvec/pid": "999999999"},
+        tags={HOST_TAG: socket.gethostname(), PID_TAG: "999999999"},
     )
     sign_run(empty.instance, again)
     assert close_dead_runs(empty.instance) == []

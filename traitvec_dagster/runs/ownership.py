@@ -1,7 +1,7 @@
 """Which process owns a run, and closing the runs whose process is gone.
 
 No clock decides it: a run's tags name the process by its number, the boot of the machine and the
-clock tick at which the kernel started it.
+clock tick at which the kernel started it. Dagster's pages hide tags that begin with `.dagster/`.
 """
 
 import os
@@ -16,8 +16,11 @@ __all__ = [
     "GPUS_TAG", "HOST_TAG", "PID_TAG", "START_TAG", "close_dead_runs", "process_tags", "sign_run",
 ]  # fmt: skip
 
-HOST_TAG, PID_TAG, GPUS_TAG = "traitvec/host", "traitvec/pid", "traitvec/gpus"
-START_TAG = "traitvec/process_start"
+# A tag key holds one slash.
+HOST_TAG, PID_TAG, START_TAG = (
+    f".dagster/traitvec_{name}" for name in ("host", "pid", "process_start")
+)
+GPUS_TAG = "traitvec/gpus"
 
 
 def process_tags() -> dict[str, str]:
