@@ -206,9 +206,7 @@ def test_another_process_with_the_same_number_is_not_the_owner(empty: SmallProje
     boot, _, ticks = signed.tags[START_TAG].rpartition("-")
     # The number is this process's; it started at another tick, or under another boot.
     for start in (f"{boot}-{int(ticks) - 1}", f"another-boot-{ticks}"):
-        again = empty.instance.create_run_for_job(
-            job, tags={**signed.tags, START_TAG: start}
-        )
+        again = empty.instance.create_run_for_job(job, tags={**signed.tags, START_TAG: start})
         assert close_dead_runs(empty.instance) == [again.run_id]
 
 

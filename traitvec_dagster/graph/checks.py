@@ -15,8 +15,7 @@ from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_ch
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_events import check_metadata, evaluation_of, severity_of
 from traitvec_dagster.graph.failures import OneLineFailure, one_line_failure
-from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import STAND_IN_SETTINGS
+from traitvec_dagster.graph.names import STAND_IN_SETTINGS, Graph
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
 
 __all__ = ["BLOCKING", "CHECKED_STAGE", "build_checks"]
