@@ -170,3 +170,21 @@ def test_an_address_that_is_no_repository_is_one_line(
     (said,) = [line for line in caplog.messages if "TRAITVEC_GIT_URL" in line]
     assert "source links lead to local files" in said
     assert "secret" not in said
+
+
+def test_checks_name_their_limits_as_of_the_last_reload(empty: SmallProject) -> None:
+    empty.set(thresholds={"contrast": 31, "contrast_warning": 12})
+    assert "Passes above 31, warns from 12 (thresholds.contrast" in described(empty, "contrast")
+    empty.set(thresholds={"contrast": 32, "contrast_warning": 12})
+    assert "Passes above 32" in described(empty, "contrast")
+    assert "thresholds" not in described(empty, "sanity")
+    # Which limits hold is not known while the file is broken.
+    empty.set(thresholds={"contrast": "many"})
+    assert "thresholds" not in described(empty, "contrast")
+
+
+def described(project: SmallProject, check: str) -> str:
+    project.project.enter()
+    graph = build_definitions().get_repository_def().asset_graph
+    (key,) = [key for key in graph.asset_check_keys if key.name == check]
+    return str(graph.get(key).description)

@@ -9,6 +9,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.validation.checks.limits import describe_limits
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_check
@@ -30,12 +31,17 @@ def build_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
 
 
 def _names(graph: Graph) -> list[CheckName]:
-    try:
-        settings = graph.folder.settings()
-    except TraitvecError:
-        # Each run says what is wrong with the file.
+    if graph.loaded is STAND_IN_SETTINGS:
         return [name for name in CHECKS if name != "agreement"]
-    return checks_of(settings, map(graph.folder.trait, graph.folder.traits()))
+    return checks_of(graph.loaded, map(graph.folder.trait, graph.folder.traits()))
+
+
+def _description(graph: Graph, name: CheckName) -> str:
+    parts = [CHECKS[name].description]
+    if graph.loaded is not STAND_IN_SETTINGS and (limits := describe_limits(name, graph.loaded)):
+        # A run reads the file again, and its result names the limits that it was held against.
+        parts += [limits, "Limits as of the last reload of the definitions; runs use the file."]
+    return " ".join(parts)
 
 
 def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
@@ -45,7 +51,7 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
         asset=graph.key(CHECKS[name].stage),
         additional_deps=waits_for,
         name=name,
-        description=CHECKS[name].description,
+        description=_description(graph, name),
         blocking=CHECKS[name].is_blocking,
         partitions_def=graph.partitions,
     )
