@@ -64,7 +64,7 @@ _SCORES = (
     ),
 )
 _ID = Column(
-    "question_id", "string", "The row's id: {trait}_{question}_{pole}_{instruction}_{sample}."
+    "question_id", "string", "The row's id: `{trait}_{question}_{pole}_{instruction}_{sample}`."
 )
 _JUDGEMENT = (
     Column("judge_model", "string", "Who scored the trait."),
