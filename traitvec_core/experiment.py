@@ -13,6 +13,7 @@ from traitvec_core.settings.address import check_address
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
 from traitvec_core.settings.origin import SettingsWithOrigin, replaced
+from traitvec_core.settings.owners import Owner
 from traitvec_core.settings.response_filter import Pairing, ResponseFilter
 from traitvec_core.settings.sampling import Sampling
 from traitvec_core.settings.scaffold import scaffold_experiment
@@ -115,6 +116,8 @@ class ExperimentSettings(SettingsWithOrigin):
         thresholds: The thresholds of the checks.
         severities: Checks that only warn (`warn`), or that fail where they would warn (`error`).
         accepted: Warnings that the owner accepts, by trait and check, each with the reason.
+        owners: Who answers for the experiment, as Dagster shows it: e-mail addresses, and teams
+            such as `team:interp`.
         auto_run: Whether new and changed definitions run as soon as the sensor sees them.
         schedule: When all traits run again.
         follow_data_versions: Whether Dagster reruns a stage when the content of its inputs changes.
@@ -167,6 +170,7 @@ class ExperimentSettings(SettingsWithOrigin):
     thresholds: Thresholds = Thresholds()
     severities: dict[CheckName, Literal["warn", "error"]] = Field(default_factory=dict)
     accepted: AcceptedWarnings = Field(default_factory=dict)
+    owners: tuple[Owner, ...] = ()
     auto_run: bool = False
     schedule: Schedule | None = None
     follow_data_versions: bool = False

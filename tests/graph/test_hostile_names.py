@@ -16,7 +16,7 @@ from tests.cli.conftest import Command, traitvec  # noqa: F401
 from tests.graph.webserver import LOCATION, SYNCHRONOUS, dagster_webserver, launch_run
 from tests.projects import FEW_VECTORS, SmallProject, write_experiment
 from traitvec_dagster.runs.headless import definitions_of
-from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, close_dead_runs
+from traitvec_dagster.runs.ownership import GPUS_TAG, HOST_TAG, PID_TAG, close_dead_runs
 
 HOSTILE = ["../../escaped", "/tmp/traitvec-escaped", "..", ".", "", "a/b", "a\\b",
            "refusal/../../../escaped", "refusal\n", "refusal\x00", "Refusal", "..%2fescaped", "~",
@@ -182,7 +182,7 @@ def test_a_run_config_from_the_page_writes_nowhere(page: Page, settings: dict[st
         {"tags": {"dagster/partition/traits": "../../escaped"}},
         {"tags": {"dagster/asset_partition_range_start": "../../escaped",
                   "dagster/asset_partition_range_end": "../../escaped"}},
-        {"tags": {PID_TAG: "-1", HOST_TAG: "../../escaped", "traitvec/gpus": "../x"}},
+        {"tags": {PID_TAG: "-1", HOST_TAG: "../../escaped", GPUS_TAG: "../x"}},
     ],
     ids=ascii,
 )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.folders import ExperimentFolder
-from traitvec_dagster.runs.ownership import PID_TAG, close_dead_runs
+from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, close_dead_runs
 from traitvec_dagster.runs.parallel import (
     ProgressEvent,
     longest_first,
@@ -55,7 +55,7 @@ def test_each_process_keeps_its_gpus_and_each_trait_is_a_run(tmp_path: Path) -> 
         records = project.instance.get_runs()
         assert {record.status for record in records} == {dg.DagsterRunStatus.SUCCESS}
         # A process that starts late may find nothing left to run.
-        shares = {(r.tags[PID_TAG], r.tags["traitvec/gpus"]) for r in records}
+        shares = {(r.tags[PID_TAG], r.tags[GPUS_TAG]) for r in records}
         assert len({gpus for _, gpus in shares} & {"4", "7"}) == len(shares)
         assert str(os.getpid()) not in {record.tags[PID_TAG] for record in records}
         assert {item.trait for item in events} == set(TRAITS)

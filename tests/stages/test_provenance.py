@@ -69,7 +69,7 @@ def test_a_setting_changes_its_own_stages(changes: dict[str, Any], stages: set[s
 
 def test_every_setting_that_matters_belongs_to_a_stage() -> None:
     free = {
-        "description", "batch_size", "max_concurrent_judges",
+        "description", "owners", "batch_size", "max_concurrent_judges",
         "judge_mode", "judge_timeout_s", "max_judge_usd", "judge_prices",
         "engine_url", "engine_model", "engine_reads", "tensor_parallel", "max_model_len",
         "trust_remote_code", "auto_run", "schedule", "follow_data_versions",

@@ -16,6 +16,7 @@ from traitvec_core.storage.files import DEFINITION_FILE
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.provenance import Provenance
+from traitvec_core.storage.response_tables import judged_columns, names_of, response_columns
 from traitvec_core.storage.trait_lock import changing_trait
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def _prepared(table: "pd.DataFrame", count: Callable[[str], int] | None) -> "pd.
 def _write_responses(
     folder: TraitFolder, settings: ExperimentSettings, item: PlannedTrait, table: "pd.DataFrame"
 ) -> None:
-    from traitvec_core.judging.judge import JUDGED_COLUMNS
     from traitvec_core.validation.response_counts import count_responses
 
-    raw = table.drop(columns=[name for name in JUDGED_COLUMNS if name in _JUDGED_ONLY])
+    judged_only = set(names_of(judged_columns())) - set(names_of(response_columns()))
+    raw = table.drop(columns=list(judged_only))
     _commit(folder, settings, "responses", response_csvs(raw, "raw_"), item.hashes, {
         "model": settings.model, "engine": "imported", "model_revision": None,
         "instruction_role": "imported", "n_examples": int((table["pole"] == "pos").sum()),
@@ -112,12 +113,6 @@ def _write_responses(
         "missing_reasons": reasons, "also_judged": [], "asked_now": 0,
         "paid_now": {"usd": 0.0}, "unfinished": {}, "experiment_spent_usd": 0.0, "compared": [],
     })  # fmt: skip
-
-
-_JUDGED_ONLY = {
-    "trait_score", "coherence_score", "judge_model", "judge_status", "judge_reason",
-    "coherence_status", "coherence_reason",
-}  # fmt: skip
 
 
 def _commit(

@@ -12,13 +12,11 @@ from traitvec_core.generation.request import Generated, GenerationEngine, Reques
 from traitvec_core.generation.transformers_engine import TransformersEngine
 from traitvec_core.models.interventions import Intervention
 from traitvec_core.models.language_model import LanguageModel
+from traitvec_core.storage.response_tables import POLE, THINKING, names_of, response_columns
 
 __all__ = ["RESPONSE_COLUMNS", "as_engine", "generate_responses", "generate_texts"]
 
-RESPONSE_COLUMNS = (
-    "question", "instruction", "prompt", "response",
-    "question_id", "prompt_tokens", "response_tokens", "finish_reason", "pole",
-)  # fmt: skip
+RESPONSE_COLUMNS = (*names_of(response_columns()), POLE)
 
 
 def generate_responses(
@@ -68,7 +66,7 @@ def generate_responses(
     generate_texts(engine, names, prompts, sampling, skip=set(done), on_finished=keep)
     rows = [done[name] for name in names]
     has_thinking = any("thinking" in row for row in rows)
-    columns = [*RESPONSE_COLUMNS, *(["thinking"] if has_thinking else [])]
+    columns = [*RESPONSE_COLUMNS, *([THINKING.name] if has_thinking else [])]
     table = pd.DataFrame(rows, columns=columns)
     return table.fillna({"thinking": ""}) if has_thinking else table
 

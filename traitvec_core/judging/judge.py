@@ -11,6 +11,12 @@ from traitvec_core.judging.panel import Judge, judge_of, prompt_for
 from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.storage.provenance import Cost
+from traitvec_core.storage.response_tables import (
+    POLE,
+    columns_of_other_traits,
+    judged_columns,
+    names_of,
+)
 from traitvec_core.trait import TraitDefinition
 
 __all__ = [
@@ -23,11 +29,7 @@ __all__ = [
     "score_prompts",
 ]
 
-JUDGED_COLUMNS = (
-    "question", "instruction", "prompt", "response", "trait_score", "coherence_score",
-    "question_id", "judge_model", "judge_status", "judge_reason", "coherence_status",
-    "coherence_reason", "prompt_tokens", "response_tokens", "finish_reason", "pole",
-)  # fmt: skip
+JUDGED_COLUMNS = (*names_of(judged_columns()), POLE)
 _EMPTY = Judgement(None, "error", "the response is empty")
 
 
@@ -125,7 +127,7 @@ def judge_responses(
         judged[status] = [r.status for r in results]
         judged[reason] = [r.reason for r in results]
     judged["judge_model"] = judges["trait"].name
-    others = [f"{name}_{part}" for name in also or {} for part in ("score", "status", "reason")]
+    others = names_of(columns_of_other_traits(also or {}))
     return JudgedResponses(
         judged[[*JUDGED_COLUMNS, *others]],
         cost=_cost(every),

@@ -49,6 +49,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 #   share: 0.5               # of the separation that length, words, … may explain; fails above
 #   share_warning: 0.25      # warns above
 # severities: {}             # e.g. {norm: warn, confounds: error}
+# owners: []                # e.g. [ada@example.org, "team:interp"]; the UI shows them
 # accepted: {}               # e.g. {verbosity: {confounds: "verbosity is about length"}}
 """
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.response_ids import ResponseIds
+from traitvec_core.storage.response_tables import response_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-_COUNTS = ("prompt_tokens", "response_tokens")
+_COUNTS = [column.name for column in response_columns() if column.type == "int"]
 
 
 def response_csvs(frame: "pd.DataFrame", prefix: str) -> dict[str, bytes]:

@@ -14,18 +14,20 @@ from traitvec_core.stages.spec import StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.storage.vector_verdict import describe_verdict
+from traitvec_core.trait import parse_definition
 from traitvec_core.trust import check_trust
 from traitvec_core.validation.checks.table import evaluate_check
 from traitvec_dagster.executors.kubernetes import gpu_pod
+from traitvec_dagster.graph.asset_metadata import asset_metadata
 from traitvec_dagster.graph.check_events import evaluation_of, keep_verdicts, store_evaluation
 from traitvec_dagster.graph.empty_partitions import remove_if_empty
 from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, one_line_failure
 from traitvec_dagster.graph.freshness import freshness_tags
 from traitvec_dagster.graph.metadata_of_responses import definition_metadata
 from traitvec_dagster.graph.metadata_values import Metadata, known, shown
-from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.names import STAND_IN_SETTINGS, Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
-from traitvec_dagster.graph.resources import STAND_IN_SETTINGS, unload_models, workbench
+from traitvec_dagster.graph.resources import unload_models, workbench
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
@@ -36,23 +38,14 @@ __all__ = ["build_assets"]
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """Build the assets of one experiment."""
-    try:
-        # As they are when the code location is loaded: kinds, pools and tags are fixed then.
-        settings = graph.folder.settings()
-    except TraitvecError:
-        settings = STAND_IN_SETTINGS
     return [
-        _build_definition(graph, spec, settings)
-        if spec.make is None
-        else _build_stage(graph, spec, settings)
+        _build_definition(graph, spec) if spec.make is None else _build_stage(graph, spec)
         for spec in SPECS.values()
     ]
 
 
-def _build_definition(
-    graph: Graph, spec: StageSpec, loaded: ExperimentSettings
-) -> dg.AssetsDefinition:
-    @_decorated(graph, spec, loaded)
+def _build_definition(graph: Graph, spec: StageSpec) -> dg.AssetsDefinition:
+    @_decorated(graph, spec)
     def definition(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with one_line_failure(context):
             folder = graph.trait(context)
@@ -86,8 +79,8 @@ def _read_definition(graph: Graph, folder: TraitFolder, context: dg.AssetExecuti
         raise
 
 
-def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> dg.AssetsDefinition:
-    @_decorated(graph, spec, loaded)
+def _build_stage(graph: Graph, spec: StageSpec) -> dg.AssetsDefinition:
+    @_decorated(graph, spec)
     def stage(
         context: dg.AssetExecutionContext, overrides: dg.ResourceParam[SettingsOverrides]
     ) -> dg.MaterializeResult[None]:
@@ -100,11 +93,11 @@ def _build_stage(graph: Graph, spec: StageSpec, loaded: ExperimentSettings) -> d
             check_trust(graph.folder, settings)
             redo = overrides.redo_of(spec.name)
             is_gpu_needed_later = any(
-                SPECS[later].place(loaded) == "gpu" and SPECS[later].is_on(settings)
+                SPECS[later].place(graph.loaded) == "gpu" and SPECS[later].is_on(settings)
                 for later in _stages_after(spec.name, context)
             )
             step = _step(context, graph, is_gpu_needed_later=is_gpu_needed_later)
-            place = spec.place(loaded)
+            place = spec.place(graph.loaded)
             if place == "elsewhere" and settings.engine == "vllm" and step.keeps_gpu:
                 # vLLM takes longer to start again than most judging takes.
                 place = "here"
@@ -153,10 +146,8 @@ def _metadata(
     }
 
 
-def _decorated(
-    graph: Graph, spec: StageSpec, loaded: ExperimentSettings
-) -> Callable[..., dg.AssetsDefinition]:
-    presentation, place = PRESENTATION[spec.name], spec.place(loaded)
+def _decorated(graph: Graph, spec: StageSpec) -> Callable[..., dg.AssetsDefinition]:
+    presentation, place = PRESENTATION[spec.name], spec.place(graph.loaded)
     tags: dict[str, Any] = {"dagster/priority": "-1"} if presentation.is_last else {}
     if place == "gpu":
         # The same request in each engine's words; an engine ignores those of the others.
@@ -167,7 +158,14 @@ def _decorated(
         partitions_def=graph.partitions,
         deps=[*(graph.key(upstream) for upstream in spec.upstream), graph.inputs_key(spec.name)],
         description=presentation.description,
-        kinds=presentation.kinds(loaded),
+        kinds=presentation.kinds(graph.loaded),
+        owners=graph.loaded.owners,
+        metadata=asset_metadata(
+            graph,
+            work=spec.make or parse_definition,
+            files=f"{{trait}}/{presentation.files}",
+            columns=presentation.columns(graph.loaded),
+        ),
         code_version=spec.version,
         pool="gpu" if place == "gpu" else presentation.api_pool if place == "elsewhere" else None,
         op_tags=tags,

@@ -11,6 +11,7 @@ from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 from traitvec_core.visible_text import one_line
+from traitvec_dagster.graph.asset_metadata import asset_metadata
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.metadata_values import shown
 from traitvec_dagster.graph.names import Graph
@@ -55,6 +56,8 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
         description="All traits compared: how similar their vectors are, how specific, which"
         " methods and layers do best, and what each cost. Traits that are not finished are listed.",
         kinds={"html"},
+        owners=graph.loaded.owners,
+        metadata=asset_metadata(graph, work=make_atlas, files="atlas/atlas.html"),
         code_version=ATLAS_VERSION,
     )
     def trait_atlas(

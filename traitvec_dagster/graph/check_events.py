@@ -11,11 +11,10 @@ from dagster._core.event_api import PartitionKeyFilter
 
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.visible_text import one_line
+from traitvec_dagster.graph.check_severity import severity_of
 from traitvec_dagster.graph.metadata_values import Metadata, shown
 
-__all__ = [
-    "check_metadata", "evaluation_of", "keep_verdicts", "severity_of", "store_evaluation",
-]  # fmt: skip
+__all__ = ["check_metadata", "evaluation_of", "keep_verdicts", "store_evaluation"]
 
 _KEPT_FROM = "kept_from_run"
 _PARTITION_TAG = "dagster/partition"
@@ -34,12 +33,6 @@ def check_metadata(result: CheckResult) -> Metadata:
     if result.accepted:
         metadata["accepted"] = result.accepted
     return shown(metadata)
-
-
-def severity_of(result: CheckResult) -> dg.AssetCheckSeverity:
-    """Return how severe a check is that does not pass."""
-    is_warning = result.verdict == "warn"
-    return dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
 
 
 def evaluation_of(

@@ -8,15 +8,15 @@ import dagster as dg
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import Stage
-from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.validation.checks.limits import describe_limits
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import CHECKS, checks_of, evaluate_check
 from traitvec_core.visible_text import one_line
-from traitvec_dagster.graph.check_events import check_metadata, evaluation_of, severity_of
+from traitvec_dagster.graph.check_events import check_metadata, evaluation_of
+from traitvec_dagster.graph.check_severity import severity_of_trait
 from traitvec_dagster.graph.failures import OneLineFailure, one_line_failure
-from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.graph.resources import STAND_IN_SETTINGS
+from traitvec_dagster.graph.names import STAND_IN_SETTINGS, Graph
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
 
 __all__ = ["BLOCKING", "CHECKED_STAGE", "build_checks"]
@@ -31,12 +31,17 @@ def build_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
 
 
 def _names(graph: Graph) -> list[CheckName]:
-    try:
-        settings = graph.folder.settings()
-    except TraitvecError:
-        # Each run says what is wrong with the file.
+    if graph.loaded is STAND_IN_SETTINGS:
         return [name for name in CHECKS if name != "agreement"]
-    return checks_of(settings, map(graph.folder.trait, graph.folder.traits()))
+    return checks_of(graph.loaded, map(graph.folder.trait, graph.folder.traits()))
+
+
+def _description(graph: Graph, name: CheckName) -> str:
+    parts = [CHECKS[name].description]
+    if graph.loaded is not STAND_IN_SETTINGS and (limits := describe_limits(name, graph.loaded)):
+        # A run reads the file again, and its result names the limits that it was held against.
+        parts += [limits, "Limits as of the last reload of the definitions; runs use the file."]
+    return " ".join(parts)
 
 
 def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
@@ -46,7 +51,7 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
         asset=graph.key(CHECKS[name].stage),
         additional_deps=waits_for,
         name=name,
-        description=CHECKS[name].description,
+        description=_description(graph, name),
         blocking=CHECKS[name].is_blocking,
         partitions_def=graph.partitions,
     )
@@ -57,7 +62,7 @@ def _build_check(graph: Graph, name: CheckName) -> dg.AssetChecksDefinition:
         with one_line_failure(op):
             settings = _settings(name, graph, overrides)
             if op.has_partition_key:
-                yield from _check_trait(name, graph.trait(op), settings)
+                yield from _check_trait(name, graph, settings, op)
             else:
                 yield from _check_all_traits(name, graph, settings, op)
 
@@ -75,12 +80,16 @@ def _settings(name: CheckName, graph: Graph, overrides: SettingsOverrides) -> Ex
 
 
 def _check_trait(
-    name: CheckName, folder: TraitFolder, settings: ExperimentSettings
+    name: CheckName, graph: Graph, settings: ExperimentSettings, context: dg.OpExecutionContext
 ) -> Iterator[dg.AssetCheckResult]:
+    folder = graph.trait(context)
+    key = dg.AssetCheckKey(graph.key(CHECKS[name].stage), name)
+    traits = context.instance.get_dynamic_partitions(str(graph.partitions.name))
+    others = [trait for trait in traits if trait != folder.name]
     result = evaluate_check(name, folder, settings)
     yield dg.AssetCheckResult(
         passed=result.verdict == "pass",
-        severity=severity_of(result),
+        severity=severity_of_trait(context.instance, key, result, others),
         description=one_line(result.summary),
         metadata=check_metadata(result),
     )

@@ -23,7 +23,7 @@ from traitvec_dagster.graph.owner_overrides import OPEN_SETTINGS, OWNER_SETTINGS
 __all__ = ["read_settings", "settings_schema"]
 
 # What sensors and schedules read, or nobody but people: a run does nothing with it.
-_NOT_OF_A_RUN = frozenset({"description", "auto_run", "schedule", "follow_data_versions"})
+_NOT_OF_A_RUN = frozenset({"description", "owners", "auto_run", "schedule", "follow_data_versions"})
 _SCALARS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 

@@ -50,6 +50,7 @@ def build_inputs(graph: Graph) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             graph.inputs_key(stage),
             group_name=graph.inputs_group,
+            owners=graph.loaded.owners,
             partitions_def=graph.partitions,
             description=f"All that {stage} depends on: definitions (also of other traits whose"
             " rubrics it uses), settings, model, earlier stages and its own files. The sensor"

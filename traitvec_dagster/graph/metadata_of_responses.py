@@ -14,6 +14,7 @@ from traitvec_core.storage.manifests import (
     ResponsesManifest,
 )
 from traitvec_core.validation.checks.definition import list_warnings
+from traitvec_dagster.graph.asset_metadata import ROW_COUNT
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
@@ -66,7 +67,7 @@ def responses_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Met
     frame = folder.read_responses("responses")
     manifest = folder.manifest(ResponsesManifest)
     return {
-        "n_responses": len(frame),
+        ROW_COUNT: len(frame),
         "mean_response_tokens": float(frame["response_tokens"].mean()),
         **manifest.counts,
         "model": manifest.model,
@@ -100,6 +101,7 @@ def judged_responses_metadata(folder: TraitFolder, settings: ExperimentSettings)
             mean_coherence_positive=positive.mean_coherence,
             mean_coherence_negative=negative.mean_coherence,
         ),
+        ROW_COUNT: len(frame),
         "kept_positive": positive.kept,
         "kept_negative": negative.kept,
         "pairs_kept": elicitation.pairs_kept,

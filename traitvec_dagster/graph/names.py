@@ -5,11 +5,16 @@ from functools import cached_property
 
 import dagster as dg
 
+from traitvec_core.embedded import EMBEDDED_MODEL
 from traitvec_core.errors import TraitvecError
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
-__all__ = ["Graph"]
+__all__ = ["STAND_IN_SETTINGS", "Graph"]
+
+STAND_IN_SETTINGS = ExperimentSettings(model=EMBEDDED_MODEL, judge_model=EMBEDDED_MODEL)
+"""Stands in for an experiment.yaml that cannot be read; each run says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,17 @@ class Graph:
     def folder(self) -> ExperimentFolder:
         """The experiment on disk."""
         return ExperimentFolder(self.root, self.experiment)
+
+    @cached_property
+    def loaded(self) -> ExperimentSettings:
+        """The settings when the code location is loaded, which fix kinds, pools, owners and tags.
+
+        A file that cannot be read counts as `STAND_IN_SETTINGS`.
+        """
+        try:
+            return self.folder.settings()
+        except TraitvecError:
+            return STAND_IN_SETTINGS
 
     @cached_property
     def partitions(self) -> dg.DynamicPartitionsDefinition:

@@ -49,7 +49,7 @@ OWNER_SETTINGS: Mapping[str, tuple[Any, ...]] = {
 """Settings that load code, files or models, or open connections → values that do neither."""
 
 OPEN_SETTINGS = frozenset({
-    "description", "judge_mode", "judge_timeout_s", "judge_preflight", "also_judge",
+    "description", "owners", "judge_mode", "judge_timeout_s", "judge_preflight", "also_judge",
     "judge_repeats", "agreement_sample", "dtype", "quantization", "engine_reads",
     "tensor_parallel", "max_model_len", "n_examples", "batch_size", "max_concurrent_judges",
     "instruction_role", "sampling", "threshold", "min_coherence", "pairing", "positions", "methods",

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
-from traitvec_core.embedded import EMBEDDED_MODEL
-from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions, model_fingerprint
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages.context import SecondsLeft, Workbench
@@ -18,13 +16,7 @@ from traitvec_core.visible_text import one_line
 if TYPE_CHECKING:
     from traitvec_core.models.language_model import LanguageModel
 
-__all__ = [
-    "STAND_IN_SETTINGS", "ProgressSink", "set_progress_sink", "unload_models",
-    "workbench",
-]  # fmt: skip
-
-STAND_IN_SETTINGS = ExperimentSettings(model=EMBEDDED_MODEL, judge_model=EMBEDDED_MODEL)
-"""Stands in for an experiment.yaml that cannot be read; each run says what is wrong with it."""
+__all__ = ["ProgressSink", "set_progress_sink", "unload_models", "workbench"]
 
 _LOG_EVERY_S = 5.0
 _sink: "ProgressSink | None" = None

@@ -1,7 +1,7 @@
 """Which process owns a run, closing the runs whose process is gone, and ending runs on request.
 
 No clock decides it: a run's tags name the process by its number, the boot of the machine and the
-clock tick at which the kernel started it.
+clock tick at which the kernel started it. Dagster's pages hide tags that begin with `.dagster/`.
 """
 
 import os
