@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.storage.files import ACTIVATIONS_FILE
+from traitvec_core.storage.files import ACTIVATIONS_FILE, DEFINITION_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import (
     ActivationsManifest,
@@ -17,6 +15,7 @@ from traitvec_core.validation.checks.definition import list_warnings
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    in_project,
     known,
     numbers,
     picture,
@@ -41,7 +40,7 @@ __all__ = [
 def definition_metadata(folder: TraitFolder, data: bytes) -> Metadata:
     """Metadata of the `definition` asset; a broken file has only its size and path."""
     metadata: Metadata = {
-        "path": dg.MetadataValue.path(str(folder.definition_path)),
+        "path": in_project(folder.path.parent, folder.name, DEFINITION_FILE),
         "bytes": len(data),
     }
     try:
@@ -75,7 +74,7 @@ def responses_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Met
         "engine": manifest.engine,
         "instruction_role": manifest.instruction_role,
         "resumed_from": manifest.resumed_from,
-        "folder": dg.MetadataValue.path(str(folder.path / "responses")),
+        "folder": in_project(folder.path.parent, folder.name, "responses"),
         "sample": sample(frame, ["pole", "question", "response", "finish_reason"]),
     }
 
@@ -195,7 +194,7 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
         "engine": manifest.engine,
         **_loaded(manifest),
         "megabytes": path.stat().st_size / 1e6,
-        "path": dg.MetadataValue.path(str(path)),
+        "path": in_project(folder.path.parent, folder.name, ACTIVATIONS_FILE),
     }
 
 

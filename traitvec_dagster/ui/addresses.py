@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from traitvec_core.storage.markdown import escape_markdown
-
-__all__ = ["ATLAS_PAGE", "DYNAMICS_PAGE", "PLOT", "PREFIX", "REPORT_PAGE", "link_docs", "page_url"]
+__all__ = [
+    "ATLAS_PAGE", "DYNAMICS_PAGE", "PLOT", "PREFIX", "REPORT_PAGE", "docs_url", "page_url",
+    "show_picture",
+]  # fmt: skip
 
 PREFIX = "/traitvec"
 """Where the pages begin; Dagster has none there."""
@@ -21,8 +22,7 @@ ATLAS_PAGE = "atlas/atlas.html"
 PLOT = "validation/plot.png"
 """The first picture of the report; it is part of the page and no file."""
 
-# As `escape_markdown` leaves it, or as it is.
-_DOCS = re.compile(r"docs/(?P<page>[a-z\\_]+)\.md\\?#(?P<section>[a-z\d-]+)")
+_DOCS = re.compile(r"docs/(?P<page>[a-z_]+)\.md#(?P<section>[a-z\d-]+)")
 
 
 def page_url(experiment: str, *names: str) -> Any:
@@ -32,14 +32,28 @@ def page_url(experiment: str, *names: str) -> Any:
         experiment: The experiment's name.
         names: What follows it in the tree: the trait's name, if any, and the page.
     """
-    return dg.MetadataValue.url("/".join((PREFIX, "experiments", experiment, *names)))
+    return dg.MetadataValue.url(_address(experiment, *names))
 
 
-def link_docs(text: str) -> Any:
-    """Return a text as Markdown, in which "docs/troubleshooting.md#…" is a link."""
+def show_picture(experiment: str, *names: str) -> Any:
+    """Return a picture for Dagster's metadata; see `page_url`.
 
-    def link(match: re.Match[str]) -> str:
-        page = match["page"].replace("\\", "")
-        return f"[{match[0]}]({PREFIX}/docs/{page}.html#{match['section']})"
+    Dagster shows Markdown at once only below 1,000 characters, which leaves no room for the picture
+    itself.
+    """
+    return dg.MetadataValue.md(f"![picture of the report]({_address(experiment, *names)})")
 
-    return dg.MetadataValue.md(_DOCS.sub(link, escape_markdown(text)))
+
+def docs_url(text: str) -> Any:
+    """Return a link to the section of the documentation that a text names first, or None.
+
+    Of texts, Dagster links no part, and Markdown it hides behind a click on the page of a check.
+    """
+    match = _DOCS.search(text)
+    if match is None:
+        return None
+    return dg.MetadataValue.url(f"{PREFIX}/docs/{match['page']}.html#{match['section']}")
+
+
+def _address(experiment: str, *names: str) -> str:
+    return "/".join((PREFIX, "experiments", experiment, *names))

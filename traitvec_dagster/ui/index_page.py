@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.report.verdict_badge import vector_text, verdict_badge
 from traitvec_core.storage.files import list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_dagster.ui.addresses import ATLAS_PAGE, DYNAMICS_PAGE, PREFIX, REPORT_PAGE
@@ -49,8 +50,6 @@ def _experiment(folder: ExperimentFolder) -> dict[str, Any]:
 
 
 def _trait(folder: TraitFolder) -> dict[str, Any]:
-    from traitvec_core.report.first_screen import vector_text, verdict_badge
-
     badge, vector, style = "No vectors yet", "", "quiet"
     try:
         recommended = folder.recommended()

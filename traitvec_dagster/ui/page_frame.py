@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup
 
+from traitvec_core.report.environment import page_environment
 from traitvec_dagster.ui.addresses import PREFIX
 
 __all__ = ["frame_page", "render"]
@@ -30,7 +31,5 @@ def render(name: str, **values: Any) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    from traitvec_core.report.environment import page_environment
-
     source = resources.files("traitvec_dagster") / "ui" / "templates" / f"{name}.html.j2"
     return page_environment().from_string(source.read_text("utf-8"))

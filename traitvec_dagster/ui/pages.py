@@ -7,7 +7,6 @@ scripts, only the report's runs.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.report.page_script import PAGE_SCRIPT_HASH
 from traitvec_core.storage.provenance import content_hash
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.ui.addresses import PREFIX
@@ -31,6 +31,10 @@ _BASE_POLICY = (
     " frame-ancestors 'self'"
 )
 _OWN_POLICY = f"{_BASE_POLICY}; img-src 'self'"
+# An opaque origin, and no script but the report's.
+_TREE_POLICY = (
+    f"{_BASE_POLICY}; img-src data:; script-src 'sha256-{PAGE_SCRIPT_HASH}'; sandbox allow-scripts"
+)
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
@@ -95,20 +99,8 @@ class ProjectPages:
             return _Page(read_doc(name), _MEDIA_TYPES[Path(name).suffix], _OWN_POLICY)
         if area == "experiments":
             data = read_tree_page(self._experiments, rest)
-            return _Page(data, _MEDIA_TYPES[Path(rest).suffix], _foreign_policy())
+            return _Page(data, _MEDIA_TYPES[Path(rest).suffix], _TREE_POLICY)
         raise TraitvecError(f"there is no such page; {PREFIX}/ lists all")
-
-
-@cache
-def _foreign_policy() -> str:
-    """The policy for pages of the tree: an opaque origin, and no script but the report's."""
-    # Slow to import, and not before a page is asked for.
-    from traitvec_core.report.page_script import PAGE_SCRIPT_HASH
-
-    return (
-        f"{_BASE_POLICY}; img-src data:; script-src 'sha256-{PAGE_SCRIPT_HASH}';"
-        " sandbox allow-scripts"
-    )
 
 
 def _respond_with(page: _Page, request: Request) -> Response:
