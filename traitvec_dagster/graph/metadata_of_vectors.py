@@ -233,11 +233,16 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
     from traitvec_core.dynamics.manifests import NotTraced, read_dynamics
 
     manifest = read_dynamics(folder)
+    # The stage is the last of a run: so the report is one click away at the end of the run's log.
+    report = {"report": page_url(folder.experiment, folder.name, REPORT_PAGE)}
     if isinstance(manifest, NotTraced):
-        return {"traced": f"no: {manifest.why}"}
+        return {"traced": f"no: {manifest.why}", **report}
     whole, prediction = manifest.whole, manifest.prediction
     method = manifest.vector.removesuffix(f"_layer{manifest.layer}")
     return {
+        "page": page_url(folder.experiment, folder.name, DYNAMICS_PAGE),
+        **report,
+        "page_file": in_project(folder.path.parent, folder.name, DYNAMICS_PAGE),
         "n_texts": whole.n_texts,
         "missing_scores": whole.n_texts - whole.n_scored,
         "unfinished": sum(manifest.unfinished.values()),
@@ -256,8 +261,6 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
         **_judged(folder, method, manifest.layer),
         "layer": manifest.layer,
         "judge_model": manifest.judge_model,
-        "page": page_url(folder.experiment, folder.name, DYNAMICS_PAGE),
-        "page_file": in_project(folder.path.parent, folder.name, DYNAMICS_PAGE),
         "by_condition": table(
             [
                 {"condition": name}
