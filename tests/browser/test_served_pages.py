@@ -86,7 +86,7 @@ HOSTILE = """<!doctype html><title>innocent</title><body>
 
 @pytest.fixture
 def hostile(served: Served) -> Path:
-    """A report that whoever wrote the project has put in the place of ours."""
+    """A report that the project's author has put in the place of ours."""
     project, _ = served
     page = project.trait("uncertainty").path / "validation/report.html"
     page.write_text(HOSTILE)

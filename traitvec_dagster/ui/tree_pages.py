@@ -22,7 +22,7 @@ _PAGES_OF_TRAIT: dict[str, Stage] = {
     DYNAMICS_PAGE: "trait_dynamics",
 }
 _PAGES_OF_EXPERIMENT = frozenset({ATLAS_PAGE, "atlas/atlas.json"})
-# Whoever wrote the tree does not decide how much memory this takes.
+# The tree's author does not decide how much memory this takes.
 _MAX_BYTES = 64 * 2**20
 _PICTURE = re.compile(
     rb'<figure id="plot"><img [^>]{,2000}?src="data:image/png;base64,([A-Za-z0-9+/=]+)"'
