@@ -97,7 +97,14 @@ def test_the_atlas_is_made_and_its_page_opens(screen: Screen, served: Served) ->
     )
     # The page that waited keeps saying that there is no metadata.
     screen.open("assets/demo/trait_atlas")
-    screen.wait_for("Metadata", str(page), "by_trait", "refusal", "uncertainty", "near_duplicates")
+    screen.wait_for(
+        "Metadata",
+        "experiments/demo/atlas/atlas.html",
+        "by_trait",
+        "refusal",
+        "uncertainty",
+        "near_duplicates",
+    )
     _opens_by_itself(screen.driver, page)
     text = screen.text
     assert "demo" in screen.driver.title

@@ -17,8 +17,7 @@ import torch
 
 from tests.projects import SMALL, SmallProject
 from traitvec_core.models.language_model import load_language_model
-from traitvec_core.report import build_report
-from traitvec_core.report.page import ReportSources
+from traitvec_core.report.page import ReportSources, build_report
 from traitvec_core.stage_names import METADATA_FILE, STAGES, Stage
 from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponsesManifest
 from traitvec_core.storage.provenance import content_hash

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from traitvec_core.atlas.values import Atlas, Matrix, TraitRow
 from traitvec_core.estimate import Estimate
 from traitvec_core.report.environment import page_environment
-from traitvec_core.report.first_screen import VERDICT_BADGES
+from traitvec_core.report.verdict_badge import VERDICT_BADGES
 from traitvec_core.storage.manifests import VectorVerdict
 
 __all__ = ["build_atlas_page", "matrix_picture"]

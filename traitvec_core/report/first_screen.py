@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traitvec_core.report.environment import shorten
+from traitvec_core.report.verdict_badge import vector_text, verdict_badge
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.manifests import Recommendation, VectorVerdict
+from traitvec_core.storage.manifests import Recommendation
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.key_figure import KeyFigure
 from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.verdict import STEERING_NOT_EVALUATED, grade_checks
 
 __all__ = [
-    "VERDICT_BADGES",
     "FirstScreen",
     "Reason",
     "answer_line",
@@ -24,21 +24,12 @@ __all__ = [
     "export_command",
     "first_screen",
     "python_line",
-    "vector_text",
-    "verdict_badge",
 ]
 
 # What fits beside the plot in a window of 1280 × 800.
 _MOST_LINES = 13
 _CHARS_PER_LINE = 95
 _MAX_SUMMARY, _MAX_FIX = 140, 240
-VERDICT_BADGES: dict[VectorVerdict | None, str] = {
-    "usable": "Usable",
-    "with_care": "Usable with care",
-    "not_usable": "Not usable",
-    None: "Not judged yet",
-}
-"""Each verdict as the pages show it."""
 _SEE_DOCS = re.compile(r"\s*See docs/\S+$")
 
 
@@ -119,19 +110,6 @@ def first_screen(
         reasons=reasons[:n_shown],
         more=[reason.name for reason in reasons[n_shown:]],
     )
-
-
-def vector_text(recommended: Recommendation) -> str:
-    """Return method, layer and coefficient."""
-    return (
-        f"{recommended.method} at layer {recommended.layer},"
-        f" coefficient {recommended.coefficient:.3g}"
-    )
-
-
-def verdict_badge(recommended: Recommendation | None) -> str:
-    """Return the verdict in a word or two."""
-    return VERDICT_BADGES[recommended.verdict] if recommended else "No vector"
 
 
 def experiments_name(folder: TraitFolder) -> str:

@@ -1,14 +1,14 @@
 """The validation report of one trait: every number as JSON, and one self-contained page."""
 
 import base64
-import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
@@ -18,6 +18,7 @@ from traitvec_core.report.answer import answer
 from traitvec_core.report.environment import page_environment
 from traitvec_core.report.first_screen import first_screen
 from traitvec_core.report.key_figures import key_figures
+from traitvec_core.report.page_script import PAGE_SCRIPT, PAGE_SCRIPT_HASH
 from traitvec_core.stage_names import Stage
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import (
@@ -42,6 +43,7 @@ from traitvec_core.validation.report_manifest import Answer
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 from traitvec_core.validation.stability import Stability
 from traitvec_core.validation.verdict import grade_checks, judge_vector
+from traitvec_core.visible_text import visible
 
 __all__ = ["Report", "ReportSources", "build_report", "sample_responses"]
 
@@ -198,8 +200,8 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
             steering=steering,
         ),
         root=sources.root,
-        script=Markup(_SCRIPT),  # noqa: S704
-        script_hash=_SCRIPT_HASH,
+        script=Markup(PAGE_SCRIPT),  # noqa: S704
+        script_hash=PAGE_SCRIPT_HASH,
         first_picture=pictures.first_picture(
             sources.judged, elicitation, captured, evidence, steering
         ),
@@ -281,9 +283,7 @@ def _records(*manifests: StageManifest) -> list[Provenance]:
 
 
 _ENVIRONMENT = page_environment()
-# The only script of the page: its policy names this text by its hash and runs no other.
-_SCRIPT = _ENVIRONMENT.get_template("report_copy.j2").render()
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+_DOCS = re.compile(r"docs/([a-z_]+)\.md#([a-z\d-]+)")
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -309,6 +309,12 @@ def _clip(text: object) -> str:
     return full if n_hidden <= 0 else f"{full[:_SHOWN_CHARS]} … and {n_hidden} more characters"
 
 
+def _link_docs(text: str) -> Markup:
+    """Text with its places in the documentation, which are links where the page is served."""
+    link = r'<a data-served="../../../../docs/\1.html#\2">\g<0></a>'
+    return Markup(_DOCS.sub(link, str(escape(visible(text)))))  # noqa: S704
+
+
 def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
@@ -318,4 +324,5 @@ _ENVIRONMENT.filters |= {
     "with_interval": _with_interval,
     "clip": _clip,
     "data_uri": _data_uri,
+    "link_docs": _link_docs,
 }

@@ -15,9 +15,8 @@ __all__ = ["SPEC", "make_validation_report"]
 
 def make_validation_report(context: StageContext) -> StageOutput:
     """Build the page and its JSON."""
-    from traitvec_core.report import build_report
     from traitvec_core.report.first_screen import experiments_name
-    from traitvec_core.report.page import ReportSources
+    from traitvec_core.report.page import ReportSources, build_report
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
     from traitvec_core.validation.manifests import VectorsManifest

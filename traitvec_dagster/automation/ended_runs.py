@@ -6,7 +6,8 @@ import dagster as dg
 
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_events import keep_verdicts
-from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, tag_problemfrom traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, tag_problem
+from traitvec_dagster.graph.names import Graph
 
 __all__ = ["build_ended_run_sensors", "settle_run"]
 

@@ -33,6 +33,7 @@ def ui(
     Example: traitvec ui --port 3001
     """
     from traitvec_dagster.runs.ownership import close_dead_runs
+    from traitvec_dagster.ui.addresses import PREFIX
     from traitvec_dagster.ui.origins import own_origins
 
     project = open_project(experiments_dir)
@@ -40,7 +41,9 @@ def ui(
     _check_port(host, port)
     instance = project.instance()
     close_dead_runs(instance)
-    out.print(f"Dagster on http://{host}:{port} for {project.experiments} (Ctrl-C stops it)")
+    address = f"http://{host}:{port}"
+    out.print(f"Dagster on {address} for {project.experiments} (Ctrl-C stops it)")
+    out.print(f"reports on {address}{PREFIX}/")
     os.chdir(project.path)
     # Its servers take a second to import.
     from traitvec_dagster.ui.services import serve_project

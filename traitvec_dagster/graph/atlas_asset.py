@@ -13,9 +13,10 @@ from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.asset_metadata import asset_metadata
 from traitvec_dagster.graph.failures import one_line_failure
-from traitvec_dagster.graph.metadata_values import shown
+from traitvec_dagster.graph.metadata_values import in_project, shown
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
+from traitvec_dagster.ui.addresses import ATLAS_PAGE, page_url
 
 if TYPE_CHECKING:
     from traitvec_core.atlas import Atlas, Standing
@@ -82,13 +83,13 @@ def build_atlas_asset(graph: Graph) -> dg.AssetsDefinition:
 
 def atlas_metadata(folder: ExperimentFolder, atlas: "Atlas") -> dict[str, Any]:
     """Return an atlas' metadata for Dagster; unknown figures are left out."""
-    page = folder.path / "atlas" / "atlas.html"
     verdicts = Counter(VERDICT_NAMES[row.verdict] for row in atlas.traits if row.method)
     prices = [row.usd for row in atlas.traits]
     known = [usd for usd in prices if usd is not None]
     metadata: dict[str, Any] = {
         "answer": _answer(atlas, verdicts),
-        "page": dg.MetadataValue.path(str(page)),
+        "page": page_url(folder.name, ATLAS_PAGE),
+        "page_file": in_project(folder.path, ATLAS_PAGE),
         "traits": len(atlas.traits),
         "compared": len(atlas.order),
         "incomplete": sum(bool(row.missing) for row in atlas.traits),

@@ -13,6 +13,7 @@ from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_severity import severity_of
 from traitvec_dagster.graph.metadata_values import Metadata, shown
+from traitvec_dagster.ui.addresses import docs_url
 
 __all__ = ["check_metadata", "evaluation_of", "keep_verdicts", "store_evaluation"]
 
@@ -30,6 +31,8 @@ def check_metadata(result: CheckResult) -> Metadata:
     }
     if result.advice:
         metadata["advice"] = result.advice
+        if (help_url := docs_url(result.advice)) is not None:
+            metadata["help"] = help_url
     if result.accepted:
         metadata["accepted"] = result.accepted
     return shown(metadata)

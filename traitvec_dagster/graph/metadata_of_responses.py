@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.storage.files import ACTIVATIONS_FILE
+from traitvec_core.storage.files import ACTIVATIONS_FILE, DEFINITION_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import (
     ActivationsManifest,
@@ -18,6 +16,7 @@ from traitvec_dagster.graph.asset_metadata import ROW_COUNT
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    in_project,
     known,
     numbers,
     picture,
@@ -42,7 +41,7 @@ __all__ = [
 def definition_metadata(folder: TraitFolder, data: bytes) -> Metadata:
     """Metadata of the `definition` asset; a broken file has only its size and path."""
     metadata: Metadata = {
-        "path": dg.MetadataValue.path(str(folder.definition_path)),
+        "path": in_project(folder.path.parent, folder.name, DEFINITION_FILE),
         "bytes": len(data),
     }
     try:
@@ -76,7 +75,7 @@ def responses_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Met
         "engine": manifest.engine,
         "instruction_role": manifest.instruction_role,
         "resumed_from": manifest.resumed_from,
-        "folder": dg.MetadataValue.path(str(folder.path / "responses")),
+        "folder": in_project(folder.path.parent, folder.name, "responses"),
         "sample": sample(frame, ["pole", "question", "response", "finish_reason"]),
     }
 
@@ -197,7 +196,7 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
         "engine": manifest.engine,
         **_loaded(manifest),
         "megabytes": path.stat().st_size / 1e6,
-        "path": dg.MetadataValue.path(str(path)),
+        "path": in_project(folder.path.parent, folder.name, ACTIVATIONS_FILE),
     }
 
 

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest
@@ -11,11 +9,19 @@ from traitvec_core.storage.vector_verdict import verdict_on
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    in_project,
     judged,
     numbers,
     picture,
     rounded,
     table,
+)
+from traitvec_dagster.ui.addresses import (
+    DYNAMICS_PAGE,
+    PLOT,
+    REPORT_PAGE,
+    page_url,
+    show_picture,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
         **_answer(folder),
         "n_vectors": len(manifest.vectors),
         **numbers(held_out_accuracy=separation.probe_accuracy.value),
-        "folder": dg.MetadataValue.path(str(folder.path / "vectors")),
+        "folder": in_project(folder.path.parent, folder.name, "vectors"),
         "forecast": manifest.forecast.reason,
         **numbers(chance_p_value=manifest.chance.permutation_p_value),
     }
@@ -96,7 +102,7 @@ def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettin
         "n_generated": evaluation.n_generated,
         "notes": "; ".join(evaluation.notes) or "none",
         "unfinished": sum(evaluation.unfinished.values()),
-        "folder": dg.MetadataValue.path(str(folder.path / "steering")),
+        "folder": in_project(folder.path.parent, folder.name, "steering"),
         "dose_response": table([_dose(scores) for scores in evaluation.dose_response]),
         "controls": table([_dose(scores) for scores in controls]),
     }
@@ -158,13 +164,15 @@ def _answer(folder: TraitFolder) -> Metadata:
         experiments_name,
         export_command,
         python_line,
-        verdict_badge,
     )
+    from traitvec_core.report.verdict_badge import verdict_badge
     from traitvec_core.validation.report_manifest import ReportManifest
 
     recommended = folder.recommended()
+    report_page = page_url(folder.experiment, folder.name, REPORT_PAGE)
     if recommended is None:
-        return {"answer": "No vector can be recommended: nothing could be held out."}
+        line = "No vector can be recommended: nothing could be held out."
+        return {"answer": line, "report": report_page}
     if recommended.verdict is None:
         line = f"{verdict_badge(recommended)}: validation_report judges it. {recommended.why}"
     else:
@@ -173,6 +181,7 @@ def _answer(folder: TraitFolder) -> Metadata:
     root = experiments_name(folder)
     return {
         "answer": line,
+        "report": report_page,
         "python": python_line(root, folder.experiment, folder.name),
         "command": export_command(root, folder.experiment, folder.name, recommended),
     }
@@ -200,11 +209,11 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
 
     report = folder.manifest(ReportManifest)
     recommended = folder.recommended()
-    page = folder.path / "validation/report.html"
     verdicts = [check.verdict for check in report.checks]
     return {
         **_answer(folder),
-        "report": dg.MetadataValue.path(str(page)),
+        "report_file": in_project(folder.path.parent, folder.name, REPORT_PAGE),
+        "plot": show_picture(folder.experiment, folder.name, PLOT),
         "recommended": recommended.why if recommended else "nothing: no held-out figures",
         **(judged(recommended.verdict, recommended.reasons) if recommended else {}),
         "checks_passed": verdicts.count("pass"),
@@ -224,12 +233,16 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
     from traitvec_core.dynamics.manifests import NotTraced, read_dynamics
 
     manifest = read_dynamics(folder)
+    # The stage is the last of a run: so the report is one click away at the end of the run's log.
+    report = {"report": page_url(folder.experiment, folder.name, REPORT_PAGE)}
     if isinstance(manifest, NotTraced):
-        return {"traced": f"no: {manifest.why}"}
-    page = folder.path / "dynamics/dynamics.html"
+        return {"traced": f"no: {manifest.why}", **report}
     whole, prediction = manifest.whole, manifest.prediction
     method = manifest.vector.removesuffix(f"_layer{manifest.layer}")
     return {
+        "page": page_url(folder.experiment, folder.name, DYNAMICS_PAGE),
+        **report,
+        "page_file": in_project(folder.path.parent, folder.name, DYNAMICS_PAGE),
         "n_texts": whole.n_texts,
         "missing_scores": whole.n_texts - whole.n_scored,
         "unfinished": sum(manifest.unfinished.values()),
@@ -248,7 +261,6 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
         **_judged(folder, method, manifest.layer),
         "layer": manifest.layer,
         "judge_model": manifest.judge_model,
-        "page": dg.MetadataValue.path(str(page)),
         "by_condition": table(
             [
                 {"condition": name}

@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Metadata", "cell", "clip", "judged", "known", "numbers", "picture", "rounded", "sample",
-    "shown", "table",
+    "Metadata", "cell", "clip", "in_project", "judged", "known", "numbers", "picture", "rounded",
+    "sample", "shown", "table",
 ]  # fmt: skip
 
 # A picture goes into the event log with every materialization.
@@ -25,6 +26,16 @@ _MAX_PICTURE_BYTES = 50_000
 _MAX_SHOWN_CHARS = 300
 
 Metadata = dict[str, Any]
+
+
+def in_project(experiment: Path, *names: str) -> Any:
+    """Return a path as it is in the project: it still leads there where the project was moved to.
+
+    Args:
+        experiment: The experiment's folder.
+        names: What follows it.
+    """
+    return dg.MetadataValue.path("/".join((experiment.parent.name, experiment.name, *names)))
 
 
 def known(**usd: float | None) -> Metadata:

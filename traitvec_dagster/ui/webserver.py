@@ -22,8 +22,10 @@ from dagster_webserver.version import __version__
 from starlette.applications import Starlette
 
 from traitvec_core.errors import TraitvecError
+from traitvec_dagster.project import Project
 from traitvec_dagster.ui.front import OwnOriginOnly
 from traitvec_dagster.ui.origins import own_origins
+from traitvec_dagster.ui.pages import ProjectPages
 
 __all__ = ["serve_workspace"]
 
@@ -33,11 +35,12 @@ _POLL_MS = 2000
 _GRACE_S = 10
 
 
-def serve_workspace(workspace: Path, host: str, port: int) -> None:
-    """Serve a workspace until a signal ends it.
+def serve_workspace(workspace: Path, experiments: Path, host: str, port: int) -> None:
+    """Serve a workspace, and the pages of a project, until a signal ends it.
 
     Args:
         workspace: Dagster's `workspace.yaml`.
+        experiments: The folder of all experiments.
         host: The address to listen on.
         port: The port to listen on.
 
@@ -57,7 +60,7 @@ def serve_workspace(workspace: Path, host: str, port: int) -> None:
                 context, live_data_poll_rate=_POLL_MS, lifespan=_lifespan
             )
             uvicorn.run(
-                OwnOriginOnly(app, own),
+                OwnOriginOnly(ProjectPages(app, experiments), own),
                 host=host,
                 port=port,
                 log_level="warning",
@@ -78,9 +81,9 @@ def _main(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", help="Port to listen on.")] = 3000,
 ) -> None:
-    """Serve Dagster's pages to their own origin only; TRAITVEC_UI_ORIGINS adds origins."""
+    """Serve Dagster's pages, and the project's; TRAITVEC_UI_ORIGINS adds origins."""
     try:
-        serve_workspace(workspace, host, port)
+        serve_workspace(workspace, Project().experiments, host, port)
     except TraitvecError as error:
         sys.exit(str(error))
 

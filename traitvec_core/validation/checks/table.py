@@ -204,8 +204,7 @@ def _with_consequences(
                 "advice": "",
             }
         )
-    # A path and not an address: a page on disk and Dagster's UI cannot link to the docs of the
-    # installed version.
+    # A path and not an address: only `traitvec ui` serves the docs, and makes it a link.
     advice = f"{result.advice} See docs/troubleshooting.md#{section}.".strip()
     return result.model_copy(
         update={"advice": advice, "verdict": _severity(name, result.verdict, settings)}
