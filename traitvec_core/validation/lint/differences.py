@@ -1,0 +1,232 @@
+"""What the two poles of a pair differ in beside the trait: length, format, register, language."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+from traitvec_core.trait import TraitDefinition
+from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.lint.subject import Subject
+from traitvec_core.validation.lint.text import join_quoted, words
+from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
+
+__all__ = ["find_differences"]
+
+# One pole may be this many times as long as the other.
+_MOST_UNEQUAL = 2.0
+_LEAST_CHARS_APART = 40
+# All positives together may be this many times as long as all negatives (geometric mean).
+_MOST_UNEQUAL_ON_AVERAGE = 1.3
+_LEAST_PAIRS = 3
+_LEAST_ON_ONE_SIDE = 0.8
+
+_TEXT = (
+    r"(?:answers?|repl(?:y|ies)|responses?|texts?|sentences?|explanations?|paragraphs?|messages?"
+    r"|points?)"
+)
+_NUMBER = r"(?:an?|one|two|three|four|five|six|eight|ten|\d+|few|a few|a single|single)"
+_LENGTHS = {
+    "short": re.compile(
+        r"\b(?:brief|briefly|brevity|concise|concisely|succinct|succinctly|terse|tersely"
+        rf"|short(?:er|est)?(?:,? (?:and |but )?\w+)? {_TEXT}|keep (?:it|them) short"
+        rf"|(?:in|with|at most|just|only|no more than|fewer than|less than|under) {_NUMBER}"
+        r" (?:\w+ )?(?:words?|sentences?|lines?)|one-(?:word|line|sentence))\b",
+        re.IGNORECASE,
+    ),
+    "long": re.compile(
+        r"\b(?:lengthy|verbose|at (?:great )?length|detailed|in (?:\w+ )?detail|thorough|thoroughly"
+        r"|comprehensive|comprehensively|elaborate on|extensive|extensively|exhaustive(?:ly)?"
+        rf"|in[- ]depth|long(?:er|est)?(?:,? (?:and |but )?\w+)? {_TEXT}|essays?"
+        rf"|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
+        r" (?:words|sentences|paragraphs))\b",
+        re.IGNORECASE,
+    ),
+}
+_FORMATS = {
+    "a list": re.compile(
+        r"\b(?:bullet(?:s|ed)?|bullet[- ]points?|numbered|(?:as|in|with) an? (?:\w+ )?list)\b",
+        re.IGNORECASE,
+    ),
+    "a table": re.compile(r"\b(?:as|in|with) an? (?:\w+ )?table\b", re.IGNORECASE),
+    "markup": re.compile(
+        r"\b(?:JSON|XML|YAML|HTML|LaTeX|markdown|headings?|headers|boldface|in bold|italics"
+        r"|code blocks?)\b",
+        re.IGNORECASE,
+    ),
+    "upper or lower case": re.compile(
+        r"\b(?:upper[- ]?case|lower[- ]?case|capital letters|all caps|capitali[sz]ed)\b",
+        re.IGNORECASE,
+    ),
+    "emojis": re.compile(r"\b(?:emojis?|emoticons?)\b", re.IGNORECASE),
+    "exclamation marks": re.compile(r"\bexclamation (?:marks?|points?)\b", re.IGNORECASE),
+    "verse": re.compile(r"\b(?:in rhymes?|rhyming|as a poem|in verse|haiku)\b", re.IGNORECASE),
+}  # fmt: skip
+_REGISTERS = {
+    "formal": re.compile(
+        r"\b(?:formal|formally|academic|scholarly|business-?like|professional(?:ly)?)\b",
+        re.IGNORECASE,
+    ),
+    "casual": re.compile(
+        r"\b(?:informal|informally|casual|casually|slang|colloquial\w*|chatty)\b", re.IGNORECASE
+    ),
+    "for laymen": re.compile(
+        r"\b(?:to a child|year[- ]olds?|for (?:a )?(?:beginners?|child|children|laym[ae]n)"
+        r"|(?:simple|everyday) (?:terms|language|words)|plain (?:language|English))\b",
+        re.IGNORECASE,
+    ),
+    "for experts": re.compile(
+        r"\b(?:(?:for|to) (?:an )?experts?|technical (?:terms?|language)|jargon)\b", re.IGNORECASE
+    ),
+    "polite": re.compile(
+        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|respectful(?:ly)?|gently)\b",
+        re.IGNORECASE,
+    ),
+    "rude": re.compile(r"\b(?:rude|rudely|harsh|harshly|insulting)\b", re.IGNORECASE),
+}
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
+# Four letters or more: shorter ones are mostly abbreviations.
+_SHOUTED = re.compile(r"\b[A-Z]{4,}\b")
+_LEAST_SHOUTED = 2
+_LEAST_EXCLAMATIONS = 2
+_LEAST_WORDS_OF_A_LANGUAGE = 6
+# Shares of English stop words: one pole is English, and the other is not.
+_MOST_ENGLISH_ELSEWHERE = 0.15
+_LEAST_ENGLISH_HERE = 0.35
+_LEAST_LETTERS = 10
+
+
+def find_differences(definition: TraitDefinition, subject: Subject) -> Iterator[Finding]:
+    """Yield what tells the poles of the pairs apart beside the trait."""
+    yield from _lengths_of_texts(definition)
+    for index, pair in enumerate(definition.instruction):
+        place = f"instruction[{index}]"
+        yield from _language(place, pair.pos, pair.neg)
+        yield from _layout(place, pair.pos, pair.neg)
+        if subject.is_english["instruction"]:
+            is_about_length = "length" in definition.about
+            yield from _asked(place, pair.pos, pair.neg, subject, is_about_length=is_about_length)
+
+
+def _lengths_of_texts(definition: TraitDefinition) -> Iterator[Finding]:
+    ratios = [len(pair.pos.strip()) / len(pair.neg.strip()) for pair in definition.instruction]
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    longer, other = ("positive", "negative") if mean > 1 else ("negative", "positive")
+    n_longer = sum((ratio > 1) == (mean > 1) for ratio in ratios)
+    factor = max(mean, 1 / mean)
+    if (
+        len(ratios) >= _LEAST_PAIRS
+        and factor >= _MOST_UNEQUAL_ON_AVERAGE
+        and n_longer >= _LEAST_ON_ONE_SIDE * len(ratios)
+    ):
+        yield Finding(
+            "instruction",
+            "one_pole_longer",
+            "warning",
+            f"the {longer} text is the longer one in {n_longer} of {len(ratios)} pairs,"
+            f" {factor:.1f} times as long as the {other} on average: length tells the poles apart",
+            "Word the two poles in parallel, with nearly the same length.",
+        )
+    for index, (pair, ratio) in enumerate(zip(definition.instruction, ratios, strict=True)):
+        n_pos, n_neg = len(pair.pos.strip()), len(pair.neg.strip())
+        if max(ratio, 1 / ratio) >= _MOST_UNEQUAL and abs(n_pos - n_neg) >= _LEAST_CHARS_APART:
+            yield Finding(
+                f"instruction[{index}]",
+                "unequal_length",
+                "hint",
+                f"pos has {n_pos} characters and neg {n_neg}",
+                "Word the two poles in parallel, with nearly the same length.",
+            )
+
+
+def _language(place: str, pos: str, neg: str) -> Iterator[Finding]:
+    scripts = [_share_of_latin(text) for text in (pos, neg)]
+    differs = None not in scripts and abs((scripts[0] or 0) - (scripts[1] or 0)) > 0.5
+    if not differs and all(len(words(t)) >= _LEAST_WORDS_OF_A_LANGUAGE for t in (pos, neg)):
+        shares = sorted(_share_of_stop_words(text) for text in (pos, neg))
+        differs = shares[0] <= _MOST_ENGLISH_ELSEWHERE and shares[1] >= _LEAST_ENGLISH_HERE
+    if differs:
+        yield Finding(
+            place,
+            "language",
+            "warning",
+            "pos and neg are in different languages, which ends up in the vector",
+            "Write both poles in one language.",
+        )
+
+
+def _share_of_latin(text: str) -> float | None:
+    letters = [char for char in text if char.isalpha()]
+    if len(letters) < _LEAST_LETTERS:
+        return None
+    return sum(bool(_LATIN.match(char)) for char in letters) / len(letters)
+
+
+def _share_of_stop_words(text: str) -> float:
+    return sum(word in ENGLISH_STOP_WORDS for word in words(text)) / max(1, len(words(text)))
+
+
+def _layout(place: str, pos: str, neg: str) -> Iterator[Finding]:
+    """How the instruction itself is written, in any language."""
+    features = [
+        ("is a list", 1, [len(_LIST_ITEM.findall(text)) for text in (pos, neg)]),
+        ("has several lines", 1, [text.strip().count("\n") for text in (pos, neg)]),
+        ("shouts in capitals", _LEAST_SHOUTED, [len(_SHOUTED.findall(t)) for t in (pos, neg)]),
+        ("has exclamation marks", _LEAST_EXCLAMATIONS, [text.count("!") for text in (pos, neg)]),
+        ("is in lower case", 1, [int(text.islower()) for text in (pos, neg)]),
+        ("contains JSON or code", 1, [text.count("{") for text in (pos, neg)]),
+    ]
+    names = [
+        f"only {'pos' if counts[0] else 'neg'} {name}"
+        for name, least, counts in features
+        if min(counts) == 0 and max(counts) >= least
+    ]
+    if names:
+        yield _format_finding(place, f"{names[0]}: models answer in the style they are asked in")
+
+
+def _format_finding(place: str, reason: str) -> Finding:
+    return Finding(
+        place, "format", "warning", reason,
+        "Write both poles in the same format, and ask both for the same one, or neither.",
+    )  # fmt: skip
+
+
+def _asked(
+    place: str, pos: str, neg: str, subject: Subject, *, is_about_length: bool
+) -> Iterator[Finding]:
+    """What only one pole asks of the response, except what the trait is about."""
+    if not is_about_length and (reason := _one_sided(pos, neg, subject, _LENGTHS)):
+        yield Finding(
+            place, "asked_length", "warning", f"{reason}: length ends up in the vector",
+            'Ask both poles for the same length, or neither; or the trait is about it: "about":'
+            ' ["length"].',
+        )  # fmt: skip
+    if reason := _one_sided(pos, neg, subject, _FORMATS):
+        yield _format_finding(place, f"{reason}: the format ends up in the vector")
+    if reason := _one_sided(pos, neg, subject, _REGISTERS):
+        yield Finding(
+            place, "register", "hint", f"{reason}: the register may end up in the vector",
+            "Ask both poles for the same tone and reader, or neither.",
+        )  # fmt: skip
+
+
+def _one_sided(
+    pos: str, neg: str, subject: Subject, patterns: Mapping[str, re.Pattern[str]]
+) -> str:
+    """Return what one pole asks for and the other does not, quoted; or nothing."""
+    if any(pattern.search(subject.text) for pattern in patterns.values()):
+        return ""
+    kinds = {
+        name: [kind for kind, pattern in patterns.items() if pattern.search(text)]
+        for name, text in (("pos", pos), ("neg", neg))
+    }
+    if set(kinds["pos"]) == set(kinds["neg"]):
+        return ""
+    parts = []
+    for name, text, other in (("pos", pos, "neg"), ("neg", neg, "pos")):
+        matches = [patterns[kind].search(text) for kind in kinds[name] if kind not in kinds[other]]
+        quoted = [match.group() for match in matches if match]
+        if quoted:
+            parts.append(f"{name} says {join_quoted(quoted)}")
+    return f"only {parts[0]}" if len(parts) == 1 else " and ".join(parts)

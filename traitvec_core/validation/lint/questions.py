@@ -1,0 +1,112 @@
+"""Questions that do not leave the trait open: they name it, are yes/no, or repeat another."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from traitvec_core.trait import TraitDefinition
+from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.lint.subject import Subject, shared_families
+from traitvec_core.validation.lint.text import content_families, sentences
+from traitvec_core.validation.question_topics import near_duplicates
+
+__all__ = ["find_weak_questions"]
+
+# Without "Don't you think …?", which states an opinion.
+_AUXILIARY = re.compile(
+    r"^(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should|shall|may|might"
+    r"|must)\s",
+    re.IGNORECASE,
+)
+# "Can you explain …?" asks for an explanation; "Would you agree?" for a yes or no.
+_REQUEST = re.compile(
+    r"^(?:(?:can|could|will|would)\s+(?:you|we)\s+(?!agree|like|want|prefer|consider|ever|be\b|speak"
+    r"|feel|have\b|rather|call|believe|think|do\b|understand|recommend\b|say (?:that|it|this)\b)"
+    r"|do you have (?:any|some|an?) )",
+    re.IGNORECASE,
+)
+# Content words that an eval question shares with a question when they ask the same.
+_LEAST_SHARED = 2
+_LEAST_SHARED_SHARE = 0.8
+_CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
+
+
+def find_weak_questions(definition: TraitDefinition, subject: Subject) -> Iterator[Finding]:
+    """Yield questions that name the trait, that are yes/no, and near-duplicates."""
+    for key in ("questions", "eval_questions"):
+        questions: list[str] = getattr(definition, key)
+        if subject.is_english["questions"]:
+            for index, question in enumerate(questions):
+                yield from _one(f"{key}[{index}]", question, subject)
+        for first, second in near_duplicates(questions):
+            yield _duplicate(f"{key}[{questions.index(second)}]", first)
+    if subject.is_english["questions"]:
+        yield from _not_held_out(definition)
+
+
+def _one(place: str, question: str, subject: Subject) -> Iterator[Finding]:
+    families = content_families(question)
+    named = shared_families(families, subject.names)
+    telling = shared_families(families, subject.telling)
+    if named or telling:
+        word = families[(named or telling)[0]]
+        what = "the trait's name" if named else "a word that only positive instructions use"
+        yield Finding(
+            place, "asks_for_trait", "hint",
+            f'contains "{word}", {what}, so it draws the trait into both poles',
+            "Ask about something else, which can be answered with and without the trait.",
+        )  # fmt: skip
+    if _is_yes_no(question):
+        yield Finding(
+            place, "yes_no_question", "hint",
+            "can be answered with yes or no, which leaves little room for the trait",
+            "Ask how, what or why, or ask for an explanation.",
+        )  # fmt: skip
+
+
+def _is_yes_no(question: str) -> bool:
+    """Whether an English question is one sentence that asks for a yes or no.
+
+    After an opinion ("I think that …. Would you agree?") there is room for more.
+    """
+    parts = sentences(question)
+    if len(parts) != 1 or not parts[0].endswith("?"):
+        return False
+    only = parts[0]
+    return bool(_AUXILIARY.match(only)) and not _REQUEST.match(only) and not _CHOICE.search(only)
+
+
+def _duplicate(place: str, other: str) -> Finding:
+    return Finding(
+        place, "near_duplicate_questions", "warning",
+        f"asks nearly the same as {json.dumps(_clip(other), ensure_ascii=False)}; the two are"
+        " near-duplicates and are held out together",
+        "Replace one by another topic.",
+    )  # fmt: skip
+
+
+def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:
+    """Eval questions with the same words as a question; a frame that two share is no topic."""
+    asked = {question: set(content_families(question)) for question in definition.questions}
+    for index, question in enumerate(definition.eval_questions):
+        # The same text twice is a warning of `parse_definition`.
+        if question in asked:
+            continue
+        own = set(content_families(question))
+        same = [other for other, theirs in asked.items() if _is_same(own, theirs)]
+        if same:
+            yield Finding(
+                f"eval_questions[{index}]", "eval_question_not_new", "warning",
+                f"asks nearly the same as {json.dumps(_clip(same[0]), ensure_ascii=False)} in"
+                " questions, so steering is reported on what it was chosen on",
+                "Use other topics in eval_questions.",
+            )  # fmt: skip
+
+
+def _is_same(own: set[str], other: set[str]) -> bool:
+    both = len(own & other)
+    return both >= _LEAST_SHARED and both >= _LEAST_SHARED_SHARE * max(len(own), len(other))
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
