@@ -31,7 +31,7 @@ _OF_ANY_ASSISTANT = """
 """
 _NEUTRAL = frozenset(map(family, _OF_ANY_ASSISTANT.split()))
 _LEAST_SHARED_TO_REPEAT = 0.75
-_LINKING = frozenset("and or the a an of to in i you your wherever can with".split())
+_LINKING = frozenset(["and", "or", "the", "an", "of", "to", "in", "i", "wherever", "you", "can"])
 _LEAST_WORDS_TO_REPEAT = 3
 _OTHER_WORDS = "Ask for the trait in other words than the rubric scores by."
 # "Use words such as perhaps and maybe."

@@ -25,9 +25,8 @@ _REQUEST = re.compile(
     r"|do you have (?:any|some|an?) )",
     re.IGNORECASE,
 )
-# Content words that an eval question shares with a question when they ask the same.
-_LEAST_SHARED = 2
-_LEAST_SHARED_SHARE = 0.8
+# One content word is not enough to say that two questions ask the same.
+_LEAST_WORDS = 2
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -93,7 +92,9 @@ def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:
         if question in asked:
             continue
         own = set(content_families(question))
-        same = [other for other, theirs in asked.items() if _is_same(own, theirs)]
+        same = [
+            other for other, theirs in asked.items() if own == theirs and len(own) >= _LEAST_WORDS
+        ]
         if same:
             yield Finding(
                 f"eval_questions[{index}]", "eval_question_not_new", "warning",
@@ -101,11 +102,6 @@ def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:
                 " questions, so steering is reported on what it was chosen on",
                 "Use other topics in eval_questions.",
             )  # fmt: skip
-
-
-def _is_same(own: set[str], other: set[str]) -> bool:
-    both = len(own & other)
-    return both >= _LEAST_SHARED and both >= _LEAST_SHARED_SHARE * max(len(own), len(other))
 
 
 def _clip(text: str) -> str:

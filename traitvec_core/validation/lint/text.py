@@ -35,9 +35,9 @@ _LEAST_ENGLISH = 0.15
 _SUFFIXES = (
     "fulness", "iveness", "ousness", "ational", "istically", "istic", "ically", "ations", "ation",
     "ments", "ment", "ingly", "ness", "ances", "ance", "ancy", "ences", "ence", "ency", "etic",
-    "able", "ible", "ously", "ious", "ical", "ists", "isms", "ings", "ions", "ism", "ist",
-    "ion", "ous", "ive", "ity", "ies", "ing", "ant", "ent", "ful", "ial", "als", "ed", "ly", "al", "ic", "er",
-    "es", "ty", "s", "y", "e",
+    "able", "ible", "ously", "ious", "ical", "ists", "isms", "ings", "ions", "ism", "ist", "ion",
+    "ous", "ive", "ity", "ies", "ing", "ant", "ent", "ful", "ial", "als", "ed", "ly", "al", "ic",
+    "er", "es", "ty", "s", "y", "e",
 )  # fmt: skip
 _SHORTEST_FAMILY = 4
 # A prefix of another family names the same one from this length on: optim, optimis.
