@@ -78,7 +78,7 @@ _REGISTERS = {
         r"\b(?:(?:for|to) (?:an )?experts?|technical (?:terms?|language)|jargon)\b", re.IGNORECASE
     ),
     "polite": re.compile(
-        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|respectful(?:ly)?|gently)\b",
+        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|gently)\b",
         re.IGNORECASE,
     ),
     "rude": re.compile(r"\b(?:rude|rudely|harsh|harshly|insulting)\b", re.IGNORECASE),

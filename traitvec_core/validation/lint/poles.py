@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.lint.finding import Finding
-from traitvec_core.validation.lint.subject import Subject, shared_families
+from traitvec_core.validation.lint.subject import Subject, asked_families, shared_families
 from traitvec_core.validation.lint.text import (
     content_families,
     family,
@@ -32,6 +32,12 @@ _OF_ANY_ASSISTANT = """
 _NEUTRAL = frozenset(map(family, _OF_ANY_ASSISTANT.split()))
 _LEAST_SHARED_TO_REPEAT = 0.75
 _LINKING = frozenset(["and", "or", "the", "an", "of", "to", "in", "i", "wherever", "you", "can"])
+# Not negations, but whoever asks for the trait so asks for none of it.
+_AGAINST = re.compile(
+    r"\b(?:against|ignor\w+|declin\w+|refus\w+|prevent\w*|discard\w*|disregard\w*|detect\w*|minim\w+"
+    r"|zero|hid(?:e|ing)|conceal\w*|instead|free from|remov\w+|oppos\w+|overcom\w+|drop|even if)\b",
+    re.IGNORECASE,
+)
 _LEAST_WORDS_TO_REPEAT = 3
 _OTHER_WORDS = "Ask for the trait in other words than the rubric scores by."
 # "Use words such as perhaps and maybe."
@@ -116,7 +122,7 @@ def _is_within(families: list[str], others: list[str]) -> bool:
 def _asks(text: str, names: dict[str, str]) -> str:
     """Return the name of the trait in the first sentence that names it and negates nothing."""
     for sentence in sentences(text):
-        if has_negation(sentence):
+        if has_negation(sentence) or _AGAINST.search(sentence):
             continue
         families = content_families(sentence, with_generic=True)
         if shared := shared_families(families, names):
@@ -168,7 +174,8 @@ def _copied(pairs: list[InstructionPair], subject: Subject) -> Iterator[Finding]
     scored = [key for key in subject.description if not shared_families([key], subject.names)]
     for index, pair in enumerate(pairs):
         families = content_families(pair.pos)
-        shared = shared_families(families, scored)
+        of_both = shared_families(families, asked_families(pair.neg))
+        shared = [key for key in shared_families(families, scored) if key not in of_both]
         if listed := _listed_words(pair.pos, subject):
             yield Finding(
                 f"instruction[{index}].pos", "rubric_words", "hint",

@@ -20,9 +20,15 @@ _AUXILIARY = re.compile(
 )
 # "Can you explain …?" asks for an explanation; "Would you agree?" for a yes or no.
 _REQUEST = re.compile(
-    r"^(?:(?:can|could|will|would)\s+(?:you|we)\s+(?!agree|like|want|prefer|consider|ever|be\b|speak"
-    r"|feel|have\b|rather|call|believe|think|do\b|understand|recommend\b|say (?:that|it|this)\b)"
+    r"^(?:(?:can|could)\s+(?:you|we|i|someone)\s+(?!speak|feel|be\b|see|think|understand|believe|ever)"
+    r"|(?:will|would)\s+you\s+(?:explain|describe|tell|give|help|write|show|suggest|mind|please)"
     r"|do you have (?:any|some|an?) )",
+    re.IGNORECASE,
+)
+# "Tell me a joke." for humor; the word alone may have another meaning in a question.
+_IMPERATIVE = re.compile(
+    r"^(?:please\s+)?(?:(?:can|could|will|would)\s+you\s+(?:please\s+)?)?"
+    r"(?:tell|write|give|make|show|be|share|compose|invent|come up with|let)\b",
     re.IGNORECASE,
 )
 # One content word is not enough to say that two questions ask the same.
@@ -46,13 +52,12 @@ def find_weak_questions(definition: TraitDefinition, subject: Subject) -> Iterat
 def _one(place: str, question: str, subject: Subject) -> Iterator[Finding]:
     families = content_families(question)
     named = shared_families(families, subject.names)
-    telling = shared_families(families, subject.telling)
-    if named or telling:
-        word = families[(named or telling)[0]]
-        what = "the trait's name" if named else "a word that only positive instructions use"
+    if not named and _IMPERATIVE.match(sentences(question)[-1]):
+        named = shared_families(families, subject.telling)
+    if named:
         yield Finding(
             place, "asks_for_trait", "hint",
-            f'contains "{word}", {what}, so it draws the trait into both poles',
+            f'asks for the trait ("{families[named[0]]}"), which draws it into both poles',
             "Ask about something else, which can be answered with and without the trait.",
         )  # fmt: skip
     if _is_yes_no(question):

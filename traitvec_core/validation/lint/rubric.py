@@ -80,7 +80,8 @@ def _scale(rubric: str) -> Iterator[Finding]:
 
 def _delimiters(rubric: str) -> Iterator[Finding]:
     for line in _ANSWER_LINE.findall(rubric):
-        before, _, after = line.partition("{answer}")
+        # Doubled braces, as in a template of Python, stay as single ones.
+        before, _, after = line.replace("{{answer}}", "{answer}").partition("{answer}")
         is_enclosed = _ENCLOSED.search(before[-1:]) and _ENCLOSED.search(after.strip()[:1])
         if (after.strip(" .") or "{question}" in before) and not is_enclosed:
             yield _finding(

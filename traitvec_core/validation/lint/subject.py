@@ -14,7 +14,7 @@ from traitvec_core.validation.lint.text import (
     shares_family,
 )
 
-__all__ = ["REPLY_WORDS", "Subject", "shared_families", "subject_of"]
+__all__ = ["REPLY_WORDS", "Subject", "asked_families", "shared_families", "subject_of"]
 
 # "**sycophantic**", as the rubrics of persona vectors name their trait.
 _NAMED_IN_RUBRIC = re.compile(r"(?<!\*)\*\*([^*\n{}]{2,60})\*\*(?!\*)")
@@ -109,6 +109,16 @@ def shared_families(families: Iterable[str], others: Iterable[str]) -> list[str]
     return [key for key in families if any(shares_family(key, other) for other in others)]
 
 
+def asked_families(text: str) -> set[str]:
+    """Return the families of the content words in a text's sentences that negate nothing."""
+    return {
+        key
+        for sentence in sentences(text)
+        if not has_negation(sentence)
+        for key in content_families(sentence)
+    }
+
+
 def _first_shared(text: str, names: dict[str, str]) -> str:
     families = content_families(text, with_generic=True)
     return next((families[key] for key in shared_families(families, names)), "")
@@ -128,9 +138,7 @@ def _telling(definition: TraitDefinition, description: dict[str, str]) -> dict[s
     asked_by_negative: set[str] = set()
     for pair in definition.instruction:
         counts.update(content_families(pair.pos).keys())
-        for sentence in sentences(pair.neg):
-            if not has_negation(sentence):
-                asked_by_negative |= content_families(sentence).keys()
+        asked_by_negative |= asked_families(pair.neg)
     return {
         key: word
         for key, word in description.items()

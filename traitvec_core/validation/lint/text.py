@@ -61,7 +61,7 @@ def words(text: str) -> list[str]:
 
 def family(word: str) -> str:
     """Return a word without its usual endings: `honesty` and `honestly` have the same family."""
-    stem = word.removesuffix("'s")
+    stem = word
     while True:
         for suffix in _SUFFIXES:
             if stem.endswith(suffix) and len(stem) - len(suffix) >= _SHORTEST_FAMILY:
@@ -79,7 +79,8 @@ def content_families(text: str, *, with_generic: bool = False) -> dict[str, str]
         with_generic: Include words that any definition uses, such as "answer" and "user".
     """
     families: dict[str, str] = {}
-    for word in words(text):
+    for spelled in words(text):
+        word = spelled.removesuffix("'s")
         is_generic = word in _GENERIC and not with_generic
         if word not in ENGLISH_STOP_WORDS and not is_generic and len(word) > 2:
             families.setdefault(family(word), word)
