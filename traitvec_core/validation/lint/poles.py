@@ -1,7 +1,8 @@
 """Whether the two poles of a pair are opposites, and whether every pair is a new one."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.lint.finding import Finding
@@ -38,6 +39,9 @@ _AGAINST = re.compile(
     r"|zero|hid(?:e|ing)|conceal\w*|instead|free from|remov\w+|oppos\w+|overcom\w+|drop|even if)\b",
     re.IGNORECASE,
 )
+# Measured on 195 pairs of 24 definitions: none has 3 votes for swapped poles; with its poles
+# exchanged, half of the pairs have 4.
+_CLEAR_VOTE = 4
 _LEAST_WORDS_TO_REPEAT = 3
 _OTHER_WORDS = "Ask for the trait in other words than the rubric scores by."
 # "Use words such as perhaps and maybe."
@@ -54,13 +58,16 @@ def find_weak_poles(definition: TraitDefinition, subject: Subject) -> Iterator[F
         return
     for index, pair in enumerate(definition.instruction):
         place = f"instruction[{index}]"
-        yield from _opposites(place, pair, subject)
+        votes = _votes(definition.instruction, index, subject)
+        yield from _opposites(place, pair, subject, votes)
     yield from _repeated(definition.instruction)
     if subject.is_english["eval_prompt"]:
         yield from _copied(definition.instruction, subject)
 
 
-def _opposites(place: str, pair: InstructionPair, subject: Subject) -> Iterator[Finding]:
+def _opposites(
+    place: str, pair: InstructionPair, subject: Subject, votes: Mapping[str, int]
+) -> Iterator[Finding]:
     """At most one finding: the first that applies."""
     pos, neg = pair.pos, pair.neg
     of_pos, of_neg = _direction(pos), _direction(neg)
@@ -71,11 +78,14 @@ def _opposites(place: str, pair: InstructionPair, subject: Subject) -> Iterator[
             "pos and neg differ only in small words or in degree, so they ask for the same",
             "Let neg ask for the opposite, with the words that carry the trait exchanged.",
         )  # fmt: skip
-    elif _asks(neg, subject.names) and _names_opposite(pos, subject):
+    elif (_asks(neg, subject.names) and _names_opposite(pos, subject)) or (
+        _evidence(neg, pos, votes) - _evidence(pos, neg, votes) >= _CLEAR_VOTE
+    ):
         yield Finding(
             place, "swapped_poles", "warning",
-            f'neg asks for the trait ("{_asks(neg, subject.names)}") and pos against it',
-            "Exchange pos and neg.",
+            "neg has the words of the rubric and of the other pairs' pos, and pos those of their"
+            " neg",
+            "Exchange pos and neg, if they are swapped.",
         )  # fmt: skip
     elif _asks(neg, subject.names) and not subject.opposite_in(neg):
         yield Finding(
@@ -94,6 +104,20 @@ def _opposites(place: str, pair: InstructionPair, subject: Subject) -> Iterator[
         yield _negated(f"{place}.neg", "pos")
     elif of_pos and negates_pos and not negates_neg and _is_within(of_pos, of_neg):
         yield _negated(f"{place}.pos", "neg")
+
+
+def _votes(pairs: list[InstructionPair], index: int, subject: Subject) -> Counter[str]:
+    """How much more often other pairs ask for a word in pos than in neg; the rubric counts once."""
+    votes = Counter(subject.description.keys())
+    for other, pair in enumerate(pairs):
+        if other != index:
+            votes.update(asked_families(pair.pos))
+            votes.subtract(asked_families(pair.neg))
+    return votes
+
+
+def _evidence(text: str, other: str, votes: Mapping[str, int]) -> int:
+    return sum(votes[key] for key in asked_families(text) - asked_families(other))
 
 
 def _negated(place: str, other: str) -> Finding:
