@@ -27,7 +27,7 @@ __all__ = ["group_questions", "near_duplicates"]
 # word is not noticed. Two distinct questions that are held out together cost little, so this is
 # sensitive; a warning must be right, and at 0.70 none of the 310 is joined.
 _LARGEST_DISTANCE = 0.80
-_CLEAR_DISTANCE = 0.65
+_CLEAR_DISTANCE = 0.70
 # Above 1, so that a frame that half of the questions share weighs little beside a topic that two
 # share: in a language without spaces the frame has many more character pairs than the topic.
 _RARITY_POWER = 1.5

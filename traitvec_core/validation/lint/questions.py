@@ -44,6 +44,8 @@ def find_weak_questions(definition: TraitDefinition, subject: Subject) -> Iterat
             for index, question in enumerate(questions):
                 yield from _one(f"{key}[{index}]", question, subject)
         for first, second in near_duplicates(questions):
+            if subject.is_english["questions"] and not _shares_topic(first, second):
+                continue
             yield _duplicate(f"{key}[{questions.index(second)}]", first)
     if subject.is_english["questions"]:
         yield from _not_held_out(definition)
@@ -87,6 +89,12 @@ def _duplicate(place: str, other: str) -> Finding:
         " near-duplicates and are held out together",
         "Replace one by another topic.",
     )  # fmt: skip
+
+
+def _shares_topic(first: str, second: str) -> bool:
+    """Whether two English questions share more than one word that happens to be rare."""
+    own, other = content_families(first).keys(), content_families(second).keys()
+    return own == other or len(own & other) >= _LEAST_WORDS
 
 
 def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:
