@@ -63,7 +63,8 @@ _FORMATS = {
 }  # fmt: skip
 _REGISTERS = {
     "formal": re.compile(
-        r"\b(?:formal|formally|academic|scholarly|business-?like|professional(?:,? (?:and )?\w+)? (?:tone|manner|style|language|voice))\b",
+        r"\b(?:formal|formally|academic|scholarly|business-?like"
+        r"|professional(?:,? (?:and )?\w+)? (?:tone|manner|style|language|voice))\b",
         re.IGNORECASE,
     ),
     "casual": re.compile(
