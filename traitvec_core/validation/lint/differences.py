@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.lint.finding import Finding
 from traitvec_core.validation.lint.subject import Subject
-from traitvec_core.validation.lint.text import join_quoted, words
+from traitvec_core.validation.lint.text import has_negation, join_quoted, sentences, words
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
 
 __all__ = ["find_differences"]
@@ -22,21 +22,24 @@ _LEAST_ON_ONE_SIDE = 0.8
 
 _TEXT = (
     r"(?:answers?|repl(?:y|ies)|responses?|texts?|sentences?|explanations?|paragraphs?|messages?"
-    r"|points?)"
+    r"|points?|information)"
 )
 _NUMBER = r"(?:an?|one|two|three|four|five|six|eight|ten|\d+|few|a few|a single|single)"
+# "short, friendly answers"
+_AND = r"(?:,? (?:and |but )?\w+)?"
 _LENGTHS = {
     "short": re.compile(
-        r"\b(?:brief|briefly|brevity|concise|concisely|succinct|succinctly|terse|tersely"
-        rf"|short(?:er|est)?(?:,? (?:and |but )?\w+)? {_TEXT}|keep (?:it|them) short"
+        rf"\b(?:brief{_AND} {_TEXT}|briefly|brevity|concise|concisely|succinct|succinctly|terse"
+        rf"|tersely|short(?:er|est)?{_AND} {_TEXT}|(?:keep|be|stay)[^.;]{{0,30}} (?:brief|short)"
         rf"|(?:in|with|at most|just|only|no more than|fewer than|less than|under) {_NUMBER}"
         r" (?:\w+ )?(?:words?|sentences?|lines?)|one-(?:word|line|sentence))\b",
         re.IGNORECASE,
     ),
     "long": re.compile(
-        r"\b(?:lengthy|verbose|at (?:great )?length|detailed|in (?:\w+ )?detail|thorough|thoroughly"
-        r"|comprehensive|comprehensively|elaborate on|extensive|extensively|exhaustive(?:ly)?"
-        rf"|in[- ]depth|long(?:er|est)?(?:,? (?:and |but )?\w+)? {_TEXT}|essays?"
+        r"\b(?:lengthy|verbose|at (?:great )?length|in (?:\w+ )?detail|elaborate on|in[- ]depth"
+        rf"|(?:detailed|thorough|comprehensive|extensive|exhaustive|long(?:er|est)?){_AND} {_TEXT}"
+        r"|(?:explain|answer|respond|reply|describe)\w* (?:\w+ ){0,3}(?:thoroughly|comprehensively"
+        r"|extensively|exhaustively)|(?:more|very|be) (?:detailed|thorough|comprehensive)|essays?"
         rf"|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
         r" (?:words|sentences|paragraphs))\b",
         re.IGNORECASE,
@@ -61,14 +64,20 @@ _FORMATS = {
     "exclamation marks": re.compile(r"\bexclamation (?:marks?|points?)\b", re.IGNORECASE),
     "verse": re.compile(r"\b(?:in rhymes?|rhyming|as a poem|in verse|haiku)\b", re.IGNORECASE),
 }  # fmt: skip
+_TONE = (
+    r"(?:,? (?:and |but )?\w+)? (?:tones?|language|styles?|manners?|registers?|voices?|terms|words"
+    r"|expressions?|speech|wording)"
+)
 _REGISTERS = {
     "formal": re.compile(
-        r"\b(?:formal|formally|academic|scholarly|business-?like"
-        r"|professional(?:,? (?:and )?\w+)? (?:tone|manner|style|language|voice))\b",
+        rf"\b(?:formally|(?:formal|academic|scholarly|professional){_TONE}|(?:be|stay|sound|remain)"
+        r" (?:\w+ and )?formal)\b",
         re.IGNORECASE,
     ),
     "casual": re.compile(
-        r"\b(?:informal|informally|casual|casually|slang|colloquial\w*|chatty)\b", re.IGNORECASE
+        rf"\b(?:informally|casually|slang|(?:informal|casual|colloquial|chatty){_TONE}"
+        r"|(?:be|stay|sound|remain) (?:\w+ and )?(?:informal|casual))\b",
+        re.IGNORECASE,
     ),
     "for laymen": re.compile(
         r"\b(?:to a child|year[- ]olds?|for (?:a )?(?:beginners?|child|children|laym[ae]n)"
@@ -79,10 +88,8 @@ _REGISTERS = {
         r"\b(?:(?:for|to) (?:an )?experts?|technical (?:terms?|language)|jargon)\b", re.IGNORECASE
     ),
     "polite": re.compile(
-        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|gently)\b",
-        re.IGNORECASE,
+        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|gently)\b", re.IGNORECASE
     ),
-    "rude": re.compile(r"\b(?:rude|rudely|harsh|harshly|insulting)\b", re.IGNORECASE),
 }
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
@@ -90,10 +97,14 @@ _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 _SHOUTED = re.compile(r"\b[A-Z]{4,}\b")
 _LEAST_SHOUTED = 2
 _LEAST_EXCLAMATIONS = 2
-_LEAST_WORDS_OF_A_LANGUAGE = 6
-# Shares of English stop words: one pole is English, and the other is not.
-_MOST_ENGLISH_ELSEWHERE = 0.15
-_LEAST_ENGLISH_HERE = 0.35
+# German, French, Spanish, Italian, Portuguese, Dutch; without what is also an English word.
+_OF_OTHER_LANGUAGES = """
+    der das und nicht ist sie ein eine mit auf für dein deine immer le la les des une et est pas
+    vous que dans pour votre toujours el los las una por con tu su siempre il che di non per sempre
+    uma não você het een en niet je van met altijd
+"""
+_FOREIGN = frozenset(_OF_OTHER_LANGUAGES.split())
+_LEAST_FOREIGN = 2
 _LEAST_LETTERS = 10
 
 
@@ -143,9 +154,9 @@ def _lengths_of_texts(definition: TraitDefinition) -> Iterator[Finding]:
 def _language(place: str, pos: str, neg: str) -> Iterator[Finding]:
     scripts = [_share_of_latin(text) for text in (pos, neg)]
     differs = None not in scripts and abs((scripts[0] or 0) - (scripts[1] or 0)) > 0.5
-    if not differs and all(len(words(t)) >= _LEAST_WORDS_OF_A_LANGUAGE for t in (pos, neg)):
-        shares = sorted(_share_of_stop_words(text) for text in (pos, neg))
-        differs = shares[0] <= _MOST_ENGLISH_ELSEWHERE and shares[1] >= _LEAST_ENGLISH_HERE
+    if not differs:
+        n_foreign = sorted(_foreign_words(text) for text in (pos, neg))
+        differs = n_foreign[0] == 0 and n_foreign[1] >= _LEAST_FOREIGN
     if differs:
         yield Finding(
             place,
@@ -163,8 +174,11 @@ def _share_of_latin(text: str) -> float | None:
     return sum(bool(_LATIN.match(char)) for char in letters) / len(letters)
 
 
-def _share_of_stop_words(text: str) -> float:
-    return sum(word in ENGLISH_STOP_WORDS for word in words(text)) / max(1, len(words(text)))
+def _foreign_words(text: str) -> int:
+    """How many function words of other European languages a text has, if it is mostly of them."""
+    of_text = words(text)
+    n_foreign = sum(word in _FOREIGN for word in of_text)
+    return n_foreign if n_foreign > sum(word in ENGLISH_STOP_WORDS for word in of_text) else 0
 
 
 def _layout(place: str, pos: str, neg: str) -> Iterator[Finding]:
@@ -218,16 +232,23 @@ def _one_sided(
     """Return what one pole asks for and the other does not, quoted; or nothing."""
     if any(pattern.search(subject.text) for pattern in patterns.values()):
         return ""
+    # "Avoid jargon" says what not to do; the other pole may do it or not.
+    asked = {"pos": _without_negated(pos), "neg": _without_negated(neg)}
     kinds = {
         name: [kind for kind, pattern in patterns.items() if pattern.search(text)]
-        for name, text in (("pos", pos), ("neg", neg))
+        for name, text in asked.items()
     }
     if set(kinds["pos"]) == set(kinds["neg"]):
         return ""
     parts = []
-    for name, text, other in (("pos", pos, "neg"), ("neg", neg, "pos")):
-        matches = [patterns[kind].search(text) for kind in kinds[name] if kind not in kinds[other]]
+    for name, other in (("pos", "neg"), ("neg", "pos")):
+        only = [kind for kind in kinds[name] if kind not in kinds[other]]
+        matches = [patterns[kind].search(asked[name]) for kind in only]
         quoted = [match.group() for match in matches if match]
         if quoted:
             parts.append(f"{name} says {join_quoted(quoted)}")
     return f"only {parts[0]}" if len(parts) == 1 else " and ".join(parts)
+
+
+def _without_negated(text: str) -> str:
+    return " ".join(sentence for sentence in sentences(text) if not has_negation(sentence))

@@ -33,15 +33,21 @@ _OF_ANY_ASSISTANT = """
 _NEUTRAL = frozenset(map(family, _OF_ANY_ASSISTANT.split()))
 _LEAST_SHARED_TO_REPEAT = 0.75
 _LINKING = frozenset(["and", "or", "the", "an", "of", "to", "in", "i", "wherever", "you", "can"])
-# Not negations, but whoever asks for the trait so asks for none of it.
-_AGAINST = re.compile(
-    r"\b(?:against|ignor\w+|declin\w+|refus\w+|prevent\w*|discard\w*|disregard\w*|detect\w*|minim\w+"
-    r"|zero|hid(?:e|ing)|conceal\w*|instead|free from|remov\w+|oppos\w+|overcom\w+|drop|even if)\b",
+# "Be honest", "show great honesty", "with a pinch of humor"; what is meant stands last.
+_REQUEST = re.compile(
+    r"\b(?:be|act|sound|stay|remain|become|seem|show|express|display|add|with) (?P<what>"
+    r"(?:(?:an?|the|your|some|very|more|as|so|great|full|a pinch of|a bit of|\w+ly) ){0,2}[\w-]+)",
     re.IGNORECASE,
 )
-# Measured on 195 pairs of 24 definitions: none has 3 votes for swapped poles; with its poles
-# exchanged, half of the pairs have 4.
-_CLEAR_VOTE = 4
+# Not negations, but whoever asks for the trait so asks for none of it.
+_AGAINST = re.compile(
+    r"\b(?:against|over|beyond|ignor\w+|declin\w+|refus\w+|prevent\w*|dismiss\w*|disregard\w*"
+    r"|skeptic\w*|minim\w+|zero|hid(?:e|ing)|conceal\w*|instead|from|remov\w+|oppos\w+|overcom\w+"
+    r"|question|even if)\b",
+    re.IGNORECASE,
+)
+# So many more words of other pairs' pos, and of the rubric, in neg than in pos: see docs.
+_CLEAR_VOTE = 8
 _LEAST_WORDS_TO_REPEAT = 3
 _OTHER_WORDS = "Ask for the trait in other words than the rubric scores by."
 # "Use words such as perhaps and maybe."
@@ -79,7 +85,8 @@ def _opposites(
             "Let neg ask for the opposite, with the words that carry the trait exchanged.",
         )  # fmt: skip
     elif (_asks(neg, subject.names) and _names_opposite(pos, subject)) or (
-        _evidence(neg, pos, votes) - _evidence(pos, neg, votes) >= _CLEAR_VOTE
+        _evidence(pos, neg, votes) <= 0
+        and _evidence(neg, pos, votes) - _evidence(pos, neg, votes) >= _CLEAR_VOTE
     ):
         yield Finding(
             place, "swapped_poles", "warning",
@@ -144,13 +151,14 @@ def _is_within(families: list[str], others: list[str]) -> bool:
 
 
 def _asks(text: str, names: dict[str, str]) -> str:
-    """Return the name of the trait in the first sentence that names it and negates nothing."""
+    """Return the trait's name in a sentence that asks for it and negates nothing: "Be honest"."""
     for sentence in sentences(text):
         if has_negation(sentence) or _AGAINST.search(sentence):
             continue
-        families = content_families(sentence, with_generic=True)
-        if shared := shared_families(families, names):
-            return families[shared[0]]
+        for match in _REQUEST.finditer(sentence):
+            what: str = match.group("what")
+            if shared_families(content_families(what, with_generic=True), names):
+                return what.rsplit(maxsplit=1)[-1]
     return ""
 
 

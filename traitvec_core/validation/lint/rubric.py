@@ -26,10 +26,11 @@ _MORE = re.compile(
     r"|(?:your|the|a) reasons?|why you|thoughts?|comments?|feedback)\b",
     re.IGNORECASE,
 )
-# What a sentence that asks the judge for something starts with.
+# How a sentence starts that asks the judge for something.
 _REQUEST = re.compile(
-    r"\b(?:reply|respond|answer with|return|output|give|provide|include|write|add|state|then|first"
-    r"|explain|justify|think|describe your)\b",
+    r"(?:^|\b(?:and|then|please|first|finally|also|you (?:must|should|will)))\W*(?:to )?"
+    r"(?:reply|respond|answer with|return|output|give|provide|include|write|add|state|explain"
+    r"|justify|think|describe|comment)\b",
     re.IGNORECASE,
 )
 _NO_MORE = re.compile(r"\b(?:no|not|never|without|don['’]t|nothing|only|just)\b", re.IGNORECASE)
