@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from traitvec_core.trait import TraitDefinition
+from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.lint.finding import Finding
 from traitvec_core.validation.lint.subject import Subject
 from traitvec_core.validation.lint.text import has_negation, join_quoted, sentences, words
@@ -87,9 +87,6 @@ _REGISTERS = {
     "for experts": re.compile(
         r"\b(?:(?:for|to) (?:an )?experts?|technical (?:terms?|language)|jargon)\b", re.IGNORECASE
     ),
-    "polite": re.compile(
-        r"\b(?:polite(?:ly)?|courteous(?:ly)?|kindly|warm(?:ly)?|friendly|gently)\b", re.IGNORECASE
-    ),
 }
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
@@ -116,8 +113,11 @@ def find_differences(definition: TraitDefinition, subject: Subject) -> Iterator[
         yield from _language(place, pair.pos, pair.neg)
         yield from _layout(place, pair.pos, pair.neg)
         if subject.is_english["instruction"]:
-            is_about_length = "length" in definition.about
-            yield from _asked(place, pair.pos, pair.neg, subject, is_about_length=is_about_length)
+            yield from _asked_formats(place, pair, subject)
+    if subject.is_english["instruction"]:
+        if "length" not in definition.about:
+            yield from _asked_lengths(definition.instruction, subject)
+        yield from _registers(definition.instruction, subject)
 
 
 def _lengths_of_texts(definition: TraitDefinition) -> Iterator[Finding]:
@@ -207,23 +207,38 @@ def _format_finding(place: str, reason: str) -> Finding:
     )  # fmt: skip
 
 
-def _asked(
-    place: str, pos: str, neg: str, subject: Subject, *, is_about_length: bool
-) -> Iterator[Finding]:
-    """What only one pole asks of the response, except what the trait is about."""
-    if not is_about_length and (reason := _one_sided(pos, neg, subject, _LENGTHS)):
-        yield Finding(
-            place, "asked_length", "warning", f"{reason}: length ends up in the vector",
-            'Ask both poles for the same length, or neither; or the trait is about it: "about":'
-            ' ["length"].',
-        )  # fmt: skip
-    if reason := _one_sided(pos, neg, subject, _FORMATS):
+def _asked_formats(place: str, pair: InstructionPair, subject: Subject) -> Iterator[Finding]:
+    if reason := _one_sided(pair.pos, pair.neg, subject, _FORMATS):
         yield _format_finding(place, f"{reason}: the format ends up in the vector")
-    if reason := _one_sided(pos, neg, subject, _REGISTERS):
-        yield Finding(
-            place, "register", "hint", f"{reason}: the register may end up in the vector",
-            "Ask both poles for the same tone and reader, or neither.",
-        )  # fmt: skip
+
+
+def _asked_lengths(pairs: Sequence[InstructionPair], subject: Subject) -> Iterator[Finding]:
+    for index, pair in enumerate(pairs):
+        if reason := _one_sided(pair.pos, pair.neg, subject, _LENGTHS):
+            yield Finding(
+                f"instruction[{index}]", "asked_length", "warning",
+                f"{reason}: length ends up in the vector",
+                'Ask both poles for the same length, or neither; or the trait is about it: "about":'
+                ' ["length"].',
+            )  # fmt: skip
+
+
+def _registers(pairs: Sequence[InstructionPair], subject: Subject) -> Iterator[Finding]:
+    reasons = {
+        index: reason
+        for index, pair in enumerate(pairs)
+        if (reason := _one_sided(pair.pos, pair.neg, subject, _REGISTERS))
+    }
+    # Where most pairs differ so, or the poles ask for opposite registers, that is the trait.
+    if 2 * len(reasons) > len(pairs) > 1:
+        return
+    for index, reason in reasons.items():
+        if reason.startswith("only"):
+            yield Finding(
+                f"instruction[{index}]", "register", "hint",
+                f"{reason}: the register may end up in the vector",
+                "Ask both poles for the same tone and reader, or neither.",
+            )  # fmt: skip
 
 
 def _one_sided(

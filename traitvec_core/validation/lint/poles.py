@@ -43,7 +43,7 @@ _REQUEST = re.compile(
 _AGAINST = re.compile(
     r"\b(?:against|over|beyond|ignor\w+|declin\w+|refus\w+|prevent\w*|dismiss\w*|disregard\w*"
     r"|skeptic\w*|minim\w+|zero|hid(?:e|ing)|conceal\w*|instead|from|remov\w+|oppos\w+|overcom\w+"
-    r"|question|even if)\b",
+    r"|question|even (?:if|when))\b",
     re.IGNORECASE,
 )
 # So many more words of other pairs' pos, and of the rubric, in neg than in pos: see docs.

@@ -27,13 +27,14 @@ _REQUEST = re.compile(
 )
 # "Tell me a joke." for humor; the word alone may have another meaning in a question.
 _LONGEST_ENDING = 2
+_SHORTEST_NAME = 3
 _IMPERATIVE = re.compile(
     r"^(?:please\s+)?(?:(?:can|could|will|would)\s+you\s+(?:please\s+)?)?"
     r"(?:tell|write|give|make|show|be|share|compose|invent|come up with|let)\b",
     re.IGNORECASE,
 )
 # Measured on 120 definitions with 40 questions each; below, a frame is enough.
-_LEAST_SHARED = 0.75
+_LEAST_SHARED = 0.8
 # One content word is not enough to say that two questions ask the same.
 _LEAST_WORDS = 2
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
@@ -78,16 +79,21 @@ def _naming(question: str, subject: Subject) -> list[str]:
 
     Not all of the family: to react is no mention of "reactive", nor a method of "methodical".
     """
-    return [
-        word
-        for word in words(question)
-        for name in subject.names.values()
-        if family(word) == family(name) and _is_form_of(word, name)
-    ]
+    of_question = words(question)
+    for name in subject.spoken_names:
+        matches = [
+            next((word for word in of_question if _is_form_of(word, part)), "")
+            for part in words(name)
+        ]
+        if matches and all(matches):
+            return [" ".join(matches)]
+    return []
 
 
 def _is_form_of(word: str, name: str) -> bool:
     shorter, longer = sorted((word, name), key=len)
+    if family(word) != family(name) or len(shorter) < _SHORTEST_NAME:
+        return False
     return longer.startswith(shorter[:-1]) and len(longer) - len(shorter) <= _LONGEST_ENDING
 
 
@@ -115,7 +121,14 @@ def _duplicate(place: str, other: str) -> Finding:
 def _shares_topic(first: str, second: str) -> bool:
     """Whether two English questions share most words, and not only a frame or a rare word."""
     own, other = content_families(first).keys(), content_families(second).keys()
-    return 2 * len(own & other) >= _LEAST_SHARED * (len(own) + len(other))
+    if own == other:
+        return True
+    # "What is the best way to learn guitar?" and "… to learn about wine?" share a frame.
+    paired = enumerate(zip(words(first), words(second), strict=False))
+    n_common = next((i for i, (one, two) in paired if one != two), 0)
+    tails = [content_families(" ".join(words(text)[n_common:])) for text in (first, second)]
+    shares_end = not tails[0].keys().isdisjoint(tails[1])
+    return shares_end and 2 * len(own & other) >= _LEAST_SHARED * (len(own) + len(other))
 
 
 def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:

@@ -41,6 +41,7 @@ class Subject:
 
     Attributes:
         names: What the trait is called: its name, its labels, the name in the rubric.
+        spoken_names: The same as whole names, such as "risk taking"; empty ones left out.
         opposites: What the negative pole is called.
         description: Content words of the description and of the rubric's sentences on the trait.
         telling: Words of the rubric or the description that two or more positive instructions use,
@@ -50,6 +51,7 @@ class Subject:
     """
 
     names: dict[str, str]
+    spoken_names: list[str]
     opposites: dict[str, str]
     description: dict[str, str]
     telling: dict[str, str]
@@ -88,6 +90,7 @@ def subject_of(definition: TraitDefinition, name: str = "") -> Subject:
         if key not in _OF_RUBRICS
     }
     return Subject(
+        spoken_names=[text for text in (name, positive, named) if content_families(text)],
         names={key: word for key, word in names.items() if key not in both},
         opposites={key: word for key, word in opposites.items() if key not in both},
         description=description,
