@@ -36,10 +36,10 @@ _LENGTHS = {
         re.IGNORECASE,
     ),
     "long": re.compile(
-        r"\b(?:lengthy|verbose|at (?:great )?length|in (?:\w+ )?detail|elaborate on|in[- ]depth"
+        r"\b(?:lengthy|verbose|at (?:great )?length|in (?:great|full|more|rich|much )?\s?detail|elaborate on|in[- ]depth"
         rf"|(?:detailed|thorough|comprehensive|extensive|exhaustive|long(?:er|est)?){_AND} {_TEXT}"
         r"|(?:explain|answer|respond|reply|describe)\w* (?:\w+ ){0,3}(?:thoroughly|comprehensively"
-        r"|extensively|exhaustively)|(?:more|very|be) (?:detailed|thorough|comprehensive)|essays?"
+        r"|extensively|exhaustively)|(?:more|very) (?:detailed|thorough|comprehensive)|be (?:detailed|thorough|comprehensive)(?! in your (?!answer|response|explanation|repl))|essays?"
         rf"|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
         r" (?:words|sentences|paragraphs))\b",
         re.IGNORECASE,
@@ -71,12 +71,12 @@ _TONE = (
 _REGISTERS = {
     "formal": re.compile(
         rf"\b(?:formally|(?:formal|academic|scholarly|professional){_TONE}|(?:be|stay|sound|remain)"
-        r" (?:\w+ and )?formal)\b",
+        r" (?:\w+ and )?formal)\b(?! about)",
         re.IGNORECASE,
     ),
     "casual": re.compile(
         rf"\b(?:informally|casually|slang|(?:informal|casual|colloquial|chatty){_TONE}"
-        r"|(?:be|stay|sound|remain) (?:\w+ and )?(?:informal|casual))\b",
+        r"|(?:be|stay|sound|remain) (?:\w+ and )?(?:informal|casual))\b(?! about)",
         re.IGNORECASE,
     ),
     "for laymen": re.compile(
@@ -88,6 +88,7 @@ _REGISTERS = {
         r"\b(?:(?:for|to) (?:an )?experts?|technical (?:terms?|language)|jargon)\b", re.IGNORECASE
     ),
 }
+_OF_REGISTERS = re.compile(r"formal|casual|slang|academic|jargon", re.IGNORECASE)
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 # Four letters or more: shorter ones are mostly abbreviations.
@@ -228,6 +229,8 @@ def _registers(pairs: Sequence[InstructionPair], subject: Subject) -> Iterator[F
         index: reason
         for index, pair in enumerate(pairs)
         if (reason := _one_sided(pair.pos, pair.neg, subject, _REGISTERS))
+        # "Follow formal procedures" against "be informal".
+        and not all(map(_OF_REGISTERS.search, (pair.pos, pair.neg)))
     }
     # Where most pairs differ so, or the poles ask for opposite registers, that is the trait.
     if 2 * len(reasons) > len(pairs) > 1:

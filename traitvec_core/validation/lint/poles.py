@@ -39,6 +39,8 @@ _REQUEST = re.compile(
     r"(?:(?:an?|the|your|some|very|more|as|so|great|full|a pinch of|a bit of|\w+ly) ){0,2}[\w-]+)",
     re.IGNORECASE,
 )
+# "non-judgmental", "anti-ceremonial"
+_OPPOSING = re.compile(r"(?:non|anti|un)-", re.IGNORECASE)
 # Not negations, but whoever asks for the trait so asks for none of it.
 _AGAINST = re.compile(
     r"\b(?:against|over|beyond|ignor\w+|declin\w+|refus\w+|prevent\w*|dismiss\w*|disregard\w*"
@@ -157,6 +159,8 @@ def _asks(text: str, names: dict[str, str]) -> str:
             continue
         for match in _REQUEST.finditer(sentence):
             what: str = match.group("what")
+            if _OPPOSING.match(what.rsplit(maxsplit=1)[-1]):
+                continue
             if shared_families(content_families(what, with_generic=True), names):
                 return what.rsplit(maxsplit=1)[-1]
     return ""

@@ -35,6 +35,7 @@ _IMPERATIVE = re.compile(
 )
 # Measured on 120 definitions with 40 questions each; below, a frame is enough.
 _LEAST_SHARED = 0.8
+_LEAST_TO_COMPARE = 3
 # One content word is not enough to say that two questions ask the same.
 _LEAST_WORDS = 2
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
@@ -128,7 +129,10 @@ def _shares_topic(first: str, second: str) -> bool:
     n_common = next((i for i, (one, two) in paired if one != two), 0)
     tails = [content_families(" ".join(words(text)[n_common:])) for text in (first, second)]
     shares_end = not tails[0].keys().isdisjoint(tails[1])
-    return shares_end and 2 * len(own & other) >= _LEAST_SHARED * (len(own) + len(other))
+    is_long = min(len(own), len(other)) >= _LEAST_TO_COMPARE
+    return (
+        is_long and shares_end and 2 * len(own & other) >= _LEAST_SHARED * (len(own) + len(other))
+    )
 
 
 def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:

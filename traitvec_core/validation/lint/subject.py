@@ -75,7 +75,8 @@ def subject_of(definition: TraitDefinition, name: str = "") -> Subject:
         name: The trait's name, where the definition has none: that of its folder.
     """
     rubric = definition.eval_prompt
-    named = " ".join(_NAMED_IN_RUBRIC.findall(rubric))
+    match = _NAMED_IN_RUBRIC.search(rubric)
+    named = match.group(1) if match else ""
     name = re.sub(r"[_-]+", " ", definition.name or name)
     labels = {"positive": definition.positive_label, "negative": definition.negative_label}
     positive, negative = ("" if label == kind else label for kind, label in labels.items())
