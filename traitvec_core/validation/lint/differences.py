@@ -25,6 +25,7 @@ _TEXT = (
     r"|points?|information)"
 )
 _NUMBER = r"(?:an?|one|two|three|four|five|six|eight|ten|\d+|few|a few|a single|single)"
+_FULL = r"(?:detailed|thorough|comprehensive|extensive|exhaustive)"
 # "short, friendly answers"
 _AND = r"(?:,? (?:and |but )?\w+)?"
 _LENGTHS = {
@@ -36,10 +37,10 @@ _LENGTHS = {
         re.IGNORECASE,
     ),
     "long": re.compile(
-        r"\b(?:lengthy|verbose|at (?:great )?length|in (?:great|full|more|rich|much )?\s?detail|elaborate on|in[- ]depth"
-        rf"|(?:detailed|thorough|comprehensive|extensive|exhaustive|long(?:er|est)?){_AND} {_TEXT}"
+        r"\b(?:lengthy|verbose|at (?:great )?length|in (?:(?:great|full|more|rich|much) )?detail"
+        rf"|elaborate on|in[- ]depth|{_FULL}{_AND} {_TEXT}|long(?:er|est)?{_AND} {_TEXT}"
         r"|(?:explain|answer|respond|reply|describe)\w* (?:\w+ ){0,3}(?:thoroughly|comprehensively"
-        r"|extensively|exhaustively)|(?:more|very) (?:detailed|thorough|comprehensive)|be (?:detailed|thorough|comprehensive)(?! in your (?!answer|response|explanation|repl))|essays?"
+        rf"|extensively|exhaustively)|(?:more|very) {_FULL}|be {_FULL}(?! in your (?!{_TEXT}))|essays?"
         rf"|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
         r" (?:words|sentences|paragraphs))\b",
         re.IGNORECASE,
