@@ -40,8 +40,8 @@ _LENGTHS = {
         r"\b(?:lengthy|verbose|at (?:great )?length|in (?:(?:great|full|more|rich|much) )?detail"
         rf"|elaborate on|in[- ]depth|{_FULL}{_AND} {_TEXT}|long(?:er|est)?{_AND} {_TEXT}"
         r"|(?:explain|answer|respond|reply|describe)\w* (?:\w+ ){0,3}(?:thoroughly|comprehensively"
-        rf"|extensively|exhaustively)|(?:more|very) {_FULL}|be {_FULL}(?! in your (?!{_TEXT}))|essays?"
-        rf"|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
+        rf"|extensively|exhaustively)|(?:more|very) {_FULL}|be {_FULL}(?! in your (?!{_TEXT}))"
+        rf"|essays?|(?:several|many|multiple) (?:paragraphs|sentences)|at least {_NUMBER}"
         r" (?:words|sentences|paragraphs))\b",
         re.IGNORECASE,
     ),
