@@ -157,8 +157,9 @@ def _language(place: str, pos: str, neg: str) -> Iterator[Finding]:
     scripts = [_share_of_latin(text) for text in (pos, neg)]
     differs = None not in scripts and abs((scripts[0] or 0) - (scripts[1] or 0)) > 0.5
     if not differs:
-        n_foreign = sorted(_foreign_words(text) for text in (pos, neg))
-        differs = n_foreign[0] == 0 and n_foreign[1] >= _LEAST_FOREIGN
+        n_foreign = sorted(_count_in(text, _FOREIGN) for text in (pos, neg))
+        n_english = max(_count_in(text, ENGLISH_STOP_WORDS) for text in (pos, neg))
+        differs = n_foreign[0] == 0 and n_foreign[1] >= _LEAST_FOREIGN and n_english > 0
     if differs:
         yield Finding(
             place,
@@ -176,11 +177,8 @@ def _share_of_latin(text: str) -> float | None:
     return sum(bool(_LATIN.match(char)) for char in letters) / len(letters)
 
 
-def _foreign_words(text: str) -> int:
-    """How many function words of other European languages a text has, if it is mostly of them."""
-    of_text = words(text)
-    n_foreign = sum(word in _FOREIGN for word in of_text)
-    return n_foreign if n_foreign > sum(word in ENGLISH_STOP_WORDS for word in of_text) else 0
+def _count_in(text: str, vocabulary: frozenset[str]) -> int:
+    return sum(word in vocabulary for word in words(text))
 
 
 def _layout(place: str, pos: str, neg: str) -> Iterator[Finding]:

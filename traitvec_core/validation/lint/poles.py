@@ -176,9 +176,8 @@ def _names_opposite(pos: str, subject: Subject) -> bool:
 def _is_neutral(neg: str, subject: Subject) -> bool:
     if subject.opposite_in(neg) or has_negation(neg):
         return False
-    return all(key in _NEUTRAL for key in content_families(neg)) and not shared_families(
-        content_families(neg), subject.description
-    )
+    families = {key for key, word in content_families(neg).items() if word not in _DEGREE}
+    return families <= _NEUTRAL and not shared_families(families, subject.description)
 
 
 def _repeated(pairs: list[InstructionPair]) -> Iterator[Finding]:

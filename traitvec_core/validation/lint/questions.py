@@ -45,14 +45,14 @@ def find_weak_questions(definition: TraitDefinition, subject: Subject) -> Iterat
     """Yield questions that name the trait, that are yes/no, and near-duplicates."""
     for key in ("questions", "eval_questions"):
         questions: list[str] = getattr(definition, key)
-        if subject.is_english["questions"]:
+        is_english = subject.is_english[key]
+        if is_english:
             for index, question in enumerate(questions):
                 yield from _one(f"{key}[{index}]", question, subject)
         for first, second in near_duplicates(questions):
-            if subject.is_english["questions"] and not _shares_topic(first, second):
-                continue
-            yield _duplicate(f"{key}[{questions.index(second)}]", first)
-    if subject.is_english["questions"]:
+            if not is_english or _shares_topic(first, second):
+                yield _duplicate(f"{key}[{questions.index(second)}]", first)
+    if subject.is_english["questions"] and subject.is_english["eval_questions"]:
         yield from _not_held_out(definition)
 
 
@@ -95,7 +95,10 @@ def _is_form_of(word: str, name: str) -> bool:
     shorter, longer = sorted((word, name), key=len)
     if family(word) != family(name) or len(shorter) < _SHORTEST_NAME:
         return False
-    return longer.startswith(shorter[:-1]) and len(longer) - len(shorter) <= _LONGEST_ENDING
+    return (
+        longer.startswith(shorter[:-1])
+        and len(longer.removesuffix("ness")) - len(shorter) <= _LONGEST_ENDING
+    )
 
 
 def _is_yes_no(question: str) -> bool:

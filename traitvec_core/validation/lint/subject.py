@@ -47,7 +47,7 @@ class Subject:
         telling: Words of the rubric or the description that two or more positive instructions use,
             and that no negative one uses without negating them.
         text: Everything that says what the trait is about, in lower case.
-        is_english: Whether instructions, questions and rubric, each taken together, are English.
+        is_english: By key of the file, whether its texts, taken together, are English.
     """
 
     names: dict[str, str]
@@ -101,7 +101,8 @@ def subject_of(definition: TraitDefinition, name: str = "") -> Subject:
             "instruction": is_english(
                 text for pair in definition.instruction for text in (pair.pos, pair.neg)
             ),
-            "questions": is_english([*definition.questions, *definition.eval_questions]),
+            "questions": is_english(definition.questions),
+            "eval_questions": is_english(definition.eval_questions),
             "eval_prompt": is_english([_PLACEHOLDER.sub(" ", rubric)]),
         },
     )
