@@ -17,7 +17,7 @@ from traitvec_core.trait import (
     fill_rubric,
     parse_definition,
 )
-from traitvec_core.validation.checks.definition import list_warnings
+from traitvec_core.validation.lint import lint
 
 SHARED_TRAITS = Path(__file__).parents[2].parent / "shared" / "data" / "persona_vectors" / "traits"
 WHERE = "experiments/x/kindness/trait_definition.json"
@@ -397,7 +397,7 @@ def test_the_worked_example_is_complete() -> None:
     assert definition.warnings == []
     assert definition.name == "my_example"
     assert len(definition.instruction) == 10
-    assert list_warnings(definition) == []
+    assert lint(definition) == []
     for pair in definition.instruction[5:]:
         assert abs(len(pair.pos) - len(pair.neg)) <= 10
     assert len(set(definition.questions)) == 20

@@ -1,28 +1,19 @@
-"""`traitvec new-experiment`, `new-trait` and `check`: write an experiment and check it."""
+"""`traitvec new-experiment` and `new-trait`: write an experiment and its traits."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
-    complain,
-    err,
     experiment_folder,
     note_retirement,
-    open_project,
     out,
-    print_notes,
 )
 
-if TYPE_CHECKING:
-    from traitvec_core.storage.folders import ExperimentFolder
-
-__all__ = ["check", "new_experiment", "new_trait"]
+__all__ = ["new_experiment", "new_trait"]
 
 
 def new_experiment(
@@ -113,71 +104,3 @@ def new_trait(
         )
     else:
         out.print(f"next: traitvec run --experiment {experiment} --trait {trait}")
-
-
-def check(
-    experiment: ExperimentName,
-    trait: Annotated[
-        str | None, typer.Option("--trait", help="Check only this trait. Default: all.")
-    ] = None,
-    experiments_dir: Root = None,
-) -> None:
-    """Check the settings and definitions of an experiment, before anything runs.
-
-    Reports every problem at once and how to fix it. Exits with 1 if there is one.
-
-    Example: traitvec check --experiment mine
-    """
-    from traitvec_core.generation.engine_process import check_engine
-    from traitvec_core.judging import check_judge
-    from traitvec_core.models.files import check_model
-    from traitvec_core.storage.files import display_path
-    from traitvec_core.trust import check_trust, exposed_keys
-    from traitvec_core.validation.checks.definition import list_warnings
-
-    folder = experiment_folder(open_project(experiments_dir), experiment)
-    n_problems = 0
-    try:
-        settings = folder.settings()
-        out.print(
-            f"{display_path(folder.path)}: model {one_line(settings.model)}, judge"
-            f" {one_line(settings.judge_model)}"
-        )
-        # First, because the next checks import scorers and call servers.
-        check_trust(folder, settings)
-        print_notes(exposed_keys(settings))
-        note_retirement(settings, ask=True)
-        check_judge(settings, [trait] if trait else _trait_folders(folder) or None, folder.path)
-        check_model(settings.model)
-        check_engine(settings)
-    except TraitvecError as error:
-        n_problems += complain(error)
-    names = [folder.trait(trait).name] if trait else _trait_folders(folder)
-    if not names:
-        raise TraitvecError(
-            f"{display_path(folder.path)} has no trait; create one with `traitvec new-trait"
-            f" --experiment {experiment} --trait NAME`"
-        )
-    for name in names:
-        try:
-            definition = folder.trait(name).definition()
-        except TraitvecError as error:
-            n_problems += complain(error)
-            continue
-        counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
-        out.print(Text.assemble(f"{one_line(name)}: ", ("ok", "green"), f" ({counts})"))
-        for warning in list_warnings(definition):
-            out.print(
-                Text.assemble(f"{one_line(name)}: ", ("note:", "yellow"), f" {one_line(warning)}")
-            )
-    if n_problems:
-        err.print(f"{n_problems} problem{'s' if n_problems > 1 else ''}")
-        raise typer.Exit(1)
-
-
-def _trait_folders(folder: "ExperimentFolder") -> list[str]:
-    """Every folder with a definition, even a misnamed one, or with results but no definition."""
-    from traitvec_core.storage.files import DEFINITION_FILE
-
-    markers = (DEFINITION_FILE, "responses", "vectors")
-    return sorted({path.parent.name for mark in markers for path in folder.path.glob(f"*/{mark}")})

@@ -8,9 +8,10 @@ import traceback
 import typer
 
 from traitvec_core.errors import TraitvecError
+from traitvec_dagster.cli.check import check
 from traitvec_dagster.cli.compare import atlas, compare
 from traitvec_dagster.cli.console import err
-from traitvec_dagster.cli.define import check, new_experiment, new_trait
+from traitvec_dagster.cli.define import new_experiment, new_trait
 from traitvec_dagster.cli.exchange import export, push
 from traitvec_dagster.cli.importing import import_persona_vectors
 from traitvec_dagster.cli.judging import estimate, judgements

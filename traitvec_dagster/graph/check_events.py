@@ -12,7 +12,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_severity import severity_of
-from traitvec_dagster.graph.metadata_values import Metadata, shown
+from traitvec_dagster.graph.metadata_values import Metadata, findings_table, shown
 from traitvec_dagster.ui.addresses import docs_url
 
 __all__ = ["check_metadata", "evaluation_of", "keep_verdicts", "store_evaluation"]
@@ -29,6 +29,8 @@ def check_metadata(result: CheckResult) -> Metadata:
         for key, value in result.figures.items()
         if value is not None
     }
+    if result.findings:
+        metadata["findings"] = findings_table(result.findings)
     if result.advice:
         metadata["advice"] = result.advice
         if (help_url := docs_url(result.advice)) is not None:

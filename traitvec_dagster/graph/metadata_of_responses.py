@@ -11,7 +11,6 @@ from traitvec_core.storage.manifests import (
     JudgedResponsesManifest,
     ResponsesManifest,
 )
-from traitvec_core.validation.checks.definition import list_warnings
 from traitvec_dagster.graph.asset_metadata import ROW_COUNT
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
@@ -53,7 +52,6 @@ def definition_metadata(folder: TraitFolder, data: bytes) -> Metadata:
         "instruction_pairs": len(definition.instruction),
         "questions": len(definition.questions),
         "eval_questions": len(definition.eval_questions),
-        "warnings": len(list_warnings(definition)),
         "description": definition.description or "(none)",
         "instructions": table(
             [{"positive": clip(p.pos), "negative": clip(p.neg)} for p in definition.instruction]

@@ -11,19 +11,21 @@ import dagster as dg
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
+from traitvec_core.validation.lint import Finding
 from traitvec_core.visible_text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Metadata", "cell", "clip", "in_project", "judged", "known", "numbers", "picture", "rounded",
-    "sample", "shown", "table",
+    "Metadata", "cell", "clip", "findings_table", "in_project", "judged", "known", "numbers",
+    "picture", "rounded", "sample", "shown", "table",
 ]  # fmt: skip
 
 # A picture goes into the event log with every materialization.
 _MAX_PICTURE_BYTES = 50_000
 _MAX_SHOWN_CHARS = 300
+_MAX_FINDINGS = 50
 
 Metadata = dict[str, Any]
 
@@ -55,6 +57,19 @@ def judged(verdict: VectorVerdict | None, reasons: Sequence[str]) -> Metadata:
         "verdict": VERDICT_NAMES[verdict],
         "reasons": dg.MetadataValue.md("\n".join(lines) or "none"),
     }
+
+
+def findings_table(findings: Sequence[Finding]) -> Any:
+    """Return the linter's findings as an escaped table; Dagster keeps a check's history small."""
+    rows = [
+        " | ".join(map(escape_markdown, (f.severity, f.place, f.rule, f.reason, f.fix)))
+        for f in findings[:_MAX_FINDINGS]
+    ]
+    more = len(findings) - len(rows)
+    lines = ["severity | place | rule | reason | fix", "--- | --- | --- | --- | ---", *rows]
+    table_text = "\n".join(f"| {line} |" for line in lines)
+    rest = f"\n\nand {more} more: `traitvec check --all`" if more else ""
+    return dg.MetadataValue.md(table_text + rest)
 
 
 def picture(png: bytes, title: str) -> Any:

@@ -1,29 +1,34 @@
 """`definition`: can the trait definition be used?"""
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.trait import TraitDefinition, parse_definition
+from traitvec_core.trait import parse_definition
 from traitvec_core.validation.checks.result import CheckResult
-from traitvec_core.validation.question_topics import near_duplicates
+from traitvec_core.validation.lint import Finding, lint
 
-__all__ = ["check_definition", "evaluate", "list_warnings"]
+__all__ = ["check_definition", "evaluate"]
 
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
-    return check_definition(folder.read_definition_bytes(), display_path(folder.definition_path))
+    data = folder.read_definition_bytes()
+    return check_definition(data, display_path(folder.definition_path), folder.name)
 
 
-def check_definition(data: bytes | None, where: str) -> CheckResult:
+def check_definition(data: bytes | None, where: str, trait: str = "") -> CheckResult:
     """Check that the definition can be used; every problem is in the summary.
+
+    Warnings of the linter are in the summary, too; its hints are among the findings alone.
 
     Args:
         data: The file's bytes; None when there is no file.
         where: How to name the file in messages.
+        trait: The trait's name, where the definition has none.
     """
     try:
         if data is None:
@@ -38,7 +43,9 @@ def check_definition(data: bytes | None, where: str) -> CheckResult:
             advice="Fix the file, then materialize `definition` and what follows.",
             figures={"problems": problems},
         )
-    warnings = list_warnings(definition)
+    findings = lint(definition, trait)
+    serious = [finding for finding in findings if finding.severity == "warning"]
+    warnings = [*definition.warnings, *_one_line_per_rule(serious)]
     counts = (
         f"{len(definition.instruction)} instruction pairs, {len(definition.questions)} questions"
     )
@@ -49,28 +56,19 @@ def check_definition(data: bytes | None, where: str) -> CheckResult:
         figures={
             "instruction_pairs": len(definition.instruction),
             "questions": len(definition.questions),
-            "warnings": len(warnings),
+            "warnings": len(definition.warnings) + len(serious),
+            "hints": len(findings) - len(serious),
         },
+        findings=tuple(findings),
     )
 
 
-def list_warnings(definition: TraitDefinition) -> list[str]:
-    """Return the definition's warnings, and one on questions that ask nearly the same thing.
-
-    The latter needs scikit-learn, which parsing a definition must not import.
-    """
-    warnings = list(definition.warnings)
-    for key in ("questions", "eval_questions"):
-        pairs = near_duplicates(getattr(definition, key))
-        if pairs:
-            first, second = (json.dumps(_clip(text), ensure_ascii=False) for text in pairs[0])
-            others = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
-            warnings.append(
-                f"{key}: {first} and {second} are near-duplicates and are held out"
-                f" together{others}; replace one by another topic"
-            )
-    return warnings
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
+def _one_line_per_rule(findings: Sequence[Finding]) -> list[str]:
+    """The first finding of each rule, and how many more there are."""
+    counts = Counter(finding.rule for finding in findings)
+    lines = []
+    for finding in {finding.rule: finding for finding in reversed(findings)}.values():
+        others = counts[finding.rule] - 1
+        more = f" (and {others} more of {finding.rule})" if others else ""
+        lines.append(f"{finding.place}: {finding.reason}{more}")
+    return lines[::-1]

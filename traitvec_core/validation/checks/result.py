@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from traitvec_core.validation.lint.finding import Finding
+
 __all__ = ["CheckResult", "Figures", "Verdict"]
 
 Verdict = Literal["pass", "warn", "fail"]
@@ -21,6 +23,7 @@ class CheckResult(BaseModel):
         summary: The result in one line.
         advice: What to do about it; empty when it passes.
         figures: The numbers and thresholds behind the verdict.
+        findings: What the linter found in the definition; empty for all other checks.
         accepted: Why the owner accepts the warning, for a check that passes only by that.
     """
 
@@ -29,4 +32,5 @@ class CheckResult(BaseModel):
     summary: str
     advice: str = ""
     figures: Figures = Field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     accepted: str = ""
