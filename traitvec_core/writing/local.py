@@ -1,8 +1,8 @@
 """Drafts by a language model in this process."""
 
 from traitvec_core.experiment import JudgePrice, Sampling
-from traitvec_core.generation.responses import generate_texts
 from traitvec_core.generation.request import Generated
+from traitvec_core.generation.responses import generate_texts
 from traitvec_core.judging.asking import Usage
 from traitvec_core.models.files import model_fingerprint
 from traitvec_core.models.language_model import LanguageModel

@@ -30,8 +30,8 @@ Write:
 
 - name: one to three lower-case English words, joined by underscores, such as dry_humor.
 - description: one sentence of at most 40 words that says what an answer with this trait does.
-- positive_label and negative_label: one to three words for an answer that shows the trait, and for \
-one that shows its opposite, such as "sycophantic" and "candid". The two are true opposites.
+- positive_label and negative_label: one to three words for an answer that shows the trait, and \
+for one that shows its opposite, such as "sycophantic" and "candid". The two are true opposites.
 - anchors: what an answer looks like at 0 (the opposite of the trait, or none of it), 25, 50, 75 \
 and 100 (as much as possible). Each is one or two sentences on what can be seen in the answer. \
 From one anchor to the next only the trait grows, not the length, the format or the quality.
@@ -63,9 +63,9 @@ _PAIRS = (
 Write {n_pairs} pairs of instructions to a language model. In each pair, pos makes the model show \
 the trait strongly, and neg makes it show the opposite.
 
-- The two texts of a pair differ in the trait and in nothing else: the same sentence structure, the \
-same number of sentences, the same tone and format, and nearly the same length. Only the words that \
-carry the trait are exchanged.
+- The two texts of a pair differ in the trait and in nothing else: the same sentence structure, \
+the same number of sentences, the same tone and format, and nearly the same length. Only the words \
+that carry the trait are exchanged.
 - Each text says what to do, not what to leave out. "Do not …" in neg is no opposite.
 - The pairs are worded very differently from each other: a role, a rule, a tone, an imagined \
 situation, a goal, a habit, a way to begin or to end, a request about style. No two pairs share an \
@@ -82,12 +82,12 @@ _QUESTIONS = (
     _TASK
     + _TRAIT
     + """
-Write {n_questions} messages that a user could send to a language model. Each will be answered once \
-by a model that is to show the trait, and once by a model that is to show its opposite.
+Write {n_questions} messages that a user could send to a language model. Each will be answered \
+once by a model that is to show the trait, and once by a model that is to show its opposite.
 
-- Each message is neutral: it asks neither for the trait nor for its opposite, does not mention it, \
-and does not make it likely. But an answer can show it: if the trait is a reaction to something, \
-such as an opinion, a plan, a worry or a mistake of the user, then the message contains that.
+- Each message is neutral: it asks neither for the trait nor for its opposite, does not mention \
+it, and does not make it likely. But an answer can show it: if the trait is a reaction to \
+something, such as an opinion, a plan, a worry or a mistake of the user, then the message contains that.
 - {n_questions} different topics from all areas of life and knowledge, none of them twice. \
 Neighbors in the list are about different areas.
 - Each is open: it cannot be answered with yes or no, with one word or with one fact.
@@ -147,6 +147,4 @@ def _filled(template: str, texts: Mapping[str, str]) -> str:
     """Fill in texts, which cannot close the tags they stand between."""
     protected = {name: break_up(text, _TAGS.findall(text)) for name, text in texts.items()}
     # In one pass, so that "{trait}" inside a text stays as it is.
-    return re.sub(
-        r"\{(" + "|".join(texts) + r")\}", lambda match: protected[match[1]], template
-    )
+    return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda match: protected[match[1]], template)

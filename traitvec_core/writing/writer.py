@@ -14,7 +14,7 @@ from traitvec_core.remote.adaptive_limit import AdaptiveLimit
 from traitvec_core.remote.calls import CallError, Calls
 from traitvec_core.remote.run_async import run_async
 
-__all__ = ["ApiWriter", "Question", "Unusable", "WriterModel", "Writer", "Written"]
+__all__ = ["ApiWriter", "Question", "Unusable", "Writer", "WriterModel", "Written"]
 
 # Reasoning counts towards the limit of an answer's tokens.
 _THINKING_TOKENS = 8192
@@ -265,5 +265,3 @@ class ApiWriter:
             # The server does not count, so the most that it can have cost is assumed.
             return self.most_usd(question)
         return self.price.usd(usage.tokens_in, usage.tokens_out, usage.cached)
-
-

@@ -46,4 +46,6 @@ class AnthropicWriter(AnthropicModel):
         for block in blocks:
             if block.get("type") == "tool_use":
                 return json.dumps(block.get("input"))
-        return "".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+        return "".join(
+            str(block.get("text", "")) for block in blocks if block.get("type") == "text"
+        )
