@@ -87,7 +87,8 @@ once by a model that is to show the trait, and once by a model that is to show i
 
 - Each message is neutral: it asks neither for the trait nor for its opposite, does not mention \
 it, and does not make it likely. But an answer can show it: if the trait is a reaction to \
-something, such as an opinion, a plan, a worry or a mistake of the user, then the message contains that.
+something, such as an opinion, a plan, a worry or a mistake of the user, then the message contains \
+that.
 - {n_questions} different topics from all areas of life and knowledge, none of them twice. \
 Neighbors in the list are about different areas.
 - Each is open: it cannot be answered with yes or no, with one word or with one fact.

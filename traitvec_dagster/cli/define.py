@@ -99,7 +99,7 @@ def new_trait(
     writer_model: Annotated[
         str | None,
         typer.Option(
-            help="Model that drafts: gpt-…, claude-…, a Hugging Face id or a GGUF file. Default: the"
+            help="Model that drafts: gpt-…, claude-…, a Hugging Face id, a GGUF file. Default: the"
             " experiment's judge."
         ),
     ] = None,
@@ -107,8 +107,7 @@ def new_trait(
         float | None,
         typer.Option(
             min=0,
-            help="Most dollars for the draft, over all attempts. Default: 1.00. A draft"
-            " usually costs a cent or two.",
+            help="Most dollars for the draft, over all attempts and interruptions. Default: 1.00.",
         ),
     ] = None,
     seed: Annotated[
