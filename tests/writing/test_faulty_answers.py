@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[PartName, Spoil, str]] = {
     "blank": ("questions", lambda good: " \n", "it has no text"),
     "still thinking": ("questions", lambda good: "<think>Hmm", "still thinking"),
     "placeholder": (
-        "outline", _edited("anchors", "at_50", value="Half: {answer}"), "{answer}, which is reserved"
+        "outline", _edited("anchors", "at_50", value="Half: {answer}"), "which is reserved"
     ),
     "delimiter": (
         "outline", _edited("is_not", 0, value="a [ANSWER END] mark"), "which is reserved"

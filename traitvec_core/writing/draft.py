@@ -11,7 +11,7 @@ from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.trait_folder import TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
-from traitvec_core.trait import TraitDefinition, check_name, parse_definition
+from traitvec_core.trait import FORM_GAP, TraitDefinition, check_name, parse_definition
 from traitvec_core.visible_text import visible
 from traitvec_core.writing.asking import Terms, ask_for_part, finished_part
 from traitvec_core.writing.load import load_writer
@@ -155,6 +155,9 @@ def check_sentence(sentence: str) -> str:
         raise TraitvecError(
             f"the sentence has {len(flat):,} characters; shorten it to {_MOST_SENTENCE_CHARS:,}"
         )
+    if FORM_GAP in flat:
+        # A definition with this text counts as a form that is not filled in.
+        raise TraitvecError(f"the sentence contains {FORM_GAP!r}; write what the trait is instead")
     if visible(flat) != flat:
         raise TraitvecError(
             f"the sentence contains an invisible character ({visible(flat)[:80]!r}); retype it"

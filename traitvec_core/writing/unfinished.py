@@ -130,7 +130,7 @@ def unfinished_draft(
                     f"this draft is being written by {holder_of(place, key) or 'another process'};"
                     " wait until it ends, or end it, then run again"
                 )
-            sign(lock, "a draft")
+            sign(lock, "")
         yield UnfinishedDraft(sentence, key, folder)
 
 
