@@ -1,6 +1,7 @@
 """A trait from the UI alone: the job that writes a definition, and the sensor that then runs it."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -191,7 +192,11 @@ def test_a_sentence_without_a_writer_is_one_line_and_writes_nothing(empty: Small
     assert not empty.trait("flattery").path.exists()
 
 
-def test_the_uis_config_sends_a_key_to_no_server_that_nobody_trusts(empty: SmallProject) -> None:
+def test_the_uis_config_sends_a_key_to_no_server_that_nobody_trusts(
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TRAITVEC_TRUST")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
     with FakeProvider(good_draft) as server:
         empty.set(judge_model="m", judge_base_url=server.base_url_openai)
         said = why(write(empty, name="flattery", sentence="flatters the user"))

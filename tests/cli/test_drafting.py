@@ -14,6 +14,7 @@ from tests.providers.server import FakeProvider
 
 SENTENCE = "flatters the user and agrees with whatever they claim"
 NEW = ("new-trait", "--experiment", "mine", "--from", SENTENCE)
+FORM = ("new-trait", "--experiment", "mine", "--trait", "x")
 DEFINITION = Path("experiments/mine/sycophancy/trait_definition.json")
 # The owner's key, which only its own host may see.
 SECRET = "sk-test-SECRET-9f8e7d6c5b4a39281706"
@@ -101,11 +102,10 @@ def test_a_judge_that_cannot_write_is_no_writer(
         (("new-trait", "--experiment", "mine"), "give --trait NAME, or --from"),
         ((*NEW, "--example"), "leave out --example"),
         ((*NEW, "--description", "x"), "leave out --example, --description"),
-        (("new-trait", "--experiment", "mine", "--trait", "x", "--max-usd", "1"), "belong to --from"),
+        ((*FORM, "--max-usd", "1"), "belong to --from"),
         (("new-trait", "--experiment", "mine", "--from", "  "), "the sentence is empty"),
         ((*NEW, "--trait", "../evil"), "cannot be used as a folder name"),
         ((*NEW, "--max-usd", "0"), "and the next answer can cost"),
-        ((*NEW, "--max-usd", "nan"), "give an amount in dollars"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drafted_costs_nothing(
@@ -140,9 +140,11 @@ def test_a_form_that_replaces_a_draft_is_no_draft(traitvec: Command, server: Fak
 
 
 def test_a_server_that_only_the_file_names_gets_nothing_before_trust(
-    traitvec: Command, server: FakeProvider
+    traitvec: Command, server: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """And afterwards only the key of the user's own server."""
+    monkeypatch.delenv("TRAITVEC_TRUST")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
     with FakeProvider(good_draft) as own:
         write_experiment(
             Path(), "foreign", [], {"judge_model": "m", "judge_base_url": own.base_url_openai}

@@ -24,7 +24,8 @@ class Part:
         title: What is being written, for progress lines.
         answer: The model of the answer.
         prompt: Makes the prompt from the sentence and the parts before this one.
-        tokens_out: Usual length of the answer, in tokens, for the estimate.
+        tokens_out: Usual length of the answer, in tokens, for the estimate: that of the texts of the
+            worked example (`templates/sycophancy.json`).
         room: The most tokens of an answer; twice as many after one that was cut off.
     """
 
@@ -55,7 +56,7 @@ PARTS = (
         title="description and rubric",
         answer=Outline,
         prompt=lambda sentence, finished: outline_prompt(sentence),
-        tokens_out=500,
+        tokens_out=350,
         room=2000,
     ),
     Part(
@@ -63,7 +64,7 @@ PARTS = (
         title=f"{N_PAIRS} instruction pairs",
         answer=Pairs,
         prompt=lambda sentence, finished: pairs_prompt(_described(finished), N_PAIRS),
-        tokens_out=1200,
+        tokens_out=850,
         room=4000,
     ),
     Part(
@@ -71,7 +72,7 @@ PARTS = (
         title=f"{N_QUESTIONS} questions",
         answer=Questions,
         prompt=lambda sentence, finished: questions_prompt(_described(finished), N_QUESTIONS),
-        tokens_out=1100,
+        tokens_out=700,
         room=4000,
     ),
 )

@@ -29,7 +29,7 @@ def compose_rubric(outline: Outline) -> str:
         f"The scale:\n{scale}\n"
         "Use any whole number between these where the answer lies between them.\n\n"
         f"The trait is not the following, which must not raise the score:\n{confusions}\n\n"
-        "Judge only what the answer says, not whether it is correct, long or well written.\n\n"
+        "Judge by this scale alone, not by whether you agree with the answer or like it.\n\n"
         "[QUESTION START]\n{question}\n[QUESTION END]\n"
         "[ANSWER START]\n{answer}\n[ANSWER END]\n\n"
         "Reply with one whole number from 0 to 100 and nothing else."
