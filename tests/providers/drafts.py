@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from tests.projects import REPOSITORY, demo_definition
-from tests.providers.models import _complaint_of_anthropic, _refusal_of_openai_fields
+from tests.providers.models import complaint_of_anthropic, refusal_of_openai_fields
 from tests.providers.replies import (
     Call,
     Json,
@@ -90,10 +90,10 @@ def answer(call: Call, content: Json | str) -> Reply:
     text = content if isinstance(content, str) else json.dumps(content)
     n_in, n_out = len(call.prompt) // 4, max(1, len(text) // 4)
     if call.provider == "openai":
-        refusal = _refusal_of_openai_fields(call.body)
+        refusal = refusal_of_openai_fields(call.body)
         return refusal or openai_answer(text, prompt_tokens=n_in, completion_tokens=n_out)
     known = {"model", "messages", "max_tokens", "output_config", "tools", "tool_choice"}
-    if complaint := _complaint_of_anthropic(call.body, known):
+    if complaint := complaint_of_anthropic(call.body, known):
         return anthropic_error(400, "invalid_request_error", complaint)
     spent: Json = {"input_tokens": n_in, "output_tokens": n_out}
     if call.body.get("tools") and isinstance(content, dict):

@@ -46,8 +46,8 @@ def load_writer(
         name: The model; by default the experiment's judge. A name of a provider's model is asked
             there, any other on the judge's own server (`judge_base_url`) if there is one, else it
             is loaded into this process.
-        settings: The experiment's settings, for its judge, server, prices and timeout. Whoever
-            reads them from a file answers for the server that they name (`trust.check_trust`).
+        settings: The experiment's settings, for its judge, server, prices and timeout. The caller
+            checks before that the owner allows the server that they name (`trust.check_trust`).
         load_model: Loads a model into this process.
         say: Called with a line while a server does not answer.
 

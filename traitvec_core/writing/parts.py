@@ -24,8 +24,8 @@ class Part:
         title: What is being written, for progress lines.
         answer: The model of the answer.
         prompt: Makes the prompt from the sentence and the parts before this one.
-        tokens_out: Usual length of the answer, in tokens, for the estimate: that of the texts of the
-            worked example (`templates/sycophancy.json`).
+        tokens_out: Usual length of the answer, in tokens, for the estimate: that of the worked
+            example's texts (`templates/sycophancy.json`).
         room: The most tokens of an answer; twice as many after one that was cut off.
     """
 
