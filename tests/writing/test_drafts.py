@@ -229,12 +229,16 @@ def test_progress_says_which_part_and_what_it_cost(serve: Serve) -> None:
     serve(drafting({"pairs": [lambda good: "no", lambda good: None]}))
     said: list[str] = []
     draft_trait(SENTENCE, "gpt-6.1-terra", say=said.append)
-    assert [line.partition(":")[0].rstrip(" …") for line in said] == [
-        "1/3 description and rubric", "1/3 description and rubric",
-        "2/3 10 instruction pairs", "2/3 10 instruction pairs",
-        "3/3 40 questions", "3/3 40 questions",
-    ]  # fmt: skip
-    assert "done, 1 unusable before it ($0." in said[3]
+    assert [line.partition(" ($")[0] for line in said] == [
+        "1/3 description and rubric …",
+        "1/3 description and rubric: done",
+        "2/3 10 instruction pairs …",
+        "10 instruction pairs: answer 1 is unusable (it is not one JSON object (it begins with"
+        " 'no'))",
+        "2/3 10 instruction pairs: done, 1 unusable before it",
+        "3/3 40 questions …",
+        "3/3 40 questions: done",
+    ]
 
 
 def test_a_hostile_sentence_stays_data(serve: Serve, experiment: ExperimentFolder) -> None:

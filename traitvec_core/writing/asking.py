@@ -1,10 +1,11 @@
 """Asks for one part of a draft until the answer is valid, within the budget."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.remote.sdk_errors import clipped
 from traitvec_core.writing.answers import FaultError, check_answer, read_answer, schema_of
 from traitvec_core.writing.parts import Part
 from traitvec_core.writing.prompts import ask_again
@@ -14,6 +15,8 @@ from traitvec_core.writing.writer import Question, Unusable, Writer
 __all__ = ["MOST_ATTEMPTS", "Terms", "ask_for_part", "finished_part", "question_for"]
 
 MOST_ATTEMPTS = 4
+# An answer that is still cut off with four times its room will not end.
+_MOST_ROOM = 4
 # A fault quotes the answer, and is part of the next prompt and of messages.
 _MOST_FAULT_CHARS = 300
 
@@ -55,6 +58,7 @@ def ask_for_part(
     writer: Writer,
     draft: UnfinishedDraft,
     terms: Terms,
+    say: Callable[[str], None],
 ) -> tuple[Any, int]:
     """Ask for a part until the answer is valid, and keep it.
 
@@ -65,6 +69,7 @@ def ask_for_part(
         writer: The writer.
         draft: Keeps the part, and what each answer costs.
         terms: Budget and seed.
+        say: Called with a line about each unusable answer.
 
     Returns:
         The answer, and how many were unusable before it.
@@ -89,13 +94,14 @@ def ask_for_part(
             answer = read_answer(part.answer, written.text)
         except FaultError as error:
             fault = _shortened(str(error))
+            say(f"{part.title}: answer {attempt + 1} is unusable ({clipped(fault, 100)})")
         else:
             draft.keep(part.name, answer)
             return answer, attempt
         question = Question(
             ask_again(first.prompt, fault),
             first.schema,
-            first.room * 2**n_cut_off,
+            first.room * min(2**n_cut_off, _MOST_ROOM),
             # With the same seed and the same fault, a local model would repeat itself.
             terms.seed + attempt + 1,
         )

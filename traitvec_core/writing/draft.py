@@ -132,7 +132,7 @@ def draft_trait(
                 continue
             say(f"{place} …")
             finished[part.name], n_faulty = ask_for_part(
-                part, sentence, finished, writer, draft, Terms(max_usd, seed)
+                part, sentence, finished, writer, draft, Terms(max_usd, seed), say
             )
             faulty = f", {n_faulty} unusable before it" if n_faulty else ""
             say(f"{place}: done{faulty}{_spent(draft)}")
