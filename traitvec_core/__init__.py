@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from traitvec_core.validation.separation import Separation, measure_separation
     from traitvec_core.validation.validate import Validation, validate
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
+    from traitvec_core.writing import DraftRecord, TraitDraft, draft_trait, load_writer
 
 _HOME = {
     "atlas": ("Atlas", "build_atlas"),
@@ -71,6 +72,7 @@ _HOME = {
     "validation.separation": ("Separation", "measure_separation"),
     "validation.validate": ("Validation", "validate"),
     "vectors": ("METHODS", "TraitVector", "extract_vectors"),
+    "writing": ("DraftRecord", "TraitDraft", "draft_trait", "load_writer"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -83,6 +85,7 @@ __all__ = [
     "ChosenVector",
     "Curve",
     "DefinitionError",
+    "DraftRecord",
     "EngineOptions",
     "ExperimentFolder",
     "ExperimentSettings",
@@ -95,6 +98,7 @@ __all__ = [
     "Separation",
     "Trace",
     "TraitDefinition",
+    "TraitDraft",
     "TraitFolder",
     "TraitVector",
     "TraitvecError",
@@ -105,6 +109,7 @@ __all__ = [
     "build_monitor_page",
     "capture",
     "capture_means",
+    "draft_trait",
     "export_vectors",
     "extract",
     "extract_vectors",
@@ -115,6 +120,7 @@ __all__ = [
     "load_engine",
     "load_language_model",
     "load_vector",
+    "load_writer",
     "make",
     "measure_separation",
     "parse_definition",

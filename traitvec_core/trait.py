@@ -67,6 +67,8 @@ class TraitDefinition(BaseModel):
         about: What the trait is about: `length`, `words` or `refusal`. That share of a vector's
             separation counts as the trait, not as another explanation.
         eval_questions: Held-out questions, for steering; at least ten are recommended.
+        draft: Where a definition is from that a model has drafted; see `writing.record`. It changes
+            no result, so no hash covers it.
         warnings: What is unusual but allowed, one line each. Not part of the file.
     """
 
@@ -81,6 +83,7 @@ class TraitDefinition(BaseModel):
     negative_label: str = "negative"
     about: list[Subject] = Field(default_factory=list)
     eval_questions: list[str] = Field(default_factory=list)
+    draft: dict[str, Any] | None = Field(default=None, exclude=True)
     warnings: list[str] = Field(default_factory=list, exclude=True)
 
     @property
@@ -141,8 +144,13 @@ def parse_definition(data: bytes, where: str) -> TraitDefinition:
     if problems:
         raise DefinitionError(where, problems)
     try:
+        # A `draft` that is no object is some other tool's key.
         definition = TraitDefinition.model_validate(
-            {key: value for key, value in raw.items() if key != "warnings"}
+            {
+                key: value
+                for key, value in raw.items()
+                if key != "warnings" and (key != "draft" or isinstance(value, dict))
+            }
         )
     except ValidationError as error:
         raise DefinitionError(where, _validation_lines(error)) from None

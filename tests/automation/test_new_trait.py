@@ -1,11 +1,15 @@
 """A trait from the UI alone: the job that writes a definition, and the sensor that then runs it."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject
+from tests.providers.drafts import good_draft
+from tests.providers.server import FakeProvider
 from traitvec_core.storage.trait_lock import using_trait
 from traitvec_dagster.runs.headless import definitions_of
 
@@ -161,3 +165,40 @@ def test_markup_and_odd_text_stay_data(empty: SmallProject) -> None:
     odd = "<script>alert(1)</script> [bold] {question} \u202e é"
     assert write(empty, name="odd", **{**PARTS, "questions": [odd, "Why?"]}).success
     assert empty.trait("odd").definition().questions[0] == odd
+
+
+def test_a_sentence_becomes_a_definition(empty: SmallProject) -> None:
+    empty.set(judge_model="gpt-6.1-terra")
+    with FakeProvider(good_draft) as server:
+        os.environ["OPENAI_BASE_URL"] = server.base_url_openai
+        os.environ["OPENAI_API_KEY"] = "sk-test"
+        assert write(empty, name="flattery", sentence="flatters the user").success
+        assert server.log.total == 3
+    definition = empty.trait("flattery").definition()
+    assert definition.name == "flattery"
+    assert (len(definition.instruction), len(definition.eval_questions)) == (10, 20)
+    assert definition.draft is not None
+    assert definition.draft["sentence"] == "flatters the user"
+    assert partitions(empty) == ["flattery"]
+
+
+def test_a_sentence_without_a_writer_is_one_line_and_writes_nothing(empty: SmallProject) -> None:
+    said = why(write(empty, name="flattery", sentence="flatters the user"))
+    assert "'embedded' cannot write definitions" in said
+    both = why(write(empty, name="flattery", sentence="flatters the user", from_example=True))
+    assert "sentence brings its own texts; leave out from_example, or remove sentence" in both
+    exists = why(write(empty, name="refusal", sentence="flatters the user"))
+    assert "exists already; set replace: true" in exists
+    assert not empty.trait("flattery").path.exists()
+
+
+def test_the_uis_config_sends_a_key_to_no_server_that_nobody_trusts(
+    empty: SmallProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TRAITVEC_TRUST")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    with FakeProvider(good_draft) as server:
+        empty.set(judge_model="m", judge_base_url=server.base_url_openai)
+        said = why(write(empty, name="flattery", sentence="flatters the user"))
+        assert "not allowed here yet" in said
+        assert server.log.requests == []

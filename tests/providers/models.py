@@ -70,7 +70,7 @@ def gpt_5_mini(
 ) -> Reply:
     """A reasoning model: it thinks within max_completion_tokens, and takes no sampling options."""
     body = call.body
-    refusal = _refusal_of_openai_fields(body)
+    refusal = refusal_of_openai_fields(body)
     if refusal:
         return refusal
     if body.get("max_tokens") is not None:
@@ -113,7 +113,7 @@ def gpt_4_1_mini(
     content is its likeliest number.
     """
     body = call.body
-    refusal = _refusal_of_openai_fields(body)
+    refusal = refusal_of_openai_fields(body)
     if refusal:
         return refusal
     if body.get("reasoning_effort") is not None:
@@ -145,7 +145,8 @@ def gpt_4_1_mini(
     )
 
 
-def _refusal_of_openai_fields(body: Json) -> Reply | None:
+def refusal_of_openai_fields(body: Json) -> Reply | None:
+    """What OpenAI answers to fields or a schema that it does not accept; None if it does."""
     for param in sorted(body.keys() - set(_OPENAI_FIELDS.split())):
         return openai_unknown_parameter(param)
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
@@ -227,7 +228,7 @@ def claude_3_5_haiku(call: Call, *, score_of: ScoreOf = stable_score) -> Reply:
 
 def _claude(call: Call, score_of: ScoreOf, model: str, fields: set[str]) -> Reply:
     body = call.body
-    complaint = _complaint_of_anthropic(body, fields)
+    complaint = complaint_of_anthropic(body, fields)
     if complaint:
         return anthropic_error(400, "invalid_request_error", complaint)
     score = score_of(call.prompt)
@@ -246,7 +247,8 @@ def _claude(call: Call, score_of: ScoreOf, model: str, fields: set[str]) -> Repl
     return anthropic_answer(str(score), output_tokens=4, **spent)
 
 
-def _complaint_of_anthropic(body: Json, fields: set[str]) -> str | None:
+def complaint_of_anthropic(body: Json, fields: set[str]) -> str | None:
+    """What Anthropic says against a body, where a model knows these fields; None if nothing."""
     for name in sorted(body.keys() - fields):
         return f"{name}: Extra inputs are not permitted"
     if body.get("max_tokens") is None:

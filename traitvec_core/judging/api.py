@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from traitvec_core.experiment import JudgePrice
 from traitvec_core.judging.asking import ApiModel, Learned, RefusedError, Score, Spent
-from traitvec_core.judging.budget import Budget
+from traitvec_core.judging.budget import Budget, most_usd
 from traitvec_core.judging.capabilities import Capabilities
 from traitvec_core.judging.judgement_store import JudgementStore
 from traitvec_core.judging.providers.table import known_capabilities
@@ -34,10 +34,6 @@ _STOP_AFTER_UNUSABLE = 20
 _VERSION = 1
 # Capabilities that one request may turn out to lack, one after the other.
 _MOST_CHANGES = 8
-# For the most that a call can cost: fewest ASCII characters per token, and most tokens that the
-# request adds to the prompt (a tool adds the most).
-_CHARS_PER_TOKEN = 2.0
-_TOKENS_AROUND = 600
 # Prompts that are sent one at a time to find out what an unknown model accepts.
 _MOST_PROBES = 5
 
@@ -296,7 +292,7 @@ class ApiJudge:
         if self.budget is None:
             yield
             return
-        reserved = self._most_usd(prompt, body[can.limit_name])
+        reserved = most_usd(self.price, prompt, body[can.limit_name])
         if not await self.budget.reserve(reserved):
             raise _BudgetSpentError(self.budget.reason)
         before = spent.usd or 0.0
@@ -329,15 +325,7 @@ class ApiJudge:
 
     def most_usd(self, prompt: str) -> float:
         """Return the most that one call can cost; 0 when the price is not known."""
-        return self._most_usd(prompt, self.model.most_tokens_out(self.can))
-
-    def _most_usd(self, prompt: str, tokens_out: int) -> float:
-        if self.price is None:
-            return 0.0
-        # No tokenizer makes more than one token per byte; non-Latin scripts and emoji come close.
-        extra_bytes = len(prompt.encode("utf-8", "replace")) - len(prompt)
-        tokens_in = int(len(prompt) / _CHARS_PER_TOKEN) + extra_bytes + _TOKENS_AROUND
-        return self.price.usd(tokens_in, tokens_out)
+        return most_usd(self.price, prompt, self.model.most_tokens_out(self.can))
 
 
 @cache

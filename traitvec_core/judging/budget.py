@@ -5,7 +5,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Budget"]
+from traitvec_core.experiment import JudgePrice
+
+__all__ = ["Budget", "most_usd"]
+
+# For the most that a call can cost: fewest ASCII characters per token, and most tokens that the
+# request adds to the prompt (a tool adds the most).
+_CHARS_PER_TOKEN = 2.0
+_TOKENS_AROUND = 600
+
+
+def most_usd(price: JudgePrice | None, prompt: str, tokens_out: int) -> float:
+    """Return the most that one call can cost, in US dollars; 0 when the price is not known.
+
+    Args:
+        price: The model's price.
+        prompt: What is sent.
+        tokens_out: The most tokens of the answer.
+    """
+    if price is None:
+        return 0.0
+    # No tokenizer makes more than one token per byte; non-Latin scripts and emoji come close.
+    extra_bytes = len(prompt.encode("utf-8", "replace")) - len(prompt)
+    tokens_in = int(len(prompt) / _CHARS_PER_TOKEN) + extra_bytes + _TOKENS_AROUND
+    return price.usd(tokens_in, tokens_out)
 
 
 @dataclass

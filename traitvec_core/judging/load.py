@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JudgeChoice",
     "api_judge",
+    "check_environment",
     "check_judge",
     "check_judges_first",
     "is_judge_compared",
@@ -151,7 +152,7 @@ def _check_access(choice: JudgeChoice, settings: ExperimentSettings) -> None:
         if not is_scorer(choice.name):
             check_model(choice.name)
         return
-    _check_environment(choice)
+    check_environment(choice)
     key = key_from_environment(choice.key_name)
     if key is None and choice.key_name != _OWN_SERVER_KEY:
         raise TraitvecError(
@@ -167,7 +168,12 @@ def _check_access(choice: JudgeChoice, settings: ExperimentSettings) -> None:
         )
 
 
-def _check_environment(choice: JudgeChoice) -> None:
+def check_environment(choice: JudgeChoice) -> None:
+    """Check the address of a provider that the environment names.
+
+    Raises:
+        TraitvecError: If it is not valid.
+    """
     # An address in the settings was checked when they were read.
     api = choice.provider.api
     try:

@@ -19,6 +19,7 @@ __all__ = [
     "Judgement",
     "Status",
     "UnusableAnswerError",
+    "after_thinking",
     "is_nearly",
     "is_number",
     "number_mass",
@@ -78,7 +79,7 @@ def read_text_score(text: str) -> float | Literal["REFUSAL"]:
     Raises:
         UnusableAnswerError: If it is anything else.
     """
-    answer = _after_thinking(text).strip()
+    answer = after_thinking(text).strip()
     if _is_refusal(answer):
         return "REFUSAL"
     if not re.fullmatch(r"0|[1-9][0-9]{0,3}", answer):
@@ -94,7 +95,7 @@ def read_json_score(text: str) -> float | Literal["REFUSAL"]:
     Raises:
         UnusableAnswerError: If it is anything else.
     """
-    answer = _after_thinking(text).strip()
+    answer = after_thinking(text).strip()
     if _is_refusal(answer):
         return "REFUSAL"
     try:
@@ -177,7 +178,12 @@ def can_go_on(beginning: str) -> bool:
     return is_number(beginning + "0") and beginning != "0"
 
 
-def _after_thinking(text: str) -> str:
+def after_thinking(text: str) -> str:
+    """Return an answer without the reasoning that a server left in its text.
+
+    Raises:
+        UnusableAnswerError: If the reasoning does not end.
+    """
     answer = text.rpartition("</think>")[2]
     if "<think>" in answer:
         raise UnusableAnswerError("was still thinking at the token limit", is_truncated=True)

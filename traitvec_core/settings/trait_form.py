@@ -61,6 +61,8 @@ def compose_definition(
     rubric: str = "",
     eval_questions: Sequence[str] = (),
     about: Sequence[str] = (),
+    labels: tuple[str, str] | None = None,
+    draft: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the text of a definition with these parts; `parse_definition` checks it.
 
@@ -72,17 +74,21 @@ def compose_definition(
         rubric: The rubric; empty for the standard one.
         eval_questions: Held-out questions, for steering.
         about: What the trait is about: `length`, `words`, `refusal`.
+        labels: What a response of each pole is called; by default made from the name.
+        draft: Where a drafted definition is from.
     """
+    named = {} if labels is None else {"positive_label": labels[0], "negative_label": labels[1]}
     return _dump(
         {
             "name": name,
             "description": description,
-            **_labels(name),
+            **(named or _labels(name)),
             "about": list(about),
             "instruction": [dict(pair) for pair in pairs],
             "questions": list(questions),
             "eval_prompt": rubric or standard_rubric(name, description),
             "eval_questions": list(eval_questions),
+            **({} if draft is None else {"draft": dict(draft)}),
         }
     )
 

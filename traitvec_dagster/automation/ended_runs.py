@@ -18,18 +18,14 @@ _SENSORS = {
 }
 
 
-def build_ended_run_sensors(
-    graphs: Sequence[Graph], prefix: str = ""
-) -> list[dg.SensorDefinition]:
+def build_ended_run_sensors(graphs: Sequence[Graph], prefix: str = "") -> list[dg.SensorDefinition]:
     """Build the sensors that settle runs of experiments that failed or were cancelled.
 
     Args:
         graphs: The experiments.
         prefix: What the sensors' names begin with.
     """
-    return [
-        _build_sensor(f"{prefix}{name}", status, graphs) for name, status in _SENSORS.items()
-    ]
+    return [_build_sensor(f"{prefix}{name}", status, graphs) for name, status in _SENSORS.items()]
 
 
 def settle_run(instance: dg.DagsterInstance, run: dg.DagsterRun, problem: str = "") -> None:

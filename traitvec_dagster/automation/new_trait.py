@@ -1,6 +1,6 @@
 """A trait from the UI alone: a job that writes its definition, and a sensor that then runs it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 import dagster as dg
@@ -11,7 +11,9 @@ from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trait import Subject, TraitDefinition, check_name, parse_definition
+from traitvec_core.trust import check_trust
 from traitvec_core.visible_text import one_line
+from traitvec_core.writing import DEFAULT_MAX_USD, draft_trait, load_writer
 from traitvec_dagster.automation.settings import usable_settings
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.failures import one_line_failure
@@ -55,6 +57,11 @@ _CONFIG = {
     "from_example": _optional(
         bool, False, "Write the worked example (sycophancy) under this name, without other texts."
     ),
+    "sentence": _optional(
+        str, "",
+        "The trait in a sentence: the experiment's judge drafts everything else, for at most"
+        f" ${DEFAULT_MAX_USD:g}. Set run: false to read the draft first.",
+    ),
     "replace": _optional(bool, False, "Replace the definition if the trait has one."),
     "run": _optional(bool, True, "Start a run of the trait once its definition is written."),
 }  # fmt: skip
@@ -72,7 +79,9 @@ def _new_trait(context: dg.OpExecutionContext) -> None:
     graph: Graph = context.resources.graph
     with one_line_failure(context):
         graph.folder.refresh()
-        folder, definition = write_new_trait(graph.folder, context.op_config)
+        folder, definition = write_new_trait(
+            graph.folder, context.op_config, lambda line: context.log.info(one_line(line))
+        )
         graph.folder.refresh()
     context.instance.add_dynamic_partitions(str(graph.partitions.name), [folder.name])
     for warning in definition.warnings:
@@ -130,26 +139,37 @@ def build_new_trait_sensor(
 
 
 def write_new_trait(
-    experiment: ExperimentFolder, config: Mapping[str, Any]
+    experiment: ExperimentFolder,
+    config: Mapping[str, Any],
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[TraitFolder, TraitDefinition]:
     """Write the definition that a config describes, and return the trait's folder with it.
 
+    Args:
+        experiment: The experiment.
+        config: The job's config.
+        say: Called with a line about the progress of a draft.
+
     Raises:
         TraitvecError: If the name, a part or their combination is not valid (all problems in one
-            line), the trait exists and is not to be replaced, or a process works in it.
+            line), the trait exists and is not to be replaced, a process works in it, or the draft
+            fails.
     """
     name = config["name"]
-    problems, definition = [], None
+    problems: list[str] = []
     try:
         check_name("trait", name)
     except TraitvecError as error:
         problems.append(str(error))
-    text = _text(config, problems)
-    try:
-        definition = parse_definition(text.encode("utf-8", "surrogatepass"), "new trait")
-    except DefinitionError as error:
-        problems += map(_in_words_of_config, error.problems)
-    if problems or definition is None:
+    problems += _combination_problems(config)
+    is_draft, text = bool(config["sentence"]), ""
+    if not is_draft:
+        text = _text(config)
+        try:
+            definition = parse_definition(text.encode("utf-8", "surrogatepass"), "new trait")
+        except DefinitionError as error:
+            problems += map(_in_words_of_config, error.problems)
+    if problems:
         raise DefinitionError("new trait", problems)
     folder = experiment.trait(name)
     if folder.definition_path.exists() and not config["replace"]:
@@ -157,25 +177,43 @@ def write_new_trait(
             f"{display_path(folder.definition_path)} exists already; set replace: true to replace"
             " it, or choose another name"
         )
+    if is_draft:
+        return _write_draft(experiment, config, say)
     with changing_trait(folder.path, "a new definition", "cannot be replaced now"):
         folder.write(DEFINITION_FILE, text.encode())
     return folder, definition
 
 
-def _text(config: Mapping[str, Any], problems: list[str]) -> str:
-    name = config["name"]
-    if not config["from_example"]:
-        return compose_definition(
-            name, config["description"], config["pairs"], config["questions"],
-            rubric=config["rubric"], eval_questions=config["eval_questions"],
-            about=config["about"],
-        )  # fmt: skip
-    if given := [part for part in _PARTS if config[part]]:
-        problems.append(
-            f"from_example brings its own texts; leave out {', '.join(given)}, or set from_example:"
-            " false"
-        )
-    return scaffold_definition(name, example=True)
+def _write_draft(
+    experiment: ExperimentFolder, config: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[TraitFolder, TraitDefinition]:
+    settings = experiment.settings()
+    check_trust(experiment, settings)
+    # Neither the writer nor the budget is part of the config, which others than the owner may set.
+    writer = load_writer(settings=settings, say=say)
+    draft = draft_trait(
+        config["sentence"], writer, name=config["name"], experiment=experiment, say=say
+    )
+    return draft.write(experiment, replace=config["replace"]), draft.definition
+
+
+def _combination_problems(config: Mapping[str, Any]) -> list[str]:
+    """Return what is given beside a way to write the definition that brings all texts itself."""
+    for way, off in (("sentence", "remove sentence"), ("from_example", "set from_example: false")):
+        others = [part for part in (*_PARTS, "from_example") if part != way and config[part]]
+        if config[way] and others:
+            return [f"{way} brings its own texts; leave out {', '.join(others)}, or {off}"]
+    return []
+
+
+def _text(config: Mapping[str, Any]) -> str:
+    if config["from_example"]:
+        return scaffold_definition(config["name"], example=True)
+    return compose_definition(
+        config["name"], config["description"], config["pairs"], config["questions"],
+        rubric=config["rubric"], eval_questions=config["eval_questions"],
+        about=config["about"],
+    )  # fmt: skip
 
 
 def _in_words_of_config(problem: str) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.console import print_json
-from traitvec_dagster.cli.lint_lines import count_findings, print_findings
+from traitvec_dagster.cli.lint_lines import print_weaknesses
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
     Root,
@@ -139,20 +139,13 @@ def _check_trait(
 
 
 def _print(result: _Checked, definition: "TraitDefinition", *, show_all: bool) -> None:
+    from traitvec_core.writing import describe_draft
+
     name = one_line(result.trait)
     counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
-    out.print(Text.assemble(f"{name}: ", ("ok", "green"), f" ({counts})"))
-    for warning in definition.warnings:
-        out.print(Text.assemble(f"{name}: ", ("note:", "yellow"), f" {one_line(warning)}"))
-    if not result.findings:
-        return
-    summary = count_findings(result.findings)
-    if result.accepted and not show_all:
-        summary += f", accepted ({one_line(result.accepted)}); --all shows them"
-        out.print(Text(f"{name}: {summary}"))
-        return
-    out.print(Text(f"{name}: {summary}"))
-    print_findings(result.findings, show_all=show_all)
+    source = f"; {line}" if (line := describe_draft(definition)) else ""
+    out.print(Text.assemble(f"{name}: ", ("ok", "green"), f" ({counts}{source})"))
+    print_weaknesses(name, definition, result.findings, show_all=show_all, accepted=result.accepted)
 
 
 def _row(result: _Checked) -> dict[str, Any]:

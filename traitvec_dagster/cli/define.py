@@ -1,6 +1,6 @@
 """`traitvec new-experiment` and `new-trait`: write an experiment and its traits."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,8 +10,12 @@ from traitvec_dagster.cli.terminal import (
     Root,
     experiment_folder,
     note_retirement,
+    open_project,
     out,
 )
+
+if TYPE_CHECKING:
+    from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["new_experiment", "new_trait"]
 
@@ -70,37 +74,97 @@ def new_experiment(
 
 def new_trait(
     experiment: ExperimentName,
-    trait: Annotated[str, typer.Option("--trait", help="Name of the trait.")],
+    trait: Annotated[
+        str | None,
+        typer.Option("--trait", help="Name of the trait. With --from, default: the writer's."),
+    ] = None,
     description: Annotated[str, typer.Option(help="The trait in one sentence.")] = "",
     example: Annotated[
         bool,
         typer.Option("--example", help="Write a complete worked example instead of a form."),
     ] = False,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Describe the trait in a sentence: a model drafts description, ten pairs, 40"
+            " questions (half of them held out) and a rubric, for you to edit.",
+        ),
+    ] = None,
+    writer_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that drafts: gpt-…, claude-…, a Hugging Face id, a GGUF file. Default: the"
+            " experiment's judge."
+        ),
+    ] = None,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Most dollars for the draft, over all attempts and interruptions. Default: 1.00.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Another seed gives another draft of the same sentence.")
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing definition.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --from: print JSON; progress goes to stderr.")
+    ] = False,
     experiments_dir: Root = None,
 ) -> None:
-    """Write a trait definition: a form to fill in, or a worked example.
+    """Write a trait definition: a draft from a sentence, a form to fill in, or a worked example.
 
-    Example: traitvec new-trait --experiment mine --trait sycophancy --example
+    Examples:
+    traitvec new-trait --experiment mine --from "flatters the user and agrees with everything"
+
+    traitvec new-trait --experiment mine --trait sycophancy --example
+
+    A draft is written only when it is whole and valid. Each part is kept at once: after an
+    interruption, the same command goes on and pays for nothing twice. Faulty answers are asked for
+    again, at most three times. The definition says that it is a draft, by which model, and what it
+    cost; everything in it can be edited.
     """
+    from traitvec_core.storage.files import display_path
+    from traitvec_dagster.cli.draft import draft_new_trait
+
+    if from_ is None and trait is None:
+        raise TraitvecError('give --trait NAME, or --from "the trait in a sentence"')
+    if from_ is not None and (example or description):
+        raise TraitvecError("--from brings its own description; leave out --example, --description")
+    if from_ is None and (writer_model or max_usd is not None or as_json):
+        raise TraitvecError("--writer-model, --max-usd and --json belong to --from")
+    experiment_path = experiment_folder(open_project(experiments_dir), experiment)
+    if trait is not None:
+        path = experiment_path.trait(trait).definition_path
+        if path.exists() and not force:
+            raise TraitvecError(f"{display_path(path)} exists already; --force replaces it")
+    if from_ is not None and draft_new_trait(
+        experiment_path, from_, trait=trait, writer_model=writer_model, max_usd=max_usd, seed=seed,
+        force=force, as_json=as_json,
+    ):  # fmt: skip
+        return
+    if trait is None or as_json:
+        raise TraitvecError("nothing was written; --trait NAME without --json gives a form instead")
+    _write_form(experiment_path, trait, description or from_ or "", example=example)
+
+
+def _write_form(
+    experiment: "ExperimentFolder", trait: str, description: str, *, example: bool
+) -> None:
     from traitvec_core.settings.trait_form import scaffold_definition
     from traitvec_core.storage.files import DEFINITION_FILE, display_path
-    from traitvec_dagster.project import Project
 
-    experiment_path = experiment_folder(Project(experiments_dir), experiment)
-    folder = experiment_path.trait(trait)
-    if folder.definition_path.exists() and not force:
-        raise TraitvecError(
-            f"{display_path(folder.definition_path)} exists already; --force replaces it"
-        )
+    folder = experiment.trait(trait)
     text = scaffold_definition(trait, description, example=example)
     folder.write(DEFINITION_FILE, text.encode())
-    experiment_path.refresh()
+    experiment.refresh()
     out.print(f"wrote {display_path(folder.definition_path)}")
     if not example:
         out.print(
             "fill it in (five pairs are enough for a first try: delete the others), then:"
-            f" traitvec check --experiment {experiment}"
+            f" traitvec check --experiment {experiment.name}"
         )
     else:
-        out.print(f"next: traitvec run --experiment {experiment} --trait {trait}")
+        out.print(f"next: traitvec run --experiment {experiment.name} --trait {trait}")

@@ -1,0 +1,22 @@
+"""From a sentence to a trait definition: a model drafts it, and every answer is checked."""
+
+from traitvec_core.writing.draft import DEFAULT_MAX_USD, TraitDraft, check_sentence, draft_trait
+from traitvec_core.writing.estimate import DraftEstimate, estimate_draft
+from traitvec_core.writing.load import NoWriterError, load_writer
+from traitvec_core.writing.record import DraftRecord, describe_draft, draft_record
+from traitvec_core.writing.writer import Writer
+
+__all__ = [
+    "DEFAULT_MAX_USD",
+    "DraftEstimate",
+    "DraftRecord",
+    "NoWriterError",
+    "TraitDraft",
+    "Writer",
+    "check_sentence",
+    "describe_draft",
+    "draft_record",
+    "draft_trait",
+    "estimate_draft",
+    "load_writer",
+]

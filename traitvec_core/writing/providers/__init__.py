@@ -1,0 +1,1 @@
+"""One module per provider: requests to draft, and the answers."""
