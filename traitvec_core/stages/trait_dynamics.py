@@ -11,6 +11,7 @@ from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import (
     JUDGE_SETTINGS,
     MODEL_SETTINGS,
+    PROMPT_SETTINGS,
     StageSpec,
     reading_place,
 )
@@ -35,7 +36,7 @@ _MOST_SHOWN = 60
 
 
 def make_trait_dynamics(context: StageContext) -> StageOutput:
-    """Ask every monitoring prompt without and with instructions; trace and judge the answers."""
+    """Ask every monitoring prompt without and with instructions (or openings); trace and judge."""
     import pandas as pd
 
     from traitvec_core.dynamics import watch
@@ -119,10 +120,11 @@ def _answers(
 
     settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
+    pairs = definition.pairs(settings.elicitation)
     conditions = [
         Condition("none"),
-        Condition("positive", instructions=tuple(pair.pos for pair in definition.instruction)),
-        Condition("negative", instructions=tuple(pair.neg for pair in definition.instruction)),
+        Condition("positive", instructions=tuple(pair.pos for pair in pairs)),
+        Condition("negative", instructions=tuple(pair.neg for pair in pairs)),
     ]
     journal = folder.journal("trait_dynamics", context.provenance.key)
     total = 2 * len(conditions) * len(prompts)
@@ -133,7 +135,8 @@ def _answers(
             engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
-            instruction_role=settings.instruction_role, batch_size=context.batch_size,
+            elicited_by=settings.elicitation, instruction_role=settings.instruction_role,
+            batch_size=context.batch_size,
         )  # fmt: skip
         trials = Trials(
             setup,
@@ -213,7 +216,7 @@ SPEC = StageSpec(
     version="1",
     settings=(
         *MODEL_SETTINGS,
-        "instruction_role",
+        *PROMPT_SETTINGS,
         "sampling",
         "monitoring_prompts",
         *JUDGE_SETTINGS,
