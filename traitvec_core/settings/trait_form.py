@@ -61,6 +61,7 @@ def compose_definition(
     rubric: str = "",
     eval_questions: Sequence[str] = (),
     about: Sequence[str] = (),
+    scenarios: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Return the text of a definition with these parts; `parse_definition` checks it.
 
@@ -72,6 +73,8 @@ def compose_definition(
         rubric: The rubric; empty for the standard one.
         eval_questions: Held-out questions, for steering.
         about: What the trait is about: `length`, `words`, `refusal`.
+        scenarios: Openings for `elicitation: scenarios`, each with `pos` and `neg`. With them, the
+            instructions may be left out.
     """
     return _dump(
         {
@@ -79,7 +82,8 @@ def compose_definition(
             "description": description,
             **_labels(name),
             "about": list(about),
-            "instruction": [dict(pair) for pair in pairs],
+            **({"instruction": [dict(pair) for pair in pairs]} if pairs or not scenarios else {}),
+            **({"scenarios": [dict(pair) for pair in scenarios]} if scenarios else {}),
             "questions": list(questions),
             "eval_prompt": rubric or standard_rubric(name, description),
             "eval_questions": list(eval_questions),

@@ -136,7 +136,7 @@ def evaluate_steering(
         responses=_all_responses(trials.tables, first),
     )
     evaluation.tested, evaluation.recommendation = recommend_dose(
-        evaluation, dose, plan.vectors, plan.separation
+        evaluation, dose, plan.vectors, plan.separation, trials.setup.elicited_by
     )
     return evaluation
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
 from traitvec_core.steering_evaluation.search import Dose
 from traitvec_core.storage.manifests import Recommendation
@@ -17,6 +18,7 @@ def recommend_dose(
     dose: Dose | None,
     vectors: Sequence[TraitVector],
     separation: Separation,
+    elicited_by: ElicitedBy = "instructions",
 ) -> tuple[Recommendation | None, Recommendation | None]:
     """Return the dose that was tested, and what is recommended.
 
@@ -28,6 +30,7 @@ def recommend_dose(
         dose: The chosen dose; None when the search found none.
         vectors: The vectors to choose from.
         separation: Their held-out separation.
+        elicited_by: What the prompted baseline's instructions are.
     """
     if dose is None:
         found_nothing = (
@@ -41,7 +44,7 @@ def recommend_dose(
         layer=dose.vector.layer,
         coefficient=dose.coefficient,
         chosen_by="steering",
-        why=_why(evaluation, dose, steered),
+        why=_why(evaluation, dose, steered, elicited_by),
         added_norm=abs(dose.strength),
     )
     if evaluation.test.steers:
@@ -62,7 +65,9 @@ def _by_separation(
     )
 
 
-def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:
+def _why(
+    evaluation: SteeringEvaluation, dose: Dose, steered: Scores, elicited_by: ElicitedBy
+) -> str:
     """What the chosen dose does on the held-out questions, and what speaks against it."""
     base, test = evaluation.unsteered, evaluation.test
     name = f"{dose.vector.method} at layer {dose.vector.layer}, coefficient {dose.coefficient:.3g}"
@@ -87,8 +92,7 @@ def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:
             f" {test.random_mean:+.0f} on average, the best by {test.random_best:+.0f}"
         )
     if evaluation.prompted.trait.value is not None:
-        parts.append(
-            f"the positive instruction alone reaches {evaluation.prompted.trait.value:.0f}"
-        )
+        alone = in_words_of(elicited_by, "the positive instruction alone reaches")
+        parts.append(f"{alone} {evaluation.prompted.trait.value:.0f}")
     parts.append(origin)
     return "; ".join([*parts, *test.objections(evaluation.options.min_coherence)])

@@ -20,6 +20,7 @@ from traitvec_dagster.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from traitvec_core.elicited_by import ElicitedBy
     from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["check", "new_experiment", "new_trait"]
@@ -137,8 +138,10 @@ def check(
 
     folder = experiment_folder(open_project(experiments_dir), experiment)
     n_problems = 0
+    elicited_by: ElicitedBy = "instructions"
     try:
         settings = folder.settings()
+        elicited_by = settings.elicitation
         out.print(
             f"{display_path(folder.path)}: model {one_line(settings.model)}, judge"
             f" {one_line(settings.judge_model)}"
@@ -161,10 +164,12 @@ def check(
     for name in names:
         try:
             definition = folder.trait(name).definition()
+            n_pairs = len(definition.pairs(elicited_by))
         except TraitvecError as error:
             n_problems += complain(error)
             continue
-        counts = f"{len(definition.instruction)} pairs, {len(definition.questions)} questions"
+        what = "scenario pairs" if elicited_by == "scenarios" else "pairs"
+        counts = f"{n_pairs} {what}, {len(definition.questions)} questions"
         out.print(Text.assemble(f"{one_line(name)}: ", ("ok", "green"), f" ({counts})"))
         for warning in list_warnings(definition):
             out.print(

@@ -2,6 +2,7 @@
 
 import json
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path
@@ -15,20 +16,26 @@ __all__ = ["check_definition", "evaluate", "list_warnings"]
 
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
-    return check_definition(folder.read_definition_bytes(), display_path(folder.definition_path))
+    return check_definition(
+        folder.read_definition_bytes(), display_path(folder.definition_path), settings.elicitation
+    )
 
 
-def check_definition(data: bytes | None, where: str) -> CheckResult:
+def check_definition(
+    data: bytes | None, where: str, elicited_by: ElicitedBy = "instructions"
+) -> CheckResult:
     """Check that the definition can be used; every problem is in the summary.
 
     Args:
         data: The file's bytes; None when there is no file.
         where: How to name the file in messages.
+        elicited_by: What the experiment needs pairs of.
     """
     try:
         if data is None:
             raise DefinitionError(where, ["is missing"])
         definition = parse_definition(data, where)
+        n_pairs = len(definition.pairs(elicited_by))
     except TraitvecError as error:
         problems = len(error.problems) if isinstance(error, DefinitionError) else 1
         return CheckResult(
@@ -39,15 +46,14 @@ def check_definition(data: bytes | None, where: str) -> CheckResult:
             figures={"problems": problems},
         )
     warnings = list_warnings(definition)
-    counts = (
-        f"{len(definition.instruction)} instruction pairs, {len(definition.questions)} questions"
-    )
+    pairs = in_words_of(elicited_by, f"{n_pairs} instruction pairs")
+    counts = f"{pairs}, {len(definition.questions)} questions"
     return CheckResult(
         name="definition",
         verdict="warn" if warnings else "pass",
         summary="; ".join(warnings) or counts,
         figures={
-            "instruction_pairs": len(definition.instruction),
+            "instruction_pairs": n_pairs,
             "questions": len(definition.questions),
             "warnings": len(warnings),
         },
