@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import answering_inputs, content_of
@@ -73,7 +74,7 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
     )
     page = build_monitor_page(
         traces[:_MOST_SHOWN], model=settings.model, overview=overview,
-        headings=[_heading(text) for text in texts[:_MOST_SHOWN]],
+        headings=[_heading(text, settings.elicitation) for text in texts[:_MOST_SHOWN]],
     )  # fmt: skip
     recorded = [
         {**text.model_dump(exclude={"summary"}), **each.record()}
@@ -179,8 +180,9 @@ def _monitored(row: Mapping[Any, Any], traced: "Trace", trait: str) -> "Monitore
     )
 
 
-def _heading(text: "MonitoredText") -> str:
-    condition = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
+def _heading(text: "MonitoredText", elicited_by: ElicitedBy) -> str:
+    without = in_words_of(elicited_by, "no instruction")
+    condition = f"{text.condition}: {text.instruction}" if text.instruction else without
     score = "no score" if text.trait_score is None else f"score {text.trait_score:.0f}"
     return f"{text.question}\n{condition} · {score}"
 
