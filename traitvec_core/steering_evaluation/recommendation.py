@@ -37,7 +37,7 @@ def recommend_dose(
             f"steering found nothing: of {evaluation.test.n_trials} trials none raised the trait"
             f" score at a coherence of at least {evaluation.options.min_coherence:g}"
         )
-        return None, _by_separation(found_nothing, vectors, separation)
+        return None, _by_separation(found_nothing, vectors, separation, elicited_by)
     steered = next(s for s in evaluation.dose_response if s.coefficient == dose.coefficient)
     tested = Recommendation(
         method=dose.vector.method,
@@ -50,19 +50,21 @@ def recommend_dose(
     if evaluation.test.steers:
         return tested, tested
     not_shown = f"steering was not shown: {tested.why}"
-    return tested, _by_separation(not_shown, vectors, separation)
+    return tested, _by_separation(not_shown, vectors, separation, elicited_by)
 
 
 def _by_separation(
-    outcome: str, vectors: Sequence[TraitVector], separation: Separation
+    outcome: str,
+    vectors: Sequence[TraitVector],
+    separation: Separation,
+    elicited_by: ElicitedBy,
 ) -> Recommendation | None:
     best = recommend(separation, [(v.method, v.layer) for v in vectors])
     if best is None:
         return None
     norm = next(v.relative_norm for v in vectors if (v.method, v.layer) == best.place)
-    return best.model_copy(
-        update={"why": f"{best.why}; {outcome}", "added_norm": abs(best.coefficient) * norm}
-    )
+    why = in_words_of(elicited_by, f"{best.why}; {outcome}")
+    return best.model_copy(update={"why": why, "added_norm": abs(best.coefficient) * norm})
 
 
 def _why(

@@ -1,5 +1,6 @@
 """`traitvec new-experiment`, `new-trait` and `check`: write an experiment and check it."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,7 +104,11 @@ def new_trait(
         raise TraitvecError(
             f"{display_path(folder.definition_path)} exists already; --force replaces it"
         )
-    text = scaffold_definition(trait, description, example=example)
+    elicited_by: ElicitedBy = "instructions"
+    # A form helps also where the settings cannot be read yet.
+    with suppress(TraitvecError):
+        elicited_by = experiment_path.settings().elicitation
+    text = scaffold_definition(trait, description, example=example, elicited_by=elicited_by)
     folder.write(DEFINITION_FILE, text.encode())
     experiment_path.refresh()
     out.print(f"wrote {display_path(folder.definition_path)}")
