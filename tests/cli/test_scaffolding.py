@@ -130,10 +130,12 @@ def test_check_misses_the_openings_that_the_setting_needs(traitvec: Command) -> 
         " pairs, or set elicitation: instructions"
     )
     assert count == "1 problem"
-    for arguments in (("estimate",), ("status",), ("run", "--trait", "refusal")):
+    for arguments in (("estimate",), ("run", "--trait", "refusal")):
         again = traitvec(*arguments, "--experiment", "mine")
+        assert again.code == 1
+        assert "which elicitation: scenarios needs" in again.err
         assert "Traceback" not in again.err
-        assert "which elicitation: scenarios needs" in again.out + again.err
+    assert "BROKEN" in traitvec("status", "--experiment", "mine").out
 
 
 def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
