@@ -17,10 +17,10 @@ from tests.exchange.persona_source import (
     the_table,
     write_table,
 )
+from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange import export_vectors, read_imported_vectors
 from traitvec_core.exchange.import_plan import ImportPlan, plan_import
 from traitvec_core.exchange.importing import import_persona_vectors
-from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import ExperimentFolder
 
