@@ -62,8 +62,7 @@ class TraitDefinition(BaseModel):
     """A trait as the user wrote it; `parse_definition` checks it.
 
     Attributes:
-        instruction: Pairs of opposite instructions; ten are recommended. May be left out where
-            there are `scenarios`.
+        instruction: Pairs of opposite instructions; ten are recommended.
         scenarios: Pairs of openings that the model completes without an instruction, in the first
             or third person. `{question}` in an opening is replaced by the question.
         questions: Neutral questions for extraction, usually 20.
@@ -104,11 +103,7 @@ class TraitDefinition(BaseModel):
         return pairs
 
     def elicitation_hash(self, elicited_by: ElicitedBy = "instructions") -> str:
-        """Return the hash of what determines the responses: instructions or openings, questions.
-
-        Raises:
-            TraitvecError: If the definition has no such pairs.
-        """
+        """Return the hash of what determines the responses: these pairs, and the questions."""
         pairs = [pair.model_dump() for pair in self.pairs(elicited_by)]
         return _hash({PAIRS_KEY[elicited_by]: pairs, "questions": self.questions})
 
@@ -293,8 +288,8 @@ def _pair_problems(place: str, pair: Any) -> list[str]:
     ]
     if not problems and pair["pos"].strip() == pair["neg"].strip():
         problems.append(f"{place} has the same text for both poles; reword one")
-    asks = [QUESTION_GAP in pair[pole] for pole in ("pos", "neg")] if not problems else []
-    if place.startswith("scenarios") and len(set(asks)) > 1:
+    gaps = [QUESTION_GAP in str(pair.get(pole)) for pole in ("pos", "neg")]
+    if not problems and len(set(gaps)) > 1 and place.startswith("scenarios"):
         # One would be completed as plain text, the other inside the chat template.
         problems.append(f"{place} has {QUESTION_GAP} in one pole only; write it in both or neither")
     return problems

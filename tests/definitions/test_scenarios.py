@@ -129,3 +129,8 @@ def test_sentences_take_the_words_of_scenarios_and_names_stay() -> None:
         "A scenario pair of instruction_following: the opening’s share, Openings, "
         "non-instruction texts; the 5 scenario pairs and the positive opening alone"
     )
+
+
+def test_an_instruction_may_say_what_it_likes_of_questions() -> None:
+    pairs = [{"pos": "Repeat {question} first.", "neg": "Answer at once."}]
+    assert parse(raw_definition(instruction=pairs)).instruction[0].pos == pairs[0]["pos"]
