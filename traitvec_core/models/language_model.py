@@ -162,7 +162,7 @@ class LanguageModel:
         return "system"
 
     def text_role(self, elicited_by: ElicitedBy, requested: str) -> TextRole:
-        """Return where instructions go (see `role`), or openings: the assistant's turn, or `raw`."""
+        """Return where instructions go (see `role`), or openings: `assistant`, or `raw`."""
         if elicited_by == "instructions":
             return self.role(requested)
         return "raw" if requested == "raw" or not self.tokenizer.chat_template else "assistant"
