@@ -8,8 +8,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from tests.projects import SmallProject, demo_definition, write_experiment
+from traitvec_core.atlas.cross_projection import read_with
+from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import load_language_model
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.folders import TraitFolder
@@ -91,6 +94,19 @@ def test_every_example_was_read_after_the_opposite_opening(trait: TraitFolder) -
     assert opposite is not None
     assert opposite.shape == trait.read_activations().shape
     assert (opposite.float() - trait.read_activations().float()).abs().max() > 0.01
+
+
+def test_another_model_reads_them_after_the_same_openings(
+    trait: TraitFolder, told: SmallProject
+) -> None:
+    model = load_language_model("embedded")
+    table = trait.read_responses().set_index("question_id")
+    rows = table.loc[trait.manifest(ActivationsManifest).question_ids]
+    # As `traitvec compare --read` does, whose other experiment may use instructions.
+    settings = told.settings(elicitation="instructions")
+    read = read_with(lambda name, options: model)(trait, settings)
+    texts = list(zip(rows["prompt"], rows["response"], strict=True))
+    torch.testing.assert_close(read, capture_means(model, texts), rtol=1e-3, atol=1e-3)
 
 
 def test_what_was_elicited_is_recorded(trait: TraitFolder, told: SmallProject) -> None:
