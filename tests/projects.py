@@ -71,7 +71,7 @@ def put_responses(
 ) -> None:
     """Write responses as if the model had given them: the n-th row's is `texts(n)`."""
     definition = folder.definition()
-    planned = plan_responses(folder.name, definition, settings.n_examples)
+    planned = plan_responses(folder.name, definition, settings.n_examples, settings.elicitation)
     frame = pd.DataFrame(
         {
             "question": row.question,
@@ -87,7 +87,7 @@ def put_responses(
         for number, row in enumerate(planned)
     )
     inputs = {
-        "elicitation": definition.elicitation_hash,
+        "elicitation": definition.elicitation_hash(settings.elicitation),
         "model": model_fingerprint(settings.model, settings.revision),
     }
     chosen = stage_settings("responses", settings)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
@@ -95,6 +96,8 @@ class ExperimentSettings(SettingsWithOrigin):
         n_examples: Responses per pole, spread evenly over instructions and questions.
         batch_size: Responses generated at once; `auto` depends on device, model and memory.
         max_concurrent_judges: How many judgements may be requested at once.
+        elicitation: What elicits the trait: the definition's `instructions`, or the openings of its
+            `scenarios`, with which the response begins and which the model completes.
         instruction_role: Where the instruction goes. `auto` is the system turn if the chat template
             has one, else the user turn.
         sampling: How responses are sampled.
@@ -153,6 +156,7 @@ class ExperimentSettings(SettingsWithOrigin):
     n_examples: Annotated[int, Field(ge=2, le=1_000_000)] = 100
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
+    elicitation: ElicitedBy = "instructions"
     instruction_role: Literal["auto", "system", "user", "raw"] = "auto"
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from traitvec_core.elicited_by import PAIRS_KEY, QUESTION_GAP, ElicitedBy, in_words_of, other_way
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.user_files import MAX_DEFINITION_BYTES, parse_json
 
@@ -49,7 +50,7 @@ RECOMMENDED_EVAL_QUESTIONS = 10
 
 
 class InstructionPair(BaseModel):
-    """Two opposite instructions, one for each pole of the trait."""
+    """Two opposite instructions or openings, one for each pole of the trait."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -62,6 +63,8 @@ class TraitDefinition(BaseModel):
 
     Attributes:
         instruction: Pairs of opposite instructions; ten are recommended.
+        scenarios: Pairs of openings that the model completes without an instruction, in the first
+            or third person. `{question}` in an opening is replaced by the question.
         questions: Neutral questions for extraction, usually 20.
         eval_prompt: The rubric, with the placeholders `{question}` and `{answer}`.
         about: What the trait is about: `length`, `words` or `refusal`. That share of a vector's
@@ -74,7 +77,8 @@ class TraitDefinition(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    instruction: list[InstructionPair]
+    instruction: list[InstructionPair] = Field(default_factory=list)
+    scenarios: list[InstructionPair] = Field(default_factory=list)
     questions: list[str]
     eval_prompt: str
     name: str = ""
@@ -85,12 +89,26 @@ class TraitDefinition(BaseModel):
     eval_questions: list[str] = Field(default_factory=list)
     draft: dict[str, Any] | None = Field(default=None, exclude=True)
     warnings: list[str] = Field(default_factory=list, exclude=True)
+    _where: str = PrivateAttr("the trait definition")
 
-    @property
-    def elicitation_hash(self) -> str:
-        """Hash of what determines the responses: instructions and questions."""
-        pairs = [pair.model_dump() for pair in self.instruction]
-        return _hash({"instruction": pairs, "questions": self.questions})
+    def pairs(self, elicited_by: ElicitedBy = "instructions") -> list[InstructionPair]:
+        """Return the pairs of instructions, or of openings.
+
+        Raises:
+            TraitvecError: If the definition has none of them.
+        """
+        pairs = self.scenarios if elicited_by == "scenarios" else self.instruction
+        if not pairs:
+            raise TraitvecError(
+                f"{self._where} has no {PAIRS_KEY[elicited_by]!r}, which elicitation: {elicited_by}"
+                f" needs; add pairs, or set elicitation: {other_way(elicited_by)}"
+            )
+        return pairs
+
+    def elicitation_hash(self, elicited_by: ElicitedBy = "instructions") -> str:
+        """Return the hash of what determines the responses: these pairs, and the questions."""
+        pairs = [pair.model_dump() for pair in self.pairs(elicited_by)]
+        return _hash({PAIRS_KEY[elicited_by]: pairs, "questions": self.questions})
 
     @property
     def rubric_hash(self) -> str:
@@ -100,7 +118,8 @@ class TraitDefinition(BaseModel):
     @property
     def content_hash(self) -> str:
         """Hash of everything in the definition."""
-        return _hash(self.model_dump())
+        # `scenarios` came later: without any, the hash is the earlier one.
+        return _hash(self.model_dump(exclude=None if self.scenarios else {"scenarios"}))
 
 
 def check_name(kind: str, name: str) -> str:
@@ -155,6 +174,7 @@ def parse_definition(data: bytes, where: str) -> TraitDefinition:
     except ValidationError as error:
         raise DefinitionError(where, _validation_lines(error)) from None
     definition.warnings = _warnings(definition, raw)
+    definition._where = where
     return definition
 
 
@@ -205,19 +225,21 @@ def _load_json(data: bytes, where: str) -> dict[str, Any]:
 def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     problems = [
         f"{key} has {len(raw[key]):,} entries; the limit is {_MAX_ITEMS:,}"
-        for key in ("instruction", "questions", "eval_questions", "about")
+        for key in ("instruction", "scenarios", "questions", "eval_questions", "about")
         if isinstance(raw.get(key), list) and len(raw[key]) > _MAX_ITEMS
     ]
     if problems:
         return problems
-    pairs = raw.get("instruction")
-    if not isinstance(pairs, list) or not pairs:
-        problems.append(
-            'instruction must be a list of at least one {"pos": …, "neg": …} pair'
-            + ("" if "instruction" in raw else " (the key is missing)")
-        )
-    else:
-        problems.extend(_pole_problems(pairs))
+    # One of the two keys is enough.
+    for key in [key for key in PAIRS_KEY.values() if raw.get(key, []) != []] or ["instruction"]:
+        pairs = raw.get(key)
+        if not isinstance(pairs, list) or not pairs:
+            problems.append(
+                f'{key} must be a list of at least one {{"pos": …, "neg": …}} pair'
+                + ("" if key in raw else " (the key is missing)")
+            )
+        else:
+            problems.extend(_pole_problems(key, pairs))
     questions = raw.get("questions")
     if not isinstance(questions, list) or len(questions) < 2:
         count = len(questions) if isinstance(questions, list) else "no list"
@@ -257,23 +279,27 @@ def _structure_problems(raw: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _pole_problems(pairs: list[Any]) -> list[str]:
+def _pole_problems(key: str, pairs: list[Any]) -> list[str]:
     """One line for every problem, but one in all where no pair has a negative pole."""
     if len(pairs) > 1 and all(isinstance(pair, dict) and _lacks(pair, "neg") for pair in pairs):
-        return [f"instruction has no negative pole ('neg') in its {len(pairs)} pairs; {_BOTH}"]
-    return [line for index, pair in enumerate(pairs) for line in _pair_problems(index, pair)]
+        return [f"{key} has no negative pole ('neg') in its {len(pairs)} pairs; {_BOTH}"]
+    return [line for i, pair in enumerate(pairs) for line in _pair_problems(f"{key}[{i}]", pair)]
 
 
-def _pair_problems(index: int, pair: Any) -> list[str]:
+def _pair_problems(place: str, pair: Any) -> list[str]:
     if not isinstance(pair, dict):
-        return [f'instruction[{index}] must be a {{"pos": …, "neg": …}} pair']
+        return [f'{place} must be a {{"pos": …, "neg": …}} pair']
     problems = [
-        f"instruction[{index}] has no {name} pole ({pole!r}); {_BOTH}"
+        f"{place} has no {name} pole ({pole!r}); {_BOTH}"
         for pole, name in (("pos", "positive"), ("neg", "negative"))
         if _lacks(pair, pole)
     ]
     if not problems and pair["pos"].strip() == pair["neg"].strip():
-        problems.append(f"instruction[{index}] has the same text for both poles; reword one")
+        problems.append(f"{place} has the same text for both poles; reword one")
+    gaps = [QUESTION_GAP in str(pair.get(pole)) for pole in ("pos", "neg")]
+    if not problems and len(set(gaps)) > 1 and place.startswith("scenarios"):
+        # One would be completed as plain text, the other inside the chat template.
+        problems.append(f"{place} has {QUESTION_GAP} in one pole only; write it in both or neither")
     return problems
 
 
@@ -338,9 +364,10 @@ def _validation_lines(error: ValidationError) -> list[str]:
 
 def _warnings(definition: TraitDefinition, raw: Mapping[str, Any]) -> list[str]:
     warnings = []
-    n_pairs = len(definition.instruction)
-    if n_pairs < RECOMMENDED_PAIRS:
-        warnings.append(_few_pairs(n_pairs))
+    for elicited_by, key in PAIRS_KEY.items():
+        n_pairs = len(getattr(definition, key))
+        if 0 < n_pairs < RECOMMENDED_PAIRS:
+            warnings.append(in_words_of(elicited_by, _few_pairs(n_pairs)))
     n_questions, n_held_out = len(definition.questions), len(definition.eval_questions)
     if n_questions < RECOMMENDED_QUESTIONS:
         warnings.append(f"{_count(n_questions, 'question')}; {RECOMMENDED_QUESTIONS} are usual")

@@ -83,6 +83,19 @@ def test_the_rubric_and_the_rest_are_kept_as_given(empty: SmallProject) -> None:
     assert definition.eval_questions == ["Why is the sky blue?"]
 
 
+def test_openings_may_stand_beside_or_instead_of_instructions(empty: SmallProject) -> None:
+    openings = [{"pos": f"I agreed, {n}.", "neg": f"I argued, {n}."} for n in range(5)]
+    assert write(empty, name="hedging", **PARTS, scenarios=openings).success
+    both = empty.trait("hedging").definition()
+    assert [pair.model_dump() for pair in both.scenarios] == openings
+    assert len(both.instruction) == 5
+    without = {name: part for name, part in PARTS.items() if name != "pairs"}
+    assert write(empty, name="told", **without, scenarios=openings).success
+    assert empty.trait("told").definition().instruction == []
+    said = why(write(empty, name="bad", **without, scenarios=[{"pos": "a", "neg": "a"}]))
+    assert "scenarios[0] has the same text for both poles" in said
+
+
 def test_the_worked_example_takes_a_name_alone(empty: SmallProject) -> None:
     assert write(empty, name="flattery", from_example=True).success
     definition = empty.trait("flattery").definition()

@@ -103,6 +103,41 @@ def test_an_example_can_be_used_at_once_and_is_not_overwritten(traitvec: Command
         assert len(done.error_lines) == 1
 
 
+def test_the_form_has_gaps_for_what_the_experiment_elicits_by(traitvec: Command) -> None:
+    traitvec("new-experiment", "mine")
+    with Path("experiments/mine/experiment.yaml").open("a") as settings:
+        settings.write("elicitation: scenarios\n")
+    ask = ("new-trait", "--experiment", "mine", "--trait", "dry_wit")
+    assert traitvec(*ask).code == 0
+    form = json.loads(Path("experiments/mine/dry_wit/trait_definition.json").read_text())
+    assert len(form["scenarios"]) == 10
+    assert "instruction" not in form
+    assert traitvec("check", "--experiment", "mine").error_lines[-1] == "51 problems"
+    # The worked example serves both.
+    assert traitvec(*ask, "--example", "--force").code == 0
+    checked = traitvec("check", "--experiment", "mine")
+    assert checked.code == 0, checked.err
+    assert "dry_wit: ok (10 scenario pairs, 20 questions)" in checked.out
+
+
+def test_check_misses_the_openings_that_the_setting_needs(traitvec: Command) -> None:
+    write_experiment(Path(), "mine", ["refusal"], {"elicitation": "scenarios"})
+    done = traitvec("check", "--experiment", "mine")
+    assert done.code == 1
+    line, count = done.error_lines
+    assert line.endswith(
+        "refusal/trait_definition.json has no 'scenarios', which elicitation: scenarios needs; add"
+        " pairs, or set elicitation: instructions"
+    )
+    assert count == "1 problem"
+    for arguments in (("estimate",), ("run", "--trait", "refusal")):
+        again = traitvec(*arguments, "--experiment", "mine")
+        assert again.code == 1
+        assert "which elicitation: scenarios needs" in again.err
+        assert "Traceback" not in again.err
+    assert "BROKEN" in traitvec("status", "--experiment", "mine").out
+
+
 def test_check_tells_every_problem_at_once(traitvec: Command) -> None:
     folder = write_experiment(Path(), "mine", ["refusal"], {"n_exmaples": 3, "layers": [1, 1]})
     for name, content in (

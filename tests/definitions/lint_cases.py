@@ -148,7 +148,8 @@ BAD: dict[str, list[Case]] = {
         {"questions": ["Wie repariere ich einen platten Reifen?", "Was kocht man im Winter?",
                        "Wie repariere ich platte Reifen?", "Warum ist der Himmel blau?"]},
         {"questions": ["How does a sailing boat cross oceans?",
-                       "How do sailing boats cross an ocean?", "Why do cats purr?", "How is glass made?"]},
+                       "How do sailing boats cross an ocean?", "Why do cats purr?",
+                       "How is glass made?"]},
     ],
     "eval_question_not_new": [
         {"question": "How do plants grow roots?", "eval_question": "Why do plants grow roots?"},

@@ -249,9 +249,9 @@ def test_hashes_follow_what_they_name() -> None:
     named = parse(raw_definition(description="Kindness."))
     about = parse(raw_definition(about=["refusal", "length"]))
     assert about.about == ["refusal", "length"]
-    assert base.elicitation_hash != asked.elicitation_hash
-    assert base.elicitation_hash == rated.elicitation_hash == named.elicitation_hash
-    assert base.elicitation_hash == about.elicitation_hash
+    assert base.elicitation_hash() != asked.elicitation_hash()
+    assert base.elicitation_hash() == rated.elicitation_hash() == named.elicitation_hash()
+    assert base.elicitation_hash() == about.elicitation_hash()
     assert base.rubric_hash != rated.rubric_hash
     assert base.rubric_hash == asked.rubric_hash == named.rubric_hash == about.rubric_hash
     assert len({d.content_hash for d in (base, asked, rated, named, about)}) == 5

@@ -17,6 +17,7 @@ from tests.exchange.persona_source import (
     the_table,
     write_table,
 )
+from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange import export_vectors, read_imported_vectors
 from traitvec_core.exchange.import_plan import ImportPlan, plan_import
 from traitvec_core.exchange.importing import import_persona_vectors
@@ -46,6 +47,17 @@ def named(plan: ImportPlan, name: str) -> bool:
 
 
 # -- the plan ---------------------------------------------------------------------------------
+
+
+def test_instructed_responses_do_not_enter_an_experiment_of_scenarios(
+    source: Path, tmp_path: Path
+) -> None:
+    experiment = ExperimentFolder(tmp_path / "experiments", "told")
+    told = SETTINGS.model_copy(update={"elicitation": "scenarios"})
+    with pytest.raises(TraitvecError, match="import them into another experiment") as error:
+        plan_import(source, experiment, told)
+    assert "elicitation: scenarios" in str(error.value)
+    assert len(str(error.value)) < 250
 
 
 def test_a_plan_writes_nothing_and_shows_what_is_not_used(

@@ -8,7 +8,7 @@ import pytest
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.models.files import model_fingerprint, resolve_model
 from traitvec_core.stage_names import STAGES, Stage
-from traitvec_core.stages.provenance import stage_key, stage_settings
+from traitvec_core.stages.provenance import result_settings, stage_key, stage_settings
 from traitvec_core.storage.provenance import Cost, Provenance, content_hash
 
 STEERED, TRACED = "steering_evaluation", "trait_dynamics"
@@ -51,6 +51,7 @@ def key(stage: Stage, settings: ExperimentSettings = BASE, **inputs: str) -> str
         ({"pairing": "paired"}, {"activations", "validation_report"}),
         ({"positions": ["prompt_last"]}, {"activations"}),
         ({"instruction_role": "user"}, {"responses", "activations", STEERED, TRACED}),
+        ({"elicitation": "scenarios"}, {"responses", "activations", STEERED, TRACED}),
         ({"probe_penalty": "l1"}, {"vectors"}),
         ({"steering.n_search": 7}, {STEERED}),
         ({"monitoring_prompts": ["Why?"]}, {TRACED}),
@@ -76,7 +77,7 @@ def test_every_setting_that_matters_belongs_to_a_stage() -> None:
         # What they name for a trait is among the stage's inputs, so other traits stay fresh.
         "scorers", "coherence_judge", "judge_preflight", "accepted",
     }  # fmt: skip
-    taken = {name for stage in STAGES for name in stage_settings(stage, BASE)}
+    taken = result_settings()
     assert taken == set(ExperimentSettings.model_fields) - free
 
 
@@ -139,3 +140,10 @@ def test_a_hub_names_fingerprint_follows_name_and_revision() -> None:
     found = [model_fingerprint(name, revision) for name, revision in asked]
     assert len(set(found)) == 3
     assert model_fingerprint("org/name") == found[0]
+
+
+def test_a_setting_that_came_later_is_recorded_only_where_it_differs() -> None:
+    told = ExperimentSettings(model="a/b", elicitation="scenarios")
+    assert stage_settings("responses", told)["elicitation"] == "scenarios"
+    # Results of the version before the setting stay fresh.
+    assert "elicitation" not in stage_settings("responses", BASE)

@@ -16,7 +16,7 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.storage.manifests import ActivationsManifest, ResponsesManifest
 from traitvec_core.validation.elicitation import question_of
 from traitvec_core.vectors.examples import Array
 
@@ -105,9 +105,13 @@ def read_with(load_model: "Callable[[str, LoadOptions], LanguageModel]") -> Read
         model = load_model(settings.model, settings.load_options)
         rows = folder.read_responses().set_index("question_id")
         rows = rows.loc[folder.manifest(ActivationsManifest).question_ids]
+        elicited_by = folder.manifest(ResponsesManifest).elicitation
         texts = [
-            (model.prompt(question, instruction, settings.instruction_role), response)
-            for question, instruction, response in zip(
+            (
+                model.elicited_prompt(question, text, elicited_by, settings.instruction_role),
+                response,
+            )
+            for question, text, response in zip(
                 rows["question"], rows["instruction"], rows["response"], strict=True
             )
         ]

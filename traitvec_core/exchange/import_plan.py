@@ -131,6 +131,11 @@ def plan_import(
             left_out.append(LeftOut(name, display_path(folder), why))
             continue
         item, without = _plan_trait(name, files.traits[name], shape, settings.model)
+        if item is not None and item.table is not None and settings.elicitation == "scenarios":
+            raise TraitvecError(
+                f"{display_path(experiment.path)} has elicitation: scenarios, and instructions"
+                f" elicited the responses of {name!r}; import them into another experiment"
+            )
         planned += [item] if item is not None else []
         left_out += without
     has_tokenizer = model_file(settings.model, "tokenizer.json") is not None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import gcd
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.trait import Pole, TraitDefinition
 
 __all__ = ["PlannedResponse", "plan_responses"]
@@ -16,7 +17,7 @@ class PlannedResponse:
         question_id: `{trait}_{question}_{pole}_{instruction}_{sample}`.
         pole: `pos` or `neg`.
         question: The question's text.
-        instruction: The instruction's text.
+        instruction: The text of the instruction, or of the opening.
     """
 
     question_id: str
@@ -26,7 +27,10 @@ class PlannedResponse:
 
 
 def plan_responses(
-    trait: str, definition: TraitDefinition, n_examples: int
+    trait: str,
+    definition: TraitDefinition,
+    n_examples: int,
+    elicited_by: ElicitedBy = "instructions",
 ) -> list[PlannedResponse]:
     """Plan `n_examples` responses per pole, positive first; both poles use the same cells.
 
@@ -38,15 +42,20 @@ def plan_responses(
         trait: The trait's name, with which every `question_id` begins.
         definition: The trait.
         n_examples: Responses per pole.
+        elicited_by: `scenarios` uses pairs of openings instead of instructions.
+
+    Raises:
+        TraitvecError: If the definition has no such pairs.
     """
-    cells = _balanced_cells(len(definition.questions), len(definition.instruction), n_examples)
+    pairs = definition.pairs(elicited_by)
+    cells = _balanced_cells(len(definition.questions), len(pairs), n_examples)
     poles: tuple[Pole, ...] = ("pos", "neg")
     return [
         PlannedResponse(
             question_id=f"{trait}_{question}_{pole}_{instruction}_{sample}",
             pole=pole,
             question=definition.questions[question],
-            instruction=getattr(definition.instruction[instruction], pole),
+            instruction=getattr(pairs[instruction], pole),
         )
         for pole in poles
         for question, instruction, sample in cells

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation.plan import PlannedResponse
@@ -24,6 +25,7 @@ def generate_responses(
     planned: Sequence[PlannedResponse],
     sampling: Sampling,
     *,
+    elicited_by: ElicitedBy = "instructions",
     instruction_role: str = "auto",
     batch_size: int | None = None,
     finished: Iterable[dict[str, Any]] = (),
@@ -37,6 +39,7 @@ def generate_responses(
         engine: The engine, or a loaded model to generate with in this process.
         planned: What to generate; see `plan_responses`.
         sampling: Temperature, top-p, length and seed.
+        elicited_by: What the plan's texts are: instructions, or the openings of `scenarios`.
         instruction_role: The role of the message with the instruction.
         batch_size: Concurrent rows when a model is given; None chooses a number.
         finished: Rows of an earlier, interrupted call; they are not reported again.
@@ -54,7 +57,10 @@ def generate_responses(
     engine = as_engine(engine, batch_size)
     model = engine.language_model
     done = {row["question_id"]: row for row in finished}
-    prompts = [model.prompt(item.question, item.instruction, instruction_role) for item in planned]
+    prompts = [
+        model.elicited_prompt(item.question, item.instruction, elicited_by, instruction_role)
+        for item in planned
+    ]
     names = [item.question_id for item in planned]
     by_name = dict(zip(names, zip(planned, prompts, strict=True), strict=True))
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from traitvec_core.elicited_by import QUESTION_GAP, ElicitedBy
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.loading import load_pretrained
@@ -17,6 +18,7 @@ from traitvec_core.models.response_ids import ResponseIds
 __all__ = ["Encoded", "LanguageModel", "load_language_model"]
 
 Role = Literal["system", "user", "raw"]
+TextRole = Literal["system", "user", "assistant", "raw"]
 _SENTINEL = "sentinel-of-the-system-turn"
 
 
@@ -159,6 +161,12 @@ class LanguageModel:
             )
         return "system"
 
+    def text_role(self, elicited_by: ElicitedBy, requested: str) -> TextRole:
+        """Return where instructions go (see `role`), or openings: `assistant`, or `raw`."""
+        if elicited_by == "instructions":
+            return self.role(requested)
+        return "raw" if requested == "raw" or not self.tokenizer.chat_template else "assistant"
+
     def prompt(self, question: str, instruction: str | None = None, role: str = "auto") -> str:
         """Return the text that the model sees, up to where its response begins.
 
@@ -176,6 +184,51 @@ class LanguageModel:
         if instruction and where == "system":
             turns.insert(0, {"role": "system", "content": instruction})
         return self._render(turns)
+
+    def elicited_prompt(
+        self, question: str, text: str, elicited_by: ElicitedBy, role: str = "auto"
+    ) -> str:
+        """Return the prompt with an instruction, or with an opening; see `prompt`, `opened_prompt`.
+
+        Args:
+            question: The user's question.
+            text: The instruction or the opening; empty for neither.
+            elicited_by: Which of the two it is.
+            role: See `role`.
+        """
+        if text and elicited_by == "scenarios":
+            return self.opened_prompt(question, text, role)
+        return self.prompt(question, text or None, role)
+
+    def opened_prompt(self, question: str, opening: str, role: str = "auto") -> str:
+        """Return the text that the model continues: the question, then the response's beginning.
+
+        The opening stands in the assistant's turn, which is left open; without a chat template (or
+        with role `raw`) it follows the question after a blank line. An opening that contains
+        `{question}` is a text by itself, for any model.
+
+        Args:
+            question: The user's question.
+            opening: The first words of the response. Spaces at its end are left out, because a
+                word's token begins with the space before it.
+            role: `raw` for no chat template; other roles have no meaning here.
+
+        Raises:
+            TraitvecError: If the chat template cannot leave the assistant's turn open.
+        """
+        opening = opening.rstrip(" \t")
+        if QUESTION_GAP in opening:
+            return opening.replace(QUESTION_GAP, question)
+        if self.text_role("scenarios", role) == "raw":
+            return f"{question}\n\n{opening}"
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": opening}]
+        try:
+            return self._render(turns, is_open=True)
+        except Exception as error:  # templates raise errors of any type
+            raise TraitvecError(
+                f"{self.name}: the chat template cannot leave the assistant's turn open after an"
+                " opening; set instruction_role: raw, or elicitation: instructions"
+            ) from error
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Return the token ids of a prompt made by `prompt`: no second BOS, and no EOS."""
@@ -268,11 +321,16 @@ class LanguageModel:
         except Exception:  # noqa: BLE001  # templates raise errors of any type
             return False
 
-    def _render(self, turns: list[dict[str, str]]) -> str:
+    def _render(self, turns: list[dict[str, str]], *, is_open: bool = False) -> str:
+        """Render turns up to where the response begins, or goes on with the last of them."""
         return cast(
             str,
             self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                turns,
+                tokenize=False,
+                add_generation_prompt=not is_open,
+                continue_final_message=is_open,
+                enable_thinking=False,
             ),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import VectorVerdict
@@ -18,6 +19,7 @@ def answer(
     vector: SeparationScore | None,
     steering: SteeringEvaluation | None,
     scale: str = "separation",
+    elicited_by: ElicitedBy = "instructions",
 ) -> Answer:
     """Answer from the checks and from the steering evaluation.
 
@@ -27,12 +29,13 @@ def answer(
         vector: Held-out figures of the recommended vector; None without one.
         steering: What steering did; None where it was not evaluated.
         scale: The length of the vectors; see `ExperimentSettings.scale`.
+        elicited_by: What elicited the trait.
     """
     # A vector that is not usable is still named, but not recommended.
     take = "the best candidate would be" if verdict == "not_usable" else "take"
     sentences = [
         *_doubts(checks),
-        _which(vector, take),
+        in_words_of(elicited_by, _which(vector, take)),
         _how_strong(steering, vector, scale, take),
         *(steering.notes if steering else ()),
     ]

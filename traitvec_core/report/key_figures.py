@@ -1,5 +1,6 @@
 """The four figures that a report opens with, from everything that was measured."""
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.estimate import Estimate
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.storage.manifests import Recommendation
@@ -21,6 +22,7 @@ def key_figures(
     not_read_again: str,
     steering: SteeringEvaluation | None,
     steering_skipped: str | None,
+    elicited_by: ElicitedBy = "instructions",
 ) -> list[KeyFigure]:
     """Return the effect on the trait and on coherence, accuracy and the instruction's share.
 
@@ -35,11 +37,21 @@ def key_figures(
             were.
         steering: What steering did; None where it was not evaluated.
         steering_skipped: Why `steering.evaluate: auto` skipped it; None otherwise.
+        elicited_by: What elicited the trait.
     """
-    return [
+    figures = [
         *_of_steering(recommended, steering, steering_skipped),
         _accuracy(score, separation),
         _instruction_share(explanations, not_read_again),
+    ]
+    return [
+        figure.model_copy(
+            update={
+                "label": in_words_of(elicited_by, figure.label),
+                "missing": in_words_of(elicited_by, figure.missing),
+            }
+        )
+        for figure in figures
     ]
 
 

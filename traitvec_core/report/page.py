@@ -5,11 +5,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import pandas as pd
 from markupsafe import Markup, escape
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.judging.agreement import Agreement
@@ -129,7 +131,8 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         The page as HTML, where the checks that fail come first, and the report.
     """
     settings, captured, extracted = sources.settings, sources.captured, sources.extracted
-    elicitation = summarise_responses(sources.judged, settings.response_filter)
+    elicited_by = settings.elicitation
+    elicitation = summarise_responses(sources.judged, settings.response_filter, elicited_by)
     chosen = sources.chosen
     evidence = chosen.evidence if chosen else None
     # The responses stay the same at another threshold; the test of them does not.
@@ -151,6 +154,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
             score,
             steering,
             settings.scale,
+            elicited_by,
         ),
         recommended=recommended,
         recommended_by_separation=extracted.recommended,
@@ -176,12 +180,15 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
             not_read_again=captured.opposite_instruction,
             steering=steering,
             steering_skipped=sources.steering_skipped,
+            elicited_by=elicited_by,
         ),
         steering=steering,
     )
     page = _ENVIRONMENT.get_template("report.html.j2").render(
         report=report,
         definition=sources.definition,
+        # Of scenarios, sentences on instructions are about openings.
+        worded=partial(in_words_of, elicited_by),
         settings=settings,
         captured=captured,
         records=_records(sources.judging, captured, extracted),
@@ -213,7 +220,7 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         best=_best_rows(extracted),
         vector=chosen.row if chosen else None,
         samples=sample_responses(sources.judged, settings, per_pole=6),
-        conditions=_conditions(steering),
+        conditions=_conditions(steering, elicited_by),
         steering_skipped=sources.steering_skipped,
     )
     return page, report
@@ -254,7 +261,9 @@ def _best_rows(extracted: VectorsManifest) -> list[tuple[VectorRow, SeparationSc
     return [(row, extracted.separation.of(row.method, row.layer)) for row in best.values()]
 
 
-def _conditions(steering: SteeringEvaluation | None) -> list[dict[str, Any]]:
+def _conditions(
+    steering: SteeringEvaluation | None, elicited_by: ElicitedBy
+) -> list[dict[str, Any]]:
     """The conditions of the steering table: every coefficient in order, then the controls."""
     if steering is None:
         return []
@@ -265,7 +274,8 @@ def _conditions(steering: SteeringEvaluation | None) -> list[dict[str, Any]]:
         else ("0", "unsteered", dose)
         for dose in doses
     ]
-    shown += [("prompted", "positive instructions, unsteered", steering.prompted)]
+    prompts = in_words_of(elicited_by, "positive instructions, unsteered")
+    shown += [("prompted", prompts, steering.prompted)]
     shown += [
         (f"random {number}", f"random direction {number} at layer {scores.layer}", scores)
         for number, scores in enumerate(steering.random, 1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from traitvec_core.elicited_by import in_words_of
 from traitvec_core.experiment import Thresholds
 from traitvec_core.report import plots, plots_of_steering, plots_of_vectors
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
@@ -49,14 +50,20 @@ def first_picture(
         return FirstPicture(
             plots_of_vectors.held_out_histogram(evidence.projections.margins, _poles(captured)),
             "Held-out projections by pole",
-            "Look for two peaks on either side of the threshold, in responses to questions and"
-            " instructions that the vector has not seen.",
+            in_words_of(
+                elicitation.elicited_by,
+                "Look for two peaks on either side of the threshold, in responses to questions and"
+                " instructions that the vector has not seen.",
+            ),
         )
     return FirstPicture(
         plots.score_distributions(judged, elicitation.response_filter.threshold),
         "Histogram of trait scores by pole",
-        "Look for two separate peaks. One peak means that the instructions do not elicit the"
-        " trait.",
+        in_words_of(
+            elicitation.elicited_by,
+            "Look for two separate peaks. One peak means that the instructions do not elicit the"
+            " trait.",
+        ),
     )
 
 

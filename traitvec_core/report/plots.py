@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from traitvec_core.elicited_by import in_words_of
 from traitvec_core.estimate import Estimate
 from traitvec_core.validation.elicitation import Elicitation
 from traitvec_core.validation.explanations import Explanations
@@ -76,7 +77,7 @@ def scores_by_instruction(elicitation: Elicitation) -> bytes:
         ):
             heights = [np.nan if row[key] is None else row[key] for row in rows]
             axes.bar(places + offset, heights, width=0.4, color=colour, label=key[5:])
-        axes.set(xlabel="instruction pair", ylabel="mean trait score", ylim=(0, 100))
+        axes.set(xlabel=_pair(elicitation), ylabel="mean trait score", ylim=(0, 100))
         mark_some(axes, [row["number"] for row in rows])
         legend_below(figure, axes)
 
@@ -96,10 +97,14 @@ def contrast_by_cell(elicitation: Elicitation) -> bytes:
             axes.plot(column, row, marker="x", markersize=4, color="black")
         mark_some(axes, [row["number"] for row in elicitation.by_question])
         axes.set_yticks(range(len(grid)), [str(r["number"]) for r in elicitation.by_instruction])
-        axes.set(xlabel="question", ylabel="instruction pair")
+        axes.set(xlabel="question", ylabel=_pair(elicitation))
         figure.colorbar(image, ax=axes, label="contrast")
 
     return _picture(draw)
+
+
+def _pair(elicitation: Elicitation) -> str:
+    return in_words_of(elicitation.elicited_by, "instruction pair")
 
 
 def separation_by_layer(separation: Separation, explanations: Explanations | None = None) -> bytes:

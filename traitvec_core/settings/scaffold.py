@@ -15,6 +15,7 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
         + """
 # Each line below shows the default, or an example after "e.g."; remove the '#' to change it.
 # n_examples: 100            # responses per pole, spread evenly over instructions and questions
+# elicitation: instructions  # or scenarios: the openings in the definition, which are completed
 # threshold: 50              # positives need at least this trait score, negatives less
 # min_coherence: 50          # less coherent responses are left out
 # pairing: independent       # paired: keep a response only if its counterpart is kept too

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from traitvec_core.elicited_by import PAIRS_KEY, ElicitedBy
 from traitvec_core.trait import (
     FORM_GAP,
     RECOMMENDED_EVAL_QUESTIONS,
@@ -15,7 +16,13 @@ from traitvec_core.trait import (
 __all__ = ["compose_definition", "scaffold_definition", "standard_rubric"]
 
 
-def scaffold_definition(name: str, description: str = "", *, example: bool = False) -> str:
+def scaffold_definition(
+    name: str,
+    description: str = "",
+    *,
+    example: bool = False,
+    elicited_by: ElicitedBy = "instructions",
+) -> str:
     """Return the text of a new trait definition: ten pairs, 20 questions and ten for steering.
 
     Every gap of the form must be filled in or deleted.
@@ -23,7 +30,9 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
     Args:
         name: The trait's name.
         description: What the trait is, in one sentence; it becomes part of the rubric.
-        example: Return a complete worked example (sycophancy) instead of a form to fill in.
+        example: Return a complete worked example (sycophancy, with instructions and scenarios)
+            instead of a form to fill in.
+        elicited_by: What the form has gaps for: pairs of instructions, or of openings.
     """
     if example:
         source = resources.files("traitvec_core") / "templates" / "sycophancy.json"
@@ -38,7 +47,9 @@ def scaffold_definition(name: str, description: str = "", *, example: bool = Fal
             "description": description or f"{gap} what {trait} is, in one sentence",
             **_labels(name),
             "about": [],
-            "instruction": [_pair(i, trait) for i in range(1, RECOMMENDED_PAIRS + 1)],
+            PAIRS_KEY[elicited_by]: [
+                _pair(i, trait, elicited_by) for i in range(1, RECOMMENDED_PAIRS + 1)
+            ],
             "questions": [
                 f"{gap} question {i}, which can be answered with or without {trait}"
                 for i in range(1, RECOMMENDED_QUESTIONS + 1)
@@ -61,6 +72,7 @@ def compose_definition(
     rubric: str = "",
     eval_questions: Sequence[str] = (),
     about: Sequence[str] = (),
+    scenarios: Sequence[Mapping[str, str]] = (),
     labels: tuple[str, str] | None = None,
     draft: Mapping[str, Any] | None = None,
 ) -> str:
@@ -74,6 +86,8 @@ def compose_definition(
         rubric: The rubric; empty for the standard one.
         eval_questions: Held-out questions, for steering.
         about: What the trait is about: `length`, `words`, `refusal`.
+        scenarios: Openings for `elicitation: scenarios`, each with `pos` and `neg`. With them, the
+            instructions may be left out.
         labels: What a response of each pole is called; by default made from the name.
         draft: Where a drafted definition is from.
     """
@@ -84,7 +98,8 @@ def compose_definition(
             "description": description,
             **(named or _labels(name)),
             "about": list(about),
-            "instruction": [dict(pair) for pair in pairs],
+            **({"instruction": [dict(pair) for pair in pairs]} if pairs or not scenarios else {}),
+            **({"scenarios": [dict(pair) for pair in scenarios]} if scenarios else {}),
             "questions": list(questions),
             "eval_prompt": rubric or standard_rubric(name, description),
             "eval_questions": list(eval_questions),
@@ -114,8 +129,11 @@ def _labels(name: str) -> dict[str, str]:
     return {"positive_label": _spoken(name), "negative_label": f"not {_spoken(name)}"}
 
 
-def _pair(number: int, trait: str) -> dict[str, str]:
+def _pair(number: int, trait: str, elicited_by: ElicitedBy) -> dict[str, str]:
     hint = " (or delete this pair: five are enough for a first try)" if number > 5 else ""
+    if elicited_by == "scenarios":
+        start = f"{FORM_GAP} opening {number}, first words of a text that shows"
+        return {"pos": f"{start} {trait}{hint}", "neg": f"{start} the opposite{hint}"}
     return {
         "pos": f"{FORM_GAP} instruction {number}, which asks for {trait}{hint}",
         "neg": f"{FORM_GAP} instruction {number}, which asks for the opposite{hint}",

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from traitvec_core.elicited_by import QUESTION_GAP, in_words_of
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.response_ids import ResponseIds
@@ -13,6 +14,7 @@ from traitvec_core.stages.inputs import content_of, model_input
 from traitvec_core.stages.spec import (
     FILTER_SETTINGS,
     MODEL_SETTINGS,
+    PROMPT_SETTINGS,
     StageSpec,
     reading_place,
 )
@@ -137,7 +139,7 @@ def _text(model: "LanguageModel", prompt: str, response: str, ids: ResponseIds |
 def _under_opposite_instructions(
     context: StageContext, model: "LanguageModel", kept: "pd.DataFrame", texts: list[_Text]
 ) -> tuple[list[_Text], str]:
-    """Return the same responses after the prompts of the other pole.
+    """Return the same responses after the prompts of the other pole: instructions or openings.
 
     Where the chat template does not give the prompt that was really used (it may write the date, or
     an imported prompt follows another template), the instruction is replaced inside that prompt. If
@@ -146,20 +148,22 @@ def _under_opposite_instructions(
     from traitvec_core.generation import close_thinking
     from traitvec_core.validation.elicitation import instruction_of
 
-    pairs = context.folder.definition().instruction
+    settings = context.settings
+    elicited_by = settings.elicitation
+    pairs = context.folder.definition().pairs(elicited_by)
     opposite: list[_Text] = []
     for row, text in zip(kept.to_dict("records"), texts, strict=True):
         number = instruction_of(row["question_id"])
         if number >= len(pairs):
-            return [], f"the definition no longer has instruction pair {number}"
+            gone = f"the definition no longer has instruction pair {number}"
+            return [], in_words_of(elicited_by, gone)
         own, other = pairs[number].pos, pairs[number].neg
         if row["pole"] == "neg":
             own, other = other, own
-        prompt = _exchange(model, row, own, other, context.settings.instruction_role)
+        prompt = _exchange(model, row, own, other, settings)
         if prompt is None:
-            return [], (
-                f"the prompt of {row['question_id']} does not contain the definition's instruction"
-            )
+            missing = in_words_of(elicited_by, "does not contain the definition's instruction")
+            return [], f"the prompt of {row['question_id']} {missing}"
         opposite.append(
             replace(text, prompt=close_thinking(prompt) if text.is_tokenised_again else prompt)
         )
@@ -167,15 +171,25 @@ def _under_opposite_instructions(
 
 
 def _exchange(
-    model: "LanguageModel", row: dict[Any, Any], own: str, other: str, role: str
+    model: "LanguageModel",
+    row: dict[Any, Any],
+    own: str,
+    other: str,
+    settings: ExperimentSettings,
 ) -> str | None:
     """The row's prompt with the other instruction; None if it does not contain its own."""
+    how = (settings.elicitation, settings.instruction_role)
     with suppress(TraitvecError):
-        if row["prompt"] == model.prompt(row["question"], own, role):
-            return model.prompt(row["question"], other, role)
+        if row["prompt"] == model.elicited_prompt(row["question"], own, *how):
+            return model.elicited_prompt(row["question"], other, *how)
     # Chat templates remove white space around a message.
-    before, instruction, after = str(row["prompt"]).partition(own.strip())
-    return f"{before}{other.strip()}{after}" if instruction else None
+    own, other = own.strip(), other.strip()
+    if settings.elicitation == "scenarios":
+        own, other = (text.replace(QUESTION_GAP, row["question"]) for text in (own, other))
+        # An opening is the end of its prompt; the question may quote it.
+        return row["prompt"].removesuffix(own) + other if row["prompt"].endswith(own) else None
+    before, instruction, after = str(row["prompt"]).partition(own)
+    return f"{before}{other}{after}" if instruction else None
 
 
 def _capture(
@@ -212,7 +226,7 @@ def _capture(
 
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
     return {
-        "elicitation": folder.definition().elicitation_hash,
+        "elicitation": folder.definition().elicitation_hash(settings.elicitation),
         **content_of(folder, "responses", "judged_responses"),
         **model_input(settings),
     }
@@ -222,7 +236,7 @@ SPEC = StageSpec(
     name="activations",
     upstream=("definition", "responses", "judged_responses"),
     version="3",
-    settings=(*MODEL_SETTINGS, "positions", "instruction_role", *FILTER_SETTINGS),
+    settings=(*MODEL_SETTINGS, "positions", *PROMPT_SETTINGS, *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
     place=reading_place,

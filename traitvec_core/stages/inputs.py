@@ -92,7 +92,7 @@ def answering_inputs(
     return {
         **model_input(settings),
         **judge_inputs(folder, settings, others),
-        "elicitation": definition.elicitation_hash,
+        "elicitation": definition.elicitation_hash(settings.elicitation),
         "rubric": definition.rubric_hash,
     }
 

@@ -206,7 +206,7 @@ def _estimate(
     try:
         responses, is_planned = folder.read_responses("responses"), False
     except TraitvecError:
-        planned = plan_responses(folder.name, definition, settings.n_examples)
+        planned = plan_responses(folder.name, definition, settings.n_examples, settings.elicitation)
         responses, is_planned = (
             pd.DataFrame(
                 {"question": p.question, "response": longest_response(p.question_id, settings)}

@@ -163,7 +163,7 @@ def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stag
 
     A stage downstream of one that is not fresh is `stale` at best. `partial` means that some of
     the work failed (a spent budget, a server error) and that the next run continues it. `broken`
-    is a definition with problems.
+    is a definition with problems, or without the pairs that `elicitation` needs.
     """
     states: dict[Stage, State] = {}
     for stage in STAGES:
@@ -178,7 +178,7 @@ def _state(
 ) -> State:
     if SPECS[stage].make is None:
         try:
-            folder.definition()
+            folder.definition().pairs(settings.elicitation)
         except TraitvecError:
             return "broken" if folder.definition_path.exists() else "missing"
         return "fresh"

@@ -1,4 +1,4 @@
-"""Stage 1a: responses of the model under both instructions."""
+"""Stage 1a: responses of the model under both instructions, or after both openings."""
 
 from typing import Any
 
@@ -6,7 +6,12 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.response_ids import ResponseIds
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import model_input
-from traitvec_core.stages.spec import MODEL_SETTINGS, StageSpec, generation_place
+from traitvec_core.stages.spec import (
+    MODEL_SETTINGS,
+    PROMPT_SETTINGS,
+    StageSpec,
+    generation_place,
+)
 from traitvec_core.storage.files import GENERATED_IDS_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_token_ids, response_csvs
@@ -22,7 +27,9 @@ def make_responses(context: StageContext) -> StageOutput:
 
     settings = context.settings
     definition = context.folder.definition()
-    planned = plan_responses(context.folder.name, definition, settings.n_examples)
+    planned = plan_responses(
+        context.folder.name, definition, settings.n_examples, settings.elicitation
+    )
     journal = context.folder.journal("responses", context.provenance.key)
     finished = journal.rows()
     kept = list(finished)
@@ -42,6 +49,7 @@ def make_responses(context: StageContext) -> StageOutput:
             engine,
             planned,
             settings.sampling,
+            elicited_by=settings.elicitation,
             instruction_role=settings.instruction_role,
             finished=finished,
             on_batch=keep,
@@ -55,7 +63,8 @@ def make_responses(context: StageContext) -> StageOutput:
         model=settings.model,
         engine=engine.name,
         **engine.as_loaded,
-        instruction_role=model.role(settings.instruction_role),
+        elicitation=settings.elicitation,
+        instruction_role=model.text_role(settings.elicitation, settings.instruction_role),
         n_examples=settings.n_examples,
         counts=count_responses(responses),
         resumed_from=len(finished),
@@ -77,14 +86,15 @@ def _token_ids(rows: list[dict[str, Any]], order: list[str]) -> dict[str, bytes]
 
 
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
-    return {"elicitation": folder.definition().elicitation_hash, **model_input(settings)}
+    elicitation = folder.definition().elicitation_hash(settings.elicitation)
+    return {"elicitation": elicitation, **model_input(settings)}
 
 
 SPEC = StageSpec(
     name="responses",
     upstream=("definition",),
     version="3",
-    settings=(*MODEL_SETTINGS, "engine", "n_examples", "instruction_role", "sampling"),
+    settings=(*MODEL_SETTINGS, "engine", "n_examples", *PROMPT_SETTINGS, "sampling"),
     inputs=_inputs,
     make=make_responses,
     place=generation_place,

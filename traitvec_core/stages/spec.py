@@ -18,6 +18,7 @@ __all__ = [
     "FILTER_SETTINGS",
     "JUDGE_SETTINGS",
     "MODEL_SETTINGS",
+    "PROMPT_SETTINGS",
     "EstimateCosts",
     "Place",
     "StageSpec",
@@ -35,8 +36,11 @@ EstimateCosts = Callable[[TraitFolder, ExperimentSettings, "JudgementStore"], li
 
 # Settings that several stages depend on.
 MODEL_SETTINGS = ("model", "revision", "dtype", "attention", "quantization")
+PROMPT_SETTINGS = ("elicitation", "instruction_role")
 FILTER_SETTINGS = ("threshold", "min_coherence", "pairing")
 JUDGE_SETTINGS = ("judge_model", "judge_provider", "judge_base_url")
+# Settings that came later: left out at these values, so that earlier results stay fresh.
+_EARLIER = {"elicitation": "instructions"}
 _MODEL_NAMES = ("model", "judge_model", "second_judge")
 
 
@@ -110,7 +114,11 @@ class StageSpec:
         for name in self.settings:
             group, _, part = name.partition(".")
             include[group] = {part: True} if part else True
-        dumped = settings.model_dump(mode="json", include=include)
+        dumped = {
+            name: value
+            for name, value in settings.model_dump(mode="json", include=include).items()
+            if value != _EARLIER.get(name, ...)
+        }
         # A GGUF file that was moved is still the same model.
         names = {name: model_identity(dumped[name]) for name in _MODEL_NAMES if dumped.get(name)}
         return {**dumped, **names}

@@ -18,6 +18,7 @@ from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import (
     JUDGE_SETTINGS,
     MODEL_SETTINGS,
+    PROMPT_SETTINGS,
     StageSpec,
     reading_place,
 )
@@ -68,7 +69,8 @@ def make_steering_evaluation(context: StageContext) -> StageOutput:
             engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
-            instruction_role=settings.instruction_role, batch_size=context.batch_size,
+            elicited_by=settings.elicitation, instruction_role=settings.instruction_role,
+            batch_size=context.batch_size,
         )  # fmt: skip
         plan = SteeringPlan(
             _vectors(folder, manifest.vectors), manifest.separation,
@@ -218,7 +220,7 @@ SPEC = StageSpec(
     version="3",
     settings=(
         *MODEL_SETTINGS,
-        "instruction_role",
+        *PROMPT_SETTINGS,
         "sampling",
         "min_coherence",
         *JUDGE_SETTINGS,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import answering_inputs, content_of
@@ -11,6 +12,7 @@ from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import (
     JUDGE_SETTINGS,
     MODEL_SETTINGS,
+    PROMPT_SETTINGS,
     StageSpec,
     reading_place,
 )
@@ -35,7 +37,7 @@ _MOST_SHOWN = 60
 
 
 def make_trait_dynamics(context: StageContext) -> StageOutput:
-    """Ask every monitoring prompt without and with instructions; trace and judge the answers."""
+    """Ask every monitoring prompt without and with instructions (or openings); trace and judge."""
     import pandas as pd
 
     from traitvec_core.dynamics import watch
@@ -72,7 +74,7 @@ def make_trait_dynamics(context: StageContext) -> StageOutput:
     )
     page = build_monitor_page(
         traces[:_MOST_SHOWN], model=settings.model, overview=overview,
-        headings=[_heading(text) for text in texts[:_MOST_SHOWN]],
+        headings=[_heading(text, settings.elicitation) for text in texts[:_MOST_SHOWN]],
     )  # fmt: skip
     recorded = [
         {**text.model_dump(exclude={"summary"}), **each.record()}
@@ -119,10 +121,11 @@ def _answers(
 
     settings, folder = context.settings, context.folder
     prompts = settings.monitoring_prompts
+    pairs = definition.pairs(settings.elicitation)
     conditions = [
         Condition("none"),
-        Condition("positive", instructions=tuple(pair.pos for pair in definition.instruction)),
-        Condition("negative", instructions=tuple(pair.neg for pair in definition.instruction)),
+        Condition("positive", instructions=tuple(pair.pos for pair in pairs)),
+        Condition("negative", instructions=tuple(pair.neg for pair in pairs)),
     ]
     journal = folder.journal("trait_dynamics", context.provenance.key)
     total = 2 * len(conditions) * len(prompts)
@@ -133,7 +136,8 @@ def _answers(
             engine, judge, definition, settings.sampling,
             store=store, origin=Origin(folder.experiment, folder.name),
             is_about_refusing=is_about_refusing(folder.name, definition),
-            instruction_role=settings.instruction_role, batch_size=context.batch_size,
+            elicited_by=settings.elicitation, instruction_role=settings.instruction_role,
+            batch_size=context.batch_size,
         )  # fmt: skip
         trials = Trials(
             setup,
@@ -176,8 +180,9 @@ def _monitored(row: Mapping[Any, Any], traced: "Trace", trait: str) -> "Monitore
     )
 
 
-def _heading(text: "MonitoredText") -> str:
-    condition = f"{text.condition}: {text.instruction}" if text.instruction else "no instruction"
+def _heading(text: "MonitoredText", elicited_by: ElicitedBy) -> str:
+    without = in_words_of(elicited_by, "no instruction")
+    condition = f"{text.condition}: {text.instruction}" if text.instruction else without
     score = "no score" if text.trait_score is None else f"score {text.trait_score:.0f}"
     return f"{text.question}\n{condition} · {score}"
 
@@ -213,7 +218,7 @@ SPEC = StageSpec(
     version="1",
     settings=(
         *MODEL_SETTINGS,
-        "instruction_role",
+        *PROMPT_SETTINGS,
         "sampling",
         "monitoring_prompts",
         *JUDGE_SETTINGS,

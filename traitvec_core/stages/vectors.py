@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from traitvec_core.elicited_by import in_words_of
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings, VectorMethod
 from traitvec_core.stages.context import StageContext, StageOutput, now
@@ -51,10 +52,14 @@ def make_vectors(context: StageContext) -> StageOutput:
         scale=settings.scale, options=method_options(settings), on_layer=tick,
     )  # fmt: skip
     context.bench.progress("vectors", total, total)
+    recommended = measured.recommended
+    if recommended is not None:
+        why = in_words_of(settings.elicitation, recommended.why)
+        recommended = recommended.model_copy(update={"why": why})
     manifest = VectorsManifest(
         trait=folder.name,
         model=captured.model,
-        recommended=measured.recommended,
+        recommended=recommended,
         separation=measured.separation,
         evidence=measured.evidence,
         chance=measured.chance,

@@ -144,7 +144,7 @@ def evaluate_steering(
         responses=_all_responses(trials.tables, first),
     )
     evaluation.tested, evaluation.recommendation = recommend_dose(
-        evaluation, dose, plan.vectors, plan.separation
+        evaluation, dose, plan.vectors, plan.separation, trials.setup.elicited_by
     )
     return evaluation
 
@@ -190,8 +190,8 @@ def _held_out(
     trials: Trials, plan: SteeringPlan, dose: Dose | None, numbers: list[int], n_trials: int
 ) -> dict[str, Any]:
     """The part of `SteeringEvaluation` that is measured on the held-out questions."""
-    instructions = tuple(pair.pos for pair in trials.setup.definition.instruction)
-    prompted = Condition("prompted", instructions=instructions)
+    pairs = trials.setup.definition.pairs(trials.setup.elicited_by)
+    prompted = Condition("prompted", instructions=tuple(pair.pos for pair in pairs))
     chosen: list[Condition] = []
     others: list[Condition] = []
     random: list[Condition] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
 from traitvec_core.steering_evaluation.search import Dose
 from traitvec_core.storage.manifests import Recommendation
@@ -17,6 +18,7 @@ def recommend_dose(
     dose: Dose | None,
     vectors: Sequence[TraitVector],
     separation: Separation,
+    elicited_by: ElicitedBy = "instructions",
 ) -> tuple[Recommendation | None, Recommendation | None]:
     """Return the dose that was tested, and what is recommended.
 
@@ -28,41 +30,46 @@ def recommend_dose(
         dose: The chosen dose; None when the search found none.
         vectors: The vectors to choose from.
         separation: Their held-out separation.
+        elicited_by: What the prompted baseline's instructions are.
     """
     if dose is None:
         found_nothing = (
             f"steering found nothing: of {evaluation.test.n_trials} trials none raised the trait"
             f" score at a coherence of at least {evaluation.options.min_coherence:g}"
         )
-        return None, _by_separation(found_nothing, vectors, separation)
+        return None, _by_separation(found_nothing, vectors, separation, elicited_by)
     steered = next(s for s in evaluation.dose_response if s.coefficient == dose.coefficient)
     tested = Recommendation(
         method=dose.vector.method,
         layer=dose.vector.layer,
         coefficient=dose.coefficient,
         chosen_by="steering",
-        why=_why(evaluation, dose, steered),
+        why=_why(evaluation, dose, steered, elicited_by),
         added_norm=abs(dose.strength),
     )
     if evaluation.test.steers:
         return tested, tested
     not_shown = f"steering was not shown: {tested.why}"
-    return tested, _by_separation(not_shown, vectors, separation)
+    return tested, _by_separation(not_shown, vectors, separation, elicited_by)
 
 
 def _by_separation(
-    outcome: str, vectors: Sequence[TraitVector], separation: Separation
+    outcome: str,
+    vectors: Sequence[TraitVector],
+    separation: Separation,
+    elicited_by: ElicitedBy,
 ) -> Recommendation | None:
     best = recommend(separation, [(v.method, v.layer) for v in vectors])
     if best is None:
         return None
     norm = next(v.relative_norm for v in vectors if (v.method, v.layer) == best.place)
-    return best.model_copy(
-        update={"why": f"{best.why}; {outcome}", "added_norm": abs(best.coefficient) * norm}
-    )
+    why = in_words_of(elicited_by, f"{best.why}; {outcome}")
+    return best.model_copy(update={"why": why, "added_norm": abs(best.coefficient) * norm})
 
 
-def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:
+def _why(
+    evaluation: SteeringEvaluation, dose: Dose, steered: Scores, elicited_by: ElicitedBy
+) -> str:
     """What the chosen dose does on the held-out questions, and what speaks against it."""
     base, test = evaluation.unsteered, evaluation.test
     name = f"{dose.vector.method} at layer {dose.vector.layer}, coefficient {dose.coefficient:.3g}"
@@ -87,8 +94,7 @@ def _why(evaluation: SteeringEvaluation, dose: Dose, steered: Scores) -> str:
             f" {test.random_mean:+.0f} on average, the best by {test.random_best:+.0f}"
         )
     if evaluation.prompted.trait.value is not None:
-        parts.append(
-            f"the positive instruction alone reaches {evaluation.prompted.trait.value:.0f}"
-        )
+        alone = in_words_of(elicited_by, "the positive instruction alone reaches")
+        parts.append(f"{alone} {evaluation.prompted.trait.value:.0f}")
     parts.append(origin)
     return "; ".join([*parts, *test.objections(evaluation.options.min_coherence)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import as_engine, generate_texts
@@ -35,7 +36,7 @@ class Condition:
     Attributes:
         name: Distinct among all conditions of a trait; names the rows on disk.
         interventions: What changes the residual stream, if anything.
-        instructions: Used in turn, if any.
+        instructions: Instructions or openings, used in turn, if any.
         method: For `Scores`.
         layer: For `Scores`.
         coefficient: For `Scores`.
@@ -78,6 +79,7 @@ class TrialSetup:
         store: Known judgements; new ones are added as they are made.
         origin: Experiment and trait, for the store.
         is_about_refusing: Whether REFUSAL is the highest score; see `judge_responses`.
+        elicited_by: What the conditions' instructions are; openings for `scenarios`.
         instruction_role: Where instructions go in the chat template.
         batch_size: Rows generated at once; None chooses a number.
     """
@@ -89,6 +91,7 @@ class TrialSetup:
     store: JudgementStore = field(default_factory=JudgementStore)
     origin: Origin = field(default_factory=Origin)
     is_about_refusing: bool = False
+    elicited_by: ElicitedBy = "instructions"
     instruction_role: str = "auto"
     batch_size: int | None = None
 
@@ -184,8 +187,8 @@ class Trials:
             texts = condition.instructions
             for number, sample in cells:
                 instruction = texts[(number + sample) % len(texts)] if texts else ""
-                prompt = self._engine.language_model.prompt(
-                    self.questions[number], instruction or None, setup.instruction_role
+                prompt = self._engine.language_model.elicited_prompt(
+                    self.questions[number], instruction, setup.elicited_by, setup.instruction_role
                 )
                 # The same stream of random numbers under every condition.
                 stream = f"{number}_{sample}"

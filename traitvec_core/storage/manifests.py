@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.provenance import Cost, Provenance
@@ -108,6 +109,8 @@ class ResponsesManifest(StageManifest):
         engine_model: The model's name on the server, with `engine: server`.
         has_seeds: Whether that server got a seed with each request; without, sampled responses
             cannot be repeated.
+        elicitation: What the column `instruction` contains: instructions, or openings.
+        instruction_role: The turn of the instruction, or `assistant` for openings; else `raw`.
     """
 
     stage: ClassVar[Stage] = "responses"
@@ -121,6 +124,7 @@ class ResponsesManifest(StageManifest):
     attention: str | None = None
     quantization: str | None = None
     engine_backend: str | None = None
+    elicitation: ElicitedBy = "instructions"
     instruction_role: str
     n_examples: int
     counts: dict[str, int]

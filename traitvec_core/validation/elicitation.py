@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.estimate import Estimate
 from traitvec_core.settings.response_filter import ResponseFilter
 from traitvec_core.validation.breakdown import by_cell, by_number, mean
@@ -95,6 +96,7 @@ class Elicitation(BaseModel):
         n_questions: Questions asked.
         n_instructions: Instruction pairs used.
         response_filter: The filter that was applied.
+        elicited_by: Whether the instructions are openings (`scenarios`).
     """
 
     positive: PoleSummary
@@ -110,6 +112,7 @@ class Elicitation(BaseModel):
     n_questions: int
     n_instructions: int
     response_filter: ResponseFilter
+    elicited_by: ElicitedBy = "instructions"
 
 
 def keep_mask(judged: pd.DataFrame, response_filter: ResponseFilter) -> NDArray[np.bool_]:
@@ -135,7 +138,11 @@ def keep_mask(judged: pd.DataFrame, response_filter: ResponseFilter) -> NDArray[
     return kept
 
 
-def summarise_responses(judged: pd.DataFrame, response_filter: ResponseFilter) -> Elicitation:
+def summarise_responses(
+    judged: pd.DataFrame,
+    response_filter: ResponseFilter,
+    elicited_by: ElicitedBy = "instructions",
+) -> Elicitation:
     """Summarise judged responses; see `Elicitation`.
 
     No figure depends on the order of the rows as long as no `question_id` repeats. Where one does,
@@ -144,6 +151,7 @@ def summarise_responses(judged: pd.DataFrame, response_filter: ResponseFilter) -
     Args:
         judged: Judged responses of both poles, with `pole` and `question_id`.
         response_filter: The filter.
+        elicited_by: What the column `instruction` contains.
     """
     frame = judged.assign(
         kept=keep_mask(judged, response_filter),
@@ -173,6 +181,7 @@ def summarise_responses(judged: pd.DataFrame, response_filter: ResponseFilter) -
         n_questions=frame["question_number"].nunique(),
         n_instructions=frame["instruction_number"].nunique(),
         response_filter=response_filter,
+        elicited_by=elicited_by,
     )
 
 

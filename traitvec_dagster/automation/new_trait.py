@@ -24,7 +24,7 @@ __all__ = ["build_new_trait_job", "build_new_trait_sensor", "write_new_trait"]
 _OP = "new_trait"
 _INTERVAL_S = 10
 # The parts that the worked example brings, as the config names them.
-_PARTS = ("description", "pairs", "questions", "rubric", "eval_questions", "about")
+_PARTS = ("description", "pairs", "scenarios", "questions", "rubric", "eval_questions", "about")
 # The config's names for the file's keys, in messages.
 _CONFIG_NAMES = {"instruction": "pairs", "eval_prompt": "rubric"}
 
@@ -33,13 +33,19 @@ def _optional(config_type: Any, default: Any, description: str) -> dg.Field:
     return dg.Field(config_type, default_value=default, description=description)
 
 
+_PAIRS = [{"pos": dg.Field(str), "neg": dg.Field(str)}]
 # Plain strings: Dagster's own for configs could read the environment into a file.
 _CONFIG = {
     "name": dg.Field(str, description="Name of the trait: lower-case letters, digits, _ and -."),
     "description": _optional(str, "", "The trait in one sentence. Part of the standard rubric."),
     "pairs": _optional(
-        [{"pos": dg.Field(str), "neg": dg.Field(str)}], [],
+        _PAIRS, [],
         "Opposite instructions: pos asks for the trait, neg for its opposite. Ten are recommended.",
+    ),
+    "scenarios": _optional(
+        _PAIRS, [],
+        "For elicitation: scenarios, instead of pairs or beside them: openings of responses, which"
+        " the model completes, such as 'I looked at the question and chose to agree. I wrote:'.",
     ),
     "questions": _optional([str], [], "Neutral questions, at least 2; 20 are usual."),
     "rubric": _optional(
@@ -212,7 +218,7 @@ def _text(config: Mapping[str, Any]) -> str:
     return compose_definition(
         config["name"], config["description"], config["pairs"], config["questions"],
         rubric=config["rubric"], eval_questions=config["eval_questions"],
-        about=config["about"],
+        about=config["about"], scenarios=config["scenarios"],
     )  # fmt: skip
 
 

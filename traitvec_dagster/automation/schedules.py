@@ -64,7 +64,7 @@ def _scheduled_runs(
     except TraitvecError as error:
         return dg.SkipReason(str(error))
     try:
-        graph.folder.settings()
+        settings = graph.folder.settings()
     except TraitvecError as error:
         # Every run would say the same.
         return dg.SkipReason(str(error))
@@ -72,7 +72,7 @@ def _scheduled_runs(
     traits = []
     for name in graph.folder.traits():
         try:
-            graph.folder.trait(name).definition()
+            graph.folder.trait(name).definition().pairs(settings.elicitation)
         except TraitvecError as error:
             context.log.warning(str(error))
             continue

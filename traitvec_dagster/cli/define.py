@@ -1,5 +1,6 @@
 """`traitvec new-experiment` and `new-trait`: write an experiment and its traits."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from traitvec_dagster.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from traitvec_core.elicited_by import ElicitedBy
     from traitvec_core.storage.folders import ExperimentFolder
 
 __all__ = ["new_experiment", "new_trait"]
@@ -157,7 +159,11 @@ def _write_form(
     from traitvec_core.storage.files import DEFINITION_FILE, display_path
 
     folder = experiment.trait(trait)
-    text = scaffold_definition(trait, description, example=example)
+    elicited_by: ElicitedBy = "instructions"
+    # A form helps also where the settings cannot be read yet.
+    with suppress(TraitvecError):
+        elicited_by = experiment.settings().elicitation
+    text = scaffold_definition(trait, description, example=example, elicited_by=elicited_by)
     folder.write(DEFINITION_FILE, text.encode())
     experiment.refresh()
     out.print(f"wrote {display_path(folder.definition_path)}")

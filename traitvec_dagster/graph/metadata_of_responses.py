@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from traitvec_core.elicited_by import in_words_of
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import ACTIVATIONS_FILE, DEFINITION_FILE
@@ -50,12 +51,18 @@ def definition_metadata(folder: TraitFolder, data: bytes) -> Metadata:
     return {
         **metadata,
         "instruction_pairs": len(definition.instruction),
+        **({"scenario_pairs": len(definition.scenarios)} if definition.scenarios else {}),
         "questions": len(definition.questions),
         "eval_questions": len(definition.eval_questions),
         "description": definition.description or "(none)",
-        "instructions": table(
-            [{"positive": clip(p.pos), "negative": clip(p.neg)} for p in definition.instruction]
-        ),
+        **{
+            name: table([{"positive": clip(p.pos), "negative": clip(p.neg)} for p in pairs])
+            for name, pairs in (
+                ("instructions", definition.instruction),
+                ("scenarios", definition.scenarios),
+            )
+            if pairs
+        },
     }
 
 
@@ -71,6 +78,7 @@ def responses_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Met
         **_loaded(manifest),
         "model_load_seconds": manifest.model_load_seconds,
         "engine": manifest.engine,
+        "elicitation": manifest.elicitation,
         "instruction_role": manifest.instruction_role,
         "resumed_from": manifest.resumed_from,
         "folder": in_project(folder.path.parent, folder.name, "responses"),
@@ -86,7 +94,7 @@ def judged_responses_metadata(folder: TraitFolder, settings: ExperimentSettings)
 
     frame = folder.read_responses()
     manifest = folder.manifest(JudgedResponsesManifest)
-    elicitation = summarise_responses(frame, settings.response_filter)
+    elicitation = summarise_responses(frame, settings.response_filter, settings.elicitation)
     positive, negative = elicitation.positive, elicitation.negative
     agreements = measure_agreements(manifest.compared, settings.threshold)
     missing = sum(positive.missing.values()) + sum(negative.missing.values())
@@ -128,7 +136,7 @@ def judged_responses_metadata(folder: TraitFolder, settings: ExperimentSettings)
             [
                 {
                     "pair": row["number"],
-                    "instruction": clip(row["instruction"]),
+                    in_words_of(settings.elicitation, "instruction"): clip(row["instruction"]),
                     "contrast": rounded(row["contrast"]),
                     "kept_positive": row["kept_positive"],
                     "kept_negative": row["kept_negative"],

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.files import display_path
@@ -17,10 +18,13 @@ __all__ = ["check_definition", "evaluate"]
 def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
     data = folder.read_definition_bytes()
-    return check_definition(data, display_path(folder.definition_path), folder.name)
+    where = display_path(folder.definition_path)
+    return check_definition(data, where, settings.elicitation, folder.name)
 
 
-def check_definition(data: bytes | None, where: str, trait: str = "") -> CheckResult:
+def check_definition(
+    data: bytes | None, where: str, elicited_by: ElicitedBy = "instructions", trait: str = ""
+) -> CheckResult:
     """Check that the definition can be used; every problem is in the summary.
 
     Warnings of the linter are in the summary, too; its hints are among the findings alone.
@@ -28,12 +32,14 @@ def check_definition(data: bytes | None, where: str, trait: str = "") -> CheckRe
     Args:
         data: The file's bytes; None when there is no file.
         where: How to name the file in messages.
+        elicited_by: What the experiment needs pairs of.
         trait: The trait's name, where the definition has none.
     """
     try:
         if data is None:
             raise DefinitionError(where, ["is missing"])
         definition = parse_definition(data, where)
+        n_pairs = len(definition.pairs(elicited_by))
     except TraitvecError as error:
         problems = len(error.problems) if isinstance(error, DefinitionError) else 1
         return CheckResult(
@@ -46,15 +52,14 @@ def check_definition(data: bytes | None, where: str, trait: str = "") -> CheckRe
     findings = lint(definition, trait)
     serious = [finding for finding in findings if finding.severity == "warning"]
     warnings = [*definition.warnings, *_one_line_per_rule(serious)]
-    counts = (
-        f"{len(definition.instruction)} instruction pairs, {len(definition.questions)} questions"
-    )
+    pairs = in_words_of(elicited_by, f"{n_pairs} instruction pairs")
+    counts = f"{pairs}, {len(definition.questions)} questions"
     return CheckResult(
         name="definition",
         verdict="warn" if warnings else "pass",
         summary="; ".join(warnings) or counts,
         figures={
-            "instruction_pairs": len(definition.instruction),
+            "instruction_pairs": n_pairs,
             "questions": len(definition.questions),
             "warnings": len(definition.warnings) + len(serious),
             "hints": len(findings) - len(serious),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
+from traitvec_core.elicited_by import in_words_of
 from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.judging.load import is_judge_compared
@@ -183,6 +184,12 @@ def conclude_check(
         TraitvecError: If a file cannot be read, so that the check has tested nothing.
     """
     result = CHECKS[name].evaluate(folder, settings)
+    # `definition` quotes the definition, and finds the word itself.
+    if name != "definition":
+        summary, advice = (
+            in_words_of(settings.elicitation, text) for text in (result.summary, result.advice)
+        )
+        result = result.model_copy(update={"summary": summary, "advice": advice})
     return _with_consequences(result, CHECKS[name].troubleshooting, folder, settings)
 
 
