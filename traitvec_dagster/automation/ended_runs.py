@@ -6,7 +6,8 @@ import dagster as dg
 
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.graph.check_events import keep_verdicts
-from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, tag_problemfrom traitvec_dagster.graph.names import Graph
+from traitvec_dagster.graph.failures import NO_PROBLEM, PROBLEM_TAG, tag_problem
+from traitvec_dagster.graph.names import Graph
 
 __all__ = ["build_ended_run_sensors", "settle_run"]
 
@@ -17,18 +18,14 @@ _SENSORS = {
 }
 
 
-def build_ended_run_sensors(
-    graphs: Sequence[Graph], prefix: str = ""
-) -> list[dg.SensorDefinition]:
+def build_ended_run_sensors(graphs: Sequence[Graph], prefix: str = "") -> list[dg.SensorDefinition]:
     """Build the sensors that settle runs of experiments that failed or were cancelled.
 
     Args:
         graphs: The experiments.
         prefix: What the sensors' names begin with.
     """
-    return [
-        _build_sensor(f"{prefix}{name}", status, graphs) for name, status in _SENSORS.items()
-    ]
+    return [_build_sensor(f"{prefix}{name}", status, graphs) for name, status in _SENSORS.items()]
 
 
 def settle_run(instance: dg.DagsterInstance, run: dg.DagsterRun, problem: str = "") -> None:
