@@ -4,6 +4,8 @@ Dagster leaves an unpartitioned asset out of a backfill as soon as one trait fai
 atlas compares those that are finished and lists the others.
 """
 
+import json
+
 import dagster as dg
 
 from traitvec_dagster.graph.atlas_asset import atlas_key
@@ -36,8 +38,9 @@ def build_atlas_sensor(graph: Graph) -> dg.SensorDefinition:
             if backfill.status.value == _SOME_FAILED and atlas in (backfill.asset_selection or ())
         ]
         names = [backfill.backfill_id for backfill in ended]
-        # At the first tick, nothing is made for what happened before.
-        known = names if context.cursor is None else context.cursor.split()
+        # At the first tick, nothing is made for what happened before. Dagster forgets an empty
+        # cursor, so one of no backfills must not be empty.
+        known = names if context.cursor is None else json.loads(context.cursor)
         new = [name for name in names if name not in known]
         # One atlas serves all backfills that have ended.
         request = dg.RunRequest(f"atlas:{new[0]}") if new else None
@@ -45,7 +48,7 @@ def build_atlas_sensor(graph: Graph) -> dg.SensorDefinition:
             request = None
         return dg.SensorResult(
             run_requests=[request] if request is not None else [],
-            cursor=" ".join(names),
+            cursor=json.dumps(names),
             skip_reason=None if request is not None else "no backfill has left the atlas out",
         )
 
