@@ -19,15 +19,15 @@ def build_jobs(graph: Graph) -> list[Any]:
             graph.job,
             selection=stages,
             partitions_def=graph.partitions,
-            description=f"Runs all stages of one trait of {graph.experiment}. Fresh stages are"
-            " reused.",
+            description=f"Runs all stages of one trait of {graph.experiment}, and reuses those that"
+            " are fresh.",
         ),
         dg.define_asset_job(
             graph.recheck_job,
             # Dagster refuses a partitioned job that has only checks; the definition costs nothing.
             selection=checks | dg.AssetSelection.assets(graph.key("definition")),
             partitions_def=graph.partitions,
-            description=f"Evaluates the checks of one trait of {graph.experiment} again, for"
-            " example after you changed a threshold. Recomputes nothing.",
+            description=f"Evaluates the checks of one trait of {graph.experiment} again, such as"
+            " after a changed threshold, and recomputes nothing.",
         ),
     ]
