@@ -43,6 +43,13 @@ def references(spec: dg.AssetSpec) -> dict[str | None, Any]:
     return {reference.label: reference for reference in found.code_references}
 
 
+def described(project: SmallProject, check: str) -> str:
+    project.project.enter()
+    graph = build_definitions().get_repository_def().asset_graph
+    (key,) = [key for key in graph.asset_check_keys if key.name == check]
+    return str(graph.get(key).description)
+
+
 def test_the_page_shows_owners_columns_files_and_code(
     finished_folder: Path, finished: SmallProject, tmp_path: Path
 ) -> None:
@@ -183,8 +190,12 @@ def test_checks_name_their_limits_as_of_the_last_reload(empty: SmallProject) -> 
     assert "thresholds" not in described(empty, "contrast")
 
 
-def described(project: SmallProject, check: str) -> str:
-    project.project.enter()
-    graph = build_definitions().get_repository_def().asset_graph
-    (key,) = [key for key in graph.asset_check_keys if key.name == check]
-    return str(graph.get(key).description)
+def test_everything_that_runs_says_in_a_sentence_what_it_does(empty: SmallProject) -> None:
+    empty.project.enter()
+    repository = build_definitions().get_repository_def()
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    assert {job.name for job in jobs} >= {"demo_traits", "demo_recheck", "demo_new_trait"}
+    for each in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
+        text = str(each.description)
+        assert text.endswith("."), (each.name, text)
+        assert len(text) <= 250, (each.name, text)

@@ -21,8 +21,8 @@ def build_jobs(graph: Graph) -> list[Any]:
             selection=stages,
             partitions_def=graph.partitions,
             tags={EXPERIMENT_TAG: graph.experiment},
-            description=f"Runs all stages of one trait of {graph.experiment}. Fresh stages are"
-            " reused.",
+            description=f"Runs all stages of one trait of {graph.experiment}, and reuses those that"
+            " are fresh.",
         ),
         dg.define_asset_job(
             graph.recheck_job,
@@ -30,7 +30,7 @@ def build_jobs(graph: Graph) -> list[Any]:
             selection=checks | dg.AssetSelection.assets(graph.key("definition")),
             partitions_def=graph.partitions,
             tags={EXPERIMENT_TAG: graph.experiment},
-            description=f"Evaluates the checks of one trait of {graph.experiment} again, for"
-            " example after you changed a threshold. Recomputes nothing.",
+            description=f"Evaluates the checks of one trait of {graph.experiment} again, such as"
+            " after a changed threshold, and recomputes nothing.",
         ),
     ]

@@ -28,10 +28,9 @@ def build_sensor(graph: Graph) -> dg.SensorDefinition:
         job_name=graph.job,
         minimum_interval_seconds=_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Adds a partition for every new definition file in {graph.experiment}. With"
-        " `auto_run: true` in experiment.yaml, also runs new and changed ones. Runs the check of a"
-        " definition that broke or was fixed; reports removed ones, and which stages have become"
-        " stale. Removes partitions with neither a folder nor results; deletes nothing else.",
+        description=f"Keeps Dagster up to date with the files of {graph.experiment}: adds"
+        " partitions for new definitions, runs what changed where `auto_run` is on, and reports"
+        " what has become stale.",
     )
     def definitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         close_dead_runs(context.instance)

@@ -40,7 +40,7 @@ def build_failure_sensor(
         name=name,
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Posts every failed run to the address in {WEBHOOK_VARIABLE}, a variable.",
+        description=f"Posts every failed run to the address in the variable {WEBHOOK_VARIABLE}.",
     )
     def failed_run_webhook(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         address = os.environ.get(WEBHOOK_VARIABLE, "").strip()

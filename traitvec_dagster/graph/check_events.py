@@ -20,15 +20,18 @@ __all__ = ["check_metadata", "evaluation_of", "keep_verdicts", "store_evaluation
 _KEPT_FROM = "kept_from_run"
 _PARTITION_TAG = "dagster/partition"
 _HISTORY = 20
+_LIMITS = ("passes_", "warns_", "fails_")
 
 
 def check_metadata(result: CheckResult) -> Metadata:
     """Return a check's figures, its advice and its owner's note as metadata."""
-    metadata: dict[str, Any] = {
-        key: round(value, 4) if isinstance(value, float) else value
-        for key, value in result.figures.items()
-        if value is not None
-    }
+    metadata: dict[str, Any] = {}
+    for key, value in result.figures.items():
+        if value is not None:
+            is_limit = key.startswith(_LIMITS) and not isinstance(value, str)
+            # A limit is the same for every trait, and Dagster plots every number.
+            known = round(value, 4) if isinstance(value, float) else value
+            metadata[key] = f"{value:g}" if is_limit else known
     if result.findings:
         metadata["findings"] = findings_table(result.findings)
     if result.advice:

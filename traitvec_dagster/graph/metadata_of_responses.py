@@ -16,6 +16,7 @@ from traitvec_dagster.graph.asset_metadata import ROW_COUNT
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    facts,
     in_project,
     known,
     numbers,
@@ -42,7 +43,7 @@ def definition_metadata(folder: TraitFolder, data: bytes) -> Metadata:
     """Metadata of the `definition` asset; a broken file has only its size and path."""
     metadata: Metadata = {
         "path": in_project(folder.path.parent, folder.name, DEFINITION_FILE),
-        "bytes": len(data),
+        **facts(bytes=len(data)),
     }
     try:
         definition = folder.definition()
@@ -76,11 +77,11 @@ def responses_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Met
         **manifest.counts,
         "model": manifest.model,
         **_loaded(manifest),
-        "model_load_seconds": manifest.model_load_seconds,
+        **facts(model_load_seconds=manifest.model_load_seconds),
         "engine": manifest.engine,
         "elicitation": manifest.elicitation,
         "instruction_role": manifest.instruction_role,
-        "resumed_from": manifest.resumed_from,
+        **facts(resumed_from=manifest.resumed_from),
         "folder": in_project(folder.path.parent, folder.name, "responses"),
         "sample": sample(frame, ["pole", "question", "response", "finish_reason"]),
     }
@@ -188,12 +189,13 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
     """Shapes, norms and where the tensor is."""
     manifest = folder.manifest(ActivationsManifest)
     names = (
-        "n_examples", "n_positive", "n_negative", "n_layers", "hidden_dim", "without_tokens",
-        "n_from_ids", "n_tokenised_again",
+        "n_examples", "n_positive", "n_negative", "without_tokens", "n_from_ids",
+        "n_tokenised_again",
     )  # fmt: skip
     path = folder.path / ACTIVATIONS_FILE
     return {
         **{name: getattr(manifest, name) for name in names},
+        **facts(n_layers=manifest.n_layers, hidden_dim=manifest.hidden_dim),
         "mean_norm_last_layer": manifest.mean_norm_by_layer[-1],
         "dtype": manifest.dtype,
         "position": manifest.position,
@@ -201,7 +203,7 @@ def activations_metadata(folder: TraitFolder, settings: ExperimentSettings) -> M
         "model": manifest.model,
         "engine": manifest.engine,
         **_loaded(manifest),
-        "megabytes": path.stat().st_size / 1e6,
+        **facts(megabytes=path.stat().st_size / 1e6),
         "path": in_project(folder.path.parent, folder.name, ACTIVATIONS_FILE),
     }
 

@@ -6,14 +6,19 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest
 from traitvec_core.storage.vector_verdict import verdict_on
+from traitvec_dagster.graph.key_figures import (
+    report_figures,
+    vector_figures,
+    vectors_at_a_glance,
+)
 from traitvec_dagster.graph.metadata_values import (
     Metadata,
     clip,
+    facts,
     in_project,
     judged,
     numbers,
     picture,
-    rounded,
     table,
 )
 from traitvec_dagster.ui.addresses import (
@@ -48,7 +53,8 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
     separation = manifest.separation
     metadata: Metadata = {
         **_answer(folder),
-        "n_vectors": len(manifest.vectors),
+        **vectors_at_a_glance(manifest),
+        **facts(n_vectors=len(manifest.vectors)),
         **numbers(held_out_accuracy=separation.probe_accuracy.value),
         "folder": in_project(folder.path.parent, folder.name, "vectors"),
         "forecast": manifest.forecast.reason,
@@ -59,7 +65,7 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
         metadata |= {
             "recommended": recommended.why,
             **_judged(folder, recommended.method, recommended.layer),
-            "recommended_layer": best.layer,
+            **facts(recommended_layer=best.layer),
             "recommended_method": best.method,
             **numbers(
                 vector_norm=best.vector_norm,
@@ -77,11 +83,7 @@ def vectors_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metad
         metadata["separation"] = picture(plots.separation_by_layer(separation), "Held-out AUROC")
     norms = folder.manifest(ActivationsManifest).mean_norm_by_layer
     metadata["norms"] = picture(plots.norms_by_layer(manifest.vectors, norms), "Norms")
-    columns = ("method", "layer", "vector_norm", "chance_norm", "relative_norm", "train_accuracy",
-               "held_out_accuracy", "held_out_auroc", "held_out_effect_size")  # fmt: skip
-    metadata["figures"] = table(
-        [{name: rounded(getattr(row, name)) for name in columns} for row in manifest.vectors]
-    )
+    metadata["figures"] = vector_figures(manifest.vectors)
     return metadata
 
 
@@ -108,7 +110,7 @@ def steering_evaluation_metadata(folder: TraitFolder, settings: ExperimentSettin
     }
     if best is not None:
         metadata |= {
-            "recommended": best.why, "method": best.method, "layer": best.layer,
+            "recommended": best.why, "method": best.method, **facts(layer=best.layer),
             "coefficient": best.coefficient,
             **_judged(folder, best.method, best.layer),
         }  # fmt: skip
@@ -212,6 +214,7 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
     verdicts = [check.verdict for check in report.checks]
     return {
         **_answer(folder),
+        "key_figures": report_figures(report.figures),
         "report_file": in_project(folder.path.parent, folder.name, REPORT_PAGE),
         "plot": show_picture(folder.experiment, folder.name, PLOT),
         "recommended": recommended.why if recommended else "nothing: no held-out figures",
@@ -259,7 +262,7 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
         ),
         "vector": manifest.vector,
         **_judged(folder, method, manifest.layer),
-        "layer": manifest.layer,
+        **facts(layer=manifest.layer),
         "judge_model": manifest.judge_model,
         "by_condition": table(
             [

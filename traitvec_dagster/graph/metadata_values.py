@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Metadata", "cell", "clip", "findings_table", "in_project", "judged", "known", "numbers",
-    "picture", "rounded", "sample", "shown", "table",
+    "Metadata", "cell", "clip", "facts", "findings_table", "in_project", "judged", "known",
+    "numbers", "picture", "rounded", "sample", "shown", "table",
 ]  # fmt: skip
 
 # A picture goes into the event log with every materialization.
@@ -43,6 +43,11 @@ def in_project(experiment: Path, *names: str) -> Any:
 def known(**usd: float | None) -> Metadata:
     """Dollars that are known: an unknown price leaves a gap in the plot; it is not free."""
     return {name: round(value, 6) for name, value in usd.items() if value is not None}
+
+
+def facts(**values: float) -> Metadata:
+    """Numbers that nobody compares between traits, as text: Dagster plots every number there is."""
+    return {name: f"{value:g}" for name, value in values.items()}
 
 
 def numbers(**values: float | None) -> Metadata:
