@@ -147,8 +147,8 @@ BAD: dict[str, list[Case]] = {
                        "What is a good soup?", "Why do leaves fall?", "How do ships float?"]},
         {"questions": ["Wie repariere ich einen platten Reifen?", "Was kocht man im Winter?",
                        "Wie repariere ich platte Reifen?", "Warum ist der Himmel blau?"]},
-        {"questions": ["How does a sailing boat cross oceans?",
-                       "How do sailing boats cross an ocean?", "Why do cats purr?",
+        {"questions": ["How does a sailing boat cross oceans?", "Why do cats purr?",
+                       "How do sailing boats cross an ocean?",
                        "How is glass made?"]},
     ],
     "eval_question_not_new": [

@@ -12,6 +12,7 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trait import Subject, TraitDefinition, check_name, parse_definition
 from traitvec_core.trust import check_trust
+from traitvec_core.validation.lint import lint
 from traitvec_core.visible_text import one_line
 from traitvec_core.writing import DEFAULT_MAX_USD, draft_trait, load_writer
 from traitvec_dagster.automation.settings import usable_settings
@@ -92,6 +93,9 @@ def _new_trait(context: dg.OpExecutionContext) -> None:
     context.instance.add_dynamic_partitions(str(graph.partitions.name), [folder.name])
     for warning in definition.warnings:
         context.log.warning(one_line(warning))
+    for finding in lint(definition, folder.name):
+        if finding.severity == "warning":
+            context.log.warning(one_line(f"{finding.place}: {finding.reason}. {finding.fix}"))
     context.log.info(f"wrote {one_line(display_path(folder.definition_path))}")
 
 
