@@ -7,6 +7,7 @@ finding with its text, to judge by hand which are false alarms.
 """
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -37,11 +38,16 @@ def main() -> None:
         for finding in findings:
             counts[finding.severity, finding.rule] += 1
             if arguments.list:
-                print(f"{name} {finding.place} {finding.rule}: {finding.reason}")
-    print(f"{sum(counts.values())} findings in {n_files} definitions, {n_clean} without any\n")
-    print("| rule | findings | severity |\n| --- | --- | --- |")
+                write(f"{name} {finding.place} {finding.rule}: {finding.reason}")
+    write(f"{sum(counts.values())} findings in {n_files} definitions, {n_clean} without any\n")
+    write("| rule | findings | severity |\n| --- | --- | --- |")
     for (severity, rule), count in counts.most_common():
-        print(f"| `{rule}` | {count} | {severity} |")
+        write(f"| `{rule}` | {count} | {severity} |")
+
+
+def write(line: str) -> None:
+    """Print one line."""
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ _REQUEST = re.compile(
 )
 # "non-judgmental", "anti-ceremonial"
 _OPPOSING = re.compile(r"(?:non|anti|un)-", re.IGNORECASE)
-# Not negations, but whoever asks for the trait so asks for none of it.
+# Not negations, but a sentence with one of these asks for less of the trait.
 _AGAINST = re.compile(
     r"\b(?:against|over|beyond|ignor\w+|declin\w+|refus\w+|prevent\w*|dismiss\w*|disregard\w*"
     r"|skeptic\w*|minim\w+|zero|hid(?:e|ing)|conceal\w*|instead|from|remov\w+|oppos\w+|overcom\w+"
