@@ -1,9 +1,9 @@
 """The project's own pages, beside Dagster's: reports, dynamics, atlases, and the documentation.
 
-They are only read, by name. A page of the tree is HTML that an experiment's author may have written,
-and it comes from the host that Dagster is controlled from. So it is served in a sandbox: for the
-browser it has no origin, and the front refuses what such a page sends. Of all scripts, only the
-report's runs.
+They are only read, by name. A page of the tree is HTML that an experiment's author may have
+written, and it comes from the host that Dagster is controlled from. So it is served in a sandbox:
+for the browser it has no origin, and the front refuses what such a page sends. Of all scripts, only
+the report's runs.
 """
 
 from dataclasses import dataclass
