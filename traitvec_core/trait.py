@@ -105,6 +105,11 @@ class TraitDefinition(BaseModel):
             )
         return pairs
 
+    @property
+    def all_pairs(self) -> dict[str, list[InstructionPair]]:
+        """The pairs of both kinds, by the file's key."""
+        return {"instruction": self.instruction, "scenarios": self.scenarios}
+
     def elicitation_hash(self, elicited_by: ElicitedBy = "instructions") -> str:
         """Return the hash of what determines the responses: these pairs, and the questions."""
         pairs = [pair.model_dump() for pair in self.pairs(elicited_by)]

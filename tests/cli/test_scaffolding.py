@@ -117,7 +117,7 @@ def test_the_form_has_gaps_for_what_the_experiment_elicits_by(traitvec: Command)
     assert traitvec(*ask, "--example", "--force").code == 0
     checked = traitvec("check", "--experiment", "mine")
     assert checked.code == 0, checked.err
-    assert "dry_wit: ok (10 scenario pairs, 20 questions)" in checked.out
+    assert "dry_wit: ok (10 pairs of openings, 20 questions)" in checked.out
 
 
 def test_check_misses_the_openings_that_the_setting_needs(traitvec: Command) -> None:

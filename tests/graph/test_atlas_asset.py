@@ -64,7 +64,8 @@ def test_what_dagster_shows(graph: Graph, experiment: ExperimentFolder) -> None:
     assert str(shown["by_trait"]).count("TableRecord(") == 3
     assert "not made yet: validation_report" in str(shown["missing"])
     assert "data:image/png" in str(shown["cosines"].value)
-    assert Path(str(shown["page"].value)).is_file()
+    assert shown["page"].value == f"/traitvec/experiments/{graph.experiment}/atlas/atlas.html"
+    assert (graph.folder.path.parents[1] / str(shown["page_file"].value)).is_file()
 
 
 def test_the_version_follows_the_content(graph: Graph, experiment: ExperimentFolder) -> None:

@@ -187,7 +187,10 @@ def test_the_page_shows_text_as_text(monitored: SmallProject) -> None:
     first, *_ = _traces(monitored)
     assert first["response"] == HOSTILE
     page = (folder.path / "dynamics/dynamics.html").read_text("utf-8")
-    assert Path(_shown(monitored)["page"]).read_text("utf-8") == page
+    shown = _shown(monitored)
+    assert shown["page"] == "/traitvec/experiments/demo/refusal/dynamics/dynamics.html"
+    # Also where the project was moved to.
+    assert (monitored.project.path / shown["page_file"]).read_text("utf-8") == page
     tags = [part.partition(">")[0].lower() for part in page.split("<")[1:]]
     assert not [tag for tag in tags if tag.startswith(("script", "img", "link", "iframe", "b "))]
     assert "&lt;b&gt;Why&lt;/b&gt; is the sky blue? {{ 7*7 }}" in page

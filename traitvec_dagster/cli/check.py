@@ -83,7 +83,7 @@ class _Checked:
 
     trait: str
     definition: "TraitDefinition | None" = None
-    n_pairs: int = 0
+    pairs: str = ""
     error: TraitvecError | None = None
     findings: "Sequence[Finding]" = ()
     accepted: str = ""
@@ -132,19 +132,21 @@ def _check_trait(
 
     try:
         definition = folder.trait(name).definition()
-        n_pairs = len(definition.pairs(settings.elicitation if settings else "instructions"))
+        elicited_by = settings.elicitation if settings else "instructions"
+        what = "pairs of openings" if elicited_by == "scenarios" else "pairs"
+        pairs = f"{len(definition.pairs(elicited_by))} {what}"
     except TraitvecError as error:
         return _Checked(name, error=error)
     # The check `definition`, as the owner accepts its warnings, covers what the linter finds.
     accepted = settings.accepted_of(name).get("definition", "") if settings else ""
-    return _Checked(name, definition, n_pairs, findings=lint(definition, name), accepted=accepted)
+    return _Checked(name, definition, pairs, findings=lint(definition, name), accepted=accepted)
 
 
 def _print(result: _Checked, definition: "TraitDefinition", *, show_all: bool) -> None:
     from traitvec_core.writing import describe_draft
 
     name = one_line(result.trait)
-    counts = f"{result.n_pairs} pairs, {len(definition.questions)} questions"
+    counts = f"{result.pairs}, {len(definition.questions)} questions"
     source = f"; {line}" if (line := describe_draft(definition)) else ""
     out.print(Text.assemble(f"{name}: ", ("ok", "green"), f" ({counts}{source})"))
     print_weaknesses(name, definition, result.findings, show_all=show_all, accepted=result.accepted)

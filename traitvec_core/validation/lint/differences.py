@@ -109,21 +109,24 @@ _LEAST_LETTERS = 10
 
 def find_differences(definition: TraitDefinition, subject: Subject) -> Iterator[Finding]:
     """Yield what tells the poles of the pairs apart beside the trait."""
-    yield from _lengths_of_texts(definition)
-    for index, pair in enumerate(definition.instruction):
-        place = f"instruction[{index}]"
-        yield from _language(place, pair.pos, pair.neg)
-        yield from _layout(place, pair.pos, pair.neg)
-        if subject.is_english["instruction"]:
-            yield from _asked_formats(place, pair, subject)
+    for key, pairs in definition.all_pairs.items():
+        yield from _lengths_of_texts(key, pairs)
+        for index, pair in enumerate(pairs):
+            yield from _language(f"{key}[{index}]", pair.pos, pair.neg)
+            yield from _layout(f"{key}[{index}]", pair.pos, pair.neg)
+    # An opening asks for nothing: these rules are about instructions.
     if subject.is_english["instruction"]:
+        for index, pair in enumerate(definition.instruction):
+            yield from _asked_formats(f"instruction[{index}]", pair, subject)
         if "length" not in definition.about:
             yield from _asked_lengths(definition.instruction, subject)
         yield from _registers(definition.instruction, subject)
 
 
-def _lengths_of_texts(definition: TraitDefinition) -> Iterator[Finding]:
-    ratios = [len(pair.pos.strip()) / len(pair.neg.strip()) for pair in definition.instruction]
+def _lengths_of_texts(key: str, pairs: Sequence[InstructionPair]) -> Iterator[Finding]:
+    ratios = [len(pair.pos.strip()) / len(pair.neg.strip()) for pair in pairs]
+    if not ratios:
+        return
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
     longer, other = ("positive", "negative") if mean > 1 else ("negative", "positive")
     n_longer = sum((ratio > 1) == (mean > 1) for ratio in ratios)
@@ -134,18 +137,18 @@ def _lengths_of_texts(definition: TraitDefinition) -> Iterator[Finding]:
         and n_longer >= _LEAST_ON_ONE_SIDE * len(ratios)
     ):
         yield Finding(
-            "instruction",
+            key,
             "one_pole_longer",
             "warning",
             f"the {longer} text is the longer one in {n_longer} of {len(ratios)} pairs,"
             f" {factor:.1f} times as long as the {other} on average: length tells the poles apart",
             "Word the two poles in parallel, with nearly the same length.",
         )
-    for index, (pair, ratio) in enumerate(zip(definition.instruction, ratios, strict=True)):
+    for index, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True)):
         n_pos, n_neg = len(pair.pos.strip()), len(pair.neg.strip())
         if max(ratio, 1 / ratio) >= _MOST_UNEQUAL and abs(n_pos - n_neg) >= _LEAST_CHARS_APART:
             yield Finding(
-                f"instruction[{index}]",
+                f"{key}[{index}]",
                 "unequal_length",
                 "hint",
                 f"pos has {n_pos} characters and neg {n_neg}",

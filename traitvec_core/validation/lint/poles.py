@@ -62,13 +62,16 @@ _LEAST_COPIED_SHARE = 0.35
 
 def find_weak_poles(definition: TraitDefinition, subject: Subject) -> Iterator[Finding]:
     """Yield pairs whose poles are not opposites, that repeat others, or that copy the rubric."""
+    for key, pairs in definition.all_pairs.items():
+        if subject.is_english[key]:
+            yield from _repeated(key, pairs)
+    # An opening asks for nothing: these rules are about instructions.
     if not subject.is_english["instruction"]:
         return
     for index, pair in enumerate(definition.instruction):
         place = f"instruction[{index}]"
         votes = _votes(definition.instruction, index, subject)
         yield from _opposites(place, pair, subject, votes)
-    yield from _repeated(definition.instruction)
     if subject.is_english["eval_prompt"]:
         yield from _copied(definition.instruction, subject)
 
@@ -180,7 +183,7 @@ def _is_neutral(neg: str, subject: Subject) -> bool:
     return families <= _NEUTRAL and not shared_families(families, subject.description)
 
 
-def _repeated(pairs: list[InstructionPair]) -> Iterator[Finding]:
+def _repeated(key: str, pairs: list[InstructionPair]) -> Iterator[Finding]:
     contents = [set(_all_families(pair)) for pair in pairs]
     for index, content in enumerate(contents):
         for earlier in range(index):
@@ -191,9 +194,9 @@ def _repeated(pairs: list[InstructionPair]) -> Iterator[Finding]:
                 and 2 * both / (len(content) + len(other)) >= _LEAST_SHARED_TO_REPEAT
             ):
                 yield Finding(
-                    f"instruction[{index}]", "near_duplicate_pairs", "warning",
-                    f"says nearly the same as instruction[{earlier}]: two copies are one sample of"
-                    " the trait, and make the held-out figures too good",
+                    f"{key}[{index}]", "near_duplicate_pairs", "warning",
+                    f"says nearly the same as {key}[{earlier}]: two copies are one sample of the"
+                    " trait, and make the held-out figures too good",
                     "Replace one by a pair that is worded differently: a role, a rule, a tone, an"
                     " imagined situation.",
                 )  # fmt: skip

@@ -120,7 +120,12 @@ def _meaning(definition: TraitDefinition, subject: Subject) -> Iterator[Finding]
     rubric = definition.eval_prompt
     in_rubric = content_families(rubric, with_generic=True)
     called = {**subject.names, **content_families(definition.description)}
-    asked = {key for pair in definition.instruction for key in content_families(pair.pos)}
+    asked = {
+        key
+        for pairs in definition.all_pairs.values()
+        for pair in pairs
+        for key in content_families(pair.pos)
+    }
     names_trait = bool(shared_families(in_rubric, called))
     if subject.names and not names_trait and len(shared_families(in_rubric, asked)) < _LEAST_ASKED:
         yield _finding(

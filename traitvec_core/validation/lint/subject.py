@@ -98,9 +98,10 @@ def subject_of(definition: TraitDefinition, name: str = "") -> Subject:
         telling=_telling(definition, description),
         text=f"{name} {positive} {negative} {definition.description} {scored}".lower(),
         is_english={
-            "instruction": is_english(
-                text for pair in definition.instruction for text in (pair.pos, pair.neg)
-            ),
+            **{
+                key: is_english(text for pair in pairs for text in (pair.pos, pair.neg))
+                for key, pairs in definition.all_pairs.items()
+            },
             "questions": is_english(definition.questions),
             "eval_questions": is_english(definition.eval_questions),
             "eval_prompt": is_english([_PLACEHOLDER.sub(" ", rubric)]),
