@@ -1,0 +1,94 @@
+"""How well two sets of scores agree with people's, and whether one agrees better."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from traitvec_core.estimate import Estimate
+from traitvec_core.judging.agreement import spearman
+
+__all__ = ["Figures", "compare_scores"]
+
+_DRAWS = 2000
+# Scores per chunk of resamples: 10,000 labels must not take a gigabyte.
+_PART = 1_000_000
+# Where more resamples have no rank correlation, too few responses decide it for an interval.
+_MOST_UNDEFINED = 0.05
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Agreement of two sets of scores with people's.
+
+    Attributes:
+        first: Spearman's rank correlation of the first scores with people's.
+        second: That of the second scores.
+        difference: Second − first.
+    """
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+
+
+def compare_scores(
+    people: Sequence[float], first: Sequence[float], second: Sequence[float]
+) -> Figures:
+    """Compare two sets of scores with people's scores of the same responses.
+
+    Figures are Spearman's rank correlations, ties with their mean rank. Intervals are expanded
+    percentiles of 2,000 seeded bootstrap resamples of the responses, the same for all three
+    figures (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): plain percentiles are too narrow
+    with few responses. On two equally good sets of scores, the difference's interval excludes 0 in
+    at most 5% of trials (`tests/rubrics/test_difference.py`).
+
+    Args:
+        people: People's scores, `[n]`, none missing.
+        first: The first scores, `[n]`.
+        second: The second scores, `[n]`.
+
+    Returns:
+        The figures. A correlation is undefined (None) where scores do not vary; it has no interval
+        where that holds for more than 5% of the resamples.
+    """
+    scores = np.array([people, first, second], dtype=np.float64).reshape(3, -1)
+    # Sorted, so that the resamples do not depend on the order of the table.
+    scores = scores[:, np.lexsort(scores[::-1])]
+    n = scores.shape[1]
+    if not n:
+        return Figures(Estimate(), Estimate(), Estimate())
+    random = np.random.default_rng(0)
+    draws = [_correlations(scores)[:, None]]
+    at_once = max(1, min(_DRAWS, _PART // n))
+    for begin in range(0, _DRAWS, at_once):
+        chosen = random.integers(0, n, (min(at_once, _DRAWS - begin), n))
+        draws.append(_correlations(scores[:, chosen]))
+    correlations = np.concatenate(draws, axis=1)
+    first_draws, second_draws = correlations
+    return Figures(
+        _estimate(first_draws, n), _estimate(second_draws, n),
+        _estimate(second_draws - first_draws, n),
+    )  # fmt: skip
+
+
+def _correlations(scores: Any) -> Any:
+    """Return `[2, …]` from `[3, …, n]`: of the first and the second scores with people's."""
+    people, first, second = scores
+    return np.array([spearman(first, people, -1), spearman(second, people, -1)])
+
+
+def _estimate(draws: Any, n: int) -> Estimate:
+    from scipy.stats import norm, t
+
+    value, resampled = float(draws[0]), draws[1:]
+    if not math.isfinite(value):
+        return Estimate()
+    defined = resampled[np.isfinite(resampled)]
+    if n < 3 or len(defined) < (1 - _MOST_UNDEFINED) * len(resampled):
+        return Estimate(value=round(value, 4))
+    tail = 100 * norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1))
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return Estimate(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
