@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_rubrics", "run_comparison"]
 
+_AT_ONCE = 5
 _Load = Callable[[str, LoadOptions], "LanguageModel"]
 
 
@@ -101,27 +102,32 @@ def run_comparison(
     n_asked, paid, n_done = 0, Cost(), 0
     with JudgementStore(trait.path.parent.parent / JUDGEMENTS_FILE) as store:
         settings = _limited(plan, max_usd, store.spent_usd(trait.experiment))
-        sources = plan.sources()
-        total = sum(map(len, sources.values()))
+        parts = [
+            (name, own)
+            for part in _parts(plan, settings)
+            for name, own in plan.sources(part).items()
+        ]
+        total = sum(len(own) for _, own in parts)
         # All of them first: a missing key must not end a comparison halfway.
         judges = {
             name: load_judge(
                 settings, store, name=name, load_model=_loader(settings, load_model),
                 experiment=trait.experiment, say=say, folder=trait.path.parent,
             )
-            for name in sources
+            for name in dict.fromkeys(name for name, _ in parts)
         }  # fmt: skip
-        for name, own in sources.items():
+        for name, own in parts:
 
             def report(
                 done: int, _: int, cost: Cost, before: int = n_done, spent: Cost = paid
             ) -> None:
                 on_progress(before + done, total, spent + cost)
 
-            judgements[name], paid_now, n_new = score_prompts(
+            new, paid_now, n_new = score_prompts(
                 judges[name], own, store=store, origin=origin, on_progress=report
             )
-            count_unusable(judges[name], judgements[name], store)
+            count_unusable(judges[name], new, store)
+            judgements.setdefault(name, {}).update(new)
             n_done, paid, n_asked = n_done + len(own), paid + paid_now, n_asked + n_new
     is_refusing = is_about_refusing(trait.name, trait.definition())
     first, second = (
@@ -140,6 +146,13 @@ def run_comparison(
     return result.model_copy(
         update={"n_asked": n_asked, "paid_usd": paid.usd, "unfinished": dict(unfinished)}
     )
+
+
+def _parts(plan: ComparisonPlan, settings: ExperimentSettings) -> list[Sequence[Label]]:
+    # A judge asks in random order: with a budget, a few responses at a time, so that one that is
+    # spent leaves responses that both have scored.
+    size = _AT_ONCE if settings.max_judge_usd is not None else len(plan.labels)
+    return [plan.labels[begin : begin + size] for begin in range(0, len(plan.labels), size)]
 
 
 def _scored(

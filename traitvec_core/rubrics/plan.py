@@ -20,6 +20,9 @@ from traitvec_core.trust import check_trust
 
 __all__ = ["ComparisonPlan", "Contender", "estimate_comparison", "plan_comparison"]
 
+Source = tuple[str, str]
+"""The rubric's name and the question_id, for the store of judgements."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -62,11 +65,10 @@ class ComparisonPlan:
     contenders: tuple[Contender, Contender]
     labels: Sequence[Label]
 
-    def sources(self) -> dict[str, dict[str, tuple[str, str]]]:
-        """Return what each judge is asked: judge → prompt → the rubric's name, and question_id."""
-        sources: dict[str, dict[str, tuple[str, str]]] = {c.judge: {} for c in self.contenders}
-        # Both for one response after the other: a spent budget leaves complete pairs.
-        for label in self.labels:
+    def sources(self, labels: Sequence[Label] | None = None) -> dict[str, dict[str, Source]]:
+        """Return what each judge is asked about some labels: judge → prompt → its source."""
+        sources: dict[str, dict[str, Source]] = {c.judge: {} for c in self.contenders}
+        for label in self.labels if labels is None else labels:
             for contender in self.contenders:
                 prompt = contender.prompt(label)
                 if prompt is not None:
