@@ -13,7 +13,7 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
 from traitvec_core.user_files import MAX_HUMAN_SCORES_BYTES, parse_table
 
-__all__ = ["Agreement", "agreement_sample", "measure_agreement", "parse_human_scores", "spearman"]
+__all__ = ["Agreement", "agreement_sample", "measure_agreement", "parse_human_scores"]
 
 # Too few pairs for any figure.
 _MIN_PAIRS = 3
@@ -84,7 +84,7 @@ def measure_agreement(
         name: _estimate(statistic, x, y)
         for name, statistic in (
             ("pearson", _pearson),
-            ("spearman", spearman),
+            ("spearman", _spearman),
             ("mean_absolute_difference", lambda a, b, axis: np.abs(a - b).mean(axis)),
             ("same_side", lambda a, b, axis: ((a >= threshold) == (b >= threshold)).mean(axis)),
         )
@@ -134,19 +134,6 @@ def parse_human_scores(data: bytes, where: str, known: set[str]) -> dict[str, fl
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
-def spearman(x: Any, y: Any, axis: int) -> Any:
-    """Return the rank correlation along an axis, ties with their mean rank; NaN without variation.
-
-    Args:
-        x: Scores.
-        y: Scores of the same shape.
-        axis: The axis of the responses.
-    """
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis)
-
-
 def _estimate(statistic: _Statistic, x: Any, y: Any) -> Estimate:
     if len(x) < _MIN_PAIRS:
         return Estimate()
@@ -174,3 +161,9 @@ def _pearson(x: Any, y: Any, axis: int) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = (x * y).sum(axis) / np.sqrt((x * x).sum(axis) * (y * y).sum(axis))
     return np.where(varies, correlation, np.nan)
+
+
+def _spearman(x: Any, y: Any, axis: int) -> Any:
+    from scipy.stats import rankdata
+
+    return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from traitvec_core.estimate import Estimate
-from traitvec_core.judging.agreement import spearman
 
 __all__ = ["Figures", "compare_scores"]
 
@@ -61,23 +60,51 @@ def compare_scores(
     if not n:
         return Figures(Estimate(), Estimate(), Estimate())
     random = np.random.default_rng(0)
-    draws = [_correlations(scores)[:, None]]
+    draws = [_correlations(scores, np.ones((1, n)))]
     at_once = max(1, min(_DRAWS, _PART // n))
     for begin in range(0, _DRAWS, at_once):
-        chosen = random.integers(0, n, (min(at_once, _DRAWS - begin), n))
-        draws.append(_correlations(scores[:, chosen]))
-    correlations = np.concatenate(draws, axis=1)
-    first_draws, second_draws = correlations
+        size = min(at_once, _DRAWS - begin)
+        draws.append(_correlations(scores, _resampled(random, size, n)))
+    of_first, of_second = np.concatenate(draws, axis=1)
     return Figures(
-        _estimate(first_draws, n), _estimate(second_draws, n),
-        _estimate(second_draws - first_draws, n),
-    )  # fmt: skip
+        _estimate(of_first, n), _estimate(of_second, n), _estimate(of_second - of_first, n)
+    )
 
 
-def _correlations(scores: Any) -> Any:
-    """Return `[2, …]` from `[3, …, n]`: of the first and the second scores with people's."""
-    people, first, second = scores
-    return np.array([spearman(first, people, -1), spearman(second, people, -1)])
+def _resampled(random: np.random.Generator, size: int, n: int) -> Any:
+    """Return `[size, n]`: how often each response is in each resample."""
+    chosen = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(chosen.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+
+def _correlations(scores: Any, counts: Any) -> Any:
+    """Return `[2, n_draws]`: rank correlations of the first and second scores with people's.
+
+    Args:
+        scores: `[3, n]`.
+        counts: `[n_draws, n]`: how often each response is in each draw.
+    """
+    people, first, second = (_centred_ranks(row, counts) for row in scores)
+    spread = [(counts * ranks * ranks).sum(1) for ranks in (people, first, second)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.array(
+            [
+                (counts * people * ranks).sum(1) / np.sqrt(spread[0] * own)
+                for ranks, own in ((first, spread[1]), (second, spread[2]))
+            ]
+        )
+
+
+def _centred_ranks(scores: Any, counts: Any) -> Any:
+    """Return `[n_draws, n]`: the rank in each draw, ties with their mean rank, less the mean."""
+    order = np.argsort(scores, kind="stable")
+    in_order = scores[order]
+    starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
+    ties = np.add.reduceat(counts[:, order], starts, axis=1)
+    middles = ties.cumsum(axis=1) - ties / 2
+    tie_of = np.searchsorted(in_order[starts], scores)
+    # Halves are exact: where all are tied, this is exactly 0.
+    return middles[:, tie_of] - scores.size / 2
 
 
 def _estimate(draws: Any, n: int) -> Estimate:
