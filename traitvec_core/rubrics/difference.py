@@ -16,6 +16,7 @@ _DRAWS = 2000
 _PART = 1_000_000
 # Where more resamples have no rank correlation, too few responses decide it for an interval.
 _MOST_UNDEFINED = 0.05
+_MIN_INTERVAL = 5
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,11 @@ def _estimate(draws: Any, n: int) -> Estimate:
     if not math.isfinite(value):
         return Estimate()
     defined = resampled[np.isfinite(resampled)]
-    if n < 3 or len(defined) < (1 - _MOST_UNDEFINED) * len(resampled):
+    if n < _MIN_INTERVAL or len(defined) < (1 - _MOST_UNDEFINED) * len(resampled):
         return Estimate(value=round(value, 4))
-    tail = 100 * norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1))
+    # n − 3 as in Fisher's variance of a correlation. With n − 1, as for a mean, one of two equally
+    # good rubrics was called better in up to 5.5% of trials with 20 labels.
+    free = n - 3
+    tail = 100 * norm.cdf(-math.sqrt(n / free) * t.ppf(0.975, free))
     low, high = np.percentile(defined, [tail, 100 - tail])
     return Estimate(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))

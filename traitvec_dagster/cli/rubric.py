@@ -163,11 +163,11 @@ def _print_comparison(result: "RubricComparison") -> None:
         n = sum(result.unfinished.values())
         print_notes([f"{n} judgements are unfinished: run the same command again to ask for them"])
     if result.disagreements:
-        ahead = first if result.ahead == "first" else second
-        out.print(f"\nfurthest from people's order, by {one_line(ahead.name)}:")
+        ahead = one_line((first if result.ahead == "first" else second).name)
+        out.print(f"\nfurthest from people's order, by {ahead}:")
     for row in result.disagreements:
         own = row.first if result.ahead == "first" else row.second
-        out.print(f"  {one_line(row.question_id)}: people {row.people:g}, it {own:g}")
+        out.print(f"  {one_line(row.question_id)}: people {row.people:g}, {ahead} {own:.1f}")
         out.print(f"    {_clipped(row.question)}")
         out.print(f"    {_clipped(row.response)}")
 
