@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         load_vector,
     )
     from traitvec_core.report.monitor_page import build_monitor_page
+    from traitvec_core.rubrics import RubricComparison, compare_rubrics
     from traitvec_core.stages.context import Workbench
     from traitvec_core.stages.make import make, stage_states
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
@@ -63,6 +64,7 @@ _HOME = {
         "ChosenVector", "capture", "extract", "generate", "load_activations", "load_vector",
     ),
     "report.monitor_page": ("build_monitor_page",),
+    "rubrics": ("RubricComparison", "compare_rubrics"),
     "stages.context": ("Workbench",),
     "stages.make": ("make", "stage_states"),
     "storage.folders": ("ExperimentFolder", "TraitFolder"),
@@ -94,6 +96,7 @@ __all__ = [
     "LocalJudge",
     "Projection",
     "ResponseSummary",
+    "RubricComparison",
     "Sampling",
     "Separation",
     "Trace",
@@ -109,6 +112,7 @@ __all__ = [
     "build_monitor_page",
     "capture",
     "capture_means",
+    "compare_rubrics",
     "draft_trait",
     "export_vectors",
     "extract",

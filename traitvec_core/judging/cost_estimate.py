@@ -17,7 +17,13 @@ from traitvec_core.trait import TraitDefinition, fill_rubric
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["JudgingCost", "estimate_judging", "estimate_longest", "longest_response"]
+__all__ = [
+    "JudgingCost",
+    "estimate_judging",
+    "estimate_longest",
+    "estimate_prompts",
+    "longest_response",
+]
 
 # English prose has about four characters per token; chat templates and schemas add some.
 _CHARS_PER_TOKEN = 4.0
@@ -95,7 +101,7 @@ def estimate_judging(
         return _prompts(judge, rubrics[trait], sample)
 
     def estimate(judge: str, purpose: str, requests: Iterable[tuple[str, int]]) -> JudgingCost:
-        return _estimate(
+        return estimate_prompts(
             trait, JudgeChoice(settings, judge), settings, store, purpose, list(requests),
             is_planned=is_planned,
         )  # fmt: skip
@@ -155,7 +161,7 @@ def estimate_longest(
     ):
         prompts.setdefault(judge, []).extend(_prompts(judge, rubric, rows[:n]))
     costs = [
-        _estimate(
+        estimate_prompts(
             trait, JudgeChoice(settings, judge), settings, store, purpose, [(p, 0) for p in own],
             is_planned=True,
         )
@@ -176,7 +182,7 @@ def _prompts(judge: str, rubric: str, rows: Iterable[Mapping[Any, Any]]) -> list
     return [fill_rubric(rubric, row["question"], row["response"]) for row in rows]
 
 
-def _estimate(
+def estimate_prompts(
     trait: str,
     choice: JudgeChoice,
     settings: ExperimentSettings,
@@ -186,6 +192,17 @@ def _estimate(
     *,
     is_planned: bool,
 ) -> JudgingCost:
+    """Estimate what a judge costs that is asked about prompts; those in the store are free.
+
+    Args:
+        trait: The trait.
+        choice: The judge.
+        settings: The experiment's settings.
+        store: Existing judgements.
+        purpose: As in `JudgingCost`.
+        requests: Prompts, each with its number of the repetition.
+        is_planned: Whether the prompts are placeholders.
+    """
     if choice.provider.is_in_process:
         is_model = not is_scorer(choice.name)
         tokens = sum(_tokens(prompt) for prompt, _ in requests) if is_model else 0

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from traitvec_core.judging.judgement_store import JudgementStore, Origin, judgement_key
 from traitvec_core.judging.panel import Judge, judge_of, prompt_for
-from traitvec_core.judging.reading import ANSWERED_REFUSAL, Judgement
+from traitvec_core.judging.reading import Judgement
+from traitvec_core.judging.refusals import refusal_as_score
 from traitvec_core.judging.rubrics import COHERENCE_RUBRIC
 from traitvec_core.storage.provenance import Cost
 from traitvec_core.storage.response_tables import (
@@ -20,6 +21,7 @@ from traitvec_core.storage.response_tables import (
 from traitvec_core.trait import TraitDefinition
 
 __all__ = [
+    "EMPTY_RESPONSE",
     "JUDGED_COLUMNS",
     "Judge",
     "JudgedResponses",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 JUDGED_COLUMNS = (*names_of(judged_columns()), POLE)
-_EMPTY = Judgement(None, "error", "the response is empty")
+EMPTY_RESPONSE = Judgement(None, "error", "the response is empty")
 
 
 @dataclass
@@ -117,9 +119,11 @@ def judge_responses(
     columns = {"trait": ("trait_score", "judge_status", "judge_reason")}
     for name, prompts in prompts_by_rubric.items():
         own_judgements = judgements[id(judges[name])]
-        results = [_EMPTY if prompt is None else own_judgements[prompt] for prompt in prompts]
+        results = [
+            EMPTY_RESPONSE if prompt is None else own_judgements[prompt] for prompt in prompts
+        ]
         if name == "trait" and is_about_refusing:
-            results = [_refusal_as_score(result) for result in results]
+            results = [refusal_as_score(result) for result in results]
         score, status, reason = columns.get(
             name, (f"{name}_score", f"{name}_status", f"{name}_reason")
         )
@@ -244,12 +248,6 @@ def count_unusable(
     store.count_unusable(keys)
     for key, prompt in keys.items():
         judgements[prompt] = store.find(key) or judgements[prompt]
-
-
-def _refusal_as_score(judgement: Judgement) -> Judgement:
-    if judgement.reason != ANSWERED_REFUSAL:
-        return judgement
-    return replace(judgement, score=100.0, status="ok", reason="")
 
 
 def _cost(judgements: Iterable[Judgement]) -> Cost:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.refusals import is_about_refusing, refusal_as_score
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import content_of, judge_inputs, other_traits, rubric_inputs
 from traitvec_core.stages.spec import JUDGE_SETTINGS, Place, StageSpec
@@ -14,7 +15,6 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.storage.manifests import JudgeComparison, JudgedResponsesManifest
 from traitvec_core.storage.provenance import Cost, content_hash
-from traitvec_core.trait import TraitDefinition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judge import JudgedResponses
     from traitvec_core.judging.judgement_store import JudgementStore, Origin
 
-__all__ = ["SPEC", "is_about_refusing", "make_judged_responses"]
+__all__ = ["SPEC", "make_judged_responses"]
 
 _ANSWERED = {"ok", "refusal"}
 
@@ -87,11 +87,6 @@ def _counts(values: "pd.Series[str]") -> dict[str, int]:
     return {str(value): int(count) for value, count in values.value_counts().items()}
 
 
-def is_about_refusing(name: str, definition: TraitDefinition) -> bool:
-    """Whether the judge's answer REFUSAL describes the trait itself."""
-    return any("refus" in text.lower() for text in (name, definition.name))
-
-
 def _compared(
     context: StageContext, judged: "JudgedResponses", store: "JudgementStore", origin: "Origin"
 ) -> list[JudgeComparison]:
@@ -99,7 +94,6 @@ def _compared(
     from traitvec_core.judging.agreement import agreement_sample, parse_human_scores
     from traitvec_core.judging.judge import count_unusable, score_prompts
     from traitvec_core.judging.panel import prompt_for
-    from traitvec_core.judging.reading import ANSWERED_REFUSAL
 
     settings, table = context.settings, judged.table
     rubric = context.folder.definition().eval_prompt
@@ -133,8 +127,8 @@ def _compared(
                 judged.unfinished[judgement.reason] = judged.unfinished.get(judgement.reason, 0) + 1
         is_refusing = is_about_refusing(context.folder.name, context.folder.definition())
         second = [
-            # As in the table: for a trait about refusing, REFUSAL is the highest score.
-            100.0 if is_refusing and judgement.reason == ANSWERED_REFUSAL else judgement.score
+            # As in the table.
+            (refusal_as_score(judgement) if is_refusing else judgement).score
             for judgement in (judgements[prompt] for prompt in prompts)
         ]
         return list(zip(sample["question_id"], sample["trait_score"], second, strict=True))

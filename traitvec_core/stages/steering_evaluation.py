@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.refusals import is_about_refusing
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import (
     answering_inputs,
@@ -14,7 +15,6 @@ from traitvec_core.stages.inputs import (
     rubric_inputs,
     side_effect_traits,
 )
-from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import (
     JUDGE_SETTINGS,
     MODEL_SETTINGS,

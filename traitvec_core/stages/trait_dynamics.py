@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from traitvec_core.elicited_by import ElicitedBy, in_words_of
 from traitvec_core.experiment import ExperimentSettings
+from traitvec_core.judging.refusals import is_about_refusing
 from traitvec_core.stages.context import StageContext, StageOutput
 from traitvec_core.stages.inputs import answering_inputs, content_of
-from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.spec import (
     JUDGE_SETTINGS,
     MODEL_SETTINGS,

@@ -17,6 +17,7 @@ from traitvec_dagster.cli.importing import import_persona_vectors
 from traitvec_dagster.cli.judging import estimate, judgements
 from traitvec_dagster.cli.monitor import monitor
 from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui
+from traitvec_dagster.cli.rubric import rubric
 from traitvec_dagster.cli.run import run
 from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
@@ -51,6 +52,7 @@ app.command("export")(export)
 app.command("push")(push)
 app.command("import-persona-vectors")(import_persona_vectors)
 app.add_typer(judgements, name="judgements")
+app.command("rubric")(rubric)
 app.command("serve-engine")(serve_engine)
 app.command("doctor")(doctor)
 app.command("gpus")(gpus)
