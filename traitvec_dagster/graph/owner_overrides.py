@@ -52,7 +52,7 @@ OPEN_SETTINGS = frozenset({
     "description", "owners", "judge_mode", "judge_timeout_s", "judge_preflight", "also_judge",
     "judge_repeats", "agreement_sample", "dtype", "quantization", "engine_reads",
     "tensor_parallel", "max_model_len", "n_examples", "batch_size", "max_concurrent_judges",
-    "elicitation", "instruction_role", "sampling", "threshold", "min_coherence", "pairing",
+    "elicitation", "second_elicitation", "style_stress", "instruction_role", "sampling", "threshold", "min_coherence", "pairing",
     "positions", "methods", "layers", "scale", "gradient_penalty", "probe_penalty", "steering",
     "monitoring_prompts", "thresholds", "severities", "auto_run", "schedule",
     "follow_data_versions",
