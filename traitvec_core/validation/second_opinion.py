@@ -1,4 +1,4 @@
-"""Do two elicitations of one trait give the same vector? Each one's vector on the other's responses.
+"""Do two elicitations of one trait agree? Each one's vector on the other's responses.
 
 The test is an intersection of two: in each direction, the poles of the responses are swapped by
 entire pairs and by entire questions, while the vector stays. Where either elicitation is noise, its

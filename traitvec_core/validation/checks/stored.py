@@ -33,9 +33,9 @@ def stored_checks(
     """Return what `evaluate_check` returns for each check; evaluates only what is not stored.
 
     A stored result counts only under the key of everything that determines it: the settings, the
-    definition, human scores, every stage's record, which holds the hashes of its files, what a second
-    elicitation has, and the code. Nothing is stored of a check that could not read its files, nor while files differ from
-    their records.
+    definition, human scores, every stage's record, which holds the hashes of its files, what a
+    second elicitation has, and the code. Nothing is stored of a check that could not read its
+    files, nor while files differ from their records.
 
     Args:
         names: The checks.
