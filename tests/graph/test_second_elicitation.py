@@ -88,7 +88,7 @@ def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) ->
     page = (two.trait("refusal").path / "validation/report.html").read_text()
     assert opinion.sentence[1:] in page
     newest = two.materializations("validation_report", "refusal")[0].metadata
-    assert newest["auroc_on_second"].value == pytest.approx(there.auroc.value)
+    assert newest["auroc_on_second"].value == pytest.approx(there.auroc.value, abs=1e-3)
     check = evaluate_check("confounds", two.trait("refusal"), two.settings())
     assert "this vector separates its responses at" in check.summary
     assert check.figures["second_opinion"] == opinion.opinion
@@ -101,7 +101,7 @@ def test_a_change_there_makes_the_report_here_stale(two: SmallProject) -> None:
     stored = stored_checks(["confounds"], two.trait("refusal"), two.settings())
     assert "second_opinion" in stored["confounds"].figures
     vector = two.trait("refusal", "told").path / "vectors/mean_diff_layer3.pt"
-    vector.write_bytes(vector.read_bytes()[:-1] + b"\0")
+    vector.write_bytes(vector.read_bytes() + b"\0")
     assert two.states("refusal")["validation_report"] == "stale"
     fresh = stored_checks(["confounds"], two.trait("refusal"), two.settings())
     assert "second_opinion" not in fresh["confounds"].figures
@@ -171,7 +171,7 @@ def test_responses_are_read_again_in_other_styles(two: SmallProject) -> None:
         assert all(0 <= (each.value or 0) <= 1 for each in row.accuracy)
     (shown, *_) = two.materializations("validation_report", "refusal")
     assert shown.metadata["accuracy_lower_case"].value == pytest.approx(
-        styles[0].accuracy[1].value
+        styles[0].accuracy[1].value, abs=1e-3
     )
 
 

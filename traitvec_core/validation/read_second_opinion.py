@@ -1,10 +1,8 @@
 """Reads both elicitations of a trait from disk, and compares them."""
 
-from typing import cast
-
 from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
-from traitvec_core.experiment import ExperimentSettings, VectorMethod
+from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, ResponsesManifest
 from traitvec_core.storage.second_elicitation import second_trait
@@ -82,7 +80,7 @@ def _read(folder: TraitFolder, settings: ExperimentSettings) -> Elicited | None:
         method=method,
         layer=layer,
         vectors={
-            (cast(VectorMethod, row.method), row.layer): folder.read_vector(row.method, row.layer)
+            (row.method, row.layer): folder.read_vector(row.method, row.layer)
             for row in manifest.vectors
         },
         own_auroc=score.auroc if score else Estimate(),
