@@ -1,5 +1,10 @@
 """Reads both elicitations of a trait from disk, and compares them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
 from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
@@ -7,7 +12,8 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, ResponsesManifest
 from traitvec_core.storage.second_elicitation import second_trait
 from traitvec_core.validation.manifests import VectorsManifest
-from traitvec_core.validation.measure_vectors import label_examples
+from traitvec_core.validation.measure_vectors import label_examples, method_options
+from traitvec_core.validation.question_topics import group_questions
 from traitvec_core.validation.recommended_vector import read_recommended_vector
 from traitvec_core.validation.second_opinion import (
     Elicited,
@@ -57,26 +63,43 @@ def read_second_opinion(
     if differs:
         return None, f"no second opinion: {where} {differs}"
     opinion = compare_elicitations(
-        own, other,
-        significance=settings.thresholds.significance, seed=settings.sampling.seed,
-    )  # fmt: skip
+        *_with_common_questions(own, other),
+        significance=settings.thresholds.significance,
+        options=method_options(settings),
+    )
     return opinion, ""
 
 
-def _read(folder: TraitFolder, settings: ExperimentSettings) -> Elicited | None:
+def _with_common_questions(*sides: tuple[Elicited, Sequence[str]]) -> list[Elicited]:
+    """Number the questions of both sides alike; similar ones count as one."""
+    texts = sorted({text for _, questions in sides for text in questions})
+    number_of = dict(zip(texts, group_questions(texts), strict=True))
+    return [
+        replace(each, questions=np.array([number_of[text] for text in questions]))
+        for each, questions in sides
+    ]
+
+
+def _read(
+    folder: TraitFolder, settings: ExperimentSettings
+) -> tuple[Elicited, Sequence[str]] | None:
+    """Return a trait's elicitation, and the question of each example."""
     manifest = folder.manifest(VectorsManifest)
     chosen = read_recommended_vector(folder, manifest)
     if chosen is None:
         return None
     method, layer = chosen.recommendation.place
     score = chosen.score_in(manifest.separation)
-    return Elicited(
+    captured, judged = folder.manifest(ActivationsManifest), folder.read_responses()
+    examples = label_examples(
+        captured, folder.read_activations(), judged, None, settings.sampling.seed
+    )
+    rows = judged.drop_duplicates("question_id").set_index("question_id")
+    elicited = Elicited(
         experiment=folder.experiment,
         elicited_by=folder.manifest(ResponsesManifest).elicitation,
-        examples=label_examples(
-            folder.manifest(ActivationsManifest), folder.read_activations(),
-            folder.read_responses(), None, settings.sampling.seed,
-        ),
+        examples=examples,
+        questions=examples.split.questions,
         method=method,
         layer=layer,
         vectors={
@@ -85,7 +108,8 @@ def _read(folder: TraitFolder, settings: ExperimentSettings) -> Elicited | None:
         },
         own_auroc=score.auroc if score else Estimate(),
         steering=_steering(folder),
-    )  # fmt: skip
+    )
+    return elicited, rows.loc[captured.question_ids, "question"].tolist()
 
 
 def _difference(folder: TraitFolder, second: TraitFolder) -> str:

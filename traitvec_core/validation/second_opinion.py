@@ -1,8 +1,10 @@
 """Do two elicitations of one trait agree? Each one's vector on the other's responses.
 
-The test is an intersection of two: in each direction, the poles of the responses are swapped by
-entire pairs and by entire questions, while the vector stays. Where either elicitation is noise, its
-own responses' labels are exchangeable, so that `agree` needs luck of at most 5%.
+Both ask the same questions, so a vector is put to responses to questions that it has not seen: what
+it remembers of a question must not pass for the trait. The test is an intersection of two: in each
+direction, the poles of the responses are swapped by entire pairs and by entire questions, while the
+vectors stay. Where either elicitation is noise, its own responses' labels are exchangeable, so that
+`agree` needs luck of at most 5%.
 """
 
 from collections.abc import Sequence
@@ -19,11 +21,12 @@ from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.validation.evidence import LabelledExamples
-from traitvec_core.validation.held_out import Fold, Split
+from traitvec_core.validation.held_out import Fold, Split, hold_out
 from traitvec_core.validation.labelings import swap_poles
 from traitvec_core.validation.second_cosines import LayerCosine, cosines_by_layer
 from traitvec_core.validation.separation import estimates_of
-from traitvec_core.vectors.examples import Array
+from traitvec_core.vectors.direction import MethodOptions
+from traitvec_core.vectors.examples import Array, fold_numbers
 
 __all__ = [
     "SAME_TRAIT",
@@ -41,10 +44,13 @@ SAME_TRAIT = 0.8
 Opinion = Literal["agree", "disagree", "unclear"]
 
 _N_LABELINGS = 999
+_N_FOLDS = 5
 
 
 class Transfer(BaseModel):
-    """One elicitation's recommended vector on the other's responses.
+    """One elicitation's vector on the other's responses, to questions that it has not seen.
+
+    The vector is that of the recommended method and layer, extracted without these questions.
 
     Attributes:
         vector_of: The experiment of the vector.
@@ -53,8 +59,8 @@ class Transfer(BaseModel):
         method: The vector's method.
         layer: Its layer.
         n: Responses.
-        accuracy: Balanced accuracy at the vector's own threshold, half-way between the poles of
-            its own responses; low where the two contexts shift all projections.
+        accuracy: Balanced accuracy at the vector's own threshold; low where the other context
+            shifts all projections.
         auroc: The same without a threshold.
         own_auroc: The vector's held-out AUROC on its own elicitation's responses.
         p_value: Chance of such an AUROC if the responses' poles meant nothing: the larger of those
@@ -98,7 +104,7 @@ class SecondOpinion(BaseModel):
             `disagree` if one of two vectors that separate their own responses does not, with its
             interval; else `unclear`.
         sentence: The same in a sentence.
-        transfers: This vector on the second's responses, and the other way round.
+        transfers: This one's vector on the second's responses, and the other way round.
         cosines: By method and layer.
         steering: This experiment's effect, and the second's.
     """
@@ -138,6 +144,8 @@ class Elicited:
         experiment: The experiment's name.
         elicited_by: How it elicits.
         examples: Its responses' activations.
+        questions: `[n_examples]`: numbers of the questions, or of groups of similar ones, that mean
+            the same in both elicitations.
         method: The recommended vector's method.
         layer: Its layer.
         vectors: `[hidden_dim]` by method and layer, among them the recommended one.
@@ -148,6 +156,7 @@ class Elicited:
     experiment: str
     elicited_by: ElicitedBy
     examples: LabelledExamples
+    questions: NDArray[np.int64]
     method: VectorMethod
     layer: int
     vectors: dict[tuple[VectorMethod, int], torch.Tensor]
@@ -156,7 +165,11 @@ class Elicited:
 
 
 def compare_elicitations(
-    own: Elicited, second: Elicited, *, significance: float = 0.05, seed: int = 0
+    own: Elicited,
+    second: Elicited,
+    *,
+    significance: float = 0.05,
+    options: MethodOptions = MethodOptions(),
 ) -> SecondOpinion:
     """Compare two elicitations of one trait in one model.
 
@@ -164,9 +177,9 @@ def compare_elicitations(
         own: This experiment's.
         second: The second experiment's; activations of the same layers and width.
         significance: What p-values must not exceed for `agree`.
-        seed: For draws and labelings.
+        options: As for the extraction; its seed is also for draws and labelings.
     """
-    transfers = _transfer(own, second, seed), _transfer(second, own, seed)
+    transfers = _transfer(own, second, options), _transfer(second, own, options)
     opinion = _opinion(transfers, significance)
     return SecondOpinion(
         experiment=second.experiment,
@@ -175,66 +188,88 @@ def compare_elicitations(
         sentence=_sentence(opinion, transfers, (own, second), significance),
         transfers=transfers,
         cosines=cosines_by_layer(
-            own.examples, second.examples, own.vectors, second.vectors, seed=seed
+            own.examples, second.examples, own.vectors, second.vectors, seed=options.seed
         ),
         steering=[own.steering, second.steering],
     )
 
 
-def _transfer(vector_of: Elicited, responses_of: Elicited, seed: int) -> Transfer:
-    direction = vector_of.vectors[vector_of.method, vector_of.layer].double()
-    direction = direction / (direction.norm() or 1.0)
-
-    def project(examples: LabelledExamples) -> Array:
-        values: Array = (examples.activations[:, vector_of.layer].double() @ direction).numpy()
-        return values
-
-    at_home = project(vector_of.examples)
-    is_positive = vector_of.examples.split.is_positive
-    threshold = (at_home[is_positive].mean() + at_home[~is_positive].mean()) / 2
-    margins = project(responses_of.examples) - threshold
-    known = responses_of.examples.split
-    everything = np.ones(len(margins), bool)
-    # The vector has seen none of these responses, so all are held out at once.
-    split = Split([Fold(everything, everything)], known.is_positive, known.questions, known.pairs)
-    estimates = estimates_of(margins, split, seed)
+def _transfer(vector_of: Elicited, responses_of: Elicited, options: MethodOptions) -> Transfer:
+    method, layer = vector_of.method, vector_of.layer
+    sides = vector_of.examples, responses_of.examples
+    both = _both_sides(vector_of, responses_of, options.seed)
+    activations = torch.cat([each.activations[:, : layer + 1].float() for each in sides])
+    held_out = hold_out(activations, both, layers=[layer], methods=[method], options=options)
+    start = len(vector_of.questions)
+    margins = held_out.margins.get((method, layer), np.full(len(both.questions), np.nan))[start:]
+    split = Split(
+        [Fold(fold.test[start:], fold.training[start:]) for fold in both.folds],
+        responses_of.examples.split.is_positive,
+        responses_of.questions,
+        responses_of.examples.split.pairs,
+    )
+    known = bool(split.folds)
+    estimates = estimates_of(margins, split, options.seed) if known else {}
     return Transfer(
         vector_of=vector_of.experiment,
         responses_of=responses_of.experiment,
-        method=vector_of.method,
-        layer=vector_of.layer,
-        n=len(margins),
-        accuracy=estimates["accuracy"],
-        auroc=estimates["auroc"],
+        method=method,
+        layer=layer,
+        n=int(split.is_scored.sum()),
+        accuracy=estimates.get("accuracy", Estimate()),
+        auroc=estimates.get("auroc", Estimate()),
         own_auroc=vector_of.own_auroc,
-        p_value=_p_value(margins, split, seed),
+        p_value=_p_value(margins, split, options.seed) if known else None,
     )
 
 
+def _both_sides(vector_of: Elicited, responses_of: Elicited, seed: int) -> Split:
+    """Both sides' examples, one after the other: the first train, the others are tested."""
+    splits = vector_of.examples.split, responses_of.examples.split
+    questions = np.concatenate([vector_of.questions, responses_of.questions])
+    is_positive = np.concatenate([each.is_positive for each in splits])
+    is_tested = np.arange(len(questions)) >= len(vector_of.questions)
+    pairs = None
+    if splits[0].pairs is not None and splits[1].pairs is not None:
+        # Other pairs, though they have the same numbers.
+        pairs = np.concatenate([splits[0].pairs, splits[1].pairs + splits[0].pairs.max() + 1])
+    folds = []
+    fold_of = fold_numbers(questions, _N_FOLDS, seed)
+    for number in np.unique(fold_of):
+        test, training = is_tested & (fold_of == number), ~is_tested & (fold_of != number)
+        labels = is_positive[training]
+        if test.any() and labels.any() and not labels.all():
+            folds.append(Fold(test, training))
+    return Split(folds, is_positive, questions, pairs)
+
+
 def _p_value(margins: Array, split: Split, seed: int) -> float | None:
+    """The larger p-value of swapping pairs and swapping questions; None where neither can be."""
     groups = [split.questions] if split.crossed_pairs is None else [split.pairs, split.questions]
-    values = [_swapped_p_value(margins, split.is_positive, each, seed) for each in groups]
-    known = [value for value in values if value is not None]
-    return max(known, default=None)
+    labelings = [
+        swap_poles(split.is_positive, g, _N_LABELINGS, seed) for g in groups if g is not None
+    ]
+    values = []
+    for each in labelings:
+        if each.n_groups:
+            scores = _rank_scores(margins, split, each.labels)
+            # The vector's sign is given: a labeling's mirror image is another, with the other sign.
+            both = np.concatenate([scores, -scores])
+            values.append(float((both >= scores[0] - 1e-9).mean()))
+    return max(values, default=None)
 
 
-def _swapped_p_value(
-    margins: Array, is_positive: NDArray[np.bool_], groups: NDArray[np.int64] | None, seed: int
-) -> float | None:
-    if groups is None:
-        return None
-    labelings = swap_poles(is_positive, groups, _N_LABELINGS, seed)
-    if labelings.n_groups == 0:
-        return None
-    labels = labelings.labels
-    n = labels.sum(axis=1)
-    m = labels.shape[1] - n
-    won = labels @ rankdata(margins) - n * (n + 1) / 2
-    spread = np.sqrt(np.maximum(n * m * (labels.shape[1] + 1) / 12, 1e-300))
-    scores = (won - n * m / 2) / spread
-    # The vector's sign is given, so a labeling's mirror image is another one, of the other sign.
-    both = np.concatenate([scores, -scores])
-    return float((both >= scores[0] - 1e-9).mean())
+def _rank_scores(margins: Array, split: Split, labels: Array) -> Array:
+    """`rank_score` under each of `[n_labelings, n_examples]` labels."""
+    won, variance = np.zeros(len(labels)), np.zeros(len(labels))
+    for fold in split.folds:
+        truth = labels[:, fold.test]
+        n = truth.sum(axis=1)
+        m = truth.shape[1] - n
+        won += truth @ rankdata(margins[fold.test]) - n * (n + 1) / 2 - n * m / 2
+        variance += n * m * (n + m + 1) / 12
+    scores: Array = won / np.sqrt(np.maximum(variance, 1e-300))
+    return scores
 
 
 def _opinion(transfers: Sequence[Transfer], significance: float) -> Opinion:
