@@ -34,7 +34,10 @@ def mine(traitvec: Command) -> Path:
     return folder
 
 
-def test_settings_definitions_and_scorers_are_copied(traitvec: Command, mine: Path) -> None:
+def test_settings_definitions_and_scorers_are_copied(
+    traitvec: Command, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRAITVEC_TRUST")
     done = traitvec("new-experiment", "told", "--scenarios-of", "mine")
     assert done.code == 0, done.err
     told = mine.parent / "told"
