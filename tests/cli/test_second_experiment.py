@@ -10,7 +10,7 @@ from tests.projects import demo_definition
 from traitvec_core.storage.folders import ExperimentFolder
 
 YAML = """\
-# how lists are told from prose
+# lists against prose
 model: embedded
 judge_model: embedded
 scorers: {lists: "python:scorers.py:lists"}  # a rule

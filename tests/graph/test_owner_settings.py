@@ -63,6 +63,7 @@ HARMLESS: list[dict[str, Any]] = [
 ]  # fmt: skip
 # Text that names neither code nor a server: titles, traits of the experiment, prompts, positions.
 PLAIN_TEXT = {
+    "second_elicitation",
     "description", "also_judge", "positions", "monitoring_prompts",
     "steering.side_effects", "schedule.cron", "schedule.timezone",
 }  # fmt: skip
