@@ -11,6 +11,7 @@ from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.positions import check_position
 from traitvec_core.settings.accepted import AcceptedWarnings
 from traitvec_core.settings.address import check_address
+from traitvec_core.settings.experiment_name import ExperimentName
 from traitvec_core.settings.judge_price import JudgePrice
 from traitvec_core.settings.model_name import DEFAULT_JUDGE, default_judge, infer_model
 from traitvec_core.settings.origin import SettingsWithOrigin, replaced
@@ -157,6 +158,8 @@ class ExperimentSettings(SettingsWithOrigin):
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_concurrent_judges: Annotated[int, Field(ge=1, le=10_000)] = 20
     elicitation: ElicitedBy = "instructions"
+    second_elicitation: ExperimentName | None = None
+    style_stress: Annotated[int, Field(ge=0, le=10_000)] = 0
     instruction_role: Literal["auto", "system", "user", "raw"] = "auto"
     sampling: Sampling = Sampling()
     threshold: Annotated[float, Field(ge=0, le=100)] = 50.0

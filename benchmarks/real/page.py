@@ -68,6 +68,8 @@ first.
 searched sets the bar, and it is high where single answers jump between 0 and 100.
 """
 
+_ELICITATIONS = Path(__file__).with_name("two_elicitations.md")
+
 
 def main() -> None:
     """Write the page and its pictures."""
@@ -100,6 +102,8 @@ def write_page(experiment: ExperimentFolder, into: Path) -> Path:
             picture.write_bytes(dose_response(SteeringEvaluation.model_validate(steering)))
             parts.append(f"\n![{name}: score by dose]({pictures.name}/{picture.name})\n")
         parts.append(_examples(report))
+    # Measured by other runs, which this one does not repeat.
+    parts.append(_ELICITATIONS.read_text(encoding="utf-8"))
     into.write_text("".join(parts), encoding="utf-8")
     return into
 

@@ -42,8 +42,10 @@ from traitvec_core.validation.key_figure import KeyFigure
 from traitvec_core.validation.manifests import VectorRow, VectorsManifest
 from traitvec_core.validation.recommended_vector import RecommendedVector
 from traitvec_core.validation.report_manifest import Answer
+from traitvec_core.validation.second_opinion import SecondOpinion
 from traitvec_core.validation.separation import Separation, SeparationScore, VectorCosine
 from traitvec_core.validation.stability import Stability
+from traitvec_core.validation.style_stress import StyleStress
 from traitvec_core.validation.verdict import grade_checks, judge_vector
 from traitvec_core.visible_text import visible
 
@@ -68,6 +70,9 @@ class ReportSources:
         extracted: What `vectors` recorded.
         chosen: The recommended vector; None when none is.
         checks: Every check's result.
+        opinion: The comparison with a second elicitation; None where there is none.
+        no_opinion: Why there is none, where one was asked for.
+        styles: Held-out figures after changes of style.
         steering: What the vectors do when they are added; None where that was not evaluated.
         steering_skipped: Why `steering.evaluate: auto` skipped that; None otherwise.
         root: Name of the folder of all experiments.
@@ -83,6 +88,9 @@ class ReportSources:
     extracted: VectorsManifest
     chosen: RecommendedVector | None
     checks: Sequence[CheckResult]
+    opinion: SecondOpinion | None = None
+    no_opinion: str = ""
+    styles: Sequence[StyleStress] = ()
     steering: SteeringEvaluation | None = None
     steering_skipped: str | None = None
     root: str = "experiments"
@@ -121,6 +129,9 @@ class Report(StageManifest):
     previous_cosines: list[VectorCosine]
     vectors: list[VectorRow]
     mean_norm_by_layer: list[float]
+    second_opinion: SecondOpinion | None
+    no_second_opinion: str
+    style_stress: list[StyleStress]
     steering: SteeringEvaluation | None
 
 
@@ -172,6 +183,9 @@ def build_report(sources: ReportSources) -> tuple[str, Report]:
         previous_cosines=extracted.previous_cosines,
         vectors=extracted.vectors,
         mean_norm_by_layer=captured.mean_norm_by_layer,
+        second_opinion=sources.opinion,
+        no_second_opinion=sources.no_opinion,
+        style_stress=list(sources.styles),
         figures=key_figures(
             recommended=recommended,
             score=score,

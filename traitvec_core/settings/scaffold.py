@@ -16,6 +16,8 @@ def scaffold_experiment(model: str, judge_model: str, description: str = "") -> 
 # Each line below shows the default, or an example after "e.g."; remove the '#' to change it.
 # n_examples: 100            # responses per pole, spread evenly over instructions and questions
 # elicitation: instructions  # or scenarios: the openings in the definition, which are completed
+# second_elicitation: other  # e.g. an experiment that elicits the same traits another way
+# style_stress: 0            # or 20: responses per pole that are read again in other styles
 # threshold: 50              # positives need at least this trait score, negatives less
 # min_coherence: 50          # less coherent responses are left out
 # pairing: independent       # paired: keep a response only if its counterpart is kept too

@@ -18,7 +18,12 @@ from traitvec_core.stages.spec import (
     StageSpec,
     reading_place,
 )
-from traitvec_core.storage.files import ACTIVATIONS_FILE, OPPOSITE_FILE, display_path
+from traitvec_core.storage.files import (
+    ACTIVATIONS_FILE,
+    OPPOSITE_FILE,
+    RESTYLED_FILE,
+    display_path,
+)
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_tensor
 from traitvec_core.storage.manifests import ActivationsManifest
@@ -48,7 +53,8 @@ class _Text:
 def make_activations(context: StageContext) -> StageOutput:
     """Read activations of every kept response at every layer and position.
 
-    At the first position, each response is also read under the opposite instruction of its pair.
+    At the first position, each response is also read under the opposite instruction of its pair,
+    and with `style_stress` some are read after changes of style.
     """
     import torch
 
@@ -65,9 +71,12 @@ def make_activations(context: StageContext) -> StageOutput:
     ]
     opposite, reason = _under_opposite_instructions(context, model, kept, texts)
     first, *others = settings.positions
+    again, styled = _restyled(model, kept, settings.style_stress)
     passes = [(texts, settings.positions)] + ([(opposite, [first])] if opposite else [])
+    passes += [(of_style, [first]) for of_style in styled.values()]
     # An engine that steers reads, too.
-    means, *opposite_means = _capture(context, cast("Reader", engine.reader), passes)
+    means, *others_means = _capture(context, cast("Reader", engine.reader), passes)
+    opposite_means, styled_means = others_means[: bool(opposite)], others_means[bool(opposite) :]
     # A kept response may consist of white space or special tokens alone, and has no mean.
     present = ~torch.stack([m.isnan().flatten(1).all(1) for m in means.values()]).any(0)
     examples = kept[present.numpy()]
@@ -81,6 +90,12 @@ def make_activations(context: StageContext) -> StageOutput:
     files |= {f"activations/{name}.pt": dump_tensor(stored[name]) for name in others}
     for values in opposite_means:
         files[OPPOSITE_FILE] = dump_tensor(pack(values[first][present]))
+    is_read = present[again]
+    for values in styled_means:
+        # A style may leave nothing to read.
+        is_read = is_read & ~values[first].isnan().flatten(1).all(1)
+    for style, values in zip(styled, styled_means, strict=True):
+        files[RESTYLED_FILE.format(style=style)] = dump_tensor(pack(values[first][is_read]))
     n_again = sum(t.is_tokenised_again for t, p in zip(texts, present, strict=True) if p)
     manifest = ActivationsManifest(
         model=settings.model,
@@ -103,6 +118,8 @@ def make_activations(context: StageContext) -> StageOutput:
         opposite_instruction=reason,
         mean_norm_by_layer=stored[first].float().norm(dim=-1).mean(0).tolist(),
         question_ids=examples["question_id"].tolist(),
+        restyled=list(styled),
+        restyled_ids=kept["question_id"].iloc[again][is_read.numpy()].tolist(),
     )
     return files, manifest.model_dump()
 
@@ -168,6 +185,24 @@ def _under_opposite_instructions(
             replace(text, prompt=close_thinking(prompt) if text.is_tokenised_again else prompt)
         )
     return opposite, ""
+
+
+def _restyled(
+    model: "LanguageModel", kept: "pd.DataFrame", per_pole: int
+) -> "tuple[list[int], dict[str, list[_Text]]]":
+    """Return some rows, spread over each pole's, and their responses after each change of style."""
+    from traitvec_core.validation.restyling import STYLES, restyle
+
+    rows: list[int] = []
+    for pole in ("pos", "neg"):
+        of_pole = kept.index[kept["pole"] == pole].tolist()
+        n = min(per_pole, len(of_pole))
+        rows += [of_pole[number * len(of_pole) // n] for number in range(n)]
+    records = kept.iloc[rows].to_dict("records") if rows else []
+    return rows, {
+        style: [_text(model, r["prompt"], restyle(r["response"], style), None) for r in records]
+        for style in (STYLES if rows else ())
+    }
 
 
 def _exchange(
@@ -236,7 +271,7 @@ SPEC = StageSpec(
     name="activations",
     upstream=("definition", "responses", "judged_responses"),
     version="3",
-    settings=(*MODEL_SETTINGS, "positions", *PROMPT_SETTINGS, *FILTER_SETTINGS),
+    settings=(*MODEL_SETTINGS, "positions", "style_stress", *PROMPT_SETTINGS, *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_activations,
     place=reading_place,

@@ -40,7 +40,7 @@ PROMPT_SETTINGS = ("elicitation", "instruction_role")
 FILTER_SETTINGS = ("threshold", "min_coherence", "pairing")
 JUDGE_SETTINGS = ("judge_model", "judge_provider", "judge_base_url")
 # Settings that came later: left out at these values, so that earlier results stay fresh.
-_EARLIER = {"elicitation": "instructions"}
+_EARLIER = {"elicitation": "instructions", "second_elicitation": None, "style_stress": 0}
 _MODEL_NAMES = ("model", "judge_model", "second_judge")
 
 

@@ -1,6 +1,7 @@
 """The report on a trait: one page and its JSON."""
 
 import json
+from typing import TYPE_CHECKING
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stages.context import StageContext, StageOutput
@@ -9,6 +10,11 @@ from traitvec_core.stages.spec import FILTER_SETTINGS, StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponsesManifest
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.second_elicitation import second_contents
+
+if TYPE_CHECKING:
+    from traitvec_core.validation.recommended_vector import RecommendedVector
+    from traitvec_core.validation.style_stress import StyleStress
 
 __all__ = ["SPEC", "make_validation_report"]
 
@@ -20,11 +26,14 @@ def make_validation_report(context: StageContext) -> StageOutput:
     from traitvec_core.steering_evaluation.result import read_steering
     from traitvec_core.validation.checks.table import applicable_checks, evaluate_check
     from traitvec_core.validation.manifests import VectorsManifest
+    from traitvec_core.validation.read_second_opinion import read_second_opinion
     from traitvec_core.validation.recommended_vector import read_recommended_vector
     from traitvec_core.validation.steering import SteeringOutcome
 
     settings, folder = context.settings, context.folder
     extracted = folder.manifest(VectorsManifest)
+    chosen = read_recommended_vector(folder, extracted)
+    opinion, no_opinion = read_second_opinion(folder, settings)
     page, report = build_report(
         ReportSources(
             experiment=folder.experiment,
@@ -35,7 +44,10 @@ def make_validation_report(context: StageContext) -> StageOutput:
             judging=folder.manifest(JudgedResponsesManifest),
             captured=folder.manifest(ActivationsManifest),
             extracted=extracted,
-            chosen=read_recommended_vector(folder, extracted),
+            chosen=chosen,
+            opinion=opinion,
+            no_opinion=no_opinion,
+            styles=_style_stress(folder, settings, chosen),
             steering=read_steering(folder),
             root=experiments_name(folder),
             steering_skipped=folder.manifest(SteeringOutcome).skipped,
@@ -53,6 +65,26 @@ def make_validation_report(context: StageContext) -> StageOutput:
     }, metadata
 
 
+def _style_stress(
+    folder: TraitFolder, settings: ExperimentSettings, chosen: "RecommendedVector | None"
+) -> "list[StyleStress]":
+    from traitvec_core.stages.vectors import read_examples
+    from traitvec_core.validation.measure_vectors import method_options
+    from traitvec_core.validation.style_stress import measure_style_stress
+
+    captured = folder.manifest(ActivationsManifest)
+    if chosen is None or not captured.restyled_ids:
+        return []
+    row_of = {name: row for row, name in enumerate(captured.question_ids)}
+    return measure_style_stress(
+        read_examples(folder, settings),
+        [row_of[name] for name in captured.restyled_ids],
+        {style: folder.read_restyled(style) for style in captured.restyled},
+        *chosen.recommendation.place,
+        options=method_options(settings),
+    )
+
+
 def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:
     earlier = content_of(
         folder, "judged_responses", "activations", "vectors", "steering_evaluation"
@@ -63,6 +95,8 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
         **earlier,
         "description": content_hash(definition.description),
         "about": content_hash("\n".join(definition.about)),
+        # Side by side: what the second experiment lacks now may be there later.
+        **second_contents(folder, settings),
         # Not a setting of the stage: what one trait accepts leaves the reports of others fresh.
         **({"accepted": content_hash(json.dumps(accepted, sort_keys=True))} if accepted else {}),
     }
@@ -72,7 +106,7 @@ SPEC = StageSpec(
     name="validation_report",
     upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
     version="6",
-    settings=("thresholds", "severities", *FILTER_SETTINGS),
+    settings=("thresholds", "severities", "second_elicitation", *FILTER_SETTINGS),
     inputs=_inputs,
     make=make_validation_report,
     place=lambda settings: "here",

@@ -20,6 +20,7 @@ __all__ = [
     "GENERATED_IDS_FILE",
     "HUMAN_SCORES_FILE",
     "OPPOSITE_FILE",
+    "RESTYLED_FILE",
     "SETTINGS_FILE",
     "display_path",
     "is_usable",
@@ -34,6 +35,7 @@ HUMAN_SCORES_FILE = "human_scores.csv"
 GENERATED_IDS_FILE = "responses/token_ids.json"
 ACTIVATIONS_FILE = "activations/all_layers.pt"
 OPPOSITE_FILE = "activations/opposite_instruction.pt"
+RESTYLED_FILE = "activations/restyled_{style}.pt"
 
 
 # No single write takes longer.

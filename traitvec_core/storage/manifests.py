@@ -186,6 +186,9 @@ class ActivationsManifest(StageManifest):
             example in the context of the opposite instruction of its pair. Else why it was not.
         mean_norm_by_layer: Mean activation norm, `[n_layers]`.
         question_ids: The response behind each row.
+        restyled: Changes of style after which some responses were read again, each in
+            `activations/restyled_<style>.pt`.
+        restyled_ids: The response behind each row of those.
     """
 
     stage: ClassVar[Stage] = "activations"
@@ -219,3 +222,5 @@ class ActivationsManifest(StageManifest):
     opposite_instruction: str = ""
     mean_norm_by_layer: list[float]
     question_ids: list[str]
+    restyled: list[str] = []
+    restyled_ids: list[str] = []

@@ -21,6 +21,7 @@ from traitvec_core.storage.files import (
     ACTIVATIONS_FILE,
     GENERATED_IDS_FILE,
     OPPOSITE_FILE,
+    RESTYLED_FILE,
     display_path,
     remove_leftovers,
     written_aside,
@@ -353,6 +354,16 @@ class TraitFolder(TraitFiles):
             return None
         self.fetch("activations")
         return load_tensor(self._read(OPPOSITE_FILE, provenance))
+
+    def read_restyled(self, style: str) -> "torch.Tensor":
+        """Read the responses of `ActivationsManifest.restyled_ids` after a change of style.
+
+        Returns:
+            `[n_restyled, n_layers, hidden_dim]`.
+        """
+        provenance = self._require("activations")
+        self.fetch("activations")
+        return load_tensor(self._read(RESTYLED_FILE.format(style=style), provenance))
 
     def read_vector(self, method: str, layer: int) -> "torch.Tensor":
         """Read one vector, `[hidden_dim]`.

@@ -9,6 +9,8 @@ from traitvec_core.storage.manifests import Recommendation, StageManifest
 from traitvec_core.validation.checks.result import CheckResult, Verdict
 from traitvec_core.validation.elicitation import Elicitation
 from traitvec_core.validation.key_figure import KeyFigure
+from traitvec_core.validation.second_opinion import SecondOpinion
+from traitvec_core.validation.style_stress import StyleStress
 
 __all__ = ["Answer", "ReportManifest"]
 
@@ -36,6 +38,9 @@ class ReportManifest(StageManifest):
         recommended: By steering where that was evaluated, else by separation.
         checks: Every check's result.
         elicitation: What the instructions elicited.
+        second_opinion: The comparison with a second elicitation; None where there is none.
+        no_second_opinion: Why there is none, where one was asked for.
+        style_stress: Held-out figures after changes of style.
     """
 
     stage: ClassVar[Stage] = "validation_report"
@@ -45,3 +50,6 @@ class ReportManifest(StageManifest):
     recommended: Recommendation | None
     checks: list[CheckResult]
     elicitation: Elicitation
+    second_opinion: SecondOpinion | None = None
+    no_second_opinion: str = ""
+    style_stress: list[StyleStress] = Field(default_factory=list)

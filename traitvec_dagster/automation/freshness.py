@@ -8,7 +8,6 @@ judges) is compared at every scan; the files of a few traits at a time, by size 
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 
 from pydantic import BaseModel, Field
 
@@ -19,8 +18,9 @@ from traitvec_core.models.files import model_fingerprint
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.make import State, stage_states
-from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.second_elicitation import second_trait
 
 __all__ = ["Judged", "judge_changed"]
 
@@ -68,7 +68,7 @@ def judge_changed(
     is_shared_changed = shared != before.shared
     turn = names if is_shared_changed else list(islice(_after(names, before.last), _TURN))
     # Before the states: what changes in between is seen again by the next scan.
-    files = {name: _files(folder.trait(name).path) for name in turn}
+    files = {name: _files(folder.trait(name), settings) for name in turn}
     states = {
         name: stage_states(folder.trait(name), settings)
         for name in turn
@@ -101,8 +101,13 @@ def _after(names: list[str], last: str) -> Iterator[str]:
     yield from (name for name in names if name <= last)
 
 
-def _files(folder: Path) -> str:
-    return content_hash(repr(sorted(_stamps(str(folder)))))[:16]
+def _files(trait: TraitFolder, settings: ExperimentSettings) -> str:
+    """Hash the sizes and times of a trait's files, and of its second elicitation's."""
+    stamps = sorted(_stamps(str(trait.path)))
+    second = second_trait(trait, settings)
+    if second is not None:
+        stamps += sorted(_stamps(str(second.path)))
+    return content_hash(repr(stamps))[:16]
 
 
 def _stamps(folder: str) -> Iterator[tuple[str, int, int, int]]:

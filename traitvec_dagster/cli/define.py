@@ -43,6 +43,14 @@ def new_experiment(
         ),
     ] = None,
     description: Annotated[str, typer.Option(help="What the experiment is for.")] = "",
+    scenarios_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERIMENT",
+            help="Copy this experiment's settings and its definitions with scenarios, with"
+            " 'elicitation: scenarios'; each of both names the other as its second_elicitation.",
+        ),
+    ] = None,
     experiments_dir: Root = None,
 ) -> None:
     """Create an experiment: a folder with a commented experiment.yaml.
@@ -62,6 +70,14 @@ def new_experiment(
         raise TraitvecError(
             f"{display_path(folder.settings_path)} exists already; edit it, or choose another name"
         )
+    if scenarios_of is not None:
+        if model or judge_model or description:
+            raise TraitvecError(
+                "--scenarios-of takes model, judge and description from that experiment; leave out"
+                " --model, --judge-model and --description"
+            )
+        _copy_with_scenarios(folder, scenarios_of)
+        return
     chosen = model or infer_model(folder.name) or EMBEDDED_MODEL
     judge = judge_model or default_judge(chosen)
     folder.write(SETTINGS_FILE, scaffold_experiment(chosen, judge, description).encode())
@@ -72,6 +88,22 @@ def new_experiment(
     note_retirement(settings)
     out.print(f"wrote {display_path(folder.settings_path)}")
     out.print(f"next: traitvec new-trait --experiment {name} --trait my_trait")
+
+
+def _copy_with_scenarios(folder: "ExperimentFolder", scenarios_of: str) -> None:
+    from traitvec_core.storage.files import display_path
+    from traitvec_core.storage.second_experiment import write_scenarios_of
+    from traitvec_core.trust import untrusted_grants
+
+    other = experiment_folder(open_project(folder.path.parent), scenarios_of)
+    traits = write_scenarios_of(other, folder)
+    folder.refresh()
+    out.print(f"wrote {display_path(folder.settings_path)}, with {', '.join(traits)}")
+    out.print(f"added second_elicitation to {display_path(other.settings_path)}")
+    # What the other may run or send was allowed, if at all, for its own folder.
+    if untrusted_grants(folder, folder.settings()):
+        out.print(f"next: traitvec trust {folder.name}")
+    out.print(f"next: traitvec run --experiment {folder.name} --trait {traits[0]}")
 
 
 def new_trait(

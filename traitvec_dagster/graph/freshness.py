@@ -40,6 +40,11 @@ _FEW = 10
 _POINTER_TAG = "dagster/input_event_pointer"
 # Dagster looks for newer versions after this event, and no event comes after it.
 _BEYOND_ALL_EVENTS = 2**62
+# Another experiment's assets have other partitions, so no edge can say it.
+_OTHERS: dict[Stage, str] = {
+    "validation_report": " and the results of the same trait in the experiment of"
+    " second_elicitation, if there is one"
+}
 # What `partial` lacks is asked for again by the next run, but it was made from what there is.
 _AS_MADE: frozenset[State] = frozenset({"fresh", "partial"})
 
@@ -53,7 +58,8 @@ def build_inputs(graph: Graph) -> list[dg.AssetSpec]:
             owners=graph.loaded.owners,
             partitions_def=graph.partitions,
             description=f"All that {stage} depends on: definitions (also of other traits whose"
-            " rubrics it uses), settings, model, earlier stages and its own files. The sensor"
+            " rubrics it uses), settings, model, earlier stages, its own files"
+            f"{_OTHERS.get(stage, '')}. The sensor"
             f" {graph.sensor} observes its data version: `{AS_USED}`, or `{CHANGED}` while"
             " `traitvec status` says that the stage is not fresh. Nothing to materialize.",
         )

@@ -32,6 +32,7 @@ from traitvec_dagster.ui.addresses import (
 if TYPE_CHECKING:
     from traitvec_core.dynamics.overview import MonitoredText
     from traitvec_core.steering_evaluation.result import Scores, SteeringEvaluation
+    from traitvec_core.validation.report_manifest import ReportManifest
 
 __all__ = [
     "steering_evaluation_metadata",
@@ -219,6 +220,8 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
         "plot": show_picture(folder.experiment, folder.name, PLOT),
         "recommended": recommended.why if recommended else "nothing: no held-out figures",
         **(judged(recommended.verdict, recommended.reasons) if recommended else {}),
+        **_second_opinion(report),
+        **_style_stress(report),
         "checks_passed": verdicts.count("pass"),
         "checks_warned": verdicts.count("warn"),
         "checks_failed": verdicts.count("fail"),
@@ -229,6 +232,37 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
             ]
         ),
     }
+
+
+def _second_opinion(report: "ReportManifest") -> Metadata:
+    """Whether a second elicitation agrees, and its figures."""
+    opinion = report.second_opinion
+    if opinion is None:
+        return {"second_opinion": report.no_second_opinion} if report.no_second_opinion else {}
+    there, back = opinion.transfers
+    cosine = opinion.cosine_of("mean_diff", there.layer)
+    own, second = (each.effect.value for each in opinion.steering)
+    return {
+        "second_opinion": f"{opinion.opinion}: {opinion.sentence}",
+        **numbers(
+            auroc_on_second=there.auroc.value,
+            auroc_of_second=back.auroc.value,
+            accuracy_on_second=there.accuracy.value,
+            accuracy_of_second=back.accuracy.value,
+            cosine_with_second=cosine.cosine if cosine else None,
+            cosine_by_chance=cosine.chance if cosine else None,
+            steered=own,
+            steered_by_second=second,
+        ),
+    }
+
+
+def _style_stress(report: "ReportManifest") -> Metadata:
+    if not report.style_stress:
+        return {}
+    before, _ = report.style_stress[0].accuracy
+    after = {f"accuracy_{row.style}": row.accuracy[1].value for row in report.style_stress}
+    return numbers(accuracy_before_restyling=before.value, **after)
 
 
 def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -> Metadata:

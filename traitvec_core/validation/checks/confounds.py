@@ -7,7 +7,9 @@ from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.validation.checks.result import CheckResult, Figures, Verdict
 from traitvec_core.validation.explanations import Explanations
 from traitvec_core.validation.manifests import VectorsManifest
+from traitvec_core.validation.read_second_opinion import read_second_opinion
 from traitvec_core.validation.recommended_vector import read_recommended_vector
+from traitvec_core.validation.second_opinion import SecondOpinion
 from traitvec_core.validation.shares import ShareOfVector
 
 __all__ = ["check_confounds", "evaluate"]
@@ -34,6 +36,9 @@ _ADVICE = {
     " a response that shows the trait unasked; raise n_examples, or read positions further into the"
     " response",
 }
+_ADVICE_OF_SECOND = (
+    "Two elicitations: read responses of both, and use the vector whose responses show the trait."
+)
 # A trait about words is one about the embeddings, which are the words' own vectors.
 _IMPLIED = {"words": {"words", "embeddings"}}
 
@@ -42,13 +47,15 @@ def evaluate(folder: TraitFolder, settings: ExperimentSettings) -> CheckResult:
     """Evaluate the check on a trait's files."""
     chosen = read_recommended_vector(folder, folder.manifest(VectorsManifest))
     explanations = chosen.evidence.explanations if chosen and chosen.evidence else None
-    return check_confounds(explanations, settings.thresholds, folder.definition().about)
+    opinion, _ = read_second_opinion(folder, settings)
+    return check_confounds(explanations, settings.thresholds, folder.definition().about, opinion)
 
 
 def check_confounds(
     explanations: Explanations | None,
     thresholds: Thresholds = Thresholds(),
     about: Collection[str] = (),
+    opinion: SecondOpinion | None = None,
 ) -> CheckResult:
     """Check which share of the recommended vector's separation something else explains.
 
@@ -64,6 +71,7 @@ def check_confounds(
         explanations: From `measure_explanations`; None where nothing was held out, which fails.
         thresholds: The experiment's thresholds.
         about: What the trait is about by its definition; those shares count as the trait.
+        opinion: The comparison with the second elicitation; None where there is none.
     """
     if explanations is None:
         return CheckResult(
@@ -83,14 +91,16 @@ def check_confounds(
     parts = [f"{_LABELS[share.name]} {_percent(share)}" for share in shown]
     excuse = f"; the trait is about {', '.join(sorted(about))}" if about else ""
     method = f"{explanations.method} at layer {explanations.layer}"
+    disagrees = opinion is not None and opinion.opinion == "disagree"
+    advice = [f"{_LABELS[name].capitalize()}: {_ADVICE[name]}." for name in doubts]
     return CheckResult(
         name="confounds",
-        verdict="fail" if "fail" in doubts.values() else "warn" if doubts else "pass",
+        verdict="fail" if "fail" in doubts.values() else "warn" if doubts or disagrees else "pass",
         summary=f"share of {method}'s separation explained by {', '.join(parts) or 'anything else'}"
         f" (warns above {thresholds.share_warning:.0%}, fails above {thresholds.share:.0%})"
-        f"{excuse}",
-        advice=" ".join(f"{_LABELS[name].capitalize()}: {_ADVICE[name]}." for name in doubts),
-        figures=_figures(explanations, thresholds),
+        f"{excuse}{f'; {opinion.line}' if opinion else ''}",
+        advice=" ".join([*advice, *([_ADVICE_OF_SECOND] if disagrees else [])]),
+        figures=_figures(explanations, thresholds) | _figures_of(opinion),
     )
 
 
@@ -133,3 +143,14 @@ def _percent(share: ShareOfVector) -> str:
     if estimate.interval is None:
         return f"{estimate.value:.0%}"
     return f"{estimate.value:.0%} [{estimate.interval[0]:.0%}, {estimate.interval[1]:.0%}]"
+
+
+def _figures_of(opinion: SecondOpinion | None) -> Figures:
+    if opinion is None:
+        return {}
+    there, back = opinion.transfers
+    return {
+        "second_opinion": opinion.opinion,
+        "auroc_on_second": there.auroc.value,
+        "auroc_of_second": back.auroc.value,
+    }

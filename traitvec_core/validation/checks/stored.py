@@ -15,6 +15,7 @@ from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.files import DEFINITION_FILE, HUMAN_SCORES_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
+from traitvec_core.storage.second_elicitation import second_contents
 from traitvec_core.storage.trait_cache import read_cache, write_cache
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.table import conclude_check, evaluate_check
@@ -32,9 +33,9 @@ def stored_checks(
     """Return what `evaluate_check` returns for each check; evaluates only what is not stored.
 
     A stored result counts only under the key of everything that determines it: the settings, the
-    definition, human scores, every stage's record, which holds the hashes of its files, and the
-    code. Nothing is stored of a check that could not read its files, nor while files differ from
-    their records.
+    definition, human scores, every stage's record, which holds the hashes of its files, what a
+    second elicitation has, and the code. Nothing is stored of a check that could not read its
+    files, nor while files differ from their records.
 
     Args:
         names: The checks.
@@ -71,6 +72,7 @@ def _key(folder: TraitFolder, settings: ExperimentSettings) -> str | None:
         settings.model_dump_json(),
         _hash_of(folder, DEFINITION_FILE),
         _hash_of(folder, HUMAN_SCORES_FILE),
+        repr(second_contents(folder, settings)),
     ]
     for stage in STAGES:
         if stage not in METADATA_FILE:

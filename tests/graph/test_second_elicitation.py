@@ -1,0 +1,184 @@
+"""`second_elicitation` and `style_stress` through real runs of the embedded model."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.graph.test_scenarios import OPENINGS
+from tests.projects import SmallProject, demo_definition, write_experiment
+from traitvec_core.stage_names import STAGES
+from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.validation.checks.stored import stored_checks
+from traitvec_core.validation.checks.table import evaluate_check
+from traitvec_core.validation.report_manifest import ReportManifest
+
+SETTINGS: dict[str, Any] = {"n_examples": 20, "methods": ["mean_diff"], "layers": [2, 3]}
+
+# A project sets the environment of its process.
+pytestmark = pytest.mark.usefixtures("own_module_environment")
+
+
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Path:
+    """`demo` by instructions, `told` by scenarios; only `demo` names the other."""
+    folder = tmp_path_factory.mktemp("two")
+    asked = {**SETTINGS, "second_elicitation": "told", "style_stress": 6}
+    write_experiment(folder, "demo", ["refusal"], asked)
+    write_experiment(folder, "told", ["refusal"], {**SETTINGS, "elicitation": "scenarios"})
+    definition = demo_definition("refusal")
+    definition["scenarios"] = [{"pos": pos, "neg": neg} for pos, neg in OPENINGS]
+    with SmallProject(folder) as project:
+        for experiment in ("demo", "told"):
+            project.define("refusal", definition, experiment)
+        run = project.run("refusal")
+        assert run.is_success, run.problems
+        assert project.run("refusal", experiment="told", select="+vectors").is_success
+    return folder
+
+
+@pytest.fixture
+def two(made_folder: Path, tmp_path: Path) -> Iterator[SmallProject]:
+    shutil.copytree(made_folder, tmp_path / "two")
+    with SmallProject(tmp_path / "two") as project:
+        yield project
+
+
+def second(project: SmallProject) -> ReportManifest:
+    return project.trait("refusal").manifest(ReportManifest)
+
+
+def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) -> None:
+    before = second(two)
+    assert before.second_opinion is None
+    assert before.no_second_opinion == (
+        "no second opinion yet: materialize vectors of told/refusal"
+    )
+    (shown,) = two.materializations("validation_report", "refusal")
+    assert shown.metadata["second_opinion"].value == before.no_second_opinion
+    # The second experiment has got vectors since, and nothing else of this one depends on them.
+    states = two.states("refusal")
+    assert states["validation_report"] == "stale"
+    assert {states[stage] for stage in STAGES} - {"fresh"} == {"stale"}
+    assert states["steering_evaluation"] == "fresh"
+    run = two.run("refusal")
+    assert run.is_success, run.problems
+    assert set(run.made) == {"validation_report"}
+
+    opinion = second(two).second_opinion
+    assert opinion is not None
+    assert opinion.elicited_by == ("instructions", "scenarios")
+    there, back = opinion.transfers
+    assert (there.responses_of, back.responses_of) == ("told", "demo")
+    assert there.n == two.trait("refusal", "told").manifest(ActivationsManifest).n_examples
+    assert {row.layer for row in opinion.cosines} == {2, 3}
+    for row in opinion.cosines:
+        # As anyone can compute it from the files.
+        pair = [
+            two.trait("refusal", name).read_vector(row.method, row.layer).double()
+            for name in ("demo", "told")
+        ]
+        cosine = float(torch.nn.functional.cosine_similarity(*pair, dim=0))
+        assert row.cosine == pytest.approx(cosine, abs=1e-3)
+    assert [each.experiment for each in opinion.steering] == ["demo", "told"]
+    page = (two.trait("refusal").path / "validation/report.html").read_text()
+    assert opinion.sentence[1:] in page
+    newest = two.materializations("validation_report", "refusal")[0].metadata
+    assert newest["auroc_on_second"].value == pytest.approx(there.auroc.value, abs=1e-3)
+    check = evaluate_check("confounds", two.trait("refusal"), two.settings())
+    assert "this vector separates its responses at" in check.summary
+    assert check.figures["second_opinion"] == opinion.opinion
+    # Dagster says the same as `traitvec status`: the run has observed it.
+    assert set(two.states("refusal").values()) == {"fresh"}
+
+
+def test_a_change_there_makes_the_report_here_stale(two: SmallProject) -> None:
+    assert two.run("refusal").is_success
+    stored = stored_checks(["confounds"], two.trait("refusal"), two.settings())
+    assert "second_opinion" in stored["confounds"].figures
+    vector = two.trait("refusal", "told").path / "vectors/mean_diff_layer3.pt"
+    vector.write_bytes(vector.read_bytes() + b"\0")
+    assert two.states("refusal")["validation_report"] == "stale"
+    fresh = stored_checks(["confounds"], two.trait("refusal"), two.settings())
+    assert "second_opinion" not in fresh["confounds"].figures
+    run = two.run("refusal")
+    assert run.is_success, run.problems
+    report = second(two)
+    assert report.second_opinion is None
+    assert report.no_second_opinion.startswith("no second opinion: ")
+    assert "told/refusal" in report.no_second_opinion
+    assert "\n" not in report.no_second_opinion
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"second_elicitation": "demo"}, "no second opinion: second_elicitation names this"),
+        ({"second_elicitation": "gone"}, "no second opinion yet: materialize vectors of gone/"),
+    ],
+)
+def test_without_a_second_one_a_line_says_so(
+    two: SmallProject, change: dict[str, Any], line: str
+) -> None:
+    two.set(**change)
+    run = two.run("refusal")
+    assert run.is_success, run.problems
+    assert second(two).no_second_opinion.startswith(line)
+    assert line[1:] in (two.trait("refusal").path / "validation/report.html").read_text()
+
+
+def test_another_model_is_named_and_nothing_fails(two: SmallProject) -> None:
+    path = two.trait("refusal", "told").path / "activations/metadata.json"
+    record = json.loads(path.read_text())
+    record["model"] = "another"
+    record["provenance"].pop("metadata")
+    path.write_text(json.dumps(record))
+    assert two.run("refusal").is_success
+    assert "was made with another model" in second(two).no_second_opinion
+
+
+def test_nothing_is_said_where_nothing_is_asked(two: SmallProject) -> None:
+    run = two.run("refusal", experiment="told")
+    assert run.is_success, run.problems
+    report = two.trait("refusal", "told").manifest(ReportManifest)
+    assert (report.second_opinion, report.no_second_opinion, report.style_stress) == (None, "", [])
+    page = (two.trait("refusal", "told").path / "validation/report.html").read_text()
+    assert 'id="second"' not in page
+    assert 'id="styles"' not in page
+
+
+def test_responses_are_read_again_in_other_styles(two: SmallProject) -> None:
+    trait = two.trait("refusal")
+    captured = trait.manifest(ActivationsManifest)
+    assert captured.restyled == ["lower_case", "bullets", "no_punctuation"]
+    assert 0 < len(captured.restyled_ids) <= 12
+    assert set(captured.restyled_ids) <= set(captured.question_ids)
+    rows = [captured.question_ids.index(name) for name in captured.restyled_ids]
+    plain = trait.read_activations()[rows].float()
+    for style in captured.restyled:
+        values = trait.read_restyled(style).float()
+        assert values.shape == plain.shape
+        assert values.isfinite().all()
+        assert (values - plain).abs().max() > 0.01
+    styles = second(two).style_stress
+    assert [row.style for row in styles] == captured.restyled
+    for row in styles:
+        assert row.n == len(rows)
+        assert all(0 <= (each.value or 0) <= 1 for each in row.accuracy)
+    (shown, *_) = two.materializations("validation_report", "refusal")
+    assert shown.metadata["accuracy_lower_case"].value == pytest.approx(
+        styles[0].accuracy[1].value, abs=1e-3
+    )
+
+
+def test_style_stress_belongs_to_the_activations(two: SmallProject) -> None:
+    two.set(style_stress=0)
+    run = two.run("refusal", select="activations")
+    assert "responses" not in run.made
+    trait = two.trait("refusal")
+    assert trait.manifest(ActivationsManifest).restyled == []
+    assert not list((trait.path / "activations").glob("restyled_*"))
