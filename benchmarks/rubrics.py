@@ -1,6 +1,6 @@
 """How often `traitvec rubric` says that one rubric is better, when it is and when it is not.
 
-`python -m benchmarks.rubrics` prints the table of `docs/judging.md` (ten minutes on one core);
+`python -m benchmarks.rubrics` prints the table of `docs/judging.md` (some ten minutes on one core);
 `--trials 50` gives a first impression.
 """
 
