@@ -1,0 +1,6 @@
+"""A trial before the money: which pairs and questions elicit the trait, and rewording the rest."""
+
+from traitvec_core.trial.contrasts import Example, Tried
+from traitvec_core.trial.trial import Trial, TrialEstimate, estimate_trial, try_trait
+
+__all__ = ["Example", "Trial", "TrialEstimate", "Tried", "estimate_trial", "try_trait"]
