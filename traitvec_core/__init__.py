@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from traitvec_core.stages.make import make, stage_states
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
     from traitvec_core.trait import TraitDefinition, parse_definition
+    from traitvec_core.trial import Revised, Trial, revise_trait, try_trait
     from traitvec_core.validation.labelled_activations import LabelledActivations
     from traitvec_core.validation.recommend import recommend
     from traitvec_core.validation.separation import Separation, measure_separation
@@ -67,6 +68,7 @@ _HOME = {
     "stages.make": ("make", "stage_states"),
     "storage.folders": ("ExperimentFolder", "TraitFolder"),
     "trait": ("TraitDefinition", "parse_definition"),
+    "trial": ("Revised", "Trial", "revise_trait", "try_trait"),
     "validation.labelled_activations": ("LabelledActivations",),
     "validation.recommend": ("recommend",),
     "validation.separation": ("Separation", "measure_separation"),
@@ -94,6 +96,7 @@ __all__ = [
     "LocalJudge",
     "Projection",
     "ResponseSummary",
+    "Revised",
     "Sampling",
     "Separation",
     "Trace",
@@ -103,6 +106,7 @@ __all__ = [
     "TraitVector",
     "TraitvecError",
     "TraitvecWarning",
+    "Trial",
     "Validation",
     "Workbench",
     "build_atlas",
@@ -126,10 +130,12 @@ __all__ = [
     "parse_definition",
     "plan_responses",
     "recommend",
+    "revise_trait",
     "stage_states",
     "steer",
     "stream",
     "trace",
+    "try_trait",
     "validate",
 ]
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,8 @@ class Tried(BaseModel):
         contrast: Mean trait score, positive − negative, over the tried combinations whose two
             responses are scored, with a 95% interval (t distribution over these few).
         n: The number of these combinations.
+        by_other: The contrast of each combination, by the question's number (for a pair) or the
+            pair's (for a question).
         p: How often chance alone puts the lowest of all pairs (or all questions) as low as this
             one, if all are alike; None without any score.
         elicits_nothing: Whether it stands out: it elicits less than the others and less than
@@ -63,6 +65,7 @@ class Tried(BaseModel):
     opposite: str = ""
     contrast: Estimate
     n: int
+    by_other: dict[int, float]
     p: float | None
     elicits_nothing: bool
     proposal: Proposal = "keep"
@@ -93,7 +96,10 @@ def tried_pairs_and_questions(
     )
     # A combination with a missing score says nothing: it is left out, never zero.
     differences = (scores["pos"] - scores["neg"]).dropna()
-    measured = [(int(p), int(q), float(value)) for (p, q), value in differences.items()]
+    measured: list[tuple[int, int, float]] = [
+        (int(pair), int(question), float(value))
+        for (pair, question), value in differences.to_dict().items()
+    ]
     by_pair = [Cell(pair, question, value) for pair, question, value in measured]
     dead = find_outliers(by_pair, thresholds.contrast_warning)
     # On a pair that elicits nothing, no question does, so it says nothing about them. This choice
@@ -107,27 +113,32 @@ def tried_pairs_and_questions(
                 number, f"{PAIRS_KEY[elicited_by]}[{number}]",
                 (pairs[number].pos, pairs[number].neg), by_pair, dead, own,
             )
-            for number, own in rows.groupby("pair_number")
+            for number, own in _by_number(rows, "pair_number")
         ],
         [
             _tried(
                 number, f"questions[{number}]", (definition.questions[number], ""),
                 by_question, idle, own,
             )
-            for number, own in rows.groupby("question_number")
+            for number, own in _by_number(rows, "question_number")
         ],
     )  # fmt: skip
 
 
+def _by_number(rows: pd.DataFrame, column: str) -> list[tuple[int, pd.DataFrame]]:
+    return [(number, rows[rows[column] == number]) for number in sorted(set(rows[column]))]
+
+
 def _tried(
-    number: Any,
+    number: int,
     place: str,
     texts: tuple[str, str],
     cells: Sequence[Cell],
     outliers: Outliers,
     rows: pd.DataFrame,
 ) -> Tried:
-    contrasts = [cell.contrast for cell in cells if cell.unit == number]
+    by_other = {cell.block: cell.contrast for cell in cells if cell.unit == number}
+    contrasts = list(by_other.values())
     return Tried(
         number=number,
         place=place,
@@ -135,6 +146,7 @@ def _tried(
         opposite=texts[1],
         contrast=_estimate(contrasts),
         n=len(contrasts),
+        by_other=by_other,
         p=outliers.p.get(number),
         elicits_nothing=number in outliers.named,
         examples=_examples(rows),

@@ -96,7 +96,9 @@ def _chances(cells: Sequence[Cell], seed: int) -> dict[int, float]:
         sums[:, own] += _shuffled(values, rng)
     lowest = (sums / counts).min(axis=1)
     return {
-        unit: float((1 + np.sum(lowest <= observed[k] / counts[k] + _TOLERANCE)) / (1 + len(lowest)))
+        unit: float(
+            (1 + np.sum(lowest <= observed[k] / counts[k] + _TOLERANCE)) / (1 + len(lowest))
+        )
         for k, unit in enumerate(units)
     }
 

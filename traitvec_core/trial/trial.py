@@ -10,7 +10,12 @@ from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.errors import TraitvecError
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.generation.plan import TRIAL_QUESTIONS, PlannedResponse, plan_responses, plan_trial
+from traitvec_core.generation.plan import (
+    TRIAL_QUESTIONS,
+    PlannedResponse,
+    plan_responses,
+    plan_trial,
+)
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.inputs import model_input
@@ -31,9 +36,17 @@ if TYPE_CHECKING:
     from traitvec_core.judging.judge import JudgedResponses
     from traitvec_core.judging.judgement_store import JudgementStore
 
-__all__ = ["Trial", "TrialEstimate", "estimate_trial", "run_trial", "try_trait"]
+__all__ = [
+    "BUSY",
+    "Trial",
+    "TrialEstimate",
+    "count_reused",
+    "estimate_trial",
+    "run_trial",
+    "try_trait",
+]
 
-_BUSY = "cannot be tried now"
+BUSY = "cannot be tried now"
 
 
 class Trial(BaseModel):
@@ -131,7 +144,7 @@ def try_trait(
     """
     check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     folder.definition().pairs(settings.elicitation)
-    with changing_trait(folder.path, "a trial", _BUSY):
+    with changing_trait(folder.path, "a trial", BUSY):
         return run_trial(folder, settings, bench or Workbench(), n_questions=n_questions)
 
 
@@ -211,17 +224,13 @@ def estimate_trial(
     responses = pd.DataFrame(
         {
             "question": item.question,
-            "response": known.get(
-                item.question_id, longest_response(item.question_id, settings)
-            ),
+            "response": known.get(item.question_id, longest_response(item.question_id, settings)),
         }
         for item in planned
     )
     only_scores = settings.model_copy(update={"second_judge": None, "judge_repeats": 0})
     rubrics = {folder.name: folder.definition().eval_prompt}
-    costs = estimate_judging(
-        folder.name, rubrics, responses, only_scores, store, is_planned=True
-    )
+    costs = estimate_judging(folder.name, rubrics, responses, only_scores, store, is_planned=True)
     prices = [cost.usd for cost in costs]
     return TrialEstimate(
         n_responses=len(planned),
@@ -346,9 +355,7 @@ def _judge(
         )  # fmt: skip
 
 
-def _context(
-    folder: TraitFolder, settings: ExperimentSettings, bench: Workbench
-) -> StageContext:
+def _context(folder: TraitFolder, settings: ExperimentSettings, bench: Workbench) -> StageContext:
     # What a trial makes is no stage's result, so nothing is recorded of it but its rows.
     nothing = Provenance(stage="judged_responses", key="", inputs={}, settings={})
     return StageContext(folder, settings, bench, nothing)
