@@ -154,8 +154,8 @@ _NEW_OPENINGS = (
     + """
 These are pairs of openings. A model gets a question, and then goes on writing after the opening \
 as if it had begun its answer with it. Write {n_pairs} new pairs of openings in the place of those \
-that make no difference. In each pair, what is written after pos shows the trait strongly, and what is \
-written after neg shows the opposite.
+that make no difference. In each pair, what is written after pos shows the trait strongly, and \
+what is written after neg shows the opposite.
 
 - Each is in the first person, such as "I looked at the question and decided to …. I wrote:". It \
 says how the text that follows is written, and stops before that text.
@@ -175,8 +175,8 @@ _NEW_QUESTIONS = (
     + _KNOWN
     + """
 These are messages that a user sends to a language model, which answers each once to show the \
-trait and once to show its opposite. Write {n_questions} new messages in the place of those that make no \
-difference: their answers show the trait whatever the model is to do, or cannot show it at all.
+trait and once to show its opposite. Write {n_questions} new messages in the place of those that \
+make no difference: their answers show the trait whatever the model is to do, or cannot show it.
 
 - Each message is neutral: it asks neither for the trait nor for its opposite, does not mention \
 it, and does not make it likely. But an answer can show it.

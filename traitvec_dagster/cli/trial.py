@@ -1,8 +1,9 @@
 """`traitvec try`: a trial of a trait, and what it names is reworded or dropped on request."""
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -24,7 +25,10 @@ from traitvec_dagster.cli.terminal import (
 
 if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.models.files import LoadOptions
+    from traitvec_core.models.language_model import LanguageModel
     from traitvec_core.stages.context import Workbench
+    from traitvec_core.storage.folders import TraitFolder
     from traitvec_core.trial import Change, Revised, Revision, Trial, Tried
     from traitvec_core.writing import Writer
     from traitvec_dagster.project import Project
@@ -112,7 +116,7 @@ def try_(
     writer = _writer(writer_model, settings, max_usd) if revise else None
     limit = DEFAULT_MAX_USD if max_usd is None else max_usd
     _print_estimate(project, trait_folder, settings, questions, writer, limit)
-    with _Models(settings, trait) as bench:
+    with _models(trait) as bench:
         revised = revise_trait(
             trait_folder, settings, bench, writer=writer, drop=drop, max_usd=limit, seed=seed,
             n_questions=questions,
@@ -127,38 +131,29 @@ def try_(
     _print_end(revised, experiment, is_revising=revise)
 
 
-class _Models:
-    """Models that all trials of this process share, on a GPU that no run uses."""
+@contextmanager
+def _models(trait: str) -> Iterator["Workbench"]:
+    """Yield a workbench whose models all trials of this process share, on a GPU of their own."""
+    from traitvec_core.generation.engine_process import stop_engine
+    from traitvec_core.models.language_model import load_language_model
+    from traitvec_core.stages.context import Workbench
+    from traitvec_dagster.runs.gpu_lease import Step, step_at
 
-    def __init__(self, settings: "ExperimentSettings", trait: str) -> None:
-        from traitvec_dagster.runs.gpu_lease import Step
+    loaded: dict[tuple[str, LoadOptions], LanguageModel] = {}
+    step = Step(f"a trial of {trait}", _progress, lambda gpu: None, keeps_gpu=False)
 
-        self._place = "elsewhere" if settings.engine == "server" else "gpu"
-        self._loaded: dict[Any, Any] = {}
-        self._step = Step(f"a trial of {trait}", _progress, lambda gpu: None, keeps_gpu=False)
+    def load(name: str, options: "LoadOptions") -> "LanguageModel":
+        step.take_seat()
+        if (name, options) not in loaded:
+            loaded[name, options] = load_language_model(name, **vars(options))
+        return loaded[name, options]
 
-    def __enter__(self) -> "Workbench":
-        from traitvec_core.stages.context import Workbench
-
-        return Workbench(load_model=self._load, claim_gpu=self._step.take_seat, say=_progress)
-
-    def __exit__(self, *error: object) -> None:
-        from traitvec_core.generation.engine_process import stop_engine
-        from traitvec_dagster.runs.gpu_lease import step_at
-
-        self._loaded.clear()
+    def unload() -> None:
+        loaded.clear()
         stop_engine()
-        with step_at("elsewhere", self._step, lambda: None):
-            # Releases the GPU.
-            return
 
-    def _load(self, name: str, options: Any) -> Any:
-        from traitvec_core.models.language_model import load_language_model
-
-        self._step.take_seat()
-        if (name, options) not in self._loaded:
-            self._loaded[name, options] = load_language_model(name, **vars(options))
-        return self._loaded[name, options]
+    with step_at("gpu", step, unload):
+        yield Workbench(load_model=load, claim_gpu=step.take_seat, say=_progress)
 
 
 def _progress(line: str) -> None:
@@ -186,7 +181,7 @@ def _writer(
 
 def _print_estimate(
     project: "Project",
-    folder: Any,
+    folder: "TraitFolder",
     settings: "ExperimentSettings",
     questions: int,
     writer: "Writer | None",
