@@ -96,9 +96,9 @@ def tried_pairs_and_questions(
     )
     # A combination with a missing score says nothing: it is left out, never zero.
     differences = (scores["pos"] - scores["neg"]).dropna()
-    measured: list[tuple[int, int, float]] = [
-        (int(pair), int(question), float(value))
-        for (pair, question), value in differences.to_dict().items()
+    measured = [
+        (int(row["pair_number"]), int(row["question_number"]), float(row["contrast"]))
+        for row in differences.rename("contrast").reset_index().to_dict("records")
     ]
     by_pair = [Cell(pair, question, value) for pair, question, value in measured]
     dead = find_outliers(by_pair, thresholds.contrast_warning)

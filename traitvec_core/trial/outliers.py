@@ -44,7 +44,8 @@ class Outliers:
 
     Attributes:
         named: Units that elicit less than the others and less than the limit, the lowest first.
-        p: How often chance alone puts the lowest of all units as low, by unit, all units tested.
+        p: How often chance alone puts the lowest unit as low, by unit: of all units, and for the
+            named ones of those that were still in the test.
     """
 
     named: tuple[int, ...]
@@ -64,11 +65,14 @@ def find_outliers(cells: Sequence[Cell], limit: float, *, seed: int = 0) -> Outl
     while True:
         left = [cell for cell in cells if cell.unit not in named]
         now = _chances(left, seed)
-        p = {**now, **p} if p else now
+        # What stays keeps its chance among all units.
+        p = p or dict(now)
         candidates = [unit for unit in now if _mean(left, unit) < limit and now[unit] <= ALPHA]
         if not candidates:
             return Outliers(tuple(named), p)
-        named.append(min(candidates, key=lambda unit: (now[unit], _mean(left, unit))))
+        lowest = min(candidates, key=lambda unit: (now[unit], _mean(left, unit)))
+        named.append(lowest)
+        p[lowest] = now[lowest]
 
 
 def _mean(cells: Sequence[Cell], unit: int) -> float:

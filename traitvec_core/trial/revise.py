@@ -312,7 +312,7 @@ def _have_moved(gains: Sequence[tuple[float, float]]) -> bool:
     before, after = zip(*gains, strict=True)
     if len({round(b - a, 9) for b, a in gains}) == 1:
         return after[0] > before[0]
-    chance: float = ttest_rel(after, before, alternative="greater").pvalue
+    chance = float(ttest_rel(after, before, alternative="greater").pvalue)
     return chance <= _SIGNIFICANCE
 
 
