@@ -42,6 +42,8 @@ def rows_of_trial(
 ) -> list[dict[str, Any]]:
     """Return the planned rows that a trial has generated, as `generate_responses` reported them."""
     rows = trial_journal(folder, settings, spec).rows()
-    by_texts = {(row["question_id"], row["question"], row["instruction"]): row for row in rows}
+    by_texts = {
+        (row.get("question_id"), row.get("question"), row.get("instruction")): row for row in rows
+    }
     wanted = ((item.question_id, item.question, item.instruction) for item in planned)
     return [by_texts[texts] for texts in wanted if texts in by_texts]

@@ -143,7 +143,7 @@ def revise_trait(
         trial=loop.trial,
         revisions=loop.revisions,
         ending=ending,
-        writer_usd=_sum([revision.usd for revision in loop.revisions]),
+        writer_usd=_sum(loop.writer_usd),
         judge_usd=_sum(loop.judge_usd),
         generated=loop.generated,
     )
@@ -163,6 +163,7 @@ class _Loop:
     ) -> None:
         self.revisions: list[Revision] = []
         self.judge_usd: list[float | None] = []
+        self.writer_usd: list[float | None] = []
         self.generated = 0
         self._folder, self._settings, self._bench = folder, settings, bench
         self._experiment, self._n_questions, self._on_trial = experiment, n_questions, on_trial
@@ -189,7 +190,7 @@ class _Loop:
                 return "no writer"
             if number == rounds:
                 return "rounds"
-            spent = _sum([revision.usd for revision in self.revisions]) or 0.0
+            spent = _sum(self.writer_usd) or 0.0
             if not self._reword_once(writer, max_usd - spent, seed + number, confirm, say):
                 return "refused"
             if not self.revisions[-1].has_moved:
@@ -237,6 +238,7 @@ class _Loop:
             elicited_by=self._settings.elicitation, max_usd=max_usd, seed=seed,
             experiment=self._experiment, say=say,
         )  # fmt: skip
+        self.writer_usd.append(written.usd)
         changes = [
             Change(
                 place=item.place,

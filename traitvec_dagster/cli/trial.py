@@ -43,7 +43,7 @@ _ENDINGS = {
     "rounds": "stopped after the most rewordings",
     "refused": "the definition is as it was; the new texts are kept and cost nothing again",
     "no writer": "",
-    "unfinished": "judgements are missing; run the same command again, it asks only for those",
+    "unfinished": "nothing was reworded, because judgements are missing",
 }
 
 
@@ -251,9 +251,15 @@ def _print_end(revised: "Revised", experiment: str, *, is_revising: bool) -> Non
         out.print(_described(revision))
     named = ", ".join(item.place for item in tried.elicit_nothing)
     dropped = {c.place for r in revised.revisions for c in r.changes if not c.after}
+    if tried.unfinished:
+        reason = max(tried.unfinished, key=lambda reason: tried.unfinished[reason])
+        out.print(
+            f"{sum(tried.unfinished.values())} judgements are missing ({one_line(reason)[:80]}); the"
+            " same command asks only for those"
+        )
     if named and not dropped:
         out.print(f"elicit nothing: {named}")
-    elif not tried.is_reached and not named:
+    elif not (tried.is_reached or named or tried.unfinished):
         out.print("the trait as a whole is elicited too weakly: no pair or question stands out")
     if is_revising and (ending := _ENDINGS[revised.ending]):
         out.print(ending)
