@@ -133,7 +133,7 @@ def test_a_faulty_writer_is_one_line_and_the_definition_stays(
 
     server = serve(repeats)
     before = folder.definition_path.read_bytes()
-    with pytest.raises(TraitvecError, match="4 answers of .* were unusable") as failure:
+    with pytest.raises(TraitvecError, match=r"4 answers of .* were unusable") as failure:
         _revise(folder)
     assert "\n" not in str(failure.value)
     assert "already there" in str(failure.value)

@@ -253,9 +253,10 @@ def _print_end(revised: "Revised", experiment: str, *, is_revising: bool) -> Non
     dropped = {c.place for r in revised.revisions for c in r.changes if not c.after}
     if tried.unfinished:
         reason = max(tried.unfinished, key=lambda reason: tried.unfinished[reason])
+        n_missing = sum(tried.unfinished.values())
         out.print(
-            f"{sum(tried.unfinished.values())} judgements are missing ({one_line(reason)[:80]}); the"
-            " same command asks only for those"
+            f"{n_missing} judgements are missing ({one_line(reason)[:80]}); the same command asks"
+            " only for those"
         )
     if named and not dropped:
         out.print(f"elicit nothing: {named}")
