@@ -10,6 +10,7 @@ questions. `10 x 5 of 10`: ten pairs on ten questions, five each, as the default
 import argparse
 
 import numpy as np
+from rich.console import Console
 
 from traitvec_core.trial.outliers import Cell, find_outliers
 
@@ -46,11 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=1000, help="Simulated trials per line.")
     arguments = parser.parse_args()
+    console = Console(width=140, highlight=False)
     for design in DESIGNS:
         for mean in (0.0, 15.0, 30.0, 60.0):
-            print(simulate(design, mean, arguments.n, with_idle=False), flush=True)
+            console.print(simulate(design, mean, arguments.n, with_idle=False))
         for mean in (40.0, 60.0, 80.0):
-            print(simulate(design, mean, arguments.n, with_idle=True), flush=True)
+            console.print(simulate(design, mean, arguments.n, with_idle=True))
 
 
 if __name__ == "__main__":

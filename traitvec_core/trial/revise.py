@@ -15,7 +15,8 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trial.contrasts import Tried
 from traitvec_core.trial.definition_file import changed_definition, replace_definition
-from traitvec_core.trial.trial import BUSY, Trial, count_reused, run_trial
+from traitvec_core.trial.known_rows import count_reused
+from traitvec_core.trial.trial import BUSY, Trial, run_trial
 from traitvec_core.trust import check_trust
 from traitvec_core.writing.draft import DEFAULT_MAX_USD
 from traitvec_core.writing.prompts import PROMPT_VERSION
@@ -313,9 +314,9 @@ def _have_moved(gains: Sequence[tuple[float, float]]) -> bool:
         return False
     before, after = zip(*gains, strict=True)
     if len({round(b - a, 9) for b, a in gains}) == 1:
-        return after[0] > before[0]
-    chance = float(ttest_rel(after, before, alternative="greater").pvalue)
-    return chance <= _SIGNIFICANCE
+        # Without any spread there is no test.
+        return bool(after[0] > before[0])
+    return float(ttest_rel(after, before, alternative="greater").pvalue) <= _SIGNIFICANCE
 
 
 def _texts(item: Tried) -> list[str]:

@@ -1,7 +1,6 @@
 """A trial: a small balanced part of the run, generated and judged before the money is spent."""
 
 from collections.abc import Collection
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -13,19 +12,17 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.generation.plan import (
     TRIAL_QUESTIONS,
     PlannedResponse,
-    plan_responses,
     plan_trial,
 )
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
-from traitvec_core.stages.inputs import model_input
 from traitvec_core.stages.judged_responses import is_about_refusing
-from traitvec_core.stages.provenance import stage_key
-from traitvec_core.stages.trial_rows import rows_of_trial, trial_journal
+from traitvec_core.stages.trial_rows import trial_journal
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import Provenance
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trial.contrasts import Tried, tried_pairs_and_questions
+from traitvec_core.trial.known_rows import count_reused, known_rows
 from traitvec_core.trial.proposals import propose
 from traitvec_core.trust import check_trust
 from traitvec_core.validation.elicitation import summarise_responses
@@ -40,7 +37,6 @@ __all__ = [
     "BUSY",
     "Trial",
     "TrialEstimate",
-    "count_reused",
     "estimate_trial",
     "run_trial",
     "try_trait",
@@ -220,7 +216,7 @@ def estimate_trial(
     from traitvec_core.judging.cost_estimate import estimate_judging, longest_response
 
     planned = _planned(folder, settings, n_questions)
-    known = {row["question_id"]: row["response"] for row in _known_rows(folder, settings, planned)}
+    known = {row["question_id"]: row["response"] for row in known_rows(folder, settings, planned)}
     responses = pd.DataFrame(
         {
             "question": item.question,
@@ -238,13 +234,6 @@ def estimate_trial(
         judgements=sum(cost.judgements for cost in costs),
         usd=None if None in prices else sum(price for price in prices if price),
     )
-
-
-def count_reused(folder: TraitFolder, settings: ExperimentSettings) -> tuple[int, int]:
-    """Return how many planned responses of the run are there already, and how many it plans."""
-    definition = folder.definition()
-    planned = plan_responses(folder.name, definition, settings.n_examples, settings.elicitation)
-    return len(rows_of_trial(folder, settings, SPECS["responses"], planned)), len(planned)
 
 
 def _planned(
@@ -267,7 +256,7 @@ def _generate(
     from traitvec_core.generation import generate_responses
 
     journal = trial_journal(folder, settings, SPECS["responses"])
-    known = _known_rows(folder, settings, planned)
+    known = known_rows(folder, settings, planned)
     done = len(known)
     bench.progress("responses", done, len(planned))
 
@@ -298,40 +287,6 @@ def _table(rows: list[dict[str, Any]], planned: list[PlannedResponse]) -> "pd.Da
 
     by_id = {row["question_id"]: row for row in rows}
     return pd.DataFrame([by_id[item.question_id] for item in planned], columns=[*RESPONSE_COLUMNS])
-
-
-def _known_rows(
-    folder: TraitFolder, settings: ExperimentSettings, planned: list[PlannedResponse]
-) -> list[dict[str, Any]]:
-    """Return the planned rows that trials, or a run under these settings, have generated."""
-    spec = SPECS["responses"]
-    rows = {row["question_id"]: row for row in rows_of_trial(folder, settings, spec, planned)}
-    by_run = {
-        (row["question_id"], row["question"], row["instruction"]): row
-        for row in _rows_of_run(folder, settings)
-    }
-    for item in planned:
-        row = by_run.get((item.question_id, item.question, item.instruction))
-        if row is not None:
-            rows.setdefault(item.question_id, row)
-    return list(rows.values())
-
-
-def _rows_of_run(folder: TraitFolder, settings: ExperimentSettings) -> list[dict[str, Any]]:
-    """Return rows of a finished or interrupted run with this model and these settings."""
-    spec, made = SPECS["responses"], folder.provenance("responses")
-    shared = spec.settings_of(settings)
-    key = stage_key("responses", spec.inputs(folder, settings), shared)
-    rows = folder.journal("responses", key).rows()
-    if made is None or made.key != stage_key("responses", made.inputs, made.settings):
-        # Another version made it, and may have made it differently.
-        return rows
-    is_like = {**made.settings, "n_examples": 0} == {**shared, "n_examples": 0}
-    if is_like and made.inputs.get("model") == model_input(settings)["model"]:
-        with suppress(TraitvecError):
-            committed = folder.read_responses("responses")
-            rows += [{str(k): v for k, v in row.items()} for row in committed.to_dict("records")]
-    return rows
 
 
 def _judge(
