@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from traitvec_core.stages.make import make, stage_states
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
     from traitvec_core.trait import TraitDefinition, parse_definition
+    from traitvec_core.trial import Revised, Trial, revise_trait, try_trait
     from traitvec_core.validation.labelled_activations import LabelledActivations
     from traitvec_core.validation.recommend import recommend
     from traitvec_core.validation.separation import Separation, measure_separation
@@ -69,6 +70,7 @@ _HOME = {
     "stages.make": ("make", "stage_states"),
     "storage.folders": ("ExperimentFolder", "TraitFolder"),
     "trait": ("TraitDefinition", "parse_definition"),
+    "trial": ("Revised", "Trial", "revise_trait", "try_trait"),
     "validation.labelled_activations": ("LabelledActivations",),
     "validation.recommend": ("recommend",),
     "validation.separation": ("Separation", "measure_separation"),
@@ -96,6 +98,7 @@ __all__ = [
     "LocalJudge",
     "Projection",
     "ResponseSummary",
+    "Revised",
     "RubricComparison",
     "Sampling",
     "Separation",
@@ -106,6 +109,7 @@ __all__ = [
     "TraitVector",
     "TraitvecError",
     "TraitvecWarning",
+    "Trial",
     "Validation",
     "Workbench",
     "build_atlas",
@@ -130,10 +134,12 @@ __all__ = [
     "parse_definition",
     "plan_responses",
     "recommend",
+    "revise_trait",
     "stage_states",
     "steer",
     "stream",
     "trace",
+    "try_trait",
     "validate",
 ]
 

@@ -6,7 +6,10 @@ from math import gcd
 from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.trait import Pole, TraitDefinition
 
-__all__ = ["PlannedResponse", "plan_responses"]
+__all__ = ["TRIAL_QUESTIONS", "PlannedResponse", "plan_responses", "plan_trial"]
+
+TRIAL_QUESTIONS = 5
+"""Questions on which a trial tries each pair, where the plan has as many."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,60 @@ def plan_responses(
     """
     pairs = definition.pairs(elicited_by)
     cells = _balanced_cells(len(definition.questions), len(pairs), n_examples)
+    return _planned(trait, definition, elicited_by, cells)
+
+
+def plan_trial(
+    trait: str,
+    definition: TraitDefinition,
+    n_examples: int,
+    elicited_by: ElicitedBy = "instructions",
+    n_questions: int = TRIAL_QUESTIONS,
+) -> list[PlannedResponse]:
+    """Choose the responses of a trial from those of `plan_responses`, positive first.
+
+    Every pair is tried on `n_questions` questions, or on as many as the plan has for it, and on as
+    few different ones in all as the plan allows: 5 of 20 where all pairs meet all questions, 10
+    where each meets half of them. All of them are rows of the plan, so that a run reuses them.
+
+    Args:
+        trait: The trait's name.
+        definition: The trait.
+        n_examples: Responses per pole of the whole plan.
+        elicited_by: `scenarios` uses pairs of openings instead of instructions.
+        n_questions: Questions per pair.
+
+    Raises:
+        TraitvecError: If the definition has no such pairs.
+    """
+    n_pairs, n_all = len(definition.pairs(elicited_by)), len(definition.questions)
+    planned = _balanced_cells(n_all, n_pairs, n_examples)
+    pairs_of: dict[int, list[int]] = {}
+    for question, pair, sample in planned:
+        if sample == 0:
+            pairs_of.setdefault(question, []).append(pair)
+    wanted = dict.fromkeys(range(n_pairs), n_questions)
+    # Strides through the list: neighbours are often about one topic.
+    stride = -(-n_all // n_questions)
+    left = [q for first in range(stride) for q in range(first, n_all, stride) if q in pairs_of]
+    cells = []
+    while left:
+        best = max(left, key=lambda question: sum(wanted[pair] > 0 for pair in pairs_of[question]))
+        left.remove(best)
+        tried = [pair for pair in pairs_of[best] if wanted[pair] > 0]
+        for pair in tried:
+            wanted[pair] -= 1
+        cells += [(best, pair, 0) for pair in tried]
+    return _planned(trait, definition, elicited_by, sorted(cells))
+
+
+def _planned(
+    trait: str,
+    definition: TraitDefinition,
+    elicited_by: ElicitedBy,
+    cells: list[tuple[int, int, int]],
+) -> list[PlannedResponse]:
+    pairs = definition.pairs(elicited_by)
     poles: tuple[Pole, ...] = ("pos", "neg")
     return [
         PlannedResponse(

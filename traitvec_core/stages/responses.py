@@ -1,6 +1,6 @@
 """Stage 1a: responses of the model under both instructions, or after both openings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.models.response_ids import ResponseIds
@@ -12,10 +12,15 @@ from traitvec_core.stages.spec import (
     StageSpec,
     generation_place,
 )
+from traitvec_core.stages.trial_rows import rows_of_trial
 from traitvec_core.storage.files import GENERATED_IDS_FILE
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.formats import dump_token_ids, response_csvs
+from traitvec_core.storage.journal import Journal
 from traitvec_core.storage.manifests import ResponsesManifest
+
+if TYPE_CHECKING:
+    from traitvec_core.generation.plan import PlannedResponse
 
 __all__ = ["SPEC", "make_responses"]
 
@@ -31,7 +36,7 @@ def make_responses(context: StageContext) -> StageOutput:
         context.folder.name, definition, settings.n_examples, settings.elicitation
     )
     journal = context.folder.journal("responses", context.provenance.key)
-    finished = journal.rows()
+    finished = _finished(context, journal, planned)
     kept = list(finished)
     done = len(finished)
     context.bench.progress("responses", done, len(planned))
@@ -72,6 +77,18 @@ def make_responses(context: StageContext) -> StageOutput:
     )
     files = response_csvs(responses, "raw_") | _token_ids(kept, responses["question_id"].tolist())
     return files, manifest.model_dump(exclude_unset=True)
+
+
+def _finished(
+    context: StageContext, journal: Journal, planned: "list[PlannedResponse]"
+) -> list[dict[str, Any]]:
+    """Return rows of an interrupted run, and those that a trial has generated."""
+    rows = journal.rows()
+    if context.redo is not None:
+        return rows
+    known = {row["question_id"] for row in rows}
+    trial = rows_of_trial(context.folder, context.settings, SPEC, planned)
+    return [*rows, *(row for row in trial if row["question_id"] not in known)]
 
 
 def _token_ids(rows: list[dict[str, Any]], order: list[str]) -> dict[str, bytes]:

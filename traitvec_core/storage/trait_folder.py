@@ -388,3 +388,7 @@ class TraitFolder(TraitFiles):
     def journal(self, stage: Stage, key: str) -> Journal:
         """Return the journal of an unfinished stage; `key` is the provenance key of its result."""
         return Journal(self.path.parent, f"{self.name}/responses/.{stage}-{key[:32]}.jsonl")
+
+    def trial_journal(self, key: str) -> Journal:
+        """Return the responses of trials; `key` hashes all that they have in common."""
+        return Journal(self.path.parent, f"{self.name}/responses/.trial-{key[:32]}.jsonl")

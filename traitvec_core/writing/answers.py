@@ -6,7 +6,8 @@ definition.
 
 import json
 import re
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +26,8 @@ __all__ = [
     "Pairs",
     "Questions",
     "check_answer",
+    "pairs_in_place",
+    "questions_in_place",
     "read_answer",
     "schema_of",
 ]
@@ -106,9 +109,17 @@ class Outline(_Answer):
 
 
 class Pairs(_Answer):
-    """Pairs of opposite instructions."""
+    """Pairs of opposite instructions.
+
+    Attributes:
+        pairs: The pairs.
+        needed: How many are needed.
+        taken: Texts that may not come again.
+    """
 
     pairs: list[InstructionPair]
+    needed: ClassVar[int] = N_PAIRS
+    taken: ClassVar[tuple[str, ...]] = ()
 
     def problems(self) -> list[str]:
         """Return what is wrong with the pairs, one phrase each."""
@@ -116,27 +127,54 @@ class Pairs(_Answer):
         for index, pair in enumerate(self.pairs):
             for pole, text in (("pos", pair.pos), ("neg", pair.neg)):
                 problems += _text_problems(f"pairs[{index}].{pole}", text, _INSTRUCTION_CHARS)
-        if len(self.pairs) != N_PAIRS:
-            problems.append(f"{len(self.pairs)} pairs instead of {N_PAIRS}")
+        if len(self.pairs) != self.needed:
+            problems.append(f"{len(self.pairs)} pairs instead of {self.needed}")
         # Both poles in one list: a text that is pos in one pair and neg in another is as bad.
-        return problems + _repeated(
-            "pairs", [text for pair in self.pairs for text in (pair.pos, pair.neg)]
-        )
+        texts = [text for pair in self.pairs for text in (pair.pos, pair.neg)]
+        return problems + _repeated("pairs", texts, self.taken)
 
 
 class Questions(_Answer):
-    """Neutral questions."""
+    """Neutral questions.
+
+    Attributes:
+        questions: The questions.
+        needed: How many are needed.
+        taken: Questions that may not come again.
+    """
 
     questions: list[str]
+    needed: ClassVar[int] = N_QUESTIONS
+    taken: ClassVar[tuple[str, ...]] = ()
 
     def problems(self) -> list[str]:
         """Return what is wrong with the questions, one phrase each."""
         problems = []
         for index, text in enumerate(self.questions):
             problems += _text_problems(f"questions[{index}]", text, _QUESTION_CHARS)
-        if len(self.questions) != N_QUESTIONS:
-            problems.append(f"{len(self.questions)} questions instead of {N_QUESTIONS}")
-        return problems + _repeated("questions", self.questions)
+        if len(self.questions) != self.needed:
+            problems.append(f"{len(self.questions)} questions instead of {self.needed}")
+        return problems + _repeated("questions", self.questions, self.taken)
+
+
+def pairs_in_place(n: int, taken_texts: Iterable[str]) -> type[Pairs]:
+    """Return the model of an answer with `n` pairs, none of whose texts is there already."""
+
+    class NewPairs(Pairs):
+        needed = n
+        taken = tuple(taken_texts)
+
+    return NewPairs
+
+
+def questions_in_place(n: int, taken_texts: Iterable[str]) -> type[Questions]:
+    """Return the model of an answer with `n` questions, none of which is there already."""
+
+    class NewQuestions(Questions):
+        needed = n
+        taken = tuple(taken_texts)
+
+    return NewQuestions
 
 
 def read_answer(kind: type[_T], text: str) -> _T:
@@ -220,9 +258,12 @@ def _text_problems(place: str, text: str, most_chars: int) -> list[str]:
     return []
 
 
-def _repeated(place: str, texts: list[str]) -> list[str]:
+def _repeated(place: str, texts: list[str], taken: Iterable[str] = ()) -> list[str]:
+    before = {_plain(text) for text in taken}
     first: dict[str, str] = {}
     for text in texts:
+        if _plain(text) in before:
+            return [f"{place} contains a text that is already there ({clipped(text, 60)!r})"]
         if _plain(text) in first:
             return [f"{place} contains the same text twice ({clipped(text, 60)!r})"]
         first[_plain(text)] = text

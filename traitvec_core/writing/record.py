@@ -59,10 +59,14 @@ def draft_record(definition: TraitDefinition) -> DraftRecord | None:
 
 
 def describe_draft(definition: TraitDefinition) -> str | None:
-    """Return one line on where a definition is from; None if it was not drafted."""
+    """Return one line on where a definition is from; None if the user wrote all of it."""
     record = draft_record(definition)
+    revisions = (definition.draft or {}).get("revisions")
+    n_revisions = len(revisions) if isinstance(revisions, list) else 0
+    revised = f"revised {n_revisions} time{'s' if n_revisions > 1 else ''} by `try`"
     if record is None:
-        return None
+        return revised if n_revisions else None
     is_edited = record.content != definition.content_hash
     after = "edited since" if is_edited else "unedited; read it before you rely on it"
+    after = revised if n_revisions else after
     return one_line(f"drafted by {record.model} on {record.date[:10]}, {after}")

@@ -22,6 +22,7 @@ from traitvec_dagster.cli.run import run
 from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
 from traitvec_dagster.cli.terminal import complain, loud_warnings, print_error, restore_interrupts
+from traitvec_dagster.cli.trial import try_
 from traitvec_dagster.cli.trust import trust
 from traitvec_dagster.cli.verify import verify
 
@@ -41,6 +42,7 @@ app.command("new-trait")(new_trait)
 app.command("check")(check)
 app.command("trust")(trust)
 app.command("estimate")(estimate)
+app.command("try")(try_)
 app.command("run")(run)
 app.command("status")(status)
 app.command("verify")(verify)
