@@ -14,9 +14,9 @@ from traitvec_core.generation.plan import (
     PlannedResponse,
     plan_trial,
 )
+from traitvec_core.judging.refusals import is_about_refusing
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
-from traitvec_core.stages.judged_responses import is_about_refusing
 from traitvec_core.stages.trial_rows import trial_journal
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import Provenance
