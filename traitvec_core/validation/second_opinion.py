@@ -4,7 +4,8 @@ Both ask the same questions, so a vector is put to responses to questions that i
 it remembers of a question must not pass for the trait. The test is an intersection of two: in each
 direction, the poles of the responses are swapped by entire pairs and by entire questions, while the
 vectors stay. Where either elicitation is noise, its own responses' labels are exchangeable, so that
-`agree` needs luck of at most 5%.
+`agree` needs luck of at most 5%. Two real but unrelated directions overlap by chance too, so the
+cosine must be more than meaningless labels give.
 """
 
 from collections.abc import Sequence
@@ -100,7 +101,8 @@ class SecondOpinion(BaseModel):
     Attributes:
         experiment: The second experiment.
         elicited_by: How this one and the second one elicit.
-        opinion: `agree` if both vectors reach `SAME_TRAIT` on the other's responses, beyond chance;
+        opinion: `agree` if both vectors reach `SAME_TRAIT` on the other's responses, beyond chance,
+            and so does the cosine of the mean differences at their layers;
             `disagree` if one of two vectors that separate their own responses does not, with its
             interval; else `unclear`.
         sentence: The same in a sentence.
@@ -180,16 +182,25 @@ def compare_elicitations(
         options: As for the extraction; its seed is also for draws and labelings.
     """
     transfers = _transfer(own, second, options), _transfer(second, own, options)
-    opinion = _opinion(transfers, significance)
+    cosines = cosines_by_layer(
+        own.examples, second.examples, own.vectors, second.vectors,
+        layers=(own.layer, second.layer), seed=options.seed,
+    )  # fmt: skip
+    doubts = [
+        cosine
+        for cosine in cosines
+        if cosine.method == "mean_diff"
+        and cosine.layer in {own.layer, second.layer}
+        and cosine.is_by_chance
+    ]
+    opinion = _opinion(transfers, doubts, significance)
     return SecondOpinion(
         experiment=second.experiment,
         elicited_by=(own.elicited_by, second.elicited_by),
         opinion=opinion,
-        sentence=_sentence(opinion, transfers, (own, second), significance),
+        sentence=_sentence(opinion, transfers, (own, second), doubts, significance),
         transfers=transfers,
-        cosines=cosines_by_layer(
-            own.examples, second.examples, own.vectors, second.vectors, seed=options.seed
-        ),
+        cosines=cosines,
         steering=[own.steering, second.steering],
     )
 
@@ -272,8 +283,10 @@ def _rank_scores(margins: Array, split: Split, labels: Array) -> Array:
     return scores
 
 
-def _opinion(transfers: Sequence[Transfer], significance: float) -> Opinion:
-    if all(
+def _opinion(
+    transfers: Sequence[Transfer], doubts: Sequence[LayerCosine], significance: float
+) -> Opinion:
+    if not doubts and all(
         (each.auroc.value or 0.0) >= SAME_TRAIT
         and each.p_value is not None
         and each.p_value <= significance
@@ -291,6 +304,7 @@ def _sentence(
     opinion: Opinion,
     transfers: tuple[Transfer, Transfer],
     sides: tuple[Elicited, Elicited],
+    doubts: Sequence[LayerCosine],
     significance: float,
 ) -> str:
     own, second = sides
@@ -310,14 +324,22 @@ def _sentence(
         return f"{figures}: the same trait"
     if opinion == "disagree":
         return f"{figures}: what {causes[0]} is not what {causes[1]}"
-    return f"{figures}: unclear, because {_doubt(transfers, significance)}"
+    return f"{figures}: unclear, because {_doubt(transfers, doubts, significance)}"
 
 
-def _doubt(transfers: Sequence[Transfer], significance: float) -> str:
+def _doubt(
+    transfers: Sequence[Transfer], doubts: Sequence[LayerCosine], significance: float
+) -> str:
     for each in transfers:
         if (each.own_auroc.value or 0.0) < SAME_TRAIT:
             own = each.own_auroc.format(".2f")
             return f"{each.vector_of}'s vector separates its own responses at only {own}"
     if any(each.p_value is None or each.p_value > significance for each in transfers):
         return "swapped poles do as well"
-    return f"one is below {SAME_TRAIT:g}, and its interval is not"
+    if any((each.auroc.value or 0.0) < SAME_TRAIT for each in transfers):
+        return f"one is below {SAME_TRAIT:g}, and its interval is not"
+    worst = doubts[0]
+    return (
+        f"their cosine at layer {worst.layer} is {worst.cosine:.2f}, and meaningless labels reach"
+        f" {worst.chance:.2f}"
+    )
