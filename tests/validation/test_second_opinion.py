@@ -8,12 +8,8 @@ from benchmarks.calibrate.traits import NON_TRAITS, Design, noise
 from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.estimate import Estimate
 from traitvec_core.validation.evidence import LabelledExamples
-from traitvec_core.validation.second_opinion import (
-    Elicited,
-    SecondOpinion,
-    SteeringEffect,
-    compare_elicitations,
-)
+from traitvec_core.validation.second_opinion import SecondOpinion, compare_elicitations
+from traitvec_core.validation.second_transfer import Elicited, SteeringEffect
 
 DESIGN = Design(n_pairs=8, n_questions=10, n_per_pole=60, n_layers=1, hidden_dim=24)
 # One for each trait, of length 1.

@@ -85,9 +85,10 @@ def _with_lines(text: str, **lines: str) -> str:
     """Return YAML with top-level lines added, or in place of those with the same key."""
     for key, value in lines.items():
         line = f"{key}: {json.dumps(value, ensure_ascii=False)}"
-        escaped = line.replace("\\", r"\\")
-        text, n = re.subn(rf"^{key}\s*:.*$", escaped, text, flags=re.M)
-        if not n:
+        written = re.search(rf"^{key}\s*:.*$", text, re.M)
+        if written:
+            text = f"{text[: written.start()]}{line}{text[written.end() :]}"
+        else:
             text = f"{text.rstrip()}\n{line}\n"
     return text
 

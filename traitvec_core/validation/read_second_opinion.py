@@ -15,12 +15,8 @@ from traitvec_core.validation.manifests import VectorsManifest
 from traitvec_core.validation.measure_vectors import label_examples, method_options
 from traitvec_core.validation.question_topics import group_questions
 from traitvec_core.validation.recommended_vector import read_recommended_vector
-from traitvec_core.validation.second_opinion import (
-    Elicited,
-    SecondOpinion,
-    SteeringEffect,
-    compare_elicitations,
-)
+from traitvec_core.validation.second_opinion import SecondOpinion, compare_elicitations
+from traitvec_core.validation.second_transfer import Elicited, SteeringEffect
 from traitvec_core.validation.steering import SteeringOutcome
 
 __all__ = ["read_second_opinion"]

@@ -1,6 +1,6 @@
 """Cosines of two elicitations' vectors by layer, with the cosines that meaningless labels give."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class LayerCosine(BaseModel):
     cosine: float
     chance: float | None = None
 
+    @property
+    def is_by_chance(self) -> bool:
+        """Whether meaningless labels give such a cosine; False where that is not known."""
+        return self.chance is not None and self.cosine <= self.chance
+
 
 def cosines_by_layer(
     own: LabelledExamples,
@@ -42,21 +47,23 @@ def cosines_by_layer(
     own_vectors: Mapping[tuple[VectorMethod, int], torch.Tensor],
     second_vectors: Mapping[tuple[VectorMethod, int], torch.Tensor],
     *,
+    layers: Iterable[int] = (),
     seed: int = 0,
 ) -> list[LayerCosine]:
-    """Return the cosines of all vectors that both have; of mean differences at their layers too.
+    """Return the cosines of all vectors that both have, and of mean differences at their layers.
 
     Args:
         own: One elicitation's examples.
         second: The other's.
         own_vectors: `[hidden_dim]` by method and layer.
         second_vectors: The other's.
+        layers: Layers whose mean differences are compared in any case.
         seed: For the labelings.
     """
     places = [place for place in own_vectors if place in second_vectors]
     rows = []
     labels = _cancelling_labels(own, seed), _cancelling_labels(second, seed)
-    for layer in sorted({layer for _, layer in places}):
+    for layer in sorted({*layers, *(layer for _, layer in places)}):
         points = [each.activations[:, layer].double().numpy() for each in (own, second)]
         gaps = [
             _mean_differences(values, np.asarray(each.split.is_positive, float)[None])[0]
