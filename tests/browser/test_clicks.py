@@ -80,7 +80,7 @@ def test_from_a_file_to_a_verdict_in_three_clicks(
     counting.wait_for("Partition selection", "Missing")
     counting.press("Missing")
     counting.wait_for("1 partition", "caution")
-    counting.press("Launch backfill")
+    counting.press("Launch 1 run")
     counting.driver.switch_to.window(reports)
     # The list asks again by itself.
     counting.wait_for_verdict("caution")
