@@ -74,8 +74,8 @@ def one_line_failure(
 def tag_problem(instance: dg.DagsterInstance, run: dg.DagsterRun, line: str) -> None:
     """Tag a run with what stopped it.
 
-    The list of runs shows the first 40 characters or so, beside the experiment and the trait: so the
-    folder of the trait's definition is left out.
+    The list of runs shows the first 40 characters or so, beside the experiment and the trait, so
+    the folder of the trait's definition is left out.
     """
     text = _FOLDER_OF_DEFINITION.sub("", one_line(line))
     if len(text) > _MAX_CHARS:

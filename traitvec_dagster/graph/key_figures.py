@@ -95,8 +95,8 @@ def _by_method(scores: "Sequence[SeparationScore]") -> list[dict[str, str]]:
         rows.append(
             {
                 "method": f"{method} (control)" if method == "random" else method,
-                "best AUROC": best.auroc.format(".3f") if best else "–",
-                "at layer": str(best.layer) if best else "–",
+                # Few columns: all values of the page are as wide as the widest table.
+                "best AUROC": f"{best.auroc.format('.3f')}, layer {best.layer}" if best else "–",
                 "layers": f"{row[0].layer}–{row[-1].layer}",
                 "AUROC by layer (▁ 0.5, █ 1)": _bars([score.auroc.value for score in row]),
             }

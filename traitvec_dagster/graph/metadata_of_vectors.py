@@ -1,5 +1,6 @@
 """What Dagster shows of the vectors and of what is made from them."""
 
+import re
 from typing import TYPE_CHECKING
 
 from traitvec_core.experiment import ExperimentSettings
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 _MAX_TEXTS = 30
+# How the name of a steered condition ends.
+_COEFFICIENT = re.compile(r"_c[-+\d.e]+$")
 _OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
 
 
@@ -208,7 +211,8 @@ def _judged(folder: TraitFolder, method: str, layer: int) -> Metadata:
 
 def _dose(scores: "Scores") -> dict[str, str]:
     return {
-        "condition": clip(scores.condition),
+        # Without the coefficient, which has its own column.
+        "condition": clip(_COEFFICIENT.sub("", scores.condition)),
         "coefficient": f"{scores.coefficient:g}",
         "trait_score": scores.trait.format(".1f"),
         "moved": scores.trait_moved.format(".1f"),
