@@ -95,7 +95,9 @@ def test_from_the_new_trait_job_to_a_verdict_in_two_clicks(
 ) -> None:
     config = "?config=" + "ops: {new_trait: {config: {name: doubt, from_example: true}}}"
     counting.open(f"locations/traitvec/jobs/demo_new_trait/playground/setup{config}")
-    counting.wait_for("doubt", "No errors")
+    counting.wait_for("doubt", "No errors", "No missing config")
+    # Until the config is checked, the button is there and does nothing.
+    counting.find("//button[not(@disabled)][.//*[normalize-space(text())='Launch Run']]")
     counting.press("Launch Run")
     counting.wait_for("RUN_SUCCESS")
     (here,) = counting.driver.window_handles
@@ -112,10 +114,10 @@ def test_from_a_finished_run_to_the_report_in_one_click(
     counting: CountingScreen, served: tuple[SmallProject, str]
 ) -> None:
     project, _ = served
-    run = next(run for run in project.instance.get_runs() if run.tags.get("dagster/partition"))
-    trait = run.tags["dagster/partition"]
+    assert project.run(trait := "refusal").is_success
+    (run,) = project.instance.get_runs(limit=1)
     counting.open(f"runs/{run.run_id}")
-    counting.wait_for("RUN_SUCCESS")
+    counting.wait_for("RUN_SUCCESS", "no: monitoring_prompts is empty")
     # The log ends with the verdict.
     assert any(f"{verdict}: mean_diff at layer 3" in counting.text for verdict in _VERDICTS)
     counting.click(f"//a[contains(@href, '/{trait}/validation/report.html') and normalize-space()]")
