@@ -1,8 +1,10 @@
 """How many clicks it takes from a file to a verdict, and from a finished run to its report."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
@@ -93,8 +95,14 @@ def test_from_a_file_to_a_verdict_in_three_clicks(
 def test_from_the_new_trait_job_to_a_verdict_in_two_clicks(
     counting: CountingScreen, served: tuple[SmallProject, str]
 ) -> None:
-    config = "?config=" + "ops: {new_trait: {config: {name: doubt, from_example: true}}}"
-    counting.open(f"locations/traitvec/jobs/demo_new_trait/playground/setup{config}")
+    # Typed or pasted by a person; this address fills the editor in.
+    definition = demo_definition("uncertainty")
+    config = {
+        "name": "doubt", "pairs": definition["instruction"],
+        "questions": definition["questions"], "rubric": definition["eval_prompt"],
+    }  # fmt: skip
+    text = quote(json.dumps({"ops": {"new_trait": {"config": config}}}))
+    counting.open(f"locations/traitvec/jobs/demo_new_trait/playground/setup?config={text}")
     counting.wait_for("doubt", "No errors", "No missing config")
     # Until the config is checked, the button is there and does nothing.
     counting.find("//button[not(@disabled)][.//*[normalize-space(text())='Launch Run']]")
@@ -114,7 +122,8 @@ def test_from_a_finished_run_to_the_report_in_one_click(
     counting: CountingScreen, served: tuple[SmallProject, str]
 ) -> None:
     project, _ = served
-    assert project.run(trait := "refusal").is_success
+    trait = "refusal"
+    assert project.run(trait).is_success
     (run,) = project.instance.get_runs(limit=1)
     counting.open(f"runs/{run.run_id}")
     counting.wait_for("RUN_SUCCESS", "no: monitoring_prompts is empty")
