@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from selenium import webdriver
 
@@ -141,21 +142,30 @@ def _opens_by_itself(browser: webdriver.Chrome, page: Path) -> None:
 
 def test_every_check_of_a_page_is_executed(screen: Screen, served: Served) -> None:
     project, _ = served
-    before = {run.run_id for run in project.instance.get_runs()}
     screen.open("assets/demo/vectors?view=checks")
     screen.wait_for("accuracy", "confounds", "norm")
-    screen.press("Execute all")
-    screen.wait(
-        lambda: any(
-            run.is_finished for run in project.instance.get_runs() if run.run_id not in before
-        ),
-        lambda: "the checks are not executed",
-    )
-    (run,) = [run for run in project.instance.get_runs() if run.run_id not in before]
-    assert run.is_success
-    evaluated = {each.partition for each in project.evaluations(run.run_id)}
-    assert {"refusal", "uncertainty"} <= evaluated
-    screen.open(f"runs/{run.run_id}")
+    # Dagster 1.13 does not execute one check of an asset that has partitions.
+    assert not screen.find("//button[.//*[normalize-space(text())='Execute']]").is_enabled()
+    executed = _run_after(screen, project, "Execute all")
+    screen.open(f"runs/{executed.run_id}")
     screen.wait_for("Success", "No steps have errored")
+    again = _run_after(screen, project, "Re-execute all (*)")
+    for run in (executed, again):
+        assert run.is_success
+        evaluated = {each.partition for each in project.evaluations(run.run_id)}
+        assert {"refusal", "uncertainty"} <= evaluated
     screen.open_check("vectors", "norm", "refusal")
     screen.wait_for("Execution Failed (0)", "Passed\n")
+
+
+def _run_after(screen: Screen, project: SmallProject, label: str) -> dg.DagsterRun:
+    """Press a button that launches a run, and wait until that has ended."""
+    before = {run.run_id for run in project.instance.get_runs()}
+    screen.press(label)
+
+    def ended() -> dg.DagsterRun | None:
+        runs = [run for run in project.instance.get_runs() if run.run_id not in before]
+        return next((run for run in runs if run.is_finished), None)
+
+    run: dg.DagsterRun = screen.wait(ended, lambda: f"{label!r} executes nothing")
+    return run

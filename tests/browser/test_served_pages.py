@@ -111,9 +111,9 @@ def test_the_report_is_one_click_from_the_partition_and_works(screen: Screen) ->
     screen.wait_for("answer", "report_file", "experiments/demo/refusal/validation/report.html")
     # The picture is there before anything is clicked.
     width = """return [...document.images].filter(image => image.src.endsWith(
-        '/refusal/validation/plot.png')).map(image => image.naturalWidth)[0]"""
+        '/refusal/validation/plot.svg')).map(image => image.naturalWidth)[0]"""
     screen.wait(
-        lambda: (screen.driver.execute_script(width) or 0) > 500, lambda: "no picture is shown"
+        lambda: (screen.driver.execute_script(width) or 0) > 300, lambda: "no picture is shown"
     )
     _follow(screen, REPORT)
     screen.wait(lambda: screen.driver.title == "refusal · demo · traitvec", lambda: "no report")

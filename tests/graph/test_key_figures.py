@@ -57,7 +57,7 @@ def test_the_vectors_figures_are_tables_and_all_vectors_a_dialog(finished: Small
         assert len(row["AUROC by layer (▁ 0.5, █ 1)"]) == len(scores)
         best = max(score.auroc.value or 0 for score in scores)
         assert row["best AUROC"].startswith(f"{best:.3f}")
-        at = manifest.separation.of(method, int(row["at layer"]))
+        at = manifest.separation.of(method, int(row["best AUROC"].rpartition(" layer ")[2]))
         assert at is not None
         assert at.auroc.value == best
     everything = metadata["figures"].value

@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urljoin
+from xml.etree import ElementTree
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.projects import REPOSITORY
 from traitvec_core.report.verdict_badge import VERDICT_BADGES
@@ -159,15 +162,24 @@ def test_head_is_a_get_without_the_page(site: Site) -> None:
 def test_the_picture_of_a_report_is_served_and_nothing_else_as_a_picture(site: Site) -> None:
     folder = site.experiments / "demo/pictured/validation"
     folder.mkdir(parents=True)
-    address = f"{PAGES}/pictured/validation/plot.png"
+    address = f"{PAGES}/pictured/validation/plot.svg"
     page = '<figure id="plot"><img alt="a" src="data:image/png;base64,{}"></figure>'
     (folder / "report.html").write_text(page.format(base64.b64encode(_PNG).decode()))
     answer = site.client.get(address)
-    assert (answer.content, answer.headers["content-type"]) == (_PNG, "image/png")
-    for data in (base64.b64encode(b"<svg onload=alert(1)>").decode(), "x", "A" * 5):
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert base64.b64encode(_PNG) in answer.content
+    picture = ElementTree.fromstring(answer.content)
+    width, height = Image.open(BytesIO(_PNG)).size
+    # Narrow enough to stand beside other metadata, and not distorted.
+    assert int(picture.attrib["width"]) < 450
+    shape = int(picture.attrib["height"]) / int(picture.attrib["width"])
+    assert shape == pytest.approx(height / width, abs=0.01)
+    unusable = (base64.b64encode(data).decode() for data in (b"<svg onload=alert(1)>", _PNG[:9]))
+    for data in (*unusable, "x", "A" * 5):
         (folder / "report.html").write_text(page.format(data))
         assert site.client.get(address).status_code == 404
-    assert site.client.get(f"{PAGES}/refusal/validation/plot.png").status_code == 404
+    assert site.client.get(f"{PAGES}/refusal/validation/plot.svg").status_code == 404
 
 
 def test_the_index_leads_to_everything(site: Site) -> None:

@@ -19,6 +19,7 @@ from traitvec_dagster.automation.settings import usable_settings
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.names import Graph
+from traitvec_dagster.ui.addresses import partition_url
 
 __all__ = ["build_new_trait_job", "build_new_trait_sensor", "write_new_trait"]
 
@@ -97,6 +98,10 @@ def _new_trait(context: dg.OpExecutionContext) -> None:
         if finding.severity == "warning":
             context.log.warning(one_line(f"{finding.place}: {finding.reason}. {finding.fix}"))
     context.log.info(f"wrote {one_line(display_path(folder.definition_path))}")
+    # At the end of the run's log: where the answer will be once the trait has run.
+    context.add_output_metadata(
+        {"answer": partition_url(graph.experiment, "validation_report", folder.name)}
+    )
 
 
 def build_new_trait_job(graph: Graph) -> dg.JobDefinition:

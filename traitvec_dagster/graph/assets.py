@@ -35,6 +35,8 @@ from traitvec_dagster.runs.trait_use import use_trait
 
 __all__ = ["build_assets"]
 
+_KEY_SHOWN = 16
+
 
 def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """Build the assets of one experiment."""
@@ -141,7 +143,8 @@ def _metadata(
         "tokens_in": cost.tokens_in,
         "tokens_out": cost.tokens_out,
         "made_at": result.provenance.created_at,
-        "key": result.provenance.key,
+        # Its beginning: 64 characters without a break cut off what else is on the asset's page.
+        "key": result.provenance.key[:_KEY_SHOWN],
         **known(cost_usd=cost.usd),
     }
 

@@ -1,12 +1,14 @@
 """Failures that a user can fix, as one line in Dagster."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.files import DEFINITION_FILE
 from traitvec_core.visible_text import one_line, visible
 from traitvec_dagster.graph.check_events import keep_verdicts
 
@@ -19,6 +21,8 @@ _MAX_CHARS = 200
 
 # A disk that is full or write-protected: for the user to fix.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+_FOLDER_OF_DEFINITION = re.compile(rf"\S+/(?={re.escape(DEFINITION_FILE)})")
 
 
 class OneLineFailure(dg.Failure):
@@ -68,8 +72,12 @@ def one_line_failure(
 
 
 def tag_problem(instance: dg.DagsterInstance, run: dg.DagsterRun, line: str) -> None:
-    """Tag a run with what stopped it."""
-    text = one_line(line)
+    """Tag a run with what stopped it.
+
+    The list of runs shows the first 40 characters or so, beside the experiment and the trait, so
+    the folder of the trait's definition is left out.
+    """
+    text = _FOLDER_OF_DEFINITION.sub("", one_line(line))
     if len(text) > _MAX_CHARS:
         text = text[: _MAX_CHARS - 1] + "…"
     instance.add_run_tags(run.run_id, {PROBLEM_TAG: text})

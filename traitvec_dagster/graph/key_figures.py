@@ -22,6 +22,8 @@ __all__ = ["report_figures", "vector_figures", "vectors_at_a_glance"]
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_MEASURED = "·"
 _MOST_BARS = 32
+# Shorter Markdown Dagster shows on the page.
+_OPENS_IN_DIALOG = 1000
 _OF_VECTOR = (
     "method", "layer", "vector_norm", "chance_norm", "relative_norm", "train_accuracy",
     "held_out_accuracy", "held_out_auroc", "held_out_effect_size",
@@ -65,14 +67,14 @@ def vectors_at_a_glance(manifest: "VectorsManifest") -> Metadata:
 
 
 def vector_figures(vectors: "Iterable[VectorRow]") -> Any:
-    """Return a row per vector as Markdown, which opens in a dialog where it is long.
+    """Return a row per vector as Markdown, which opens in a dialog.
 
-    As a table it would be a hundred rows on the page, and as wide as to cut off all other values.
+    On the page it may be a hundred rows, and so wide that all other values are cut off.
     """
     rows = [[rounded(getattr(vector, name)) for name in _OF_VECTOR] for vector in vectors]
     lines = [_OF_VECTOR, ["---"] * len(_OF_VECTOR), *rows]
     text = "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
-    return dg.MetadataValue.md(text)
+    return dg.MetadataValue.md(text.ljust(_OPENS_IN_DIALOG, "\n"))
 
 
 def _cell(value: Any) -> str:
@@ -93,8 +95,8 @@ def _by_method(scores: "Sequence[SeparationScore]") -> list[dict[str, str]]:
         rows.append(
             {
                 "method": f"{method} (control)" if method == "random" else method,
-                "best AUROC": f"{best.auroc.value:.3f}" if best else "–",
-                "at layer": str(best.layer) if best else "–",
+                # Few columns: all values of the page are as wide as the widest table.
+                "best AUROC": f"{best.auroc.value:.3f}, layer {best.layer}" if best else "–",
                 "layers": f"{row[0].layer}–{row[-1].layer}",
                 "AUROC by layer (▁ 0.5, █ 1)": _bars([score.auroc.value for score in row]),
             }

@@ -1,5 +1,6 @@
 """What Dagster shows of the vectors and of what is made from them."""
 
+import re
 from typing import TYPE_CHECKING
 
 from traitvec_core.experiment import ExperimentSettings
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 _MAX_TEXTS = 30
+# How the name of a steered condition ends.
+_COEFFICIENT = re.compile(r"_c[-+\d.e]+$")
 _OF_TEXT = ("prompt_last", "mean", "peak", "persistence", "commitment")
 
 
@@ -190,6 +193,18 @@ def _answer(folder: TraitFolder) -> Metadata:
     }
 
 
+def _short_answer(folder: TraitFolder) -> Metadata:
+    """Return the verdict and the vector, from the vectors' own files, with a link to the report."""
+    from traitvec_core.report.verdict_badge import vector_text, verdict_badge
+
+    recommended = folder.recommended()
+    vector = f": {vector_text(recommended)}" if recommended else ""
+    return {
+        "answer": f"{verdict_badge(recommended)}{vector}",
+        "report": page_url(folder.experiment, folder.name, REPORT_PAGE),
+    }
+
+
 def _judged(folder: TraitFolder, method: str, layer: int) -> Metadata:
     """The verdict on one vector, as long as the report is of these results."""
     return judged(*verdict_on(folder.recommended(), method, layer))
@@ -197,7 +212,8 @@ def _judged(folder: TraitFolder, method: str, layer: int) -> Metadata:
 
 def _dose(scores: "Scores") -> dict[str, str]:
     return {
-        "condition": clip(scores.condition),
+        # Without the coefficient, which has its own column.
+        "condition": clip(_COEFFICIENT.sub("", scores.condition)),
         "coefficient": f"{scores.coefficient:g}",
         "trait_score": scores.trait.format(".1f"),
         "moved": scores.trait_moved.format(".1f"),
@@ -225,9 +241,14 @@ def validation_report_metadata(folder: TraitFolder, settings: ExperimentSettings
         "checks_passed": verdicts.count("pass"),
         "checks_warned": verdicts.count("warn"),
         "checks_failed": verdicts.count("fail"),
+        # Three columns: a fourth would cut off all values on the page of a window 1440 pixels wide.
         "checks": table(
             [
-                check.model_dump(include={"name", "verdict", "summary", "advice"})
+                {
+                    "name": check.name,
+                    "verdict": check.verdict,
+                    "summary": f"{check.summary} {check.advice}".rstrip(),
+                }
                 for check in report.checks
             ]
         ),
@@ -270,15 +291,15 @@ def trait_dynamics_metadata(folder: TraitFolder, settings: ExperimentSettings) -
     from traitvec_core.dynamics.manifests import NotTraced, read_dynamics
 
     manifest = read_dynamics(folder)
-    # The stage is the last of a run: so the report is one click away at the end of the run's log.
-    report = {"report": page_url(folder.experiment, folder.name, REPORT_PAGE)}
+    # The stage is the last of a run, so the run's log ends with the verdict and the report's link.
+    answer = _short_answer(folder)
     if isinstance(manifest, NotTraced):
-        return {"traced": f"no: {manifest.why}", **report}
+        return {**answer, "traced": f"no: {manifest.why}"}
     whole, prediction = manifest.whole, manifest.prediction
     method = manifest.vector.removesuffix(f"_layer{manifest.layer}")
     return {
+        **answer,
         "page": page_url(folder.experiment, folder.name, DYNAMICS_PAGE),
-        **report,
         "page_file": in_project(folder.path.parent, folder.name, DYNAMICS_PAGE),
         "n_texts": whole.n_texts,
         "missing_scores": whole.n_texts - whole.n_scored,

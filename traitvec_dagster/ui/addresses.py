@@ -10,7 +10,7 @@ import dagster as dg
 
 __all__ = [
     "ATLAS_PAGE", "DYNAMICS_PAGE", "PLOT", "PREFIX", "REPORT_PAGE", "docs_url", "page_url",
-    "show_picture",
+    "partition_url", "show_picture",
 ]  # fmt: skip
 
 PREFIX = "/traitvec"
@@ -19,8 +19,8 @@ PREFIX = "/traitvec"
 REPORT_PAGE = "validation/report.html"
 DYNAMICS_PAGE = "dynamics/dynamics.html"
 ATLAS_PAGE = "atlas/atlas.html"
-PLOT = "validation/plot.png"
-"""The first picture of the report; it is part of the page and no file."""
+PLOT = "validation/plot.svg"
+"""The first picture of the report, narrow; it is part of the page and no file."""
 
 _DOCS = re.compile(r"docs/(?P<page>[a-z_]+)\.md#(?P<section>[a-z\d-]+)")
 
@@ -33,6 +33,11 @@ def page_url(experiment: str, *names: str) -> Any:
         names: What follows it in the tree: the trait's name, if any, and the page.
     """
     return dg.MetadataValue.url(_address(experiment, *names))
+
+
+def partition_url(experiment: str, stage: str, trait: str) -> Any:
+    """Return a link to Dagster's page of a stage of one trait, for Dagster's metadata."""
+    return dg.MetadataValue.url(f"/assets/{experiment}/{stage}?view=partitions&partition={trait}")
 
 
 def show_picture(experiment: str, *names: str) -> Any:

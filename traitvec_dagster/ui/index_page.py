@@ -1,6 +1,7 @@
 """The page that lists experiments with their atlases, and traits with their verdicts."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,13 @@ def build_index(experiments: Path) -> bytes:
 
 
 def _experiment(folder: ExperimentFolder) -> dict[str, Any]:
+    traits = [_trait(folder.trait(name)) for name in folder.traits()]
     return {
         "name": folder.name,
         "url": f"{PREFIX}/experiments/{folder.name}",
         "has_atlas": os.path.lexists(folder.path / ATLAS_PAGE),
-        "traits": [_trait(folder.trait(name)) for name in folder.traits()],
+        "traits": traits,
+        "verdicts": Counter(trait["badge"] for trait in traits).most_common(),
     }
 
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,12 @@ _MAX_BYTES = 64 * 2**20
 _PICTURE = re.compile(
     rb'<figure id="plot"><img [^>]{,2000}?src="data:image/png;base64,([A-Za-z0-9+/=]+)"'
 )
+# Signature, length and name of the first chunk, width and height.
+_PNG_HEADER = 24
 _PNG = b"\x89PNG\r\n\x1a\n"
+# Dagster shows a picture at its width, and cuts off all metadata of the page if that does not fit
+# beside the names and times of entries in a window of 1440 pixels.
+_PLOT_WIDTH = 420
 
 
 def read_tree_page(experiments: Path, name: str) -> bytes:
@@ -72,10 +78,15 @@ def _read(experiment: ExperimentFolder, name: str, how_to_make: str) -> bytes:
 
 
 def _plot_of(report: bytes) -> bytes:
-    """Return the first picture of a report."""
+    """Return the first picture of a report with all its pixels, to be shown at a small width."""
     match = _PICTURE.search(report)
     with suppress(binascii.Error):
         picture = base64.b64decode(match[1], validate=True) if match else b""
-        if picture.startswith(_PNG):
-            return picture
+        if match and picture.startswith(_PNG) and len(picture) > _PNG_HEADER:
+            width, height = struct.unpack_from(">II", picture, _PNG_HEADER - 8)
+            shown = round(_PLOT_WIDTH * height / max(1, width))
+            return (
+                b'<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d">'
+                b'<image width="100%%" height="100%%" href="data:image/png;base64,%s"/></svg>'
+            ) % (_PLOT_WIDTH, shown, match[1])
     raise TraitvecError("the report has no picture; materialize validation_report again")
