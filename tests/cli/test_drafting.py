@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.conftest import Command
 from tests.projects import write_experiment
 from tests.providers.drafts import drafting, good_draft
+from tests.providers.replies import Call, Reply
 from tests.providers.server import FakeProvider
 
 SENTENCE = "flatters the user and agrees with whatever they claim"
@@ -64,6 +66,25 @@ def test_json_is_for_other_programs(traitvec: Command, server: FakeProvider) -> 
     assert (printed["draft"]["model"], printed["draft"]["seed"]) == ("claude-haiku-4-5", 7)
     assert printed["draft"] == json.loads(DEFINITION.read_text())["draft"]
     assert {call.provider for call in server.log.calls} == {"anthropic"}
+
+
+def test_ctrl_c_says_what_is_kept(traitvec: Command, server: FakeProvider) -> None:
+    def interrupts(call: Call) -> Reply:
+        os.kill(os.getpid(), signal.SIGINT)
+        return Reply(200, "", action="hang", hang_s=300)
+
+    server.responder = interrupts
+    done = traitvec(*NEW)
+    assert done.code == 130
+    assert done.error_lines[-1].startswith("interrupted; finished work is kept")
+
+
+def test_a_file_where_a_folder_belongs_is_named(traitvec: Command, server: FakeProvider) -> None:
+    Path("experiments/mine/.drafts").write_text("")
+    done = traitvec(*NEW)
+    assert done.code == 1
+    (line,) = [line for line in done.error_lines if line.startswith("error")]
+    assert "experiments/mine/.drafts: a file is in the way of a folder; move it away" in line
 
 
 def test_without_a_key_a_line_says_where_to_get_one_and_the_form_is_written(

@@ -40,7 +40,7 @@ def problems_of(text: str, overrides: dict[str, Any] | None = None) -> tuple[str
         ('["Why?", " "]', "monitoring_prompts: contains an empty prompt; remove it"),
         ('["Why?", "Why?"]', "monitoring_prompts: lists a prompt twice; remove one"),
         ("[1]", "monitoring_prompts.0: Input should be a valid string"),
-        ("Why?", "monitoring_prompts: Input should be a valid tuple"),
+        ("Why?", "monitoring_prompts: must be a list, such as [one, two]"),
     ],
 )
 def test_monitoring_prompts_ask_something(prompts: str, problem: str) -> None:

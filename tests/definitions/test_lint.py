@@ -1,6 +1,7 @@
 """The linter: each rule finds what is bad, and leaves alone what only looks like it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,24 @@ def test_the_check_warns_of_warnings_and_shows_hints_only() -> None:
     assert warned.verdict == "warn"
     assert "instruction[0].neg" in warned.summary
     assert "1 more of neutral_pole" in warned.summary
+
+
+def test_the_time_grows_with_the_length_of_a_definition_and_not_with_its_square() -> None:
+    def seconds(n_lines: int) -> float:
+        pair = {"pos": f"Be kind.{chr(10) * n_lines}Always.", "neg": "Be mean. Never."}
+        raw = {
+            "instruction": [pair] * 2,
+            "questions": ["How?", "Why?"],
+            "eval_prompt": "{question} {answer}",
+        }
+        definition = parse_definition(json.dumps(raw).encode(), "x")
+        start = time.process_time()
+        lint(definition, "kindness")
+        return time.process_time() - start
+
+    seconds(10)
+    # A square would take 256 times as long.
+    assert seconds(19_200) < 64 * max(0.001, min(seconds(1200) for _ in range(3)))
 
 
 @pytest.mark.skipif(

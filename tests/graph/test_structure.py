@@ -22,7 +22,10 @@ ON_GPU = {
 }  # fmt: skip
 # The judge is compared with nothing, and steering is not evaluated.
 WITHOUT_COMPARISON = {k: v for k, v in CHECKED_STAGE.items() if k not in {"agreement", "steering"}}
-HEAVY = ("torch", "transformers", "sklearn", "openai", "anthropic")
+HEAVY = (
+    "anthropic", "numpy", "openai", "sklearn", "torch", "traitvec_core.validation.lint",
+    "traitvec_core.writing", "transformers",
+)  # fmt: skip
 
 
 @pytest.fixture

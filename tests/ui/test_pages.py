@@ -182,6 +182,15 @@ def test_the_picture_of_a_report_is_served_and_nothing_else_as_a_picture(site: S
     assert site.client.get(f"{PAGES}/refusal/validation/plot.svg").status_code == 404
 
 
+def test_links_of_the_first_page_of_the_docs_work_from_its_address_without_a_slash(
+    site: Site,
+) -> None:
+    answer = site.client.get("/traitvec/docs", follow_redirects=True)
+    pages = re.findall(r'href="([a-z_]+\.html)[#"]', answer.text)
+    assert pages
+    assert site.client.get(str(answer.url.join(pages[0]))).status_code == 200
+
+
 def test_the_index_leads_to_everything(site: Site) -> None:
     answer = site.client.get("/traitvec", follow_redirects=True)
     assert answer.url.path == "/traitvec/"

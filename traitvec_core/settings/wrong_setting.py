@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 __all__ = ["describe_problem"]
 
+# What pydantic calls by Python's names.
+_KINDS = {"tuple_type": "must be a list, such as [one, two]"}
+
 
 def describe_problem(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Return one line on a problem that pydantic has reported.
@@ -25,7 +28,8 @@ def describe_problem(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     ]
     location = ".".join(parts) or "file"
     if problem["type"] != "extra_forbidden":
-        return f"{location}: {problem['msg'].removeprefix('Value error, ')}"
+        message = _KINDS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
+        return f"{location}: {message}"
     *groups, name = parts
     prefix = "".join(f"{group}." for group in groups)
     known = _names(model, groups)

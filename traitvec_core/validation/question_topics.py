@@ -10,11 +10,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["group_questions", "near_duplicates"]
 
@@ -39,7 +41,7 @@ _CHARACTER_PIECES = (1, 2)
 _UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+)")
 
 
-def group_questions(questions: Sequence[str]) -> NDArray[np.int64]:
+def group_questions(questions: Sequence[str]) -> "NDArray[np.int64]":
     """Return the number of each question's group, `[n_questions]`; near-duplicates share one.
 
     Average-linkage clustering on cosine distances between TF-IDF vectors of pieces of content
@@ -51,7 +53,9 @@ def group_questions(questions: Sequence[str]) -> NDArray[np.int64]:
     Args:
         questions: In any language, in any order, repeats included.
     """
-    return _group(questions, _LARGEST_DISTANCE)
+    import numpy as np
+
+    return np.array(_group(questions, _LARGEST_DISTANCE), dtype=np.int64)
 
 
 def near_duplicates(questions: Sequence[str]) -> list[tuple[str, str]]:
@@ -61,11 +65,11 @@ def near_duplicates(questions: Sequence[str]) -> list[tuple[str, str]]:
     not listed.
     """
     groups = _group(questions, _CLEAR_DISTANCE)
-    pairs = combinations(dict(zip(questions, groups.tolist(), strict=True)).items(), 2)
+    pairs = combinations(dict(zip(questions, groups, strict=True)).items(), 2)
     return [(first, second) for (first, one), (second, other) in pairs if one == other]
 
 
-def _group(questions: Sequence[str], largest_distance: float) -> NDArray[np.int64]:
+def _group(questions: Sequence[str], largest_distance: float) -> list[int]:
     words = [_words(question) for question in questions]
     # Signs alone, such as "?!", are compared as they stand.
     keys = [
@@ -76,9 +80,7 @@ def _group(questions: Sequence[str], largest_distance: float) -> NDArray[np.int6
     clusters = _cluster([_words(key) for key in distinct], largest_distance)
     cluster_of = dict(zip(distinct, clusters, strict=True))
     numbers: dict[int, int] = {}
-    return np.array(
-        [numbers.setdefault(cluster_of[key], len(numbers)) for key in keys], dtype=np.int64
-    )
+    return [numbers.setdefault(cluster_of[key], len(numbers)) for key in keys]
 
 
 def _words(text: str) -> list[str]:
@@ -111,6 +113,7 @@ def _cluster(texts: Sequence[Sequence[str]], largest_distance: float) -> list[in
     if _least_distance(pieces) > largest_distance + _ROUNDING:
         return list(range(len(texts)))
     # Imported only where two questions are close: scikit-learn takes a second to load.
+    import numpy as np
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.preprocessing import normalize

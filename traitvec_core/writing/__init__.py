@@ -1,6 +1,7 @@
 """From a sentence to a trait definition: a model drafts it, and every answer is checked."""
 
-from traitvec_core.writing.draft import DEFAULT_MAX_USD, TraitDraft, check_sentence, draft_trait
+from traitvec_core.settings.drafting import DEFAULT_MAX_USD
+from traitvec_core.writing.draft import TraitDraft, check_sentence, draft_trait
 from traitvec_core.writing.estimate import DraftEstimate, estimate_draft
 from traitvec_core.writing.load import NoWriterError, load_writer
 from traitvec_core.writing.record import DraftRecord, describe_draft, draft_record

@@ -299,7 +299,9 @@ def _broken(text: str, error: json.JSONDecodeError) -> str:
 
 def _described(item: Any) -> str:
     place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).lstrip(".")
-    return f"{place or 'the answer'}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+    # pydantic names the class of Python.
+    what = "is no JSON object" if item["type"] == "model_type" else item["msg"]
+    return f"{place or 'the answer'}: {what[:1].lower()}{what[1:]}"
 
 
 def _joined(problems: list[str]) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.settings.drafting import DEFAULT_MAX_USD
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.trait_folder import TraitFolder
@@ -26,9 +27,8 @@ from traitvec_core.writing.unfinished import (
 )
 from traitvec_core.writing.writer import Writer
 
-__all__ = ["DEFAULT_MAX_USD", "TraitDraft", "check_sentence", "draft_trait"]
+__all__ = ["TraitDraft", "check_sentence", "draft_trait"]
 
-DEFAULT_MAX_USD = 1.0
 _MOST_SENTENCE_CHARS = 2000
 # The most that a seed of the providers and of the local model can be, less the attempts.
 _MOST_SEED = 2**31 - 100

@@ -6,15 +6,14 @@ from typing import Any, cast, get_args
 import dagster as dg
 
 from traitvec_core.errors import DefinitionError, TraitvecError
+from traitvec_core.settings.drafting import DEFAULT_MAX_USD
 from traitvec_core.settings.trait_form import compose_definition, scaffold_definition
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trait import Subject, TraitDefinition, check_name, parse_definition
 from traitvec_core.trust import check_trust
-from traitvec_core.validation.lint import lint
 from traitvec_core.visible_text import one_line
-from traitvec_core.writing import DEFAULT_MAX_USD, draft_trait, load_writer
 from traitvec_dagster.automation.settings import usable_settings
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.failures import one_line_failure
@@ -84,6 +83,8 @@ _CONFIG = {
     description="Writes a trait's definition and adds its partition.",
 )
 def _new_trait(context: dg.OpExecutionContext) -> None:
+    from traitvec_core.validation.lint import lint
+
     graph: Graph = context.resources.graph
     with one_line_failure(context):
         graph.folder.refresh()
@@ -202,6 +203,8 @@ def write_new_trait(
 def _write_draft(
     experiment: ExperimentFolder, config: Mapping[str, Any], say: Callable[[str], None]
 ) -> tuple[TraitFolder, TraitDefinition]:
+    from traitvec_core.writing import draft_trait, load_writer
+
     settings = experiment.settings()
     check_trust(experiment, settings)
     # Neither the writer nor the budget is part of the config, which others than the owner may set.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_core.trait import TraitDefinition
-    from traitvec_core.validation.lint import Finding
+    from traitvec_core.validation.finding import Finding
 
 __all__ = ["check"]
 

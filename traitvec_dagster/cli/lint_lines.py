@@ -11,7 +11,7 @@ from traitvec_dagster.cli.terminal import out
 
 if TYPE_CHECKING:
     from traitvec_core.trait import TraitDefinition
-    from traitvec_core.validation.lint import Finding
+    from traitvec_core.validation.finding import Finding
 
 __all__ = ["print_weaknesses"]
 

@@ -4,10 +4,12 @@ import io
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
 from traitvec_core.errors import TraitvecError
+from traitvec_core.storage.files import display_path
 from traitvec_dagster.cli.check import check
 from traitvec_dagster.cli.compare import atlas, compare
 from traitvec_dagster.cli.console import err
@@ -60,6 +62,9 @@ app.command("doctor")(doctor)
 app.command("gpus")(gpus)
 app.command("remove-trait")(remove_trait)
 
+# As Typer exits after Ctrl-C.
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run a command. Errors that a user can fix are printed as one line, without a traceback."""
@@ -76,12 +81,14 @@ def main() -> None:
     except TraitvecError as error:
         complain(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("interrupted; finished work is kept, run the same command to continue")
-        sys.exit(130)
+    except SystemExit as end:
+        # Typer has no word for Ctrl-C.
+        if end.code == _INTERRUPTED:
+            err.print("interrupted; finished work is kept, run the same command to continue")
+        raise
     except OSError as error:
         # For example a full disk or a read-only folder.
-        print_error(str(error))
+        print_error(_in_words(error))
         sys.exit(1)
     except Exception as error:  # noqa: BLE001
         if not _is_from_database(error):
@@ -96,6 +103,13 @@ def main() -> None:
             " fix that and run again, finished work is kept"
         )
         sys.exit(1)
+
+
+def _in_words(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        path = display_path(Path(os.fsdecode(error.filename)))
+        return f"{path}: a file is in the way of a folder; move it away and run again"
+    return str(error)
 
 
 def _is_from_database(error: Exception) -> bool:

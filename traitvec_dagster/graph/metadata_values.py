@@ -11,7 +11,7 @@ import dagster as dg
 from traitvec_core.storage.manifests import VectorVerdict
 from traitvec_core.storage.markdown import escape_markdown
 from traitvec_core.storage.vector_verdict import VERDICT_NAMES
-from traitvec_core.validation.lint import Finding
+from traitvec_core.validation.finding import Finding
 from traitvec_core.visible_text import visible
 
 if TYPE_CHECKING:

@@ -85,8 +85,9 @@ class ProjectPages:
         if request.method not in {"GET", "HEAD"}:
             return _line("these pages are only read", 405, {"Allow": "GET, HEAD"})
         name = request.scope["path"].removeprefix(PREFIX)
-        if not name:
-            return RedirectResponse(f"{PREFIX}/")
+        if name in {"", "/docs"}:
+            # The links of a page are relative to its folder.
+            return RedirectResponse(f"{PREFIX}{name}/")
         try:
             page = self._page(name.removeprefix("/"))
         except TraitvecError as error:

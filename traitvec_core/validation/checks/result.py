@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.finding import Finding
 
 __all__ = ["CheckResult", "Figures", "Verdict"]
 

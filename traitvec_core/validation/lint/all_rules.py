@@ -1,8 +1,8 @@
 """All rules on one definition, worst first."""
 
 from traitvec_core.trait import TraitDefinition
+from traitvec_core.validation.finding import Finding
 from traitvec_core.validation.lint.differences import find_differences
-from traitvec_core.validation.lint.finding import Finding
 from traitvec_core.validation.lint.poles import find_weak_poles
 from traitvec_core.validation.lint.questions import find_weak_questions
 from traitvec_core.validation.lint.rubric import find_weak_rubric

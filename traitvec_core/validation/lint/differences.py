@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from traitvec_core.trait import InstructionPair, TraitDefinition
-from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.finding import Finding
 from traitvec_core.validation.lint.subject import Subject
 from traitvec_core.validation.lint.text import has_negation, join_quoted, sentences, words
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
@@ -91,7 +91,8 @@ _REGISTERS = {
 }
 _OF_REGISTERS = re.compile(r"formal|casual|slang|academic|jargon", re.IGNORECASE)
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
-_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
+# Within one line: `\s*` would read the same blank lines again from each of them.
+_LIST_ITEM = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 # Four letters or more: shorter ones are mostly abbreviations.
 _SHOUTED = re.compile(r"\b[A-Z]{4,}\b")
 _LEAST_SHOUTED = 2

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from traitvec_core.trait import InstructionPair, TraitDefinition
-from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.finding import Finding
 from traitvec_core.validation.lint.subject import Subject, asked_families, shared_families
 from traitvec_core.validation.lint.text import (
     content_families,
@@ -68,10 +68,10 @@ def find_weak_poles(definition: TraitDefinition, subject: Subject) -> Iterator[F
     # An opening asks for nothing: these rules are about instructions.
     if not subject.is_english["instruction"]:
         return
+    all_votes = _all_votes(definition.instruction)
     for index, pair in enumerate(definition.instruction):
         place = f"instruction[{index}]"
-        votes = _votes(definition.instruction, index, subject)
-        yield from _opposites(place, pair, subject, votes)
+        yield from _opposites(place, pair, subject, _votes(pair, all_votes, subject))
     if subject.is_english["eval_prompt"]:
         yield from _copied(definition.instruction, subject)
 
@@ -118,14 +118,25 @@ def _opposites(
         yield _negated(f"{place}.pos", "neg")
 
 
-def _votes(pairs: list[InstructionPair], index: int, subject: Subject) -> Counter[str]:
-    """How much more often other pairs ask for a word in pos than in neg; the rubric counts once."""
-    votes = Counter(subject.description.keys())
-    for other, pair in enumerate(pairs):
-        if other != index:
-            votes.update(asked_families(pair.pos))
-            votes.subtract(asked_families(pair.neg))
+def _all_votes(pairs: list[InstructionPair]) -> Counter[str]:
+    """How much more often all pairs ask for a word in pos than in neg."""
+    votes: Counter[str] = Counter()
+    for pair in pairs:
+        votes.update(asked_families(pair.pos))
+        votes.subtract(asked_families(pair.neg))
     return votes
+
+
+def _votes(pair: InstructionPair, all_votes: Mapping[str, int], subject: Subject) -> dict[str, int]:
+    """How much more often other pairs ask for a pair's words in pos than in neg.
+
+    The rubric counts once.
+    """
+    of_pos, of_neg = asked_families(pair.pos), asked_families(pair.neg)
+    return {
+        key: (key in subject.description) + all_votes[key] - (key in of_pos) + (key in of_neg)
+        for key in of_pos | of_neg
+    }
 
 
 def _evidence(text: str, other: str, votes: Mapping[str, int]) -> int:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from traitvec_core.trait import TraitDefinition
-from traitvec_core.validation.lint.finding import Finding
+from traitvec_core.validation.finding import Finding
 from traitvec_core.validation.lint.subject import Subject, shared_families
 from traitvec_core.validation.lint.text import content_families, family, sentences, words
 from traitvec_core.validation.question_topics import near_duplicates

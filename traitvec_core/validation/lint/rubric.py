@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from traitvec_core.trait import TraitDefinition
-from traitvec_core.validation.lint.finding import Finding, Severity
+from traitvec_core.validation.finding import Finding, Severity
 from traitvec_core.validation.lint.subject import REPLY_WORDS, Subject, shared_families
 from traitvec_core.validation.lint.text import content_families, has_negation, sentences
 

@@ -6,6 +6,7 @@ says for which texts these functions mean anything.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
 
@@ -59,6 +60,7 @@ def words(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
+@lru_cache(maxsize=2**15)
 def family(word: str) -> str:
     """Return a word without its usual endings: `honesty` and `honestly` have the same family."""
     stem = word
