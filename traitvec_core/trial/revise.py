@@ -10,6 +10,7 @@ from scipy.stats import ttest_rel
 
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.generation.plan import TRIAL_QUESTIONS
+from traitvec_core.settings.drafting import DEFAULT_MAX_USD
 from traitvec_core.stages.context import Workbench
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
@@ -18,7 +19,6 @@ from traitvec_core.trial.definition_file import changed_definition, replace_defi
 from traitvec_core.trial.known_rows import count_reused
 from traitvec_core.trial.trial import BUSY, Trial, run_trial
 from traitvec_core.trust import check_trust
-from traitvec_core.writing.draft import DEFAULT_MAX_USD
 from traitvec_core.writing.prompts import PROMPT_VERSION
 from traitvec_core.writing.rewording import reword
 from traitvec_core.writing.unfinished import remove_draft
