@@ -129,7 +129,7 @@ def test_what_a_question_does_under_the_poles_is_no_common_trait() -> None:
 
 @pytest.mark.parametrize("kind", NON_TRAITS)
 def test_noise_agrees_with_nothing(kind: str) -> None:
-    """At most 5% by design; in 400 seeds of each kind it was 0 to 1%."""
+    """At most 5% by design; in 100 seeds of each case it was 0 or 1."""
     opinions = [
         compare(null(kind, seed), other).opinion
         for seed in range(6)
