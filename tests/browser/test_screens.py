@@ -36,6 +36,19 @@ def test_the_lineage_and_the_figures_of_a_partition(screen: Screen) -> None:
     screen.wait_for("refusal", "uncertainty", "contrast", "kept_positive", "Materialized")
 
 
+@pytest.mark.parametrize("stage", ["vectors", "validation_report"])
+def test_no_value_cuts_off_the_answer(screen: Screen, stage: str) -> None:
+    """The table of a trait's metadata is as wide as its widest value."""
+    screen.driver.set_window_size(1440, 1000)
+    screen.open(f"assets/demo/{stage}?view=partitions&partition=refusal")
+    screen.wait_for("answer", "key_figures", "made_at")
+    pictures = "return [...document.images].every(image => image.complete)"
+    screen.wait(lambda: screen.driver.execute_script(pictures), lambda: "a picture still loads")
+    table = screen.find("//table[.//td[normalize-space()='answer']][.//table]")
+    room = screen.driver.execute_script("return arguments[0].parentElement.clientWidth", table)
+    assert table.size["width"] <= room + 1
+
+
 def test_a_trait_is_added_made_and_checked_in_the_ui(screen: Screen, served: Served) -> None:
     project, _ = served
     screen.open_lineage()

@@ -54,7 +54,7 @@ def test_the_evaluation_is_on_disk_and_in_the_ui(steered: SmallProject) -> None:
     lines = (folder.path / "steering/responses.csv").read_text("utf-8")
     assert lines.startswith('"')
     shown = steered.materializations("steering_evaluation", "refusal")[0].metadata
-    assert shown["layer"].value == best.layer
+    assert shown["layer"].value == str(best.layer)
     assert shown["coefficient"].value == best.coefficient
     assert shown["steers"].value == found.test.steers
     figures = {"moved", "moved_low", "random_moved", "bound", "p_value", "wrong_way", "added_norm"}
