@@ -84,9 +84,7 @@ FAULTS: dict[str, tuple[PartName, Spoil, str]] = {
     ),
     "no list": ("questions", _edited("questions", value="Why?"), "questions: input should be"),
     "another key": ("questions", lambda good: {"items": good["questions"]}, "field required"),
-    "a bare list": (
-        "questions", lambda good: json.dumps(good["questions"]), "the answer: is no JSON object",
-    ),
+    "a bare list": ("questions", lambda good: json.dumps(good["questions"]), "is no JSON object"),
     "not JSON": ("questions", _as_text(lambda text: text[:-20]), "it is not one JSON object"),
     "prose around": (
         "questions", _as_text(lambda text: f"Sure! {text}"), "it begins with 'Sure!"
