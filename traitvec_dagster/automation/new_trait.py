@@ -18,7 +18,7 @@ from traitvec_dagster.automation.settings import usable_settings
 from traitvec_dagster.automation.unfinished import traits_in_progress
 from traitvec_dagster.graph.failures import one_line_failure
 from traitvec_dagster.graph.names import Graph
-from traitvec_dagster.ui.addresses import partition_url
+from traitvec_dagster.ui.addresses import verdict_url
 
 __all__ = ["build_new_trait_job", "build_new_trait_sensor", "write_new_trait"]
 
@@ -100,9 +100,7 @@ def _new_trait(context: dg.OpExecutionContext) -> None:
             context.log.warning(one_line(f"{finding.place}: {finding.reason}. {finding.fix}"))
     context.log.info(f"wrote {one_line(display_path(folder.definition_path))}")
     # At the end of the run's log: where the answer will be once the trait has run.
-    context.add_output_metadata(
-        {"answer": partition_url(graph.experiment, "validation_report", folder.name)}
-    )
+    context.add_output_metadata({"answer": verdict_url(graph.experiment, folder.name)})
 
 
 def build_new_trait_job(graph: Graph) -> dg.JobDefinition:

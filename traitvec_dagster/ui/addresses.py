@@ -10,7 +10,7 @@ import dagster as dg
 
 __all__ = [
     "ATLAS_PAGE", "DYNAMICS_PAGE", "PLOT", "PREFIX", "REPORT_PAGE", "docs_url", "page_url",
-    "partition_url", "show_picture",
+    "show_picture", "verdict_url",
 ]  # fmt: skip
 
 PREFIX = "/traitvec"
@@ -35,9 +35,13 @@ def page_url(experiment: str, *names: str) -> Any:
     return dg.MetadataValue.url(_address(experiment, *names))
 
 
-def partition_url(experiment: str, stage: str, trait: str) -> Any:
-    """Return a link to Dagster's page of a stage of one trait, for Dagster's metadata."""
-    return dg.MetadataValue.url(f"/assets/{experiment}/{stage}?view=partitions&partition={trait}")
+def verdict_url(experiment: str, trait: str) -> Any:
+    """Return a link to a trait in the list of reports, for Dagster's metadata.
+
+    The list shows the verdict as soon as there is one. Dagster's page of the trait's report would
+    have to be loaded again.
+    """
+    return dg.MetadataValue.url(f"{PREFIX}/#{experiment}/{trait}")
 
 
 def show_picture(experiment: str, *names: str) -> Any:

@@ -122,7 +122,8 @@ def _respond_with(page: _Page, request: Request) -> Response:
         "ETag": tag,
     }
     if page.refresh_s is not None:
-        headers["Refresh"] = str(page.refresh_s)
+        # With the address: from one with a #fragment, a browser would not load the page again.
+        headers["Refresh"] = f"{page.refresh_s}; url={request.scope['path']}"
     known = request.headers.get("if-none-match", "").split(",")
     if tag in {one.strip().removeprefix("W/") for one in known}:
         return Response(status_code=304, headers=headers)
