@@ -91,6 +91,10 @@ class TraitDefinition(BaseModel):
     warnings: list[str] = Field(default_factory=list, exclude=True)
     _where: str = PrivateAttr("the trait definition")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether two definitions say the same, wherever they were read from."""
+        return isinstance(other, TraitDefinition) and self.__dict__ == other.__dict__
+
     def pairs(self, elicited_by: ElicitedBy = "instructions") -> list[InstructionPair]:
         """Return the pairs of instructions, or of openings.
 

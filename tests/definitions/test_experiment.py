@@ -322,7 +322,7 @@ def test_the_form_is_a_usable_file_and_shows_the_defaults() -> None:
     off = {name for name in raw if getattr(found, name) is None}
     assert off <= {
         "coherence_judge", "judge_base_url", "max_judge_usd", "second_judge", "engine_url",
-        "engine_model", "schedule",
+        "engine_model", "schedule", "second_elicitation",
     }  # fmt: skip
     examples = {name: raw[name] for name in off} | {"schedule": Schedule(**raw["schedule"])}
     assert parse(f"{head}\n{uncommented}") == found.model_copy(

@@ -21,4 +21,5 @@ def test_the_process_of_a_run_is_known_and_not_shown(
     (shown,) = answer["runsOrError"]["results"]
     keys = {tag["key"] for tag in shown["tags"]}
     assert "dagster/partition" in keys
-    assert all(key.startswith("dagster/") for key in keys)
+    assert "traitvec/experiment" in keys
+    assert not {HOST_TAG, PID_TAG, START_TAG} & keys

@@ -33,7 +33,7 @@ def test_the_answer_comes_first_where_the_vector_is_shown(finished: SmallProject
     reused, made = (finished.materializations("vectors", "refusal")[n].metadata for n in (0, -1))
     judged = finished.materializations("validation_report", "refusal")[0].metadata
     for shown in (made, reused, judged):
-        assert list(shown)[:3] == ["answer", "python", "command"]
+        assert list(shown)[:4] == ["answer", "report", "python", "command"]
         assert str(shown["python"].value).endswith('load_vector("experiments", "demo", "refusal")')
         assert str(shown["command"].value).startswith("traitvec export --experiment demo")
     # No report has judged a vector that was just made; afterwards both say the same.
