@@ -58,7 +58,7 @@ class InstructionPair(BaseModel):
     neg: str
 
 
-class TraitDefinition(BaseModel):
+class TraitDefinition(BaseModel):  # noqa: PLW1641 - it can be changed, so it has no hash
     """A trait as the user wrote it; `parse_definition` checks it.
 
     Attributes:

@@ -61,7 +61,8 @@ HARMLESS: list[dict[str, Any]] = [
     {"scorers.refusal": "repetition"}, {"second_judge": None}, {"n_examples": 8},
     {"sampling.seed": 7}, {"thresholds.accuracy": 0.8}, {"layers": [2, 3]},
 ]  # fmt: skip
-# Text that names neither code nor a server: titles, people, traits, an experiment, prompts, positions.
+# Text that names neither code nor a server: titles, people, traits, an experiment, prompts and
+# positions.
 PLAIN_TEXT = {
     "second_elicitation", "description", "owners", "also_judge", "positions", "monitoring_prompts",
     "steering.side_effects", "schedule.cron", "schedule.timezone",
