@@ -167,7 +167,8 @@ def test_backfills(backfills: Backfills) -> None:
 
     # Cancelled in the middle: finished work and verdicts stay, and the GPUs are free.
     before = backfills.ask(CHECKS)
-    project.set(n_examples=40, sampling={"max_new_tokens": 48}, batch_size=4)
+    # So many responses that no run gets past them: new ones would have no verdict yet.
+    project.set(n_examples=400, sampling={"max_new_tokens": 48}, batch_size=4)
     traits = ["refusal", "uncertainty", "broken"]
     backfill = backfills.launch(traits, with_atlas=False)
     wait_for(lambda: sum(holder_of(seat) is not None for seat in seats()) == 2, 600)
