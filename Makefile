@@ -55,11 +55,11 @@ ui: install
 test: install lint
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real and not vllm'
 
-# One after the other: each starts servers, which need the machine's cores. Ray is large, and only
+# Two files at a time: each starts servers, for which they mostly wait. Ray is large, and only
 # these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest -m services
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m services
 
 test-real: install
 	$(BIN)/python -m pytest -m real

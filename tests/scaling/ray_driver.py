@@ -28,6 +28,9 @@ def main() -> None:
         reconstructor_working_directory=str(REPOSITORY),
     )
     with dg.DagsterInstance.get() as instance:
+        # Dagster sets logging up anew for each run, where threads of one process can block each
+        # other for ever; runs of the UI have a process each.
+        instance.get_yaml_python_handlers = list  # type: ignore[method-assign]
 
         def execute(trait: str) -> bool:
             result = dg.execute_job(
