@@ -26,7 +26,6 @@ class Executor:
     packages: tuple[str, ...] = ()
 
 
-@cache
 def executor_named(name: str) -> dg.ExecutorDefinition:
     """Return the executor with that name; always the same object, or definitions cannot be merged.
 
@@ -45,7 +44,12 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
             f"TRAITVEC_EXECUTOR={name} needs {' and '.join(missing)}, not installed here; run"
             f" `pip install 'traitvec[{name}]'`, or choose another executor"
         )
-    return executor.build()
+    return _built(name)
+
+
+@cache
+def _built(name: str) -> dg.ExecutorDefinition:
+    return EXECUTORS[name].build()
 
 
 def _ray() -> dg.ExecutorDefinition:
