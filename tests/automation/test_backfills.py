@@ -10,7 +10,8 @@ import dagster as dg
 import httpx
 import pytest
 
-from tests.automation.ui_process import free_port, traitvec_ui, wait_for
+from tests.automation.ui_process import traitvec_ui, wait_for
+from tests.ports import free_port
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_core.stage_names import STAGES
 from traitvec_dagster.graph.failures import PROBLEM_TAG

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.conftest import clean_environment
-from tests.graph.webserver import free_port
+from tests.ports import free_port
 from tests.projects import REPOSITORY, SmallProject, write_experiment
 from traitvec_dagster.project import LOCATION_MODULE, LOCATION_NAME
 

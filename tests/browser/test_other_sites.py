@@ -14,8 +14,11 @@ from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser.screen import CHROMIUM, DRIVER, PATIENCE_S, chromium
-from tests.graph.webserver import LAUNCH, LOCATION
+from tests.graph.webserver import LAUNCH, launch_variables, run_ids
 from tests.projects import SmallProject
+
+# Variables of `LAUNCH`, for a run that takes seconds.
+A_RUN = launch_variables("demo_traits", {"dagster/partition": "refusal"}, [["demo", "definition"]])
 
 pytestmark = pytest.mark.services
 Served = tuple[SmallProject, str]
@@ -130,11 +133,11 @@ def test_a_page_of_another_origin_launches_and_reads_nothing(
     fooled: webdriver.Chrome, served: Served, other_port: int, site: str
 ) -> None:
     project, ui = served
-    before = _run_ids(project)
+    before = run_ids(project)
     fooled.get(f"http://{site}:{other_port}/")
     fooled.get_log("performance")
-    got = fooled.execute_async_script(ATTACK, ui, LAUNCH, _launch_params())
-    assert _run_ids(project) == before
+    got = fooled.execute_async_script(ATTACK, ui, LAUNCH, A_RUN)
+    assert run_ids(project) == before
     # An answer without CORS is opaque: its text is empty, whatever the server said.
     assert {name: said for name, said in got.items() if said not in {"nothing", ""}} == {}
     statuses = _statuses(fooled, ui)
@@ -147,13 +150,13 @@ def test_a_rebound_name_reads_and_launches_nothing(
     fooled: webdriver.Chrome, served: Served
 ) -> None:
     project, ui = served
-    before = _run_ids(project)
+    before = run_ids(project)
     rebound = ui.replace("127.0.0.1", EVIL)
     fooled.get(rebound)
     page = str(fooled.execute_script("return document.body.innerText"))
     assert page.startswith(f"refused: the UI does not answer Host '{EVIL}:")
     # To the browser, this is now the same origin.
-    launch = json.dumps({"query": LAUNCH, "variables": _launch_params()})
+    launch = json.dumps({"query": LAUNCH, "variables": A_RUN})
     for path, body in (
         ("/server_info", None), ("/runs", None), ("/graphql?query=" + quote(RUNS), None),
         ("/graphql", json.dumps({"query": RUNS})), ("/graphql", launch),
@@ -163,20 +166,20 @@ def test_a_rebound_name_reads_and_launches_nothing(
         assert text.startswith("refused: the UI does not answer Host")
     log = fooled.execute_async_script(LOG, rebound, SUBSCRIPTION, next(iter(before), "none"))
     assert log == "refused"
-    assert _run_ids(project) == before
+    assert run_ids(project) == before
 
 
 def test_the_uis_own_page_launches_and_follows_the_log(
     fooled: webdriver.Chrome, served: Served
 ) -> None:
     project, ui = served
-    before = _run_ids(project)
+    before = run_ids(project)
     fooled.get(f"{ui}/runs")
     WebDriverWait(fooled, PATIENCE_S).until(lambda _: "Runs" in _text(fooled))
-    launch = json.dumps({"query": LAUNCH, "variables": _launch_params()})
+    launch = json.dumps({"query": LAUNCH, "variables": A_RUN})
     status, text = fooled.execute_async_script(READ, f"{ui}/graphql", launch)
     assert status == 200, text
-    (run_id,) = _run_ids(project) - before
+    (run_id,) = run_ids(project) - before
     assert run_id in text
     log = fooled.execute_async_script(LOG, ui, SUBSCRIPTION, run_id)
     assert "__typename" in log, log
@@ -201,22 +204,6 @@ def test_the_uis_own_page_launches_and_follows_the_log(
     run = project.instance.get_run_by_id(run_id)
     assert run is not None
     assert run.status == dg.DagsterRunStatus.SUCCESS
-
-
-def _launch_params() -> dict[str, Any]:
-    """Variables of `LAUNCH`, for a run that would take seconds."""
-    assets = {"assetSelection": [{"path": ["demo", "definition"]}], "assetCheckSelection": []}
-    return {
-        "params": {
-            "selector": {**LOCATION, "jobName": "demo_traits", **assets},
-            "runConfigData": "{}",
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "refusal"}]},
-        }
-    }
-
-
-def _run_ids(project: SmallProject) -> set[str]:
-    return {run.run_id for run in project.instance.get_runs()}
 
 
 def _text(driver: webdriver.Chrome) -> str:

@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
 
 from tests.browser.screen import PATIENCE_S, Screen, requests_from
-from tests.graph.webserver import LAUNCH, LOCATION
+from tests.graph.webserver import LAUNCH, launch_variables, run_ids
 from tests.projects import SmallProject
+
+# Variables of `LAUNCH`, for a run that takes seconds.
+A_RUN = launch_variables("demo_traits", {"dagster/partition": "refusal"}, [["demo", "definition"]])
 
 pytestmark = pytest.mark.services
 Served = tuple[SmallProject, str]
@@ -193,24 +195,9 @@ def test_on_disk_the_report_has_no_link_that_leads_nowhere(
     assert requests_from(browser, page) == []
 
 
-def _launch_params() -> dict[str, Any]:
-    assets = {"assetSelection": [{"path": ["demo", "definition"]}], "assetCheckSelection": []}
-    return {
-        "params": {
-            "selector": {**LOCATION, "jobName": "demo_traits", **assets},
-            "runConfigData": "{}",
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "refusal"}]},
-        }
-    }
-
-
-def _run_ids(project: SmallProject) -> set[str]:
-    return {run.run_id for run in project.instance.get_runs()}
-
-
 def _attack(driver: webdriver.Chrome) -> dict[str, str]:
     """Run the attack inside of the page, as if its policy had let its script run."""
-    got: dict[str, str] = driver.execute_async_script(ATTACK, LAUNCH, _launch_params())
+    got: dict[str, str] = driver.execute_async_script(ATTACK, LAUNCH, A_RUN)
     return got
 
 
@@ -218,7 +205,7 @@ def test_a_hostile_report_runs_nothing_and_reaches_nothing(
     screen: Screen, served: Served, hostile: Path
 ) -> None:
     project, ui = served
-    before = _run_ids(project)
+    before = run_ids(project)
     driver = screen.driver
     driver.set_script_timeout(PATIENCE_S)
     screen.open("assets/demo/validation_report?view=partitions&partition=uncertainty")
@@ -230,14 +217,14 @@ def test_a_hostile_report_runs_nothing_and_reaches_nothing(
     assert {name: what for name, what in got.items() if what != "blocked"} == {}
     assert driver.current_url == f"{ui}/{PAGES}/uncertainty/validation/report.html"
     assert len(driver.window_handles) == 2
-    assert _run_ids(project) == before
+    assert run_ids(project) == before
 
 
 def test_nor_does_it_from_a_frame_of_dagsters_page(
     screen: Screen, served: Served, hostile: Path
 ) -> None:
     project, ui = served
-    before = _run_ids(project)
+    before = run_ids(project)
     driver = screen.driver
     driver.set_script_timeout(PATIENCE_S)
     screen.open("runs")
@@ -253,7 +240,7 @@ def test_nor_does_it_from_a_frame_of_dagsters_page(
     assert {name: what for name, what in got.items() if what != "blocked"} == {}
     driver.switch_to.default_content()
     assert driver.current_url == f"{ui}/runs"
-    assert _run_ids(project) == before
+    assert run_ids(project) == before
 
 
 def test_the_same_attack_from_dagsters_own_page_would_launch(
@@ -261,17 +248,17 @@ def test_the_same_attack_from_dagsters_own_page_would_launch(
 ) -> None:
     """Otherwise the two tests above would show nothing."""
     project, _ = served
-    before = _run_ids(project)
+    before = run_ids(project)
     screen.driver.set_script_timeout(PATIENCE_S)
     screen.open("runs")
     screen.wait_for("Runs")
-    body = {"query": LAUNCH, "variables": _launch_params()}
+    body = {"query": LAUNCH, "variables": A_RUN}
     text = screen.driver.execute_async_script(
         "const [body, done] = arguments; fetch('/graphql', {method: 'POST', body, headers:"
         " {'content-type': 'application/json'}}).then(r => r.text()).then(done)",
         json.dumps(body),
     )
-    (run_id,) = _run_ids(project) - before
+    (run_id,) = run_ids(project) - before
     assert run_id in text
     screen.wait(
         lambda: (run := project.instance.get_run_by_id(run_id)) is not None and run.is_finished,

@@ -13,6 +13,7 @@ import pytest
 
 from tests.generation.completions import CompletionsServer, Spoiler, serving
 from tests.models.architectures import make_model
+from tests.ports import free_port
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import EngineOptions, generate_texts, load_engine
@@ -85,11 +86,6 @@ class Attempt:
 
 
 # -- no connection ----------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_refused_connection_names_the_setting(model: LanguageModel, saved: str) -> None:

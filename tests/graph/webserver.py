@@ -1,7 +1,6 @@
 """Dagster's webserver over a project, and a client that sends what its pages send."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from tests.projects import REPOSITORY
+from tests.ports import free_port
+from tests.projects import REPOSITORY, SmallProject
 from traitvec_dagster.project import LOCATION_NAME
 
 LOCATION = {
@@ -63,14 +63,6 @@ def dagster_webserver(folder: Path, log: Path) -> Iterator[httpx.Client]:
             process.wait(timeout=_PATIENCE_S)
 
 
-def free_port() -> int:
-    """Return a port of this machine on which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
 def launch_run(
     client: httpx.Client,
     job: str,
@@ -83,6 +75,21 @@ def launch_run(
 
     Returns its id, or None if refused.
     """
+    variables = launch_variables(job, tags, assets, run_config, checks)
+    answer = client.post("/graphql", json={"query": LAUNCH, "variables": variables}).json()
+    # An error of GraphQL has no data, and a refused run has no id.
+    launched = (answer.get("data") or {}).get("launchRun") or {}
+    return launched["run"]["runId"] if "run" in launched else None
+
+
+def launch_variables(
+    job: str,
+    tags: Mapping[str, str],
+    assets: Sequence[Sequence[str]] | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    checks: Sequence[tuple[Sequence[str], str]] = (),
+) -> dict[str, Any]:
+    """Return the variables of `LAUNCH`."""
     selection = (
         {
             "assetSelection": [{"path": list(path)} for path in assets],
@@ -93,16 +100,18 @@ def launch_run(
         if assets is not None
         else {}
     )
-    params = {
-        "selector": {**LOCATION, "jobName": job, **selection},
-        "runConfigData": json.dumps(run_config or {}),
-        "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
+    return {
+        "params": {
+            "selector": {**LOCATION, "jobName": job, **selection},
+            "runConfigData": json.dumps(run_config or {}),
+            "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
+        }
     }
-    query = {"query": LAUNCH, "variables": {"params": params}}
-    answer = client.post("/graphql", json=query).json()
-    # An error of GraphQL has no data, and a refused run has no id.
-    launched = (answer.get("data") or {}).get("launchRun") or {}
-    return launched["run"]["runId"] if "run" in launched else None
+
+
+def run_ids(project: SmallProject) -> set[str]:
+    """Return the ids of all runs there are."""
+    return {run.run_id for run in project.instance.get_runs()}
 
 
 def _is_up(client: httpx.Client) -> bool:

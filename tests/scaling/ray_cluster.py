@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 # Of the loopback too; Ray takes 127.0.0.1 for the machine's address in the network.
 _HOSTS = ("127.0.0.2", "127.0.0.3")
@@ -173,10 +174,3 @@ class Cluster:
 def _children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [inner for child in map(int, text.split()) for inner in (child, *_children(child))]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -1,7 +1,6 @@
 """A local S3 server for any S3 client; each test has its own bucket."""
 
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 _NUMBERS = count()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -10,7 +10,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from tests.storage.conftest import free_port
+from tests.ports import free_port
 
 PASSWORD = "of-the-test"
 

@@ -6,6 +6,7 @@ definition.
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -51,9 +52,9 @@ class FaultError(Exception):
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
+    @abstractmethod
     def problems(self) -> list[str]:
         """Return what is wrong with the texts, one phrase each."""
-        raise NotImplementedError
 
 
 _T = TypeVar("_T", bound=_Answer)
