@@ -16,8 +16,8 @@ from tests.providers.replies import (
     openai_answer,
 )
 
-PartName = Literal["outline", "pairs", "questions"]
-PARTS: tuple[PartName, ...] = ("outline", "pairs", "questions")
+PartName = Literal["outline", "pairs", "questions", "scenarios"]
+PARTS: tuple[PartName, ...] = ("outline", "pairs", "questions", "scenarios")
 # What an answer is made into: `None` leaves it good.
 Spoil = Callable[[Json], Json | str | Reply | None]
 
@@ -50,12 +50,13 @@ def good_answers() -> dict[PartName, Json]:
         },
         "pairs": {"pairs": [dict(pair) for pair in _EXAMPLE["instruction"]]},
         "questions": {"questions": questions[:40]},
+        "scenarios": {"scenarios": [dict(pair) for pair in _EXAMPLE["scenarios"]]},
     }
 
 
 def part_of(call: Call) -> PartName:
     """The part that a call asks for, by the shape that its prompt shows."""
-    for part in ("pairs", "questions"):
+    for part in PARTS[1:]:
         if f'{{"{part}": [' in call.prompt:
             return part
     assert '"anchors"' in call.prompt, call.prompt

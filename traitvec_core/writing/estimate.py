@@ -35,7 +35,7 @@ class DraftEstimate:
 
 def estimate_draft(sentence: str, writer: Writer, seed: int = 0) -> DraftEstimate:
     """Estimate the cost of a draft. Makes no API calls."""
-    first = question_for(PARTS[0], PARTS[0].prompt(sentence, {}), seed)
+    first = question_for(PARTS[0], sentence, {}, seed)
     tokens_in = round(len(first.prompt) / _CHARS_PER_TOKEN) + _PROMPT_TOKENS * (len(PARTS) - 1)
     tokens_out = sum(part.tokens_out for part in PARTS)
     if writer.price is None:

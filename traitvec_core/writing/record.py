@@ -1,13 +1,14 @@
 """Where a drafted definition is from: the key `draft` of the definition."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.visible_text import one_line
 
-__all__ = ["DraftRecord", "describe_draft", "draft_record"]
+__all__ = ["DraftRecord", "add_revision", "describe_draft", "draft_record"]
 
 
 class DraftRecord(BaseModel):
@@ -28,6 +29,8 @@ class DraftRecord(BaseModel):
         tokens_in: Input tokens of all calls.
         tokens_out: Output tokens of all calls.
         usd: What the calls cost; None if the price is unknown.
+        replaced: Places whose first texts the linter named, and whose texts are now others of the
+            same writer: `questions[3]`.
         content: Hash of the definition as it was drafted.
     """
 
@@ -45,6 +48,7 @@ class DraftRecord(BaseModel):
     tokens_in: int
     tokens_out: int
     usd: float | None
+    replaced: list[str] = Field(default_factory=list)
     content: str
 
 
@@ -56,6 +60,17 @@ def draft_record(definition: TraitDefinition) -> DraftRecord | None:
         return DraftRecord.model_validate(definition.draft)
     except ValidationError:
         return None
+
+
+def add_revision(raw: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Add what was changed, and by what, to `draft.revisions` of a definition's JSON.
+
+    A `draft`, or `revisions` in it, of another shape is some other tool's, and stays as it is.
+    """
+    draft = raw.get("draft", {})
+    revisions = draft.get("revisions", []) if isinstance(draft, dict) else None
+    if isinstance(revisions, list):
+        raw["draft"] = {**draft, "revisions": [*revisions, dict(record)]}
 
 
 def describe_draft(definition: TraitDefinition) -> str | None:
