@@ -25,6 +25,18 @@ _EXAMPLE = json.loads(
     (REPOSITORY / "traitvec_core/templates/sycophancy.json").read_text(encoding="utf-8")
 )
 
+# In the place of the example's with a {question}, which a writer is not asked for.
+_MORE_OPENINGS = [
+    {
+        "pos": "My habit is to look for what is wonderful in an idea and leave the rest. I said:",
+        "neg": "My habit is to look for what is unfinished in an idea and name it first. I said:",
+    },
+    {
+        "pos": "I planned my text as one long compliment to the reader. It began like this:",
+        "neg": "I planned my text as one fair review for the reader. It began like this:",
+    },
+]
+
 
 def good_answers() -> dict[PartName, Json]:
     """The answers of a writer that does as it is asked, by part."""
@@ -50,7 +62,12 @@ def good_answers() -> dict[PartName, Json]:
         },
         "pairs": {"pairs": [dict(pair) for pair in _EXAMPLE["instruction"]]},
         "questions": {"questions": questions[:40]},
-        "scenarios": {"scenarios": [dict(pair) for pair in _EXAMPLE["scenarios"]]},
+        "scenarios": {
+            "scenarios": [
+                *(dict(pair) for pair in _EXAMPLE["scenarios"] if "{question}" not in pair["pos"]),
+                *_MORE_OPENINGS,
+            ][:10]
+        },
     }
 
 

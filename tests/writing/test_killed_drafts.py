@@ -57,12 +57,12 @@ def test_a_killed_draft_goes_on(
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
     assert err.count("kept from before") == n_before
-    # One more than three: the answer that the killed process was waiting for.
+    # One more: the answer that the killed process was waiting for.
     assert asked == {part: 1 + (part == killed_at) for part in PARTS}
     assert "wrote mine/sycophancy/trait_definition.json: a draft by gpt-6.1-terra ($0." in out
     assert files(experiment) == ["sycophancy/trait_definition.json"]
     written = json.loads(experiment.trait("sycophancy").definition_path.read_text())
-    assert written["draft"]["calls"] == 3
+    assert written["draft"]["calls"] == len(PARTS)
 
 
 def test_two_at_once_do_not_pay_twice(serve: Serve, experiment: ExperimentFolder) -> None:

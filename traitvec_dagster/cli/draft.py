@@ -85,7 +85,8 @@ def _progress(line: str) -> None:
 
 def _print_estimate(writer: "Writer", estimate: "DraftEstimate", max_usd: float) -> None:
     expected = (
-        f"drafting with {writer.name}: {estimate.calls} requests, about"
+        f"drafting with {writer.name}: {estimate.calls} requests (at most"
+        f" {estimate.most_calls} with the linter's), about"
         f" {estimate.tokens_in + estimate.tokens_out:,} tokens"
     )
     if estimate.usd is None:
