@@ -76,12 +76,21 @@ def add_revision(raw: dict[str, Any], record: Mapping[str, Any]) -> None:
 def describe_draft(definition: TraitDefinition) -> str | None:
     """Return one line on where a definition is from; None if the user wrote all of it."""
     record = draft_record(definition)
-    revisions = (definition.draft or {}).get("revisions")
-    n_revisions = len(revisions) if isinstance(revisions, list) else 0
-    revised = f"revised {n_revisions} time{'s' if n_revisions > 1 else ''} by `try`"
+    revised = _describe_revisions(definition)
     if record is None:
-        return revised if n_revisions else None
+        return revised or None
     is_edited = record.content != definition.content_hash
     after = "edited since" if is_edited else "unedited; read it before you rely on it"
-    after = revised if n_revisions else after
-    return one_line(f"drafted by {record.model} on {record.date[:10]}, {after}")
+    return one_line(f"drafted by {record.model} on {record.date[:10]}, {revised or after}")
+
+
+def _describe_revisions(definition: TraitDefinition) -> str:
+    revisions = (definition.draft or {}).get("revisions")
+    if not isinstance(revisions, list):
+        return ""
+    added = [item for item in revisions if isinstance(item, dict) and item.get("added")]
+    n_revised = len(revisions) - len(added)
+    parts = [f"{item['added']} by {item.get('model')}" for item in added]
+    if n_revised:
+        parts.append(f"revised {n_revised} time{'s' if n_revised > 1 else ''} by `try`")
+    return one_line(", ".join(parts))
