@@ -69,7 +69,8 @@ def replace_weak(
             continue
         kept = [place for place, text in new.items() if _put_if_better(raw, name, place, text)]
         replaced += [f"{key}[{number}]" for key, number in kept]
-        say(f"{title}: the linter finds less in {len(kept)} of {len(new)}, which are kept")
+        outcome = f"{len(kept)} kept, where the linter finds less" if kept else "none is better"
+        say(f"{title}: {outcome}")
     return replaced
 
 
