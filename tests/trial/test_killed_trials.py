@@ -6,6 +6,7 @@ judgements and new texts of a provider.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,14 +23,12 @@ from tests.projects import REPOSITORY, demo_definition, write_experiment
 from tests.providers.drafts import answer
 from tests.providers.models import gpt_4_1_mini
 from tests.providers.replies import Call, Reply
-from tests.trial.traits import IDLE_PAIR
 from tests.writing.conftest import Serve
 from traitvec_core import load_language_model
 
 TRAIT = "refusal"
-# A tenth pair of the demo's, in the place of the idle one.
-NEW_PAIR = demo_definition(TRAIT)["instruction"][3]
 AT_ONCE = 4
+N_BEFORE = 8
 Step = Literal["generating", "judging", "rewording"]
 STEPS: tuple[Step, ...] = ("generating", "judging", "rewording")
 
@@ -42,8 +41,7 @@ class World:
         self.hangs = True
         self.hung = threading.Semaphore(0)
         self.judged: Counter[str] = Counter()
-        self.reworded = 0
-        self.generated: Counter[tuple[str, int]] = Counter()
+        self.reworded: Counter[str] = Counter()
         self.n_answered = 0
         self.lock = threading.Lock()
         self.completions = CompletionsServer(
@@ -53,7 +51,7 @@ class World:
     def hang(self, step: Step, n_before: int) -> bool:
         """Whether a request of this step is the one at which the process is killed."""
         is_hanging = (
-            self.hangs and self.killed_at == step and n_before >= (step != "rewording") * 12
+            self.hangs and self.killed_at == step and n_before >= N_BEFORE * (step != "rewording")
         )
         if is_hanging:
             self.hung.release()
@@ -61,14 +59,25 @@ class World:
 
     def provide(self, call: Call) -> Reply:
         if "<weak>" in call.prompt:
-            reply = answer(call, {"pairs": [NEW_PAIR]})
+            reply = answer(call, {"pairs": self._new_pairs(call.prompt)})
             is_hanging = self.hang("rewording", 0)
-            self.reworded += 1
+            self.reworded[call.prompt] += 1
         else:
             reply = gpt_4_1_mini(call, score_of=_score)
             is_hanging = self.hang("judging", sum(self.judged.values()))
             self.judged[call.prompt] += not is_hanging
         return Reply(reply.status, reply.body, action="hang", hang_s=600) if is_hanging else reply
+
+    def _new_pairs(self, prompt: str) -> list[dict[str, str]]:
+        """As good as those before, in words that were not there."""
+        match = re.search(r"Write (\d+) new pairs", prompt)
+        assert match is not None
+        pairs = demo_definition(TRAIT)["instruction"]
+        day = len(self.reworded)
+        return [
+            {pole: f"{pairs[number][pole]} Do so on day {day}." for pole in ("pos", "neg")}
+            for number in range(int(match[1]))
+        ]
 
     def _complete(self, handler: BaseHTTPRequestHandler, reply: dict[str, Any]) -> None:
         with self.lock:
@@ -88,7 +97,8 @@ def _score(prompt: str) -> int:
 
 
 def _try(experiments: Path) -> subprocess.Popen[str]:
-    arguments = ["try", "--experiment", "mine", "--trait", TRAIT, "--revise", "--yes", "--json"]
+    arguments = ["try", "--experiment", "mine", "--trait", TRAIT, "--questions", "3", "--revise"]
+    arguments += ["--yes", "--json"]
     return subprocess.Popen(
         [
             sys.executable, "-W", "ignore", "-c",
@@ -110,11 +120,13 @@ def test_a_killed_trial_goes_on(serve: Serve, tmp_path: Path, killed_at: Step) -
             {
                 "engine": "server", "engine_url": world.completions.url, "batch_size": AT_ONCE,
                 "judge_model": "gpt-4.1-mini", "judge_preflight": False,
-                "max_concurrent_judges": AT_ONCE, "n_examples": 100, "thresholds": {},
+                "max_concurrent_judges": AT_ONCE, "n_examples": 24,
+                # Never reached, so that all pairs are reworded.
+                "thresholds": {"contrast": 99},
             },
         )  # fmt: skip
         definition = demo_definition(TRAIT)
-        definition["instruction"][3] = dict(IDLE_PAIR)
+        del definition["instruction"][4:]
         path = tmp_path / f"experiments/mine/{TRAIT}/trait_definition.json"
         path.write_text(json.dumps(definition))
         first = _try(tmp_path / "experiments")
@@ -130,16 +142,20 @@ def test_a_killed_trial_goes_on(serve: Serve, tmp_path: Path, killed_at: Step) -
         out, err = second.communicate(timeout=300)
         assert second.returncode == 0, err
     printed = json.loads(out)
-    print(
-        killed_at,
-        printed["ending"],
-        len(world.completions.requests),
-        sum(world.judged.values()),
-        len(world.judged),
-        world.reworded,
-    )
-    print(
-        Counter(Counter(json.dumps(r, sort_keys=True) for r in world.completions.requests).values())
-    )
-    print(Counter(provider.log.answers.values()))
-    print(err)
+    assert printed["revisions"]
+    assert printed["ending"] in {"did not move", "rounds"}
+    # Again is asked only what was in flight when the process was killed.
+    requests = Counter(json.dumps(r, sort_keys=True) for r in world.completions.requests)
+    answers = provider.log.answers
+    twice = {
+        "generating": sum(n - 1 for n in requests.values()),
+        "judging": sum(n - 1 for prompt, n in answers.items() if "<weak>" not in prompt),
+        "rewording": sum(n - 1 for n in world.reworded.values()),
+    }
+    assert {step for step, n in twice.items() if n} <= {killed_at}
+    assert twice[killed_at] <= AT_ONCE
+    # What was answered before is there: the second command says so before it starts.
+    there = re.search(r"\((\d+) are there already\)", err)
+    assert there is not None
+    assert int(there[1]) >= (N_BEFORE - AT_ONCE if killed_at == "generating" else 24)
+    assert world.reworded.total() == len(world.reworded) + (killed_at == "rewording")
