@@ -121,6 +121,7 @@ def test_a_killed_trial_goes_on(serve: Serve, tmp_path: Path, killed_at: Step) -
                 "engine": "server", "engine_url": world.completions.url, "batch_size": AT_ONCE,
                 "judge_model": "gpt-4.1-mini", "judge_preflight": False,
                 "max_concurrent_judges": AT_ONCE, "n_examples": 24,
+                "sampling": {"max_new_tokens": 8},
                 # Never reached, so that all pairs are reworded.
                 "thresholds": {"contrast": 99},
             },
