@@ -48,7 +48,14 @@ if TYPE_CHECKING:
     from traitvec_core.validation.separation import Separation, measure_separation
     from traitvec_core.validation.validate import Validation, validate
     from traitvec_core.vectors import METHODS, TraitVector, extract_vectors
-    from traitvec_core.writing import DraftRecord, TraitDraft, draft_trait, load_writer
+    from traitvec_core.writing import (
+        AddedScenarios,
+        DraftRecord,
+        TraitDraft,
+        add_scenarios,
+        draft_trait,
+        load_writer,
+    )
 
 _HOME = {
     "atlas": ("Atlas", "build_atlas"),
@@ -76,13 +83,17 @@ _HOME = {
     "validation.separation": ("Separation", "measure_separation"),
     "validation.validate": ("Validation", "validate"),
     "vectors": ("METHODS", "TraitVector", "extract_vectors"),
-    "writing": ("DraftRecord", "TraitDraft", "draft_trait", "load_writer"),
+    "writing": (
+        "AddedScenarios", "DraftRecord", "TraitDraft", "add_scenarios", "draft_trait",
+        "load_writer",
+    ),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "METHODS",
     "Ablation",
+    "AddedScenarios",
     "Addition",
     "Atlas",
     "Cap",
@@ -112,6 +123,7 @@ __all__ = [
     "Trial",
     "Validation",
     "Workbench",
+    "add_scenarios",
     "build_atlas",
     "build_monitor_page",
     "capture",

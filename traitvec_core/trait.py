@@ -103,9 +103,10 @@ class TraitDefinition(BaseModel):  # noqa: PLW1641 - it can be changed, so it ha
         """
         pairs = self.scenarios if elicited_by == "scenarios" else self.instruction
         if not pairs:
+            by_command = " (`traitvec scenarios`)" if elicited_by == "scenarios" else ""
             raise TraitvecError(
                 f"{self._where} has no {PAIRS_KEY[elicited_by]!r}, which elicitation: {elicited_by}"
-                f" needs; add pairs, or set elicitation: {other_way(elicited_by)}"
+                f" needs; add pairs{by_command}, or set elicitation: {other_way(elicited_by)}"
             )
         return pairs
 

@@ -186,7 +186,7 @@ def test_a_sentence_becomes_a_definition(empty: SmallProject) -> None:
         os.environ["OPENAI_BASE_URL"] = server.base_url_openai
         os.environ["OPENAI_API_KEY"] = "sk-test"
         assert write(empty, name="flattery", sentence="flatters the user").success
-        assert server.log.total == 3
+        assert server.log.total == 4
     definition = empty.trait("flattery").definition()
     assert definition.name == "flattery"
     assert (len(definition.instruction), len(definition.eval_questions)) == (10, 20)

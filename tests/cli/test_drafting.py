@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.projects import write_experiment
-from tests.providers.drafts import drafting, good_draft
+from tests.providers.drafts import PARTS, drafting, good_draft
 from tests.providers.replies import Call, Reply
 from tests.providers.server import FakeProvider
 
@@ -46,9 +46,11 @@ def test_a_draft_says_its_cost_before_and_after_and_what_comes_next(
     done = traitvec(*NEW)
     assert done.code == 0, done.err
     first, *_ = done.err.splitlines()
-    assert first.startswith("drafting with gpt-6.1-terra: 3 requests, about ")
+    assert first.startswith(
+        "drafting with gpt-6.1-terra: 4 requests (at most 7 with the linter's), about "
+    )
     assert first.endswith("at most $1")
-    assert "3/3 40 questions: done ($0." in done.err
+    assert "3/4 40 questions: done ($0." in done.err
     assert f"wrote {DEFINITION}: a draft by gpt-6.1-terra ($0." in done.out
     assert "then: traitvec check --experiment mine --trait sycophancy" in done.out
     checked = traitvec("check", "--experiment", "mine", "--trait", "sycophancy")
@@ -147,7 +149,7 @@ def test_an_existing_definition_is_seen_before_anything_is_paid(
     refused = traitvec(*NEW, "--trait", "sycophancy")
     assert refused.code == 1
     assert refused.error_lines[-1].endswith("--force replaces it")
-    assert server.log.total == 3
+    assert server.log.total == len(PARTS)
     assert DEFINITION.read_bytes() == before
     assert traitvec(*NEW, "--trait", "sycophancy", "--force").code == 0
 

@@ -16,14 +16,26 @@ from tests.providers.replies import (
     openai_answer,
 )
 
-PartName = Literal["outline", "pairs", "questions"]
-PARTS: tuple[PartName, ...] = ("outline", "pairs", "questions")
+PartName = Literal["outline", "pairs", "questions", "scenarios"]
+PARTS: tuple[PartName, ...] = ("outline", "pairs", "questions", "scenarios")
 # What an answer is made into: `None` leaves it good.
 Spoil = Callable[[Json], Json | str | Reply | None]
 
 _EXAMPLE = json.loads(
     (REPOSITORY / "traitvec_core/templates/sycophancy.json").read_text(encoding="utf-8")
 )
+
+# In the place of the example's with a {question}, which a writer is not asked for.
+_MORE_OPENINGS = [
+    {
+        "pos": "My habit is to look for what is wonderful in an idea and leave the rest. I said:",
+        "neg": "My habit is to look for what is unfinished in an idea and name it first. I said:",
+    },
+    {
+        "pos": "I planned my text as one long compliment to the reader. It began like this:",
+        "neg": "I planned my text as one fair review for the reader. It began like this:",
+    },
+]
 
 
 def good_answers() -> dict[PartName, Json]:
@@ -50,12 +62,18 @@ def good_answers() -> dict[PartName, Json]:
         },
         "pairs": {"pairs": [dict(pair) for pair in _EXAMPLE["instruction"]]},
         "questions": {"questions": questions[:40]},
+        "scenarios": {
+            "scenarios": [
+                *(dict(pair) for pair in _EXAMPLE["scenarios"] if "{question}" not in pair["pos"]),
+                *_MORE_OPENINGS,
+            ][:10]
+        },
     }
 
 
 def part_of(call: Call) -> PartName:
     """The part that a call asks for, by the shape that its prompt shows."""
-    for part in ("pairs", "questions"):
+    for part in PARTS[1:]:
         if f'{{"{part}": [' in call.prompt:
             return part
     assert '"anchors"' in call.prompt, call.prompt

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.providers.drafts import (
+    PARTS,
     answer,
     drafting,
     good_answers,
@@ -46,6 +47,7 @@ def test_a_draft_is_whole_valid_and_says_where_it_is_from(
     assert definition.warnings == []
     good = good_answers()
     assert [p.model_dump() for p in definition.instruction] == good["pairs"]["pairs"]
+    assert [p.model_dump() for p in definition.scenarios] == good["scenarios"]["scenarios"]
     assert (len(definition.questions), len(definition.eval_questions)) == (20, 20)
     asked = [*definition.questions, *definition.eval_questions]
     assert sorted(asked) == sorted(good["questions"]["questions"])
@@ -56,11 +58,11 @@ def test_a_draft_is_whole_valid_and_says_where_it_is_from(
     assert filled.count("[ANSWER END]") == 1
     record = draft_record(definition)
     assert isinstance(record, DraftRecord)
-    assert (record.model, record.sentence, record.calls) == (name, SENTENCE, 3)
+    assert (record.model, record.sentence, record.calls) == (name, SENTENCE, len(PARTS))
     assert record == draft.record
     assert record.usd is not None
     assert record.usd > 0
-    assert server.log.total == 3
+    assert server.log.total == len(PARTS)
     # Every call asked for a schema, with all keys required and no other allowed, at every level.
     for call in server.log.calls:
         assert _is_strict(schema_in(call))
@@ -101,7 +103,7 @@ def test_a_server_without_structured_output_is_read_strictly(
     assert draft.record.usd is None
     assert draft.record.server == server.base_url_openai
     # Learned once, for all parts.
-    assert server.log.total == 5
+    assert server.log.total == len(PARTS) + 2
     # The account's key goes nowhere else.
     sent = {call.headers["authorization"] for call in server.log.calls}
     assert sent == {"Bearer own-server-key"}
@@ -149,7 +151,7 @@ def test_an_existing_trait_is_kept_and_the_draft_costs_nothing_again(
     assert existing.read_text() == "mine"
     again = draft_trait(SENTENCE, "gpt-6.1-terra", name="flattery", experiment=experiment)
     again.write(experiment)
-    assert server.log.total == 3
+    assert server.log.total == len(PARTS)
     assert experiment.traits() == ["flattery", "sycophancy"]
 
 
@@ -194,9 +196,9 @@ def test_busy_and_broken_servers_are_asked_again(
 
     server = serve(stormy)
     draft = draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment)
-    assert server.log.total == 9
+    assert server.log.total == 6 + len(PARTS)
     # The empty answer is one; the others never were.
-    assert draft.record.calls == 4
+    assert draft.record.calls == 1 + len(PARTS)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +232,16 @@ def test_progress_says_which_part_and_what_it_cost(serve: Serve) -> None:
     said: list[str] = []
     draft_trait(SENTENCE, "gpt-6.1-terra", say=said.append)
     assert [line.partition(" ($")[0] for line in said] == [
-        "1/3 description and rubric …",
-        "1/3 description and rubric: done",
-        "2/3 10 instruction pairs …",
+        "1/4 description and rubric …",
+        "1/4 description and rubric: done",
+        "2/4 10 instruction pairs …",
         "10 instruction pairs: answer 1 is unusable (it is not one JSON object (it begins with"
         " 'no'))",
-        "2/3 10 instruction pairs: done, 1 unusable before it",
-        "3/3 40 questions …",
-        "3/3 40 questions: done",
+        "2/4 10 instruction pairs: done, 1 unusable before it",
+        "3/4 40 questions …",
+        "3/4 40 questions: done",
+        "4/4 10 scenarios …",
+        "4/4 10 scenarios: done",
     ]
 
 

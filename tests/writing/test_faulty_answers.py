@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.providers.drafts import PartName, Spoil, drafting, good_answers
+from tests.providers.drafts import PARTS, PartName, Spoil, drafting, good_answers
 from tests.providers.replies import (
     Json,
     anthropic_answer,
@@ -114,6 +114,37 @@ FAULTS: dict[str, tuple[PartName, Spoil, str]] = {
     "labels alike": ("outline", _edited("negative_label", value="Sycophantic"), "are the same"),
     "a path": ("outline", _edited("name", value="../../evil"), "cannot be used as a folder name"),
     "two lines": ("outline", _edited("description", value="One.\nTwo."), "line break"),
+    "nine scenarios": ("scenarios", _without("scenarios", 4), "9 scenarios instead of 10"),
+    "a scenario twice": (
+        "scenarios", _edited("scenarios", 6, value=good_answers()["scenarios"]["scenarios"][0]),
+        "contains the same text twice",
+    ),
+    "an instruction as opening": (
+        "scenarios",
+        _edited("scenarios", 2, "pos", value=good_answers()["pairs"]["pairs"][4]["neg"].upper()),
+        "scenarios contains a text that is already there",
+    ),
+    "opening with the question": (
+        "scenarios", _edited("scenarios", 0, "pos", value='"{question}" they asked. I said:'),
+        "contains {question}, which is reserved",
+    ),
+    "opening with a gap": (
+        "scenarios", _edited("scenarios", 0, "neg", value="I chose to [be plain]. I wrote:"),
+        "scenarios[0].neg contains '[', as if something had to be filled in",
+    ),
+    "opening with dots": (
+        "scenarios", _edited("scenarios", 0, "neg", value="I decided to …. I wrote:"),
+        "as if something had to be filled in",
+    ),
+    "opening in two lines": (
+        "scenarios", _edited("scenarios", 0, "neg", value="I chose.\nI wrote:"), "a line break"
+    ),
+    "scenarios cut off": (
+        "scenarios", lambda good: openai_answer('{"scen', finish_reason="length"), "was cut off"
+    ),
+    "scenarios refused": (
+        "scenarios", lambda good: openai_answer(None, refusal="No."), "it was refused: No."
+    ),
     "cut off": (
         "pairs", lambda good: openai_answer('{"pairs": [', finish_reason="length"), "was cut off"
     ),
@@ -133,12 +164,14 @@ def test_a_faulty_answer_is_asked_for_again_with_the_fault_named(
     server = serve(drafting({part: [spoil, lambda good: None]}))
     draft = draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment)
     assert draft.write(experiment).definition().warnings == []
-    assert server.log.total == draft.record.calls == 4
+    assert server.log.total == draft.record.calls == len(PARTS) + 1
     (again,) = [call for call in server.log.calls if "could not be used" in call.prompt]
     assert says in again.prompt.rpartition("could not be used: ")[2]
 
 
-@pytest.mark.parametrize("fault", ["nine pairs", "not JSON", "refused", "cut off"])
+@pytest.mark.parametrize(
+    "fault", ["nine pairs", "not JSON", "refused", "cut off", "nine scenarios"]
+)
 def test_a_writer_that_stays_faulty_ends_in_one_line_and_nothing_is_half_written(
     serve: Serve, experiment: ExperimentFolder, fault: str
 ) -> None:
@@ -152,7 +185,7 @@ def test_a_writer_that_stays_faulty_ends_in_one_line_and_nothing_is_half_written
     assert "run again" in line
     assert len(line) < 300
     assert "\n" not in line
-    n_before = ("outline", "pairs", "questions").index(part)
+    n_before = PARTS.index(part)
     assert server.log.total == n_before + 4
     assert [name for name in files(experiment) if not name.startswith(".drafts/")] == []
     assert experiment.traits() == []
@@ -169,9 +202,9 @@ def test_the_next_command_goes_on_behind_the_parts_that_were_valid(
     with pytest.raises(TraitvecError):
         draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment)
     draft = draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment)
-    assert server.log.total == 2 + 4 + 1
+    assert server.log.total == 2 + 4 + 2
     # All of it counts as the draft's cost.
-    assert draft.record.calls == 7
+    assert draft.record.calls == 8
 
 
 def test_anthropic_refuses_and_cuts_off_in_its_own_words(
@@ -184,16 +217,16 @@ def test_anthropic_refuses_and_cuts_off_in_its_own_words(
     ]
     server = serve(drafting({"pairs": replies}))
     draft = draft_trait(SENTENCE, "claude-haiku-4-5", experiment=experiment)
-    assert draft.record.calls == 5
+    assert draft.record.calls == len(PARTS) + 2
     first, second, third = [call.body["max_tokens"] for call in server.log.calls[1:4]]
     assert first < second == third
 
 
 def test_an_answer_in_one_code_fence_is_read(serve: Serve, experiment: ExperimentFolder) -> None:
     fenced = _as_text(lambda text: f"```json\n{text}\n```\n")
-    server = serve(drafting({"outline": [fenced], "pairs": [fenced], "questions": [fenced]}))
+    server = serve(drafting({part: [fenced] for part in PARTS}))
     draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment).write(experiment)
-    assert server.log.total == 3
+    assert server.log.total == len(PARTS)
 
 
 def test_a_kept_part_that_was_edited_into_a_fault_is_asked_for_again(
@@ -207,7 +240,7 @@ def test_a_kept_part_that_was_edited_into_a_fault_is_asked_for_again(
     kept["parts"]["pairs"]["pairs"].pop()
     experiment.write(name, json.dumps(kept).encode())
     draft_trait(SENTENCE, "gpt-6.1-terra", experiment=experiment)
-    assert server.log.total == 6 + 2
+    assert server.log.total == 6 + 3
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"usd": -1}', b'{"calls": "many"}', b"\xff"])

@@ -13,7 +13,7 @@ from traitvec_core.trait import (
     RECOMMENDED_QUESTIONS,
 )
 
-__all__ = ["compose_definition", "scaffold_definition", "standard_rubric"]
+__all__ = ["compose_definition", "dump_definition", "scaffold_definition", "standard_rubric"]
 
 
 def scaffold_definition(
@@ -38,10 +38,10 @@ def scaffold_definition(
         source = resources.files("traitvec_core") / "templates" / "sycophancy.json"
         definition: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
         definition["name"] = name
-        return _dump(definition)
+        return dump_definition(definition)
     trait = _spoken(name)
     gap = FORM_GAP
-    return _dump(
+    return dump_definition(
         {
             "name": name,
             "description": description or f"{gap} what {trait} is, in one sentence",
@@ -92,7 +92,7 @@ def compose_definition(
         draft: Where a drafted definition is from.
     """
     named = {} if labels is None else {"positive_label": labels[0], "negative_label": labels[1]}
-    return _dump(
+    return dump_definition(
         {
             "name": name,
             "description": description,
@@ -106,6 +106,11 @@ def compose_definition(
             **({} if draft is None else {"draft": dict(draft)}),
         }
     )
+
+
+def dump_definition(value: Mapping[str, Any]) -> str:
+    """Return the text of a definition file from its JSON."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def standard_rubric(name: str, description: str = "") -> str:
@@ -138,7 +143,3 @@ def _pair(number: int, trait: str, elicited_by: ElicitedBy) -> dict[str, str]:
         "pos": f"{FORM_GAP} instruction {number}, which asks for {trait}{hint}",
         "neg": f"{FORM_GAP} instruction {number}, which asks for the opposite{hint}",
     }
-
-
-def _dump(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -42,8 +42,8 @@ def write_scenarios_of(other: ExperimentFolder, new: ExperimentFolder) -> list[s
     traits = _traits_with_scenarios(other)
     if not traits:
         raise TraitvecError(
-            f"{display_path(other.path)}: no definition has scenarios; add some first, see"
-            " docs/creating_traits.md#scenarios"
+            f"{display_path(other.path)}: no definition has scenarios; `traitvec scenarios"
+            f" --experiment {other.name} --trait NAME` lets a model write them"
         )
     try:
         text = other.read(SETTINGS_FILE).decode()

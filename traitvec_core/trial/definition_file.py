@@ -7,9 +7,12 @@ from typing import Any
 
 from traitvec_core.elicited_by import PAIRS_KEY, ElicitedBy
 from traitvec_core.errors import TraitvecError
+from traitvec_core.settings.trait_form import dump_definition
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
-from traitvec_core.trait import InstructionPair, parse_definition
+from traitvec_core.trait import parse_definition
+from traitvec_core.writing.record import add_revision
+from traitvec_core.writing.rewording import NewTexts, put_texts
 
 __all__ = ["changed_definition", "replace_definition"]
 
@@ -21,8 +24,7 @@ def changed_definition(
     folder: TraitFolder,
     elicited_by: ElicitedBy,
     *,
-    pairs: Mapping[int, InstructionPair] | None = None,
-    questions: Mapping[int, str] | None = None,
+    new: NewTexts | None = None,
     without_pairs: Collection[int] = (),
     without_questions: Collection[int] = (),
     record: Mapping[str, Any],
@@ -32,30 +34,21 @@ def changed_definition(
     Args:
         folder: The trait's folder.
         elicited_by: Whose pairs change.
-        pairs: New pairs, by number.
-        questions: New questions, by number.
+        new: New texts.
         without_pairs: Numbers of pairs to leave out.
         without_questions: Numbers of questions to leave out.
-        record: What was changed, and by what; it is added to `draft.revisions`.
+        record: What was changed, and by what; see `add_revision`.
 
     Raises:
         TraitvecError: If what is left is no definition.
     """
     raw = json.loads(folder.read_definition_bytes().decode("utf-8-sig"))
     key = PAIRS_KEY[elicited_by]
-    for number, pair in (pairs or {}).items():
-        # Other keys of a pair are the user's.
-        raw[key][number] = {**raw[key][number], "pos": pair.pos, "neg": pair.neg}
-    for number, question in (questions or {}).items():
-        raw["questions"][number] = question
+    put_texts(raw, new or {})
     raw[key] = [pair for n, pair in enumerate(raw[key]) if n not in without_pairs]
     raw["questions"] = [q for n, q in enumerate(raw["questions"]) if n not in without_questions]
-    draft = raw.get("draft")
-    draft = dict(draft) if isinstance(draft, dict) else {}
-    earlier = draft.get("revisions")
-    draft["revisions"] = [*(earlier if isinstance(earlier, list) else []), dict(record)]
-    raw["draft"] = draft
-    data = (json.dumps(raw, ensure_ascii=False, indent=2) + "\n").encode()
+    add_revision(raw, record)
+    data = dump_definition(raw).encode()
     if without_pairs or without_questions:
         for kept, name in ((raw[key], "pair"), (raw["questions"], "question")):
             if len(kept) < 2:

@@ -8,12 +8,14 @@ from typing import Literal
 from pydantic import BaseModel
 from scipy.stats import ttest_rel
 
+from traitvec_core.elicited_by import PAIRS_KEY
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.generation.plan import TRIAL_QUESTIONS
 from traitvec_core.settings.drafting import DEFAULT_MAX_USD
 from traitvec_core.stages.context import Workbench
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
+from traitvec_core.trait import InstructionPair
 from traitvec_core.trial.contrasts import Tried
 from traitvec_core.trial.definition_file import changed_definition, replace_definition
 from traitvec_core.trial.known_rows import count_reused
@@ -21,6 +23,7 @@ from traitvec_core.trial.trial import BUSY, Trial, run_trial
 from traitvec_core.trust import check_trust
 from traitvec_core.writing.prompts import PROMPT_VERSION
 from traitvec_core.writing.rewording import reword
+from traitvec_core.writing.rewording_prompts import IDLE
 from traitvec_core.writing.unfinished import remove_draft
 from traitvec_core.writing.writer import Writer
 
@@ -233,10 +236,11 @@ class _Loop:
     ) -> bool:
         """Reword once and try again; returns False if the user did not want it."""
         before, chosen = self.trial, self.trial.to_reword
-        pairs, questions = self._numbers(chosen)
+        weak: dict[str, dict[int, str]] = {}
+        for item in chosen:
+            weak.setdefault(self._key(item), {})[item.number] = IDLE
         written = reword(
-            self._folder.definition(), pairs, questions, writer,
-            elicited_by=self._settings.elicitation, max_usd=max_usd, seed=seed,
+            self._folder.definition(), weak, writer, max_usd=max_usd, seed=seed,
             experiment=self._experiment, say=say,
         )  # fmt: skip
         self.writer_usd.append(written.usd)
@@ -244,9 +248,7 @@ class _Loop:
             Change(
                 place=item.place,
                 before=_texts(item),
-                after=[written.pairs[item.number].pos, written.pairs[item.number].neg]
-                if item.opposite
-                else [written.questions[item.number]],
+                after=_listed(written.new[self._key(item)][item.number]),
             )
             for item in chosen
         ]
@@ -257,8 +259,7 @@ class _Loop:
             "tokens_in": written.tokens_in, "tokens_out": written.tokens_out, "usd": written.usd,
         }  # fmt: skip
         data = changed_definition(
-            self._folder, self._settings.elicitation, pairs=written.pairs,
-            questions=written.questions, record=record,
+            self._folder, self._settings.elicitation, new=written.new, record=record
         )  # fmt: skip
         if not confirm(before, changes):
             return False
@@ -291,6 +292,9 @@ class _Loop:
         self._on_trial(trial)
         return trial
 
+    def _key(self, item: Tried) -> str:
+        return PAIRS_KEY[self._settings.elicitation] if item.opposite else "questions"
+
     @staticmethod
     def _numbers(items: Sequence[Tried]) -> tuple[list[int], list[int]]:
         return (
@@ -321,6 +325,10 @@ def _have_moved(gains: Sequence[tuple[float, float]]) -> bool:
 
 def _texts(item: Tried) -> list[str]:
     return [item.text, item.opposite] if item.opposite else [item.text]
+
+
+def _listed(text: InstructionPair | str) -> list[str]:
+    return [text] if isinstance(text, str) else [text.pos, text.neg]
 
 
 def _sum(amounts: Sequence[float | None]) -> float | None:

@@ -1,20 +1,18 @@
-"""What the writer answers, part by part, and how an answer is checked.
+"""What the writer answers, part by part, and what is wrong with an answer.
 
 Strict on purpose: whatever the sentence made the writer say, only texts of these shapes get into a
 definition.
 """
 
-import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable, Sequence
+from types import new_class
+from typing import ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.judging.reading import UnusableAnswerError, after_thinking
-from traitvec_core.remote.answers import parse_json
 from traitvec_core.remote.sdk_errors import clipped
 from traitvec_core.trait import FORM_GAP, InstructionPair, check_name
 from traitvec_core.visible_text import visible
@@ -22,18 +20,17 @@ from traitvec_core.visible_text import visible
 __all__ = [
     "N_PAIRS",
     "N_QUESTIONS",
-    "FaultError",
+    "N_SCENARIOS",
+    "Answer",
     "Outline",
     "Pairs",
     "Questions",
-    "check_answer",
-    "pairs_in_place",
-    "questions_in_place",
-    "read_answer",
-    "schema_of",
+    "Scenarios",
+    "Texts",
+    "exactly",
 ]
 
-N_PAIRS = 10
+N_PAIRS = N_SCENARIOS = 10
 # Half of them extract, half are held out for steering.
 N_QUESTIONS = 40
 _FEWEST_IS_NOT, _MOST_IS_NOT = 2, 8
@@ -41,23 +38,18 @@ _NAME_CHARS, _LABEL_CHARS, _SENTENCE_CHARS = 40, 60, 500
 _INSTRUCTION_CHARS, _QUESTION_CHARS = 1000, 400
 # The rubric fills these in, or marks with them where the answer ends.
 _RESERVED = re.compile(r"\{question\}|\{answer\}|\[/?(?:QUESTION|ANSWER)\b[^\]]*\]", re.IGNORECASE)
-_FENCED = re.compile(r"```[a-z]*\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
-_MOST_SHOWN = 4
+# "I decided to […]. I wrote:" leaves a gap that nothing fills in.
+_PLACEHOLDER = re.compile(r"[\[\]{}<>…]|\.\.\.|__")
 
 
-class FaultError(Exception):
-    """What is wrong with an answer, in words for the writer and for the user."""
+class Answer(BaseModel):
+    """One answer; only those without problems are used."""
 
-
-class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     @abstractmethod
     def problems(self) -> list[str]:
         """Return what is wrong with the texts, one phrase each."""
-
-
-_T = TypeVar("_T", bound=_Answer)
 
 
 class Anchors(BaseModel):
@@ -72,7 +64,7 @@ class Anchors(BaseModel):
     at_100: str
 
 
-class Outline(_Answer):
+class Outline(Answer):
     """What the trait is, and what it is not."""
 
     name: str
@@ -109,44 +101,71 @@ class Outline(_Answer):
         return problems + _repeated("is_not", self.is_not)
 
 
-class Pairs(_Answer):
-    """Pairs of opposite instructions.
+class Texts(Answer):
+    """A list of pairs or of questions, of which a certain number is needed.
 
     Attributes:
-        pairs: The pairs.
         needed: How many are needed.
         taken: Texts that may not come again.
     """
 
+    needed: ClassVar[int]
+    taken: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def entries(self) -> Sequence[InstructionPair] | Sequence[str]:
+        """The pairs or questions, in order."""
+
+
+class Pairs(Texts):
+    """Pairs of opposite instructions."""
+
     pairs: list[InstructionPair]
     needed: ClassVar[int] = N_PAIRS
-    taken: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def entries(self) -> list[InstructionPair]:
+        """The pairs, in order."""
+        return self.pairs
 
     def problems(self) -> list[str]:
         """Return what is wrong with the pairs, one phrase each."""
-        problems = []
-        for index, pair in enumerate(self.pairs):
-            for pole, text in (("pos", pair.pos), ("neg", pair.neg)):
-                problems += _text_problems(f"pairs[{index}].{pole}", text, _INSTRUCTION_CHARS)
-        if len(self.pairs) != self.needed:
-            problems.append(f"{len(self.pairs)} pairs instead of {self.needed}")
-        # Both poles in one list: a text that is pos in one pair and neg in another is as bad.
-        texts = [text for pair in self.pairs for text in (pair.pos, pair.neg)]
-        return problems + _repeated("pairs", texts, self.taken)
+        return _pair_problems("pairs", self.pairs, self.needed, self.taken)
 
 
-class Questions(_Answer):
-    """Neutral questions.
+class Scenarios(Texts):
+    """Pairs of openings."""
 
-    Attributes:
-        questions: The questions.
-        needed: How many are needed.
-        taken: Questions that may not come again.
-    """
+    scenarios: list[InstructionPair]
+    needed: ClassVar[int] = N_SCENARIOS
+
+    @property
+    def entries(self) -> list[InstructionPair]:
+        """The pairs, in order."""
+        return self.scenarios
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the pairs, one phrase each."""
+        problems = _pair_problems("scenarios", self.scenarios, self.needed, self.taken)
+        return problems or [
+            f"scenarios[{index}].{pole} contains {gap[0]!r}, as if something had to be filled in"
+            for index, pair in enumerate(self.scenarios)
+            for pole, text in (("pos", pair.pos), ("neg", pair.neg))
+            if (gap := _PLACEHOLDER.search(text))
+        ]
+
+
+class Questions(Texts):
+    """Neutral questions."""
 
     questions: list[str]
     needed: ClassVar[int] = N_QUESTIONS
-    taken: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def entries(self) -> list[str]:
+        """The questions, in order."""
+        return self.questions
 
     def problems(self) -> list[str]:
         """Return what is wrong with the questions, one phrase each."""
@@ -158,91 +177,28 @@ class Questions(_Answer):
         return problems + _repeated("questions", self.questions, self.taken)
 
 
-def pairs_in_place(n: int, taken_texts: Iterable[str]) -> type[Pairs]:
-    """Return the model of an answer with `n` pairs, none of whose texts is there already."""
-
-    class NewPairs(Pairs):
-        needed = n
-        taken = tuple(taken_texts)
-
-    return NewPairs
+_T = TypeVar("_T", bound=Texts)
 
 
-def questions_in_place(n: int, taken_texts: Iterable[str]) -> type[Questions]:
-    """Return the model of an answer with `n` questions, none of which is there already."""
-
-    class NewQuestions(Questions):
-        needed = n
-        taken = tuple(taken_texts)
-
-    return NewQuestions
+def exactly(kind: type[_T], n: int, taken_texts: Iterable[str]) -> type[_T]:
+    """Return the model of an answer with `n` entries, none of whose texts is there already."""
+    own = {"needed": n, "taken": tuple(taken_texts), "__module__": kind.__module__}
+    model: type[_T] = new_class(f"New{kind.__name__}", (kind,), exec_body=lambda ns: ns.update(own))
+    return model
 
 
-def read_answer(kind: type[_T], text: str) -> _T:
-    """Return an answer that is whole and valid.
-
-    Thinking before the JSON, and one code fence around all of it, are left out.
-
-    Raises:
-        FaultError: Why the answer cannot be used.
-    """
-    try:
-        bare = after_thinking(text).strip()
-    except UnusableAnswerError as error:
-        raise FaultError(str(error)) from None
-    if not bare:
-        raise FaultError("it has no text")
-    if fenced := _FENCED.fullmatch(bare):
-        bare = fenced[1]
-    try:
-        value = parse_json(bare, _distinct)
-    except ValueError as error:
-        reason = str(error) if not isinstance(error, json.JSONDecodeError) else _broken(bare, error)
-        raise FaultError(f"it is not one JSON object ({reason})") from None
-    return check_answer(kind, value)
-
-
-def check_answer(kind: type[_T], value: Any) -> _T:
-    """Return an answer whose JSON has been read.
-
-    Raises:
-        FaultError: Why the answer cannot be used.
-    """
-    try:
-        answer = kind.model_validate(_stripped(value))
-    except ValidationError as error:
-        raise FaultError(_joined([_described(item) for item in error.errors()])) from None
-    if problems := answer.problems():
-        raise FaultError(_joined(problems))
-    return answer
-
-
-def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of an answer, in the subset that all providers accept.
-
-    Definitions are inlined, every key is required and no other is allowed. Providers differ in
-    which lengths and counts they accept, so those are only checked afterwards.
-    """
-    schema = kind.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def plain(node: Any) -> Any:
-        if "$ref" in node:
-            return plain(definitions[node["$ref"].rpartition("/")[2]])
-        if node["type"] == "array":
-            return {"type": "array", "items": plain(node["items"])}
-        if node["type"] == "object":
-            properties = {name: plain(value) for name, value in node["properties"].items()}
-            return {
-                "type": "object",
-                "properties": properties,
-                "required": list(properties),
-                "additionalProperties": False,
-            }
-        return {"type": node["type"]}
-
-    inlined: dict[str, Any] = plain(schema)
-    return inlined
+def _pair_problems(
+    key: str, pairs: Sequence[InstructionPair], needed: int, taken: Sequence[str]
+) -> list[str]:
+    problems = []
+    for index, pair in enumerate(pairs):
+        for pole, text in (("pos", pair.pos), ("neg", pair.neg)):
+            problems += _text_problems(f"{key}[{index}].{pole}", text, _INSTRUCTION_CHARS)
+    if len(pairs) != needed:
+        problems.append(f"{len(pairs)} {key} instead of {needed}")
+    # Both poles in one list: a text that is pos in one pair and neg in another is as bad.
+    texts = [text for pair in pairs for text in (pair.pos, pair.neg)]
+    return problems + _repeated(key, texts, taken)
 
 
 def _text_problems(place: str, text: str, most_chars: int) -> list[str]:
@@ -273,38 +229,3 @@ def _repeated(place: str, texts: list[str], taken: Iterable[str] = ()) -> list[s
 
 def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
-
-
-def _stripped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list):
-        return [_stripped(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _stripped(item) for key, item in value.items()}
-    return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        raise ValueError("a key is there twice")
-    return mapping
-
-
-def _broken(text: str, error: json.JSONDecodeError) -> str:
-    if not text.startswith("{"):
-        return f"it begins with {clipped(text, 40)!r}"
-    return f"{error.msg} at character {error.pos}"
-
-
-def _described(item: Any) -> str:
-    place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).lstrip(".")
-    # pydantic names the class of Python.
-    what = "is no JSON object" if item["type"] == "model_type" else item["msg"]
-    return f"{place or 'the answer'}: {what[:1].lower()}{what[1:]}"
-
-
-def _joined(problems: list[str]) -> str:
-    more = len(problems) - _MOST_SHOWN
-    return "; ".join(problems[:_MOST_SHOWN]) + (f"; and {more} more faults" if more > 0 else "")

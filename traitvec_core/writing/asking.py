@@ -1,24 +1,40 @@
 """Asks for one part of a draft until the answer is valid, within the budget."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.remote.sdk_errors import clipped
-from traitvec_core.writing.answers import FaultError, check_answer, read_answer, schema_of
-from traitvec_core.writing.parts import Part
+from traitvec_core.writing.answer_reading import (
+    FaultError,
+    check_answer,
+    read_answer,
+    schema_of,
+)
+from traitvec_core.writing.parts import Finished, Part
 from traitvec_core.writing.prompts import ask_again
 from traitvec_core.writing.unfinished import UnfinishedDraft
 from traitvec_core.writing.writer import Question, Unusable, Writer
 
-__all__ = ["MOST_ATTEMPTS", "Terms", "ask_for_part", "finished_part", "question_for"]
+__all__ = [
+    "MOST_ATTEMPTS",
+    "FaultyAnswersError",
+    "Terms",
+    "ask_for_part",
+    "finished_part",
+    "question_for",
+]
 
 MOST_ATTEMPTS = 4
 # An answer that is still cut off with four times its room will not end.
 _MOST_ROOM = 4
 # A fault quotes the answer, and is part of the next prompt and of messages.
 _MOST_FAULT_CHARS = 300
+
+
+class FaultyAnswersError(TraitvecError):
+    """A writer has answered as often as it may, and no answer could be used."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +50,19 @@ class Terms:
     seed: int
 
 
-def question_for(part: Part, prompt: str, seed: int) -> Question:
-    """Return the first question for a part."""
-    return Question(prompt, schema_of(part.answer), part.room, seed)
+def question_for(part: Part, sentence: str, finished: Finished, seed: int) -> Question:
+    """Return the first question for a part, after the parts before it."""
+    prompt = part.prompt(sentence, finished)
+    return Question(prompt, schema_of(part.answer(finished)), part.room, seed)
 
 
-def finished_part(part: Part, draft: UnfinishedDraft) -> Any:
+def finished_part(part: Part, finished: Finished, draft: UnfinishedDraft) -> Any:
     """Return a part that an earlier process finished; None if there is none that is valid."""
     kept = draft.part(part.name)
     if kept is None:
         return None
     try:
-        return check_answer(part.answer, kept)
+        return check_answer(part.answer(finished), kept)
     except FaultError:
         # Edited by hand, or kept by a version that checked less.
         return None
@@ -54,7 +71,7 @@ def finished_part(part: Part, draft: UnfinishedDraft) -> Any:
 def ask_for_part(
     part: Part,
     sentence: str,
-    finished: Mapping[str, Any],
+    finished: Finished,
     writer: Writer,
     draft: UnfinishedDraft,
     terms: Terms,
@@ -75,10 +92,11 @@ def ask_for_part(
         The answer, and how many were unusable before it.
 
     Raises:
-        TraitvecError: If no answer is valid, the next one does not fit into the budget, or the
-            writer does not answer.
+        FaultyAnswersError: If no answer is valid.
+        TraitvecError: If the next answer does not fit into the budget, or the writer does not
+            answer.
     """
-    first = question_for(part, part.prompt(sentence, finished), terms.seed)
+    first = question_for(part, sentence, finished, terms.seed)
     question, fault, n_cut_off = first, "", 0
     is_refused = False
     for attempt in range(MOST_ATTEMPTS):
@@ -91,7 +109,7 @@ def ask_for_part(
                 n_cut_off += written.text.is_cut_off
                 is_refused = written.text.is_refusal
                 raise FaultError(written.text.reason)
-            answer = read_answer(part.answer, written.text)
+            answer = read_answer(part.answer(finished), written.text)
         except FaultError as error:
             fault = _shortened(str(error))
             say(f"{part.title}: answer {attempt + 1} is unusable ({clipped(fault, 100)})")
@@ -106,7 +124,7 @@ def ask_for_part(
             terms.seed + attempt + 1,
         )
     advice = "reword the sentence or name another writer" if is_refused else "name another writer"
-    raise TraitvecError(
+    raise FaultyAnswersError(
         f"{part.title}: {MOST_ATTEMPTS} answers of {writer.name!r} were unusable, the last because"
         f" {fault[:90]}; {advice}, or run again: finished parts are kept"
     )

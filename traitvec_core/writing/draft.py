@@ -1,5 +1,6 @@
 """From a sentence to a trait definition."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.settings.drafting import DEFAULT_MAX_USD
+from traitvec_core.settings.trait_form import dump_definition
 from traitvec_core.storage.files import DEFINITION_FILE, display_path
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.storage.trait_folder import TraitFolder
@@ -19,15 +21,17 @@ from traitvec_core.writing.load import load_writer
 from traitvec_core.writing.parts import PARTS, definition_text
 from traitvec_core.writing.prompts import PROMPT_VERSION
 from traitvec_core.writing.record import DraftRecord
+from traitvec_core.writing.second_look import replace_weak
 from traitvec_core.writing.unfinished import (
     UnfinishedDraft,
     draft_key,
     remove_draft,
+    remove_outdated,
     unfinished_draft,
 )
 from traitvec_core.writing.writer import Writer
 
-__all__ = ["TraitDraft", "check_sentence", "draft_trait"]
+__all__ = ["TraitDraft", "check_sentence", "check_terms", "draft_trait"]
 
 _MOST_SENTENCE_CHARS = 2000
 # The most that a seed of the providers and of the local model can be, less the attempts.
@@ -87,9 +91,11 @@ def draft_trait(
 ) -> TraitDraft:
     """Let a model draft a trait definition from one sentence.
 
-    In three requests: description and rubric, ten pairs of instructions, 40 questions (20 to
-    extract, 20 held out for steering). Faulty answers are asked for again with the fault named, at
-    most three times each. Read the result before you use it.
+    In four requests: description and rubric, ten pairs of instructions, 40 questions (20 to
+    extract, 20 held out for steering), ten scenarios. Faulty answers are asked for again with the
+    fault named, at most three times each. Where the linter names pairs, questions or scenarios of
+    the result, the writer is asked once for others, and those with fewer findings are kept. Read
+    the result before you use it.
 
     Args:
         sentence: The trait in a sentence, such as "flatters the user and agrees with whatever they
@@ -114,29 +120,44 @@ def draft_trait(
     sentence = check_sentence(sentence)
     if name is not None:
         check_name("trait", name)
-    if not 0 <= seed <= _MOST_SEED:
-        raise TraitvecError(f"seed {seed}: give a number from 0 to {_MOST_SEED}")
-    if not (math.isfinite(max_usd) and max_usd >= 0):
-        raise TraitvecError(f"max_usd {max_usd}: give an amount in dollars, such as 1.00")
+    terms = check_terms(max_usd, seed)
     if isinstance(writer, str):
         writer = load_writer(writer, say=say)
+    if experiment is not None and remove_outdated(sentence, writer, seed, experiment):
+        say("the unfinished draft of an earlier version starts over, with new prompts")
     key = draft_key(sentence, writer, seed)
     with unfinished_draft(sentence, key, experiment) as draft:
         finished: dict[str, Any] = {}
         for number, part in enumerate(PARTS, 1):
             place = f"{number}/{len(PARTS)} {part.title}"
-            kept = finished_part(part, draft)
+            kept = finished_part(part, finished, draft)
             if kept is not None:
                 finished[part.name] = kept
                 say(f"{place}: kept from before")
                 continue
             say(f"{place} …")
             finished[part.name], n_faulty = ask_for_part(
-                part, sentence, finished, writer, draft, Terms(max_usd, seed), say
+                part, sentence, finished, writer, draft, terms, say
             )
             faulty = f", {n_faulty} unusable before it" if n_faulty else ""
             say(f"{place}: done{faulty}{_spent(draft)}")
-        return _complete(sentence, name, finished, writer, draft, seed)
+        name = name or str(finished["outline"].name)
+        raw = json.loads(definition_text(name, finished))
+        replaced = replace_weak(raw, name, writer, draft, terms, say)
+        return _complete(sentence, raw, replaced, writer, draft, seed)
+
+
+def check_terms(max_usd: float, seed: int) -> Terms:
+    """Return what a writer may cost, and its seed.
+
+    Raises:
+        TraitvecError: If either is no such number.
+    """
+    if not 0 <= seed <= _MOST_SEED:
+        raise TraitvecError(f"seed {seed}: give a number from 0 to {_MOST_SEED}")
+    if not (math.isfinite(max_usd) and max_usd >= 0):
+        raise TraitvecError(f"max_usd {max_usd}: give an amount in dollars, such as 1.00")
+    return Terms(max_usd, seed)
 
 
 def check_sentence(sentence: str) -> str:
@@ -171,14 +192,12 @@ def _spent(draft: UnfinishedDraft) -> str:
 
 def _complete(
     sentence: str,
-    name: str | None,
-    finished: dict[str, Any],
+    raw: dict[str, Any],
+    replaced: list[str],
     writer: Writer,
     draft: UnfinishedDraft,
     seed: int,
 ) -> TraitDraft:
-    name = name or str(finished["outline"].name)
-    bare = parse_definition(definition_text(name, finished, {}).encode(), "the draft")
     tokens_in, tokens_out = draft.tokens
     record = DraftRecord(
         sentence=sentence,
@@ -192,7 +211,12 @@ def _complete(
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         usd=None if draft.usd is None else round(draft.usd, 6),
-        content=bare.content_hash,
+        replaced=replaced,
+        content=_parsed(dump_definition(raw)).content_hash,
     )
-    text = definition_text(name, finished, record.model_dump())
-    return TraitDraft(name, text, parse_definition(text.encode(), "the draft"), record, draft.key)
+    text = dump_definition({**raw, "draft": record.model_dump()})
+    return TraitDraft(str(raw["name"]), text, _parsed(text), record, draft.key)
+
+
+def _parsed(text: str) -> TraitDefinition:
+    return parse_definition(text.encode(), "the draft")

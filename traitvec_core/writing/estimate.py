@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from traitvec_core.writing.asking import question_for
 from traitvec_core.writing.parts import PARTS
+from traitvec_core.writing.second_look import MOST_REQUESTS
 from traitvec_core.writing.writer import Writer
 
 __all__ = ["DraftEstimate", "estimate_draft"]
 
 # Four characters per token, as for judging.
 _CHARS_PER_TOKEN = 4.0
-# Length of the second and third prompt, in tokens: measured with the worked example's outline.
+# Mean length of the prompts after the first, in tokens: measured with the worked example's outline.
 _PROMPT_TOKENS = 450
 
 
@@ -20,6 +21,8 @@ class DraftEstimate:
 
     Attributes:
         calls: Answers.
+        most_calls: Answers where the linter names pairs, questions and scenarios, too; what that
+            costs is not in the other figures.
         tokens_in: Input tokens.
         tokens_out: Output tokens, without reasoning.
         usd: What they cost; None if the price is unknown.
@@ -27,6 +30,7 @@ class DraftEstimate:
     """
 
     calls: int
+    most_calls: int
     tokens_in: int
     tokens_out: int
     usd: float | None
@@ -35,10 +39,10 @@ class DraftEstimate:
 
 def estimate_draft(sentence: str, writer: Writer, seed: int = 0) -> DraftEstimate:
     """Estimate the cost of a draft. Makes no API calls."""
-    first = question_for(PARTS[0], PARTS[0].prompt(sentence, {}), seed)
+    first = question_for(PARTS[0], sentence, {}, seed)
     tokens_in = round(len(first.prompt) / _CHARS_PER_TOKEN) + _PROMPT_TOKENS * (len(PARTS) - 1)
     tokens_out = sum(part.tokens_out for part in PARTS)
-    if writer.price is None:
-        return DraftEstimate(len(PARTS), tokens_in, tokens_out, None, None)
-    usd = writer.price.usd(tokens_in, tokens_out)
-    return DraftEstimate(len(PARTS), tokens_in, tokens_out, usd, writer.most_usd(first))
+    usd = None if writer.price is None else writer.price.usd(tokens_in, tokens_out)
+    first_usd = None if writer.price is None else writer.most_usd(first)
+    n = len(PARTS)
+    return DraftEstimate(n, n + MOST_REQUESTS, tokens_in, tokens_out, usd, first_usd)

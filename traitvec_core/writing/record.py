@@ -1,13 +1,14 @@
 """Where a drafted definition is from: the key `draft` of the definition."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.visible_text import one_line
 
-__all__ = ["DraftRecord", "describe_draft", "draft_record"]
+__all__ = ["DraftRecord", "add_revision", "describe_draft", "draft_record"]
 
 
 class DraftRecord(BaseModel):
@@ -28,6 +29,8 @@ class DraftRecord(BaseModel):
         tokens_in: Input tokens of all calls.
         tokens_out: Output tokens of all calls.
         usd: What the calls cost; None if the price is unknown.
+        replaced: Places whose first texts the linter named, and whose texts are now others of the
+            same writer: `questions[3]`.
         content: Hash of the definition as it was drafted.
     """
 
@@ -45,6 +48,7 @@ class DraftRecord(BaseModel):
     tokens_in: int
     tokens_out: int
     usd: float | None
+    replaced: list[str] = Field(default_factory=list)
     content: str
 
 
@@ -58,15 +62,35 @@ def draft_record(definition: TraitDefinition) -> DraftRecord | None:
         return None
 
 
+def add_revision(raw: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Add what was changed, and by what, to `draft.revisions` of a definition's JSON.
+
+    A `draft`, or `revisions` in it, of another shape is some other tool's, and stays as it is.
+    """
+    draft = raw.get("draft", {})
+    revisions = draft.get("revisions", []) if isinstance(draft, dict) else None
+    if isinstance(revisions, list):
+        raw["draft"] = {**draft, "revisions": [*revisions, dict(record)]}
+
+
 def describe_draft(definition: TraitDefinition) -> str | None:
     """Return one line on where a definition is from; None if the user wrote all of it."""
     record = draft_record(definition)
-    revisions = (definition.draft or {}).get("revisions")
-    n_revisions = len(revisions) if isinstance(revisions, list) else 0
-    revised = f"revised {n_revisions} time{'s' if n_revisions > 1 else ''} by `try`"
+    revised = _describe_revisions(definition)
     if record is None:
-        return revised if n_revisions else None
+        return revised or None
     is_edited = record.content != definition.content_hash
     after = "edited since" if is_edited else "unedited; read it before you rely on it"
-    after = revised if n_revisions else after
-    return one_line(f"drafted by {record.model} on {record.date[:10]}, {after}")
+    return one_line(f"drafted by {record.model} on {record.date[:10]}, {revised or after}")
+
+
+def _describe_revisions(definition: TraitDefinition) -> str:
+    revisions = (definition.draft or {}).get("revisions")
+    if not isinstance(revisions, list):
+        return ""
+    added = [item for item in revisions if isinstance(item, dict) and item.get("added")]
+    n_revised = len(revisions) - len(added)
+    parts = [f"{item['added']} by {item.get('model')}" for item in added]
+    if n_revised:
+        parts.append(f"revised {n_revised} time{'s' if n_revised > 1 else ''} by `try`")
+    return one_line(", ".join(parts))

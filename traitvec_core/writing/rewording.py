@@ -1,23 +1,53 @@
-"""New texts from a writer in the place of pairs and questions that elicit nothing."""
+"""New texts from a writer in the place of some pairs, openings and questions of a definition."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.trait import InstructionPair, TraitDefinition
-from traitvec_core.writing.answers import pairs_in_place, questions_in_place
-from traitvec_core.writing.asking import Terms, ask_for_part, finished_part, question_for
+from traitvec_core.writing.answers import Pairs, Questions, Scenarios, Texts, exactly
+from traitvec_core.writing.asking import Terms, ask_for_part, finished_part
 from traitvec_core.writing.parts import Part
-from traitvec_core.writing.prompts import new_pairs_prompt, new_questions_prompt
-from traitvec_core.writing.unfinished import draft_key, unfinished_draft
+from traitvec_core.writing.prompts import Described
+from traitvec_core.writing.rewording_prompts import (
+    new_openings_prompt,
+    new_pairs_prompt,
+    new_questions_prompt,
+)
+from traitvec_core.writing.unfinished import UnfinishedDraft, draft_key, unfinished_draft
 from traitvec_core.writing.writer import Writer
 
-__all__ = ["Rewording", "most_first_usd", "reword"]
+__all__ = [
+    "NewTexts",
+    "Replacement",
+    "Rewording",
+    "ask_for_replacement",
+    "described",
+    "put_texts",
+    "replacements",
+    "reword",
+]
 
-# Usual and most tokens of one pair and of one question.
+NewTexts = Mapping[str, Mapping[int, InstructionPair | str]]
+"""New pairs and questions, by the definition's key and number."""
+
+_T = TypeVar("_T")
+# Usual tokens of one pair and of one question, and the most of either.
 _PAIR_TOKENS, _QUESTION_TOKENS, _ROOM = 85, 18, 400
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One request for new texts.
+
+    Attributes:
+        places: What is replaced, by the definition's key and number, in the answer's order.
+        part: The request.
+    """
+
+    places: list[tuple[str, int]]
+    part: Part
 
 
 @dataclass(frozen=True)
@@ -25,8 +55,7 @@ class Rewording:
     """What a writer has written in the place of some texts.
 
     Attributes:
-        pairs: New pairs, by number.
-        questions: New questions, by number.
+        new: The new texts.
         calls: Answers of the writer, unusable ones included.
         tokens_in: Input tokens of all calls.
         tokens_out: Output tokens of all calls.
@@ -35,8 +64,7 @@ class Rewording:
         key: Names what is kept of it until it is written; see `unfinished.remove_draft`.
     """
 
-    pairs: dict[int, InstructionPair]
-    questions: dict[int, str]
+    new: NewTexts
     calls: int
     tokens_in: int
     tokens_out: int
@@ -46,113 +74,117 @@ class Rewording:
 
 def reword(
     definition: TraitDefinition,
-    pairs: Collection[int],
-    questions: Collection[int],
+    weak: Mapping[str, Mapping[int, str]],
     writer: Writer,
     *,
-    elicited_by: ElicitedBy = "instructions",
     max_usd: float,
     seed: int = 0,
     experiment: ExperimentFolder | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rewording:
-    """Let a writer replace pairs and questions of a definition.
+    """Let a writer replace texts of a definition.
 
     Args:
         definition: The trait.
-        pairs: Numbers of the pairs to be replaced.
-        questions: Numbers of the questions to be replaced.
+        weak: Why each text is to be replaced, by the definition's key and number.
         writer: The writer.
-        elicited_by: Whether the pairs are instructions or openings.
         max_usd: The most that it may cost, over all attempts and interruptions.
         seed: Another seed gives other texts, where the writer has one.
-        experiment: Keeps each finished part at once, so that an interrupted rewording goes on.
+        experiment: Keeps each finished request at once, so that an interrupted rewording goes on.
         say: Called with a line about progress.
 
     Raises:
         TraitvecError: If the writer's answers stay faulty, or the budget is spent.
     """
-    parts = _parts(definition, sorted(pairs), sorted(questions), elicited_by)
-    key = draft_key("\n".join(part.prompt("", {}) for part in parts), writer, seed)
-    finished: dict[str, Any] = {}
+    asked = replacements(definition, weak)
+    key = draft_key("\n".join(item.part.prompt("", {}) for item in asked), writer, seed)
+    new: dict[str, dict[int, InstructionPair | str]] = {}
     with unfinished_draft(f"rewording {definition.name}", key, experiment) as draft:
-        for part in parts:
-            answer = finished_part(part, draft)
-            if answer is not None:
-                say(f"{part.title}: kept from before")
-            else:
-                say(f"{part.title} …")
-                terms = Terms(max_usd, seed)
-                answer, _ = ask_for_part(part, "", finished, writer, draft, terms, say)
-            finished[part.name] = answer
+        for item in asked:
+            written = ask_for_replacement(item, writer, draft, Terms(max_usd, seed), say)
+            for (place, number), text in written.items():
+                new.setdefault(place, {})[number] = text
         tokens_in, tokens_out = draft.tokens
-        return Rewording(
-            dict(zip(sorted(pairs), finished["pairs"].pairs, strict=True)) if pairs else {},
-            dict(zip(sorted(questions), finished["questions"].questions, strict=True))
-            if questions
-            else {},
-            draft.calls, tokens_in, tokens_out, draft.usd, key,
-        )  # fmt: skip
+        return Rewording(new, draft.calls, tokens_in, tokens_out, draft.usd, key)
 
 
-def most_first_usd(
-    definition: TraitDefinition,
-    pairs: Collection[int],
-    questions: Collection[int],
-    writer: Writer,
-    elicited_by: ElicitedBy = "instructions",
-) -> float | None:
-    """Return the most that the first answers can cost; None if the price is unknown."""
-    if writer.price is None:
-        return None
-    parts = _parts(definition, sorted(pairs), sorted(questions), elicited_by)
-    return sum(writer.most_usd(question_for(part, part.prompt("", {}), 0)) for part in parts)
+def replacements(
+    definition: TraitDefinition, weak: Mapping[str, Mapping[int, str]]
+) -> list[Replacement]:
+    """Return the requests for new texts: at most one each for pairs, openings and questions.
 
-
-def _parts(
-    definition: TraitDefinition,
-    pairs: Sequence[int],
-    questions: Sequence[int],
-    elicited_by: ElicitedBy,
-) -> list[Part]:
-    trait = _described(definition)
-    parts = []
-    if pairs:
-        every = definition.pairs(elicited_by)
-        working = [pair for number, pair in enumerate(every) if number not in pairs]
-        weak = [every[number] for number in pairs]
-        texts = [text for pair in every for text in (pair.pos, pair.neg)]
-        prompt = new_pairs_prompt(trait, working, weak, elicited_by)
-        parts.append(_part("pairs", "pair", len(pairs), pairs_in_place(len(pairs), texts), prompt))
-    if questions:
-        every_question = definition.questions
-        kept = [text for number, text in enumerate(every_question) if number not in questions]
-        idle = [every_question[number] for number in questions]
-        taken = [*every_question, *definition.eval_questions]
-        prompt = new_questions_prompt(trait, kept, idle)
-        parts.append(
-            _part(
-                "questions", "question", len(questions),
-                questions_in_place(len(questions), taken), prompt,
+    Args:
+        definition: The trait.
+        weak: Why each text is to be replaced, by the definition's key and number.
+    """
+    trait = described(definition)
+    asked = []
+    for key, kind, prompt, noun in (
+        ("instruction", Pairs, new_pairs_prompt, "pair"),
+        ("scenarios", Scenarios, new_openings_prompt, "scenario"),
+    ):
+        reasons, every = weak.get(key, {}), definition.all_pairs[key]
+        if reasons:
+            chosen, kept = _split(every, reasons)
+            # No text of either kind of pairs may come again.
+            taken = [t for pairs in definition.all_pairs.values() for p in pairs for t in _poles(p)]
+            places = [(key, number) for number in sorted(reasons)]
+            asked.append(_replacement(places, kind, taken, prompt(trait, kept, chosen), noun))
+    named = {key: weak.get(key, {}) for key in ("questions", "eval_questions")}
+    if any(named.values()):
+        splits = {key: _split(getattr(definition, key), named[key]) for key in named}
+        asked.append(
+            _replacement(
+                [(key, number) for key, reasons in named.items() for number in sorted(reasons)],
+                Questions,
+                [*definition.questions, *definition.eval_questions],
+                new_questions_prompt(
+                    trait,
+                    [text for _, kept in splits.values() for text in kept],
+                    [item for chosen, _ in splits.values() for item in chosen],
+                ),
+                "question",
             )
-        )  # fmt: skip
-    return parts
+        )
+    return asked
 
 
-def _part(name: str, noun: str, n: int, answer: Any, prompt: str) -> Part:
-    return Part(
-        name=name,
-        title=f"{n} new {noun}{'s' if n > 1 else ''}",
-        answer=answer,
-        prompt=lambda sentence, finished: prompt,
-        tokens_out=n * (_PAIR_TOKENS if name == "pairs" else _QUESTION_TOKENS),
-        room=1000 + n * _ROOM,
-    )
+def ask_for_replacement(
+    replacement: Replacement,
+    writer: Writer,
+    draft: UnfinishedDraft,
+    terms: Terms,
+    say: Callable[[str], None],
+) -> dict[tuple[str, int], InstructionPair | str]:
+    """Return new texts by the definition's key and number, asked for unless the draft has them.
+
+    Raises:
+        FaultyAnswersError: If the writer's answers stay faulty.
+        TraitvecError: If the budget is spent, or the writer does not answer.
+    """
+    part = replacement.part
+    answer: Texts | None = finished_part(part, {}, draft)
+    if answer is not None:
+        say(f"{part.title}: kept from before")
+    else:
+        say(f"{part.title} …")
+        answer, _ = ask_for_part(part, "", {}, writer, draft, terms, say)
+    return dict(zip(replacement.places, answer.entries, strict=True))
 
 
-def _described(definition: TraitDefinition) -> dict[str, str | list[str]]:
-    """What is known of a trait: the rubric is the only part that every definition has."""
-    described: dict[str, str | list[str]] = {
+def put_texts(raw: dict[str, Any], new: NewTexts) -> None:
+    """Put new texts into a definition's JSON; other keys of a pair are the user's, and stay."""
+    for key, texts in new.items():
+        for number, text in texts.items():
+            if isinstance(text, InstructionPair):
+                raw[key][number] = {**raw[key][number], **text.model_dump()}
+            else:
+                raw[key][number] = text
+
+
+def described(definition: TraitDefinition) -> Described:
+    """Return what is known of a trait: the rubric is the only part that every definition has."""
+    trait: dict[str, str | list[str]] = {
         "name": definition.name,
         "description": definition.description,
         "an answer with it is": definition.positive_label,
@@ -160,4 +192,36 @@ def _described(definition: TraitDefinition) -> dict[str, str | list[str]]:
         # On one line, so that it does not look like further keys.
         "answers are scored by": " ".join(definition.eval_prompt.split()),
     }
-    return {name: text for name, text in described.items() if text}
+    return {name: text for name, text in trait.items() if text}
+
+
+def _split(
+    every: Sequence[_T], reasons: Mapping[int, str]
+) -> tuple[list[tuple[_T, str]], list[_T]]:
+    """Return those to be replaced, each with the reason, and those that stay."""
+    weak = [(every[number], reasons[number]) for number in sorted(reasons)]
+    return weak, [text for number, text in enumerate(every) if number not in reasons]
+
+
+def _poles(pair: InstructionPair) -> tuple[str, str]:
+    return pair.pos, pair.neg
+
+
+def _replacement(
+    places: list[tuple[str, int]],
+    kind: type[Texts],
+    taken: Sequence[str],
+    prompt: str,
+    noun: str,
+) -> Replacement:
+    n = len(places)
+    part = Part(
+        # Another selection is another request.
+        name="new " + " ".join(f"{key}[{number}]" for key, number in places),
+        title=f"{n} new {noun}{'s' if n > 1 else ''}",
+        answer=lambda finished: exactly(kind, n, taken),
+        prompt=lambda sentence, finished: prompt,
+        tokens_out=n * (_QUESTION_TOKENS if kind is Questions else _PAIR_TOKENS),
+        room=1000 + n * _ROOM,
+    )
+    return Replacement(places, part)

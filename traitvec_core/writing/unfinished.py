@@ -18,14 +18,22 @@ from traitvec_core.storage.tree import path_to_write, remove_inside
 from traitvec_core.writing.prompts import PROMPT_VERSION
 from traitvec_core.writing.writer import Writer, Written
 
-__all__ = ["UnfinishedDraft", "draft_key", "remove_draft", "unfinished_draft"]
+__all__ = [
+    "UnfinishedDraft",
+    "draft_key",
+    "remove_draft",
+    "remove_outdated",
+    "unfinished_draft",
+]
 
 _FOLDER = ".drafts"
 
 
-def draft_key(sentence: str, writer: Writer, seed: int) -> str:
+def draft_key(
+    sentence: str, writer: Writer, seed: int, prompt_version: int = PROMPT_VERSION
+) -> str:
     """Return a hash of all that determines a draft."""
-    determining = [sentence, writer.identity, seed, PROMPT_VERSION]
+    determining = [sentence, writer.identity, seed, prompt_version]
     return hashlib.sha256(json.dumps(determining).encode()).hexdigest()[:32]
 
 
@@ -35,6 +43,7 @@ class _State(BaseModel):
     Attributes:
         sentence: For people who look into the file.
         parts: The answers that were accepted, by the part's name.
+        given_up: Why a part that a draft can do without is not asked for again, by its name.
         calls: Answers, unusable ones included.
         usd: What they cost; None if the price was unknown at one of them.
     """
@@ -44,6 +53,7 @@ class _State(BaseModel):
     sentence: str = ""
     started: str = ""
     parts: dict[str, Any] = Field(default_factory=dict)
+    given_up: dict[str, str] = Field(default_factory=dict)
     calls: int = Field(default=0, ge=0)
     tokens_in: int = Field(default=0, ge=0)
     tokens_out: int = Field(default=0, ge=0)
@@ -100,6 +110,15 @@ class UnfinishedDraft:
         self._state.parts[name] = answer.model_dump()
         self._write()
 
+    def give_up(self, name: str, why: str) -> None:
+        """Record that a part is not asked for again, and why."""
+        self._state.given_up[name] = why
+        self._write()
+
+    def given_up(self, name: str) -> str | None:
+        """Return why a part is not asked for again; None if it is."""
+        return self._state.given_up.get(name)
+
     def _write(self) -> None:
         if self._folder is not None:
             text = json.dumps(self._state.model_dump(), indent=2) + "\n"
@@ -142,6 +161,15 @@ def remove_draft(key: str, folder: ExperimentFolder) -> None:
         # Other drafts may be in progress.
         with suppress(OSError):
             path_to_write(folder.path, name).rmdir()
+
+
+def remove_outdated(sentence: str, writer: Writer, seed: int, folder: ExperimentFolder) -> bool:
+    """Remove what earlier prompts left unfinished of a draft; returns whether there was any."""
+    keys = [draft_key(sentence, writer, seed, version) for version in range(1, PROMPT_VERSION)]
+    outdated = [key for key in keys if (folder.path / _file(key)).exists()]
+    for key in outdated:
+        remove_draft(key, folder)
+    return bool(outdated)
 
 
 def _file(key: str) -> str:

@@ -122,7 +122,7 @@ def new_trait(
         typer.Option(
             "--from",
             help="Describe the trait in a sentence: a model drafts description, ten pairs, 40"
-            " questions (half of them held out) and a rubric, for you to edit.",
+            " questions (half of them held out), ten scenarios and a rubric, for you to edit.",
         ),
     ] = None,
     writer_model: Annotated[
@@ -157,7 +157,8 @@ def new_trait(
 
     A draft is written only when it is whole and valid. Each part is kept at once: after an
     interruption, the same command goes on and pays for nothing twice. Faulty answers are asked for
-    again, at most three times. The definition says that it is a draft, by which model, and what it
+    again, at most three times. What the linter names is asked for once more, and kept where the
+    linter then finds less. The definition says that it is a draft, by which model, and what it
     cost; everything in it can be edited.
     """
     from traitvec_core.storage.files import display_path

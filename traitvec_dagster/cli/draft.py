@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traitvec_core.errors import TraitvecError
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.lint_lines import print_weaknesses
-from traitvec_dagster.cli.terminal import err, out, print_json, print_notes, trusted_settings
+from traitvec_dagster.cli.terminal import out, print_json, print_notes, trusted_settings
+from traitvec_dagster.cli.writer import most_dollars, print_progress, writer_for
 
 if TYPE_CHECKING:
     from traitvec_core.storage.folders import ExperimentFolder
@@ -45,33 +45,20 @@ def draft_new_trait(
     Raises:
         TraitvecError: If the draft fails; see `traitvec_core.draft_trait`.
     """
-    from traitvec_core.writing import (
-        DEFAULT_MAX_USD,
-        NoWriterError,
-        check_sentence,
-        draft_trait,
-        estimate_draft,
-        load_writer,
-    )
+    from traitvec_core.writing import NoWriterError, check_sentence, draft_trait, estimate_draft
 
     sentence = check_sentence(sentence)
     settings = trusted_settings(experiment, {})
     try:
-        writer = load_writer(writer_model, settings, say=_progress)
+        writer = writer_for(writer_model, settings, max_usd)
     except NoWriterError as error:
         print_notes([str(error)])
         return False
-    if writer.price is None and max_usd is not None:
-        raise TraitvecError(
-            f"--max-usd needs the price of {writer.name!r}, which is unknown; add `judge_prices:"
-            f" {{{writer.name}: {{input: 0.25, output: 2.00}}}}` to experiment.yaml (dollars per"
-            " million tokens)"
-        )
-    limit = DEFAULT_MAX_USD if max_usd is None else max_usd
+    limit = most_dollars(max_usd)
     _print_estimate(writer, estimate_draft(sentence, writer, seed), limit)
     draft = draft_trait(
         sentence, writer, name=trait, max_usd=limit, seed=seed, experiment=experiment,
-        say=_progress,
+        say=print_progress,
     )  # fmt: skip
     path = draft.write(experiment, replace=force).definition_path
     experiment.refresh()
@@ -79,21 +66,18 @@ def draft_new_trait(
     return True
 
 
-def _progress(line: str) -> None:
-    err.print(one_line(line))
-
-
 def _print_estimate(writer: "Writer", estimate: "DraftEstimate", max_usd: float) -> None:
     expected = (
-        f"drafting with {writer.name}: {estimate.calls} requests, about"
+        f"drafting with {writer.name}: {estimate.calls} requests (at most"
+        f" {estimate.most_calls} with the linter's), about"
         f" {estimate.tokens_in + estimate.tokens_out:,} tokens"
     )
     if estimate.usd is None:
-        _progress(f"{expected}; its price is unknown, so no budget can be kept")
+        print_progress(f"{expected}; its price is unknown, so no budget can be kept")
     elif not estimate.first_usd:
-        _progress(f"{expected}, free of charge")
+        print_progress(f"{expected}, free of charge")
     else:
-        _progress(f"{expected} (${estimate.usd:.4f} without reasoning), at most ${max_usd:g}")
+        print_progress(f"{expected} (${estimate.usd:.4f} without reasoning), at most ${max_usd:g}")
 
 
 def _print_written(experiment: str, draft: "TraitDraft", path: Path, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from traitvec_dagster.cli.monitor import monitor
 from traitvec_dagster.cli.operate import doctor, gpus, remove_trait, ui
 from traitvec_dagster.cli.rubric import rubric
 from traitvec_dagster.cli.run import run
+from traitvec_dagster.cli.scenarios import scenarios
 from traitvec_dagster.cli.serve import serve_engine
 from traitvec_dagster.cli.status import status
 from traitvec_dagster.cli.terminal import complain, loud_warnings, print_error, restore_interrupts
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("new-experiment")(new_experiment)
 app.command("new-trait")(new_trait)
+app.command("scenarios")(scenarios)
 app.command("check")(check)
 app.command("trust")(trust)
 app.command("estimate")(estimate)

@@ -22,6 +22,7 @@ from traitvec_dagster.cli.terminal import (
     read_overrides,
     trusted_settings,
 )
+from traitvec_dagster.cli.writer import most_dollars, print_progress, writer_for
 
 if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings
@@ -98,7 +99,6 @@ def try_(
     Example: traitvec try --experiment mine --trait sycophancy --revise
     """
     from traitvec_core.trial import revise_trait
-    from traitvec_core.writing import DEFAULT_MAX_USD
 
     project = open_project(experiments_dir)
     folder = experiment_folder(project, experiment)
@@ -114,7 +114,7 @@ def try_(
             " --yes"
         )
     writer = _writer(writer_model, settings, max_usd) if revise else None
-    limit = DEFAULT_MAX_USD if max_usd is None else max_usd
+    limit = most_dollars(max_usd)
     _print_estimate(project, trait_folder, settings, questions, writer, limit)
     with _models(trait) as bench:
         revised = revise_trait(
@@ -122,7 +122,7 @@ def try_(
             n_questions=questions,
             confirm=lambda tried, changes: _confirm(changes, asks=asks),
             on_trial=lambda tried: None if as_json else _print_trial(tried),
-            say=_progress,
+            say=print_progress,
         )  # fmt: skip
     folder.refresh()
     if as_json:
@@ -140,7 +140,7 @@ def _models(trait: str) -> Iterator["Workbench"]:
     from traitvec_dagster.runs.gpu_lease import Step, step_at
 
     loaded: dict[tuple[str, LoadOptions], LanguageModel] = {}
-    step = Step(f"a trial of {trait}", _progress, lambda gpu: None, keeps_gpu=False)
+    step = Step(f"a trial of {trait}", print_progress, lambda gpu: None, keeps_gpu=False)
 
     def load(name: str, options: "LoadOptions") -> "LanguageModel":
         step.take_seat()
@@ -153,30 +153,19 @@ def _models(trait: str) -> Iterator["Workbench"]:
         stop_engine()
 
     with step_at("gpu", step, unload):
-        yield Workbench(load_model=load, claim_gpu=step.take_seat, say=_progress)
-
-
-def _progress(line: str) -> None:
-    err.print(one_line(line))
+        yield Workbench(load_model=load, claim_gpu=step.take_seat, say=print_progress)
 
 
 def _writer(
     name: str | None, settings: "ExperimentSettings", max_usd: float | None
 ) -> "Writer | None":
-    from traitvec_core.writing import NoWriterError, load_writer
+    from traitvec_core.writing import NoWriterError
 
     try:
-        writer = load_writer(name, settings, say=_progress)
+        return writer_for(name, settings, max_usd)
     except NoWriterError as error:
         print_notes([str(error)])
         return None
-    if writer.price is None and max_usd is not None:
-        raise TraitvecError(
-            f"--max-usd needs the price of {writer.name!r}, which is unknown; add `judge_prices:"
-            f" {{{writer.name}: {{input: 0.25, output: 2.00}}}}` to experiment.yaml (dollars per"
-            " million tokens)"
-        )
-    return writer
 
 
 def _print_estimate(
@@ -206,7 +195,7 @@ def _print_estimate(
     if writer is not None:
         costs = "price unknown" if writer.price is None else f"at most ${max_usd:g}"
         line += f"; rewording by {writer.name}, {costs}"
-    _progress(line)
+    print_progress(line)
 
 
 def _confirm(changes: "Sequence[Change]", *, asks: bool) -> bool:
