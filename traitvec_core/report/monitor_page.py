@@ -83,6 +83,7 @@ def _verdicts(traces: Sequence[Trace]) -> list[dict[str, str]]:
             "vector": each.name,
             "style": "fail" if each.verdict == "not_usable" else "",
             "text": describe_verdict(each.verdict, each.reasons),
+            "stale": each.stale or "",
         }
         for name, each in watched.items()
     ]

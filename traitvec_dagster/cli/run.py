@@ -11,7 +11,7 @@ from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.storage.vector_verdict import warn_if_not_usable, warn_if_stale
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
 from traitvec_dagster.cli.terminal import (
@@ -312,6 +312,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
         if vector := row["recommended"]:
             what = f"{trait} ({vector['method']}_layer{vector['layer']})"
             warn_if_not_usable(what, vector["verdict"], vector["reasons"])
+            warn_if_stale(what, row["stale"])
         for name, check in row["checks"].items():
             if check["verdict"] != "pass" or check["accepted"]:
                 advice = f" {check['advice']}" if check["advice"] else ""
