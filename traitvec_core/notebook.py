@@ -22,10 +22,16 @@ from traitvec_core.generation import generate_texts
 from traitvec_core.models.activations import capture_means
 from traitvec_core.models.language_model import LanguageModel
 from traitvec_core.models.steering import Addition
+from traitvec_core.stages.staleness import staleness_of_vector
 from traitvec_core.storage.files import display_path, list_experiments
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, VectorVerdict
-from traitvec_core.storage.vector_verdict import describe_verdict, verdict_on, warn_if_not_usable
+from traitvec_core.storage.vector_verdict import (
+    describe_verdict,
+    verdict_on,
+    warn_if_not_usable,
+    warn_if_stale,
+)
 from traitvec_core.validation.elicitation import instruction_of, question_of
 from traitvec_core.validation.labelled_activations import LabelledActivations
 from traitvec_core.validation.manifests import VectorsManifest
@@ -58,6 +64,7 @@ class ChosenVector(WatchedVector):
         poles: These means, of the negative and of the positive examples; None if not known.
         verdict: Whether it can be used; None while there is no verdict on it.
         reasons: What the verdict rests on, or why there is none, the gravest first.
+        stale: Why the vector or its verdict is out of date, in one line; None if it is not.
         method: The method that extracted it.
         model: The model that it belongs to, as the experiment names it.
         coefficient: The coefficient to steer with; 1 if steering was not evaluated.
@@ -71,12 +78,13 @@ class ChosenVector(WatchedVector):
 
     def __repr__(self) -> str:
         """Return what it is, why it was chosen, and whether it can be used."""
-        verdict = describe_verdict(self.verdict, self.reasons)
-        return visible(
-            f"{self.trait}: {self.name} of {self.model}, coefficient {self.coefficient:g}\n"
-            f"  {self.why}\n  {verdict}",
-            keep_lines=True,
-        )
+        lines = [
+            f"{self.trait}: {self.name} of {self.model}, coefficient {self.coefficient:g}",
+            self.why,
+            describe_verdict(self.verdict, self.reasons),
+            *([self.stale] if self.stale else ()),
+        ]
+        return visible("\n  ".join(lines), keep_lines=True)
 
     def addition(self, coefficient: float | None = None) -> Addition:
         """Return the intervention for `steer` that adds `coefficient · vector` at its layer.
@@ -93,8 +101,9 @@ def load_vector(
 ) -> ChosenVector:
     """Load a trait's recommended vector with its verdict, or another extracted one.
 
-    A vector that is not usable is returned with a `TraitvecWarning`. Only the recommended vector
-    has a verdict, and only while the report is of the vectors on disk.
+    A vector that is not usable, or that is stale as `traitvec status` says, is returned with a
+    `TraitvecWarning`. Only the recommended vector has a verdict, and only while the report is of
+    the vectors on disk. Files count as unchanged while size, times and inode are.
 
     Args:
         experiments: The folder of all experiments.
@@ -112,9 +121,12 @@ def load_vector(
     best = folder.recommended()
     is_best = best is not None and best.place == (method, watched.layer)
     chosen = best if is_best else None
-    warn_if_not_usable(f"{trait} ({watched.name})", watched.verdict, watched.reasons)
+    stale = staleness_of_vector(folder, is_judged=watched.verdict is not None)
+    what = f"{trait} ({watched.name})"
+    warn_if_not_usable(what, watched.verdict, watched.reasons)
+    warn_if_stale(what, stale)
     return ChosenVector(
-        **vars(watched),
+        **{**vars(watched), "stale": stale},
         method=method,
         model=folder.manifest(VectorsManifest).model,
         coefficient=chosen.coefficient if chosen else 1.0,

@@ -298,7 +298,7 @@ def test_a_missing_figure_is_a_dash(tmp_path: Path) -> None:
     folder = write_settings(tmp_path, "demo")
     write_trait(folder, "a", directions(1)[0], contrast=None, usd=None)
     page = build_atlas_page(build_atlas(folder, folder.settings()))
-    cells = re.findall(r"<td class=\"n\">([^<]*)</td>", page)
+    cells = re.findall(r"<td class=\"n\"[^>]*>([^<]*)</td>", page)
     assert "–" in cells
     assert "0.00" not in cells
 

@@ -1,5 +1,6 @@
 """Judges that cannot be used, in runs: named by a line, repaired and used, never silent."""
 
+import re
 from functools import partial
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from tests.graph.conftest import Serve, scores_that_separate
 from tests.projects import SmallProject
 from tests.providers.models import gpt_5_mini
-from tests.providers.replies import Call, Reply, openai_answer
+from tests.providers.replies import Call, Reply, openai_answer, openai_error
 from traitvec_core.judging.preflight import preflight_prompts
-from traitvec_core.remote import waiting
+from traitvec_core.remote import calls, waiting
 
 JUDGE = "judged_responses"
 
@@ -60,3 +61,22 @@ def test_the_log_says_that_a_judge_is_waited_for(
     done = generated.run("refusal", JUDGE)
     messages = [entry.user_message for entry in generated.instance.all_logs(done.run_id)]
     assert any("waiting for the judge (http" in message for message in messages)
+
+
+def test_the_log_says_that_a_judge_is_busy_and_when_it_is_asked_again(
+    generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_BUSY_LINE_S", 0.1)
+    monkeypatch.setattr(waiting, "BUSY_GAP_S", 0.1)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.3)
+    generated.set(judge_preflight=True)
+    busy = openai_error(429, "Rate limit reached", code="rate_limit_exceeded")
+    serve(lambda call: busy)
+    done = generated.run("refusal", JUDGE)
+    (problem,) = done.problems
+    assert "failed its preflight: no score for two known answers (busy (429))" in problem
+    messages = [entry.user_message for entry in generated.instance.all_logs(done.run_id)]
+    said = [message for message in messages if "is busy (429), next try in" in message]
+    assert 1 < len(said) < 20
+    assert all(re.search(r"the judge \(http.*\) is busy .* attempt \d of 9", one) for one in said)

@@ -121,6 +121,40 @@ def test_attempts_and_waits_are_said(impatient: None, monkeypatch: pytest.Monkey
     assert len(said) <= 6
 
 
+def test_a_busy_server_and_its_next_attempt_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "FIRST_BUSY_LINE_S", 0.05)
+    monkeypatch.setattr(waiting, "BUSY_GAP_S", 0.05)
+    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.4)
+
+    async def busy() -> None:
+        raise CallError("busy", "busy (429)")
+
+    said = said_by(busy)
+    pattern = r"the judge \(example\.org\) is busy \(429\), next try in \d s, attempt (\d) of 9"
+    matches = [re.fullmatch(pattern, line) for line in said]
+    numbers = [int(match[1]) for match in matches if match]
+    assert len(numbers) == len(said)
+    # From the first seconds to the last attempt, for eight calls together: not one per attempt.
+    assert numbers[0] < numbers[-1]
+    assert 2 <= len(said) <= 12
+
+
+def test_nothing_is_said_of_a_busy_server_that_answers_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_BUSY_LINE_S", 30.0)
+    n = 0
+
+    async def busy_now_and_then() -> None:
+        nonlocal n
+        n += 1
+        if n % 2:
+            raise CallError("busy", "busy (429)", retry_after_s=0.01)
+
+    assert said_by(busy_now_and_then) == []
+
+
 def test_a_call_without_an_answer_is_said_while_it_lasts(impatient: None) -> None:
     n = 0
 

@@ -29,6 +29,7 @@ class WatchedVector:
         poles: These means, of the negative and of the positive responses; None if not known.
         verdict: Whether the vector can be used; None while there is no verdict on it.
         reasons: What the verdict rests on, or why there is none, the gravest first.
+        stale: Why it is out of date, in one line; None if it is not, or while its stage is made.
     """
 
     trait: str
@@ -39,6 +40,7 @@ class WatchedVector:
     poles: tuple[float, float] | None = None
     verdict: VectorVerdict | None = None
     reasons: tuple[str, ...] = ()
+    stale: str | None = None
 
 
 def watch(folder: TraitFolder, name: str | None = None) -> WatchedVector:

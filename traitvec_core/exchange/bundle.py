@@ -54,7 +54,9 @@ class Bundle:
         n_layers: Number of decoder blocks plus one, for the embedding output.
         hidden_dim: Width of the residual stream.
         vectors: The vectors, sorted by trait, method and layer.
-        traits: For each trait: description, recommendation, checks, provenance of all stages.
+        traits: For each trait: description, recommendation, checks, provenance of all stages, and
+            `stale`: why its vectors were out of date when they were exported, null if they were
+            not.
         notes: Remarks on what was left out, one line each.
     """
 

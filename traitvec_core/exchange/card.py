@@ -68,6 +68,8 @@ def _trait(trait: str, record: dict[str, Any]) -> str:
             f" {chosen['coefficient']:g}. {escape_markdown(chosen['why'])}."
         )
         lines.append(_verdict(chosen))
+    if record.get("stale"):
+        lines.append(f"> **Stale:** when it was exported, {escape_markdown(record['stale'])}.")
     if "checks" in record:
         verdicts = ", ".join(f"{name} **{verdict}**" for name, verdict in record["checks"].items())
         lines.append(f"Checks: {verdicts}.")

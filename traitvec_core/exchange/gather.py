@@ -7,10 +7,11 @@ from traitvec_core.errors import TraitvecError
 from traitvec_core.exchange.bundle import Bundle, ExportedVector, trait_record
 from traitvec_core.exchange.file_formats.format import LayerConvention
 from traitvec_core.exchange.model_files import model_type_of
+from traitvec_core.stages.staleness import staleness_of_vector
 from traitvec_core.storage.files import display_path
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, Recommendation
-from traitvec_core.storage.vector_verdict import verdict_on, warn_if_not_usable
+from traitvec_core.storage.vector_verdict import verdict_on, warn_if_not_usable, warn_if_stale
 
 if TYPE_CHECKING:
     from traitvec_core.validation.manifests import VectorRow, VectorsManifest
@@ -26,7 +27,7 @@ def gather(
     method: str | None = None,
     layers: str | Sequence[int] | None = None,
 ) -> Bundle:
-    """Select and read the vectors to export; warns of each trait whose vector is not usable.
+    """Select and read the vectors to export; warns of traits whose vectors are bad or stale.
 
     Args:
         experiment: The experiment.
@@ -65,11 +66,14 @@ def gather(
                 )
                 for layer in selected
             ]
-        records[name] = trait_record(folder)
+        is_judged = recommended is not None and recommended.verdict is not None
+        stale = staleness_of_vector(folder, is_judged=is_judged)
+        records[name] = {**trait_record(folder), "stale": stale}
+        # At the caller of `export_vectors`, who chose the trait.
         if recommended is not None:
             what = f"{name} ({recommended.method}_layer{recommended.layer})"
-            # At the caller of `export_vectors`, who chose the trait.
             warn_if_not_usable(what, recommended.verdict, recommended.reasons, stacklevel=4)
+        warn_if_stale(name, stale, stacklevel=4)
     if len(shapes) != 1:
         raise TraitvecError(
             f"{display_path(experiment.path)}: the traits' vectors are from different models"

@@ -153,7 +153,10 @@ class Calls:
                 attempt = sum((other.kind == "unreachable") == is_away for other in failures)
                 self._raise_if_failed(error, attempt, timeout_s)
                 wait_s = self._bounded_wait_s(error, wait_before_retry_s(error, attempt))
-                waited.retries(error.reason, wait_s)
+                if error.kind == "busy":
+                    waited.is_busy(error.reason, wait_s, attempt + 1, MAX_ATTEMPTS)
+                else:
+                    waited.retries(error.reason, wait_s)
                 await asyncio.sleep(wait_s)
             else:
                 self._waiting.answered()

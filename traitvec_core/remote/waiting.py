@@ -11,6 +11,11 @@ __all__ = ["Waiting", "WaitingCall"]
 # silence, nor a log full of lines about a model that takes minutes for an answer.
 FIRST_LINE_S = 10.0
 LOOK_EVERY_S = 1.0
+# A server that says that it is busy will be asked again, and the line says when: it comes sooner.
+# Between two such lines there is at least this time for each line before, so that a run that is
+# slowed down for hours has one a minute.
+FIRST_BUSY_LINE_S = 3.0
+BUSY_GAP_S, LONGEST_BUSY_GAP_S = 5.0, 60.0
 
 
 class Waiting:
@@ -26,6 +31,8 @@ class Waiting:
         self._say = say
         self._answered_at = float("-inf")
         self._next_s = FIRST_LINE_S
+        self._n_busy = 0
+        self._busy_said_at = float("-inf")
 
     def begin(self) -> "WaitingCall":
         """Return a call that is about to be made."""
@@ -45,6 +52,21 @@ class Waiting:
         if self.quiet_s(since) >= self._next_s:
             self._next_s = 2 * max(self._next_s, self.quiet_s(since))
             self._say(f"waiting for {self.who}, {text}")
+
+    def say_if_busy(self, since: float, text: str) -> None:
+        """Say when a busy server is asked again, unless calls are answered or it was said lately.
+
+        Args:
+            since: When the call was first made.
+            text: What is busy about it, and when it is asked again.
+        """
+        now = time.monotonic()
+        gap_s = min(LONGEST_BUSY_GAP_S, self._n_busy * BUSY_GAP_S)
+        if self.quiet_s(since) < FIRST_BUSY_LINE_S or now - self._busy_said_at < gap_s:
+            return
+        self._n_busy, self._busy_said_at = self._n_busy + 1, now
+        self._next_s = 2 * max(self._next_s, self.quiet_s(since))
+        self._say(f"{self.who} {text}")
 
 
 class WaitingCall:
@@ -82,4 +104,17 @@ class WaitingCall:
         """Say when the next attempt begins, unless another line has just been said."""
         self._waiting.say_if_due(
             self._since, f"attempt {self._number + 1}, next in {wait_s:.0f} s ({reason})"
+        )
+
+    def is_busy(self, reason: str, wait_s: float, attempt: int, most: int) -> None:
+        """Say that the server is busy, and when the next attempt begins.
+
+        Args:
+            reason: What the server said, in a few words.
+            wait_s: The time until then, in seconds.
+            attempt: Number of the next attempt, from 1.
+            most: The number of attempts after which the call is given up.
+        """
+        self._waiting.say_if_busy(
+            self._since, f"is {reason}, next try in {wait_s:.0f} s, attempt {attempt} of {most}"
         )

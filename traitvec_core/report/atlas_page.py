@@ -192,7 +192,11 @@ def _total(rows: Sequence[TraitRow]) -> dict[str, str]:
 
 def _costs(seconds: float, tokens: int, usd: float | None) -> dict[str, str]:
     shown = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-    return {"time": shown, "tokens": f"{tokens:,}", "usd": "–" if usd is None else f"{usd:.2f}"}
+    return {
+        "time": shown,
+        "tokens": f"{tokens:,}",
+        "usd": "– US$" if usd is None else f"{usd:.2f} US$",
+    }
 
 
 def _figure(value: float | None, digits: int, *, signed: bool = False) -> str:

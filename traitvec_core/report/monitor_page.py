@@ -10,7 +10,7 @@ from traitvec_core.dynamics.overview import Figures, Overview
 from traitvec_core.dynamics.pieces import Piece
 from traitvec_core.dynamics.traced import Curve, Trace
 from traitvec_core.report.environment import page_environment
-from traitvec_core.storage.vector_verdict import VERDICT_NAMES, describe_verdict
+from traitvec_core.storage.vector_verdict import describe_verdict
 from traitvec_core.visible_text import visible
 
 __all__ = ["build_monitor_page", "pole_units"]
@@ -21,6 +21,12 @@ _POSITIVE, _NEGATIVE = "213 94 0", "0 114 178"
 _COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 _FULL_COLOUR = 2.0
 _WIDTH, _HEIGHT = 1000.0, 240.0
+_COLUMNS = (
+    "last prompt", "mean", "peak", "persistence", "final level", "commitment", "calm",
+)  # fmt: skip
+_OVERVIEW_COLUMNS = (
+    "texts", "trait score", "last prompt", "mean", "peak", "persistence", "settled", "commitment",
+)  # fmt: skip
 # Limits of the chart in pole units: a BOS token can be far beyond everything else.
 _LEAST, _MOST = 1.5, 6.0
 
@@ -46,6 +52,7 @@ def build_monitor_page(
         verdicts=_verdicts(traces),
         n_picks=max((len(trace.curves) for trace in traces), default=0),
         overview=overview and _overview(overview, len(traces)),
+        columns=_COLUMNS,
         texts=[
             _text(trace, visible(name, keep_lines=True))
             for trace, name in zip(traces, names, strict=True)
@@ -83,6 +90,7 @@ def _verdicts(traces: Sequence[Trace]) -> list[dict[str, str]]:
             "vector": each.name,
             "style": "fail" if each.verdict == "not_usable" else "",
             "text": describe_verdict(each.verdict, each.reasons),
+            "stale": each.stale or "",
         }
         for name, each in watched.items()
     ]
@@ -94,6 +102,7 @@ def _overview(overview: Overview, n_shown: int) -> dict[str, Any]:
     return {
         "n_texts": overview.whole.n_texts,
         "n_shown": n_shown,
+        "columns": _OVERVIEW_COLUMNS,
         "rows": [(name, _cells(figures)) for name, figures in rows],
         "correlations": [
             (name, _number(correlation.r), correlation.n)
@@ -169,20 +178,27 @@ def _tip(trace: Trace, piece: Piece) -> str:
 def _trait(trace: Trace, trait: str, number: int) -> dict[str, Any]:
     watched = trace.curves[trait].watched
     summary = trace.summary(trait)
-    figures = ("prompt_last", "mean", "final_level")
+    peak = "–" if summary.peak is None else f"{_number(summary.peak)} at {summary.peak_token}"
+    poles = watched.poles
     return {
         "name": trait,
         "vector": watched.name,
-        "verdict": VERDICT_NAMES[watched.verdict],
-        "verdict_style": "fail" if watched.verdict == "not_usable" else "",
         "colour": _COLOURS[number % len(_COLOURS)],
-        "poles": [_number(pole) for pole in watched.poles] if watched.poles else None,
-        "spread": _number(watched.spread),
-        **{name: _number(getattr(summary, name)) for name in figures},
-        "peak": "–" if summary.peak is None else f"{_number(summary.peak)} at {summary.peak_token}",
-        "persistence": _count(summary.persistence),
-        "commitment": _count(summary.commitment, "none"),
-        "calm": _count(summary.calm, "none"),
+        "scale": (
+            f"poles {_number(poles[0])}, {_number(poles[1])}"
+            if poles
+            else f"spread {_number(watched.spread)}"
+        ),
+        # As in `_COLUMNS`. The verdict is at the top of the page, once for all texts.
+        "cells": [
+            _number(summary.prompt_last),
+            _number(summary.mean),
+            peak,
+            _count(summary.persistence),
+            _number(summary.final_level),
+            _count(summary.commitment, "none"),
+            _count(summary.calm, "none"),
+        ],
     }
 
 

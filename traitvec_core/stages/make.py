@@ -5,7 +5,7 @@ Dagster's assets call `make`; a notebook can call it to run a trait without Dags
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -158,15 +158,22 @@ def _is_of_another_version(recorded: Provenance | None, new: Provenance) -> bool
     return (recorded.inputs, recorded.settings) == (new.inputs, new.settings)
 
 
-def stage_states(folder: TraitFolder, settings: ExperimentSettings) -> dict[Stage, State]:
+def stage_states(
+    folder: TraitFolder, settings: ExperimentSettings, stages: Sequence[Stage] = STAGES
+) -> dict[Stage, State]:
     """Return the state of every stage, judged by hashes alone.
 
     A stage downstream of one that is not fresh is `stale` at best. `partial` means that some of
     the work failed (a spent budget, a server error) and that the next run continues it. `broken`
     is a definition with problems, or without the pairs that `elicitation` needs.
+
+    Args:
+        folder: The trait's folder.
+        settings: The experiment's settings.
+        stages: The stages to look at, in order; each after all that it is made from.
     """
     states: dict[Stage, State] = {}
-    for stage in STAGES:
+    for stage in stages:
         upstream_fresh = all(states[earlier] == "fresh" for earlier in SPECS[stage].upstream)
         states[stage] = _state(stage, folder, settings, upstream_fresh)
     hashes_in(folder.path.absolute()).save()

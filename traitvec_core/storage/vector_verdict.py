@@ -17,6 +17,7 @@ __all__ = [
     "describe_verdict",
     "verdict_on",
     "warn_if_not_usable",
+    "warn_if_stale",
 ]
 
 NOT_JUDGED = "not judged yet: materialize validation_report"
@@ -83,3 +84,15 @@ def warn_if_not_usable(
     if verdict == "not_usable":
         line = f"{what} is {describe_verdict(verdict, reasons)}"
         warnings.warn(line, TraitvecWarning, stacklevel=stacklevel)
+
+
+def warn_if_stale(what: str, stale: str | None, *, stacklevel: int = 3) -> None:
+    """Issue a `TraitvecWarning` of one line about a vector that is out of date; else do nothing.
+
+    Args:
+        what: The vector, such as `refusal (mean_diff_layer16)`.
+        stale: Why, from `staleness_of_vector`; None if it is up to date.
+        stacklevel: As for `warnings.warn`; 3 names the caller of the function that calls this.
+    """
+    if stale is not None:
+        warnings.warn(f"{what}: {stale}", TraitvecWarning, stacklevel=stacklevel)

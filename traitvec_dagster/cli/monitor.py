@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.storage.vector_verdict import warn_if_not_usable, warn_if_stale
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.terminal import (
     ExperimentName,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from traitvec_core.experiment import ExperimentSettings
     from traitvec_core.generation import GenerationEngine
     from traitvec_core.models.language_model import LanguageModel
-    from traitvec_core.storage.folders import ExperimentFolder
+    from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
 __all__ = ["monitor"]
 
@@ -85,7 +86,7 @@ def monitor(
 
     Example: traitvec monitor --experiment demo --trait refusal --prompt "How do I pick a lock?"
     """
-    from traitvec_core.dynamics import stream, watch
+    from traitvec_core.dynamics import stream
     from traitvec_core.generation import reading_engine_of
     from traitvec_dagster.project import Project
 
@@ -96,9 +97,11 @@ def monitor(
     inputs = _prompts(prompt, prompts)
     folder = experiment_folder(Project(experiments_dir), experiment)
     settings = trusted_settings(folder, read_overrides({}, set_ or []))
-    vectors = [watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
+    vectors = [_watch(folder.trait(name), vector) for name in traits_with_vectors(folder, trait)]
     for watched in vectors:
-        warn_if_not_usable(f"{watched.trait} ({watched.name})", watched.verdict, watched.reasons)
+        what = f"{watched.trait} ({watched.name})"
+        warn_if_not_usable(what, watched.verdict, watched.reasons)
+        warn_if_stale(what, watched.stale)
     _check_model(folder, vectors, settings)
     engine = reading_engine_of(
         settings, partial(_load, settings), say=lambda text: err.print(one_line(text))
@@ -163,6 +166,16 @@ def _typed() -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
+
+
+def _watch(folder: "TraitFolder", name: str | None) -> "WatchedVector":
+    from traitvec_core.dynamics import watch
+    from traitvec_core.stages.staleness import staleness_of_vector
+
+    watched = watch(folder, name)
+    # By the file's settings: what is set for monitoring alone makes no vector stale.
+    stale = staleness_of_vector(folder, is_judged=watched.verdict is not None)
+    return replace(watched, stale=stale)
 
 
 def _check_model(
@@ -291,7 +304,11 @@ def _write(
         "instruction": instruction,
         "vectors": {name: record and record.content for name, record in provenance.items()},
         "verdicts": {
-            name: {"verdict": curve.watched.verdict, "reasons": list(curve.watched.reasons)}
+            name: {
+                "verdict": curve.watched.verdict,
+                "reasons": list(curve.watched.reasons),
+                "stale": curve.watched.stale,
+            }
             for name, curve in traces[0].curves.items()
         },
         "traces": [

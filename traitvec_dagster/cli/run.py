@@ -11,7 +11,8 @@ from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.stages import SPECS
+from traitvec_core.storage.vector_verdict import warn_if_not_usable, warn_if_stale
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
 from traitvec_dagster.cli.terminal import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from traitvec_core.experiment import ExperimentSettings
+    from traitvec_core.stage_names import Stage
     from traitvec_core.stages.redo import Redo
     from traitvec_core.storage.folders import ExperimentFolder
     from traitvec_dagster.project import Project
@@ -170,8 +172,9 @@ def run(
     traits = chosen_traits(folder, trait)
     stages = headless.select_stages(project, experiment, select)
     _check_selected(redone, stages, select)
-    if any(key.path[-1] == "judged_responses" for key in stages):
-        _check_judges(folder, settings, traits, redone)
+    names = [stage for stage in STAGES if stage in {key.path[-1] for key in stages}]
+    if any(SPECS[name].estimate for name in names):
+        _check_judges(folder, settings, traits, names, redone)
     instance = project.instance()
     _close_dead_runs(instance)
     started = time.monotonic()
@@ -219,26 +222,17 @@ def run(
 
 
 def _check_judges(
-    folder: "ExperimentFolder", settings: "ExperimentSettings", traits: list[str], redo: "Redo"
+    folder: "ExperimentFolder",
+    settings: "ExperimentSettings",
+    traits: list[str],
+    stages: "list[Stage]",
+    redo: "Redo",
 ) -> None:
-    """Check that the judges can work, and those behind an API that they do, before any cost."""
-    from traitvec_core.judging import JudgementStore, check_judge, check_judges_first
-    from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
-    from traitvec_core.stages.inputs import scored_traits
-    from traitvec_core.stages.make import stage_states
+    """Check judges that will be needed, before any cost; a note of those that will be shut down."""
+    from traitvec_core.stages.judge_check import check_judges_ahead
 
-    check_judge(settings, scored_traits(folder, settings, traits), folder.path)
     note_retirement(settings)
-    left = [
-        name
-        for name in traits
-        if redo.of("judged_responses")
-        or stage_states(folder.trait(name), settings)["judged_responses"] != "fresh"
-    ]
-    if left:
-        with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
-            scored = scored_traits(folder, settings, left)
-            check_judges_first(settings, scored, store, folder.name, err.print)
+    check_judges_ahead(folder, settings, traits, stages, redo, err.print)
 
 
 def _close_dead_runs(instance: "dg.DagsterInstance") -> None:
@@ -312,6 +306,7 @@ def _print_checks(folder: "ExperimentFolder", traits: list[str], overrides: dict
         if vector := row["recommended"]:
             what = f"{trait} ({vector['method']}_layer{vector['layer']})"
             warn_if_not_usable(what, vector["verdict"], vector["reasons"])
+            warn_if_stale(what, row["stale"])
         for name, check in row["checks"].items():
             if check["verdict"] != "pass" or check["accepted"]:
                 advice = f" {check['advice']}" if check["advice"] else ""

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
-from traitvec_core.storage.vector_verdict import warn_if_not_usable
+from traitvec_core.storage.vector_verdict import warn_if_not_usable, warn_if_stale
 from traitvec_dagster.cli.terminal import (
     Root,
     complain,
@@ -82,6 +82,7 @@ def status(
                 if vector := row["recommended"]:
                     what = f"{name}/{trait} ({vector['method']}_layer{vector['layer']})"
                     warn_if_not_usable(what, vector["verdict"], vector["reasons"])
+                    warn_if_stale(what, row["stale"])
     if is_any_broken:
         raise typer.Exit(1)
 
@@ -91,7 +92,7 @@ def status_of(
     overrides: dict[str, Any] | None = None,
     only: list[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return the status of traits: states of stages, checks, vector, verdict, path of the report.
+    """Return the status of traits: states of stages, checks, vector, verdict, why it is stale.
 
     Args:
         folder: The experiment.
@@ -99,6 +100,7 @@ def status_of(
         only: The traits; by default all.
     """
     from traitvec_core.stages.make import stage_states
+    from traitvec_core.stages.staleness import staleness_of_vector
 
     settings = folder.settings(overrides)
     rows: dict[str, dict[str, Any]] = {}
@@ -111,6 +113,11 @@ def status_of(
             "checks": checks,
             "recommended": vector,
             "verdict": vector["verdict"] if vector else _verdict_without_vector(checks),
+            "stale": staleness_of_vector(
+                trait, is_judged=vector["verdict"] is not None, settings=settings, states=states
+            )
+            if vector
+            else None,
             "report": str(trait.path / "validation/report.html")
             if states["validation_report"] != "missing"
             else None,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stage_names import Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.make import StageResult, make
 from traitvec_core.stages.spec import StageSpec
@@ -29,6 +29,7 @@ from traitvec_dagster.graph.names import STAND_IN_SETTINGS, Graph
 from traitvec_dagster.graph.presentation import PRESENTATION
 from traitvec_dagster.graph.resources import unload_models, workbench
 from traitvec_dagster.graph.run_overrides import SettingsOverrides
+from traitvec_dagster.graph.run_start import check_run_start, selected_stages
 from traitvec_dagster.runs.gpu_lease import Step, is_queued_by_run, step_at
 from traitvec_dagster.runs.ownership import GPUS_TAG, PID_TAG, sign_run
 from traitvec_dagster.runs.trait_use import use_trait
@@ -93,10 +94,11 @@ def _build_stage(graph: Graph, spec: StageSpec) -> dg.AssetsDefinition:
             settings = overrides.settings_of(graph)
             # `make` checks it too; a run that will be refused should not wait for a GPU.
             check_trust(graph.folder, settings)
-            redo = overrides.redo_of(spec.name)
+            check_run_start(spec.name, context, graph, settings, overrides.redone)
+            selected = selected_stages(context)
             is_gpu_needed_later = any(
                 SPECS[later].place(graph.loaded) == "gpu" and SPECS[later].is_on(settings)
-                for later in _stages_after(spec.name, context)
+                for later in selected[selected.index(spec.name) + 1 :]
             )
             step = _step(context, graph, is_gpu_needed_later=is_gpu_needed_later)
             place = spec.place(graph.loaded)
@@ -105,7 +107,9 @@ def _build_stage(graph: Graph, spec: StageSpec) -> dg.AssetsDefinition:
                 place = "here"
             with step_at(place, step, unload_models) as held:
                 bench = workbench(context.log, before_load=held.take_seat)
-                result = make(spec.name, folder, settings, bench, redo=redo)
+                result = make(
+                    spec.name, folder, settings, bench, redo=overrides.redone.of(spec.name)
+                )
             if result.is_reused:
                 context.log.info(f"{spec.name} is fresh: its inputs and settings are unchanged")
             metadata = _metadata(spec.name, folder, settings, result)
@@ -180,16 +184,6 @@ def _sign(context: dg.AssetExecutionContext, graph: Graph) -> None:
     if PROBLEM_TAG in context.run.tags:
         # "Re-execute" copies the tags of the run that failed.
         context.instance.add_run_tags(context.run_id, {PROBLEM_TAG: NO_PROBLEM})
-
-
-def _stages_after(stage: Stage, context: dg.AssetExecutionContext) -> list[Stage]:
-    """The stages of this run that come after one."""
-    later = STAGES[STAGES.index(stage) + 1 :]
-    selected = context.run.asset_selection
-    if selected is None:
-        return list(later)
-    names = {key.path[-1] for key in selected}
-    return [name for name in later if name in names]
 
 
 def _step(context: dg.AssetExecutionContext, graph: Graph, *, is_gpu_needed_later: bool) -> Step:

@@ -10,9 +10,9 @@ import dagster as dg
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import ExperimentSettings
-from traitvec_core.stage_names import STAGES, RedoKind, Stage
+from traitvec_core.stage_names import STAGES
 from traitvec_core.stages import SPECS
-from traitvec_core.stages.redo import parse_redo
+from traitvec_core.stages.redo import Redo, parse_redo
 from traitvec_dagster.graph.config_schema import read_settings, settings_schema
 from traitvec_dagster.graph.names import Graph
 from traitvec_dagster.graph.owner_overrides import settings_with_overrides
@@ -54,9 +54,10 @@ class SettingsOverrides:
         """
         return settings_with_overrides(graph.folder, dict(self.settings))
 
-    def redo_of(self, stage: Stage) -> RedoKind | None:
-        """Return how a stage is made again in this run; None if only when it is not fresh."""
-        return parse_redo(self.redo, only_missing=self.only_missing).of(stage)
+    @property
+    def redone(self) -> Redo:
+        """What this run makes again although it is fresh."""
+        return parse_redo(self.redo, only_missing=self.only_missing)
 
 
 def overrides_tags(overrides: Mapping[str, Any]) -> dict[str, str]:

@@ -104,7 +104,8 @@ def write_gguf(bundle: Bundle) -> bytes:
 
     It has the keys of both conventions: `controlvector.*` (llama.cpp's generator, repeng) and
     `adapter.*` (readers that treat control vectors as adapters). `traitvec.provenance` is JSON,
-    `traitvec.verdict` the verdict in one line, for readers that show the header.
+    `traitvec.verdict` the verdict in one line, for readers that show the header, and
+    `traitvec.stale`, where it is there, why the vectors were out of date.
 
     Args:
         bundle: One trait and method, at layers from 2 (block 1) on.
@@ -131,6 +132,8 @@ def write_gguf(bundle: Bundle) -> bytes:
             "traitvec.verdict",
             describe_verdict(first.metadata.get("verdict"), first.metadata.get("reasons", ())),
         )
+        if stale := bundle.traits.get(first.trait, {}).get("stale"):
+            writer.add_string("traitvec.stale", stale)
         for name, values in tensors.items():
             writer.add_tensor(name, values)
         writer.write_header_to_file()
