@@ -13,6 +13,7 @@ HELP = {
     (): ("new-experiment", "new-trait", "check", "run", "status", "doctor", "ui"),
     ("new-experiment",): ("--model", "--judge-model", "--description", "--experiments-dir"),
     ("new-trait",): ("--experiment", "--trait", "--description", "--example", "--force"),
+    ("scenarios",): ("--experiment", "--trait", "--writer-model", "--max-usd"),
     ("check",): ("--experiment", "--trait"),
     ("run",): (
         "--experiment", "--trait", "--traits", "--select", "--gen-model", "--model",
@@ -32,6 +33,17 @@ def test_help_teaches(traitvec: Command, command: tuple[str, ...]) -> None:
     assert done.code == 0
     for said in HELP[command]:
         assert said in done.out
+
+
+def test_help_is_wrapped_to_the_terminal_and_not_as_the_source_is(
+    traitvec: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = traitvec("new-trait", "--help")
+    prose = [line.strip() for line in done.out.partition("Options")[0].splitlines()]
+    assert any(line.endswith("goes on and pays for nothing twice.") for line in prose)
+    # A command to type begins on a line of its own.
+    assert "traitvec new-trait --experiment mine --trait sycophancy --example" in prose
 
 
 def test_a_new_experiment_is_one_that_loads(traitvec: Command) -> None:
@@ -127,7 +139,7 @@ def test_check_misses_the_openings_that_the_setting_needs(traitvec: Command) -> 
     line, count = done.error_lines
     assert line.endswith(
         "refusal/trait_definition.json has no 'scenarios', which elicitation: scenarios needs; add"
-        " pairs, or set elicitation: instructions"
+        " pairs (`traitvec scenarios`), or set elicitation: instructions"
     )
     assert count == "1 problem"
     for arguments in (("estimate",), ("run", "--trait", "refusal")):

@@ -15,6 +15,7 @@ from traitvec_dagster.cli.compare import atlas, compare
 from traitvec_dagster.cli.console import err
 from traitvec_dagster.cli.define import new_experiment, new_trait
 from traitvec_dagster.cli.exchange import export, push
+from traitvec_dagster.cli.help_text import command_help
 from traitvec_dagster.cli.importing import import_persona_vectors
 from traitvec_dagster.cli.judging import estimate, judgements
 from traitvec_dagster.cli.monitor import monitor
@@ -63,6 +64,10 @@ app.command("serve-engine")(serve_engine)
 app.command("doctor")(doctor)
 app.command("gpus")(gpus)
 app.command("remove-trait")(remove_trait)
+for group in (app, judgements):
+    for command in group.registered_commands:
+        if command.callback is not None:
+            command.help = command_help(command.callback)
 
 # As Typer exits after Ctrl-C.
 _INTERRUPTED = 130
