@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,34 @@ def test_the_comparison_is_computed_once_and_never_trusted_blindly(two: SmallPro
     assert other is not None
     assert other.opinion != "agree"
     assert read_second_opinion(trait, settings) == (opinion, "")
+
+
+def test_while_the_second_one_is_written_there_is_a_line_or_one_of_both(two: SmallProject) -> None:
+    told, trait, settings = two.trait("refusal", "told"), two.trait("refusal"), two.settings()
+    versions, opinions = [], []
+    for layers in ([2, 3], [1, 2]):
+        two.set("told", layers=layers)
+        assert two.run("refusal", experiment="told", select="vectors").is_success
+        made, metadata = told.provenance("vectors"), told.metadata("vectors")
+        assert made is not None
+        metadata.pop("provenance")
+        versions.append(({name: told.read(name) for name in made.files}, metadata, made))
+        opinions.append(read_second_opinion(trait, settings)[0])
+    assert opinions[0] != opinions[1]
+
+    def write(n: int) -> None:
+        for number in range(n):
+            told.commit("vectors", *versions[number % 2])
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, 60)
+        while not writing.done():
+            opinion, line = read_second_opinion(trait, settings)
+            assert opinion in opinions or (opinion is None and line.startswith("no second "))
+            assert "\n" not in line
+        writing.result()
+    # What was kept meanwhile is not of a mixture.
+    assert read_second_opinion(trait, settings) == (opinions[1], "")
 
 
 def test_nothing_is_said_where_nothing_is_asked(two: SmallProject) -> None:
