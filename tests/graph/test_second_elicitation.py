@@ -1,49 +1,32 @@
 """`second_elicitation` and `style_stress` through real runs of the embedded model."""
 
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.graph.test_scenarios import OPENINGS
-from tests.projects import SmallProject, demo_definition, write_experiment
+from tests.conftest import MakeOnce
+from tests.graph.two_elicitations import two_elicitations
+from tests.projects import SmallProject, edit_metadata
 from traitvec_core.stage_names import STAGES
 from traitvec_core.storage.manifests import ActivationsManifest
+from traitvec_core.storage.trait_folder import TraitFolder
 from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import evaluate_check
+from traitvec_core.validation.read_second_opinion import read_second_opinion
 from traitvec_core.validation.report_manifest import ReportManifest
-
-SETTINGS: dict[str, Any] = {"n_examples": 20, "methods": ["mean_diff"], "layers": [2, 3]}
 
 # A project sets the environment of its process.
 pytestmark = pytest.mark.usefixtures("own_module_environment")
 
 
-@pytest.fixture(scope="module")
-def made_folder(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Path:
-    """`demo` by instructions, `told` by scenarios; only `demo` names the other."""
-    folder = tmp_path_factory.mktemp("two")
-    asked = {**SETTINGS, "second_elicitation": "told", "style_stress": 6}
-    write_experiment(folder, "demo", ["refusal"], asked)
-    write_experiment(folder, "told", ["refusal"], {**SETTINGS, "elicitation": "scenarios"})
-    definition = demo_definition("refusal")
-    definition["scenarios"] = [{"pos": pos, "neg": neg} for pos, neg in OPENINGS]
-    with SmallProject(folder) as project:
-        for experiment in ("demo", "told"):
-            project.define("refusal", definition, experiment)
-        run = project.run("refusal")
-        assert run.is_success, run.problems
-        assert project.run("refusal", experiment="told", select="+vectors").is_success
-    return folder
-
-
 @pytest.fixture
-def two(made_folder: Path, tmp_path: Path) -> Iterator[SmallProject]:
-    shutil.copytree(made_folder, tmp_path / "two")
+def two(make_once: MakeOnce, new_instance: Path, tmp_path: Path) -> Iterator[SmallProject]:
+    shutil.copytree(two_elicitations(make_once, new_instance), tmp_path / "two")
     with SmallProject(tmp_path / "two") as project:
         yield project
 
@@ -133,12 +116,140 @@ def test_without_a_second_one_a_line_says_so(
 
 def test_another_model_is_named_and_nothing_fails(two: SmallProject) -> None:
     path = two.trait("refusal", "told").path / "activations/metadata.json"
-    record = json.loads(path.read_text())
-    record["model"] = "another"
-    record["provenance"].pop("metadata")
-    path.write_text(json.dumps(record))
+    edit_metadata(path, lambda record: record.update(model="another"))
     assert two.run("refusal").is_success
     assert "was made with another model" in second(two).no_second_opinion
+
+
+@pytest.mark.parametrize(
+    ("harm", "line"),
+    [
+        (lambda told: shutil.rmtree(told.path), "yet: materialize vectors of told/refusal"),
+        (lambda told: told.path.rename(told.path.with_name("renamed")), "yet: materialize vectors"),
+        (lambda told: told.write("vectors/manifest.json", b"{"), "yet: materialize vectors of"),
+        (lambda told: told.write("steering/evaluation.json", b"{}"), ""),
+        (
+            lambda told: edit_metadata(
+                told.path / "activations/metadata.json", lambda record: record.pop("question_ids")
+            ),
+            "activations/metadata.json cannot be read (it has no 'question_ids'",
+        ),
+        (
+            lambda told: edit_metadata(
+                told.path / "activations/metadata.json",
+                lambda record: record["question_ids"].pop(),
+            ),
+            "results of told/refusal do not fit together",
+        ),
+        (
+            lambda told: edit_metadata(
+                told.path / "activations/metadata.json",
+                lambda record: record.update(
+                    question_ids=[f"refusal_9{name}" for name in record["question_ids"]]
+                ),
+            ),
+            "results of told/refusal do not fit together",
+        ),
+    ],
+    ids=["deleted", "renamed", "half a manifest", "no steering", "other version", "rows", "ids"],
+)
+def test_whatever_happened_to_the_second_one_is_a_line(
+    two: SmallProject, harm: Callable[[TraitFolder], object], line: str
+) -> None:
+    assert two.run("refusal").is_success
+    assert second(two).second_opinion is not None
+    harm(two.trait("refusal", "told"))
+    run = two.run("refusal", redo=["validation_report"])
+    assert run.is_success, run.problems
+    report = second(two)
+    assert bool(report.no_second_opinion) != bool(report.second_opinion)
+    assert line in report.no_second_opinion
+    assert "\n" not in report.no_second_opinion
+    check = evaluate_check("confounds", two.trait("refusal"), two.settings())
+    assert ("second_opinion" in check.figures) == (report.second_opinion is not None)
+
+
+def test_other_layers_still_have_the_cosines_of_their_mean_differences(two: SmallProject) -> None:
+    two.set("told", layers=[1])
+    assert two.run("refusal", experiment="told", select="vectors").is_success
+    assert two.run("refusal").is_success
+    opinion = second(two).second_opinion
+    assert opinion is not None
+    there, back = opinion.transfers
+    assert back.layer == 1
+    assert {(row.method, row.layer) for row in opinion.cosines} == {
+        ("mean_diff", there.layer), ("mean_diff", 1),
+    }  # fmt: skip
+
+
+def test_a_second_one_in_the_middle_of_its_run_is_not_compared(two: SmallProject) -> None:
+    two.set("told", threshold=45)
+    assert two.run("refusal", experiment="told", select="activations").is_success
+    assert two.run("refusal").is_success
+    assert second(two).no_second_opinion == (
+        "no second opinion yet: vectors of told/refusal is outdated; materialize it again"
+    )
+    assert two.run("refusal", experiment="told", select="vectors").is_success
+    assert two.states("refusal")["validation_report"] == "stale"
+
+
+def test_the_comparison_is_computed_once_and_never_trusted_blindly(two: SmallProject) -> None:
+    assert two.run("refusal").is_success
+    trait, settings = two.trait("refusal"), two.settings()
+    kept = trait.path / ".cache/second_opinion.json"
+    before = kept.read_bytes(), kept.stat().st_mtime_ns
+    opinion = second(two).second_opinion
+    assert read_second_opinion(trait, settings) == (opinion, "")
+    assert evaluate_check("confounds", trait, settings).figures["second_opinion"]
+    assert (kept.read_bytes(), kept.stat().st_mtime_ns) == before, "read, not written again"
+    # What somebody edited, or another comparison, does not count.
+    assert opinion is not None
+    edited = before[0].replace(b'"sentence":"', b'"sentence":"Trust me: ')
+    elsewhere = two.trait("refusal", "told").path / ".cache/second_opinion.json"
+    elsewhere.parent.mkdir(exist_ok=True)
+    for path, data in ((kept, edited), (kept, b"{"), (elsewhere, before[0])):
+        path.write_bytes(data)
+    assert read_second_opinion(trait, settings) == (opinion, "")
+    assert kept.read_bytes() == before[0]
+    two.set("told", second_elicitation="demo")
+    turned, _ = read_second_opinion(two.trait("refusal", "told"), two.settings("told"))
+    assert turned is not None
+    assert turned.experiment == "demo"
+    assert turned.transfers == opinion.transfers[::-1]
+    # Another question is another comparison.
+    stricter = two.settings(thresholds={"significance": 1e-9})
+    other, _ = read_second_opinion(trait, stricter)
+    assert other is not None
+    assert other.opinion != "agree"
+    assert read_second_opinion(trait, settings) == (opinion, "")
+
+
+def test_while_the_second_one_is_written_there_is_a_line_or_one_of_both(two: SmallProject) -> None:
+    told, trait, settings = two.trait("refusal", "told"), two.trait("refusal"), two.settings()
+    versions, opinions = [], []
+    for layers in ([2, 3], [1, 2]):
+        two.set("told", layers=layers)
+        assert two.run("refusal", experiment="told", select="vectors").is_success
+        made, metadata = told.provenance("vectors"), told.metadata("vectors")
+        assert made is not None
+        metadata.pop("provenance")
+        versions.append(({name: told.read(name) for name in made.files}, metadata, made))
+        opinions.append(read_second_opinion(trait, settings)[0])
+    assert opinions[0] != opinions[1]
+
+    def write(n: int) -> None:
+        for number in range(n):
+            told.commit("vectors", *versions[number % 2])
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, 60)
+        while not writing.done():
+            opinion, line = read_second_opinion(trait, settings)
+            assert opinion in opinions or (opinion is None and line.startswith("no second "))
+            assert "\n" not in line
+        writing.result()
+    # What was kept meanwhile is not of a mixture.
+    assert read_second_opinion(trait, settings) == (opinions[1], "")
 
 
 def test_nothing_is_said_where_nothing_is_asked(two: SmallProject) -> None:

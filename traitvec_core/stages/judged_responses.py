@@ -215,12 +215,17 @@ def _estimate(
     )  # fmt: skip
 
 
+def _elsewhere(folder: TraitFolder, settings: ExperimentSettings) -> list[str]:
+    return [f"{folder.experiment}/{name}" for name in settings.also_judge]
+
+
 SPEC = StageSpec(
     name="judged_responses",
     upstream=("definition", "responses"),
     version="2",
     settings=(*JUDGE_SETTINGS, "also_judge", "second_judge", "judge_repeats", "agreement_sample"),
     inputs=_inputs,
+    elsewhere=_elsewhere,
     make=make_judged_responses,
     place=_place,
     estimate=_estimate,

@@ -17,7 +17,13 @@ from traitvec_core.stage_names import STAGES, RedoKind, Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.lock import stage_lock
-from traitvec_core.stages.provenance import current_key, stage_inputs, stage_key, stage_settings
+from traitvec_core.stages.provenance import (
+    current_key,
+    refresh_inputs,
+    stage_inputs,
+    stage_key,
+    stage_settings,
+)
 from traitvec_core.storage.file_hashes import hashes_in
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.provenance import Provenance
@@ -69,7 +75,7 @@ def make(
     """
     # Before hours of work whose result could not be written.
     folder.check_writable(stage)
-    folder.refresh()
+    refresh_inputs(stage, folder, settings)
     check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None or redo is not None:

@@ -11,17 +11,29 @@ from typing import Any
 from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import STAGES, Stage
 from traitvec_core.stages import SPECS
-from traitvec_core.storage.folders import TraitFolder
+from traitvec_core.storage.folders import TraitFolder, refresh
 from traitvec_core.storage.provenance import content_hash
 
 __all__ = [
     "current_key",
+    "refresh_inputs",
     "result_settings",
     "stage_inputs",
     "stage_key",
     "stage_settings",
     "upstream_of",
 ]
+
+
+def refresh_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> None:
+    """Sync all that a stage reads with the storage. No-op without one.
+
+    Raises:
+        TraitvecError: If the storage refuses, or stays unreachable.
+    """
+    folder.refresh()
+    for below in SPECS[stage].elsewhere(folder, settings):
+        refresh(folder.path.parent.parent, below=below)
 
 
 def stage_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]:

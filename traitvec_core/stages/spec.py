@@ -1,6 +1,6 @@
 """All that the pipeline needs to know about a stage: one frozen spec, beside its code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ __all__ = [
     "count_unfinished",
     "generation_place",
     "no_inputs",
+    "nothing_elsewhere",
     "reading_place",
 ]
 
@@ -69,6 +70,11 @@ def no_inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, st
     return {}
 
 
+def nothing_elsewhere(folder: TraitFolder, settings: ExperimentSettings) -> tuple[str, ...]:
+    """Return no other folders: most stages read only their trait's."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """One stage of the pipeline. Every table that lists stages derives from these.
@@ -83,6 +89,8 @@ class StageSpec:
             none, because they change nothing but a result's last bits.
         inputs: Content hashes of everything that it is made from, by name. Those of other stages
             are named like the stage.
+        elsewhere: What it reads besides its trait's folder, as `experiment` or `experiment/trait`
+            below the tree: with a bucket, these are synced before it is made or checked.
         make: Makes it; None for `definition`, which the user writes.
         place: Where it works, under these settings.
         is_on: Whether it has anything to do under these settings; one that has not still
@@ -99,6 +107,7 @@ class StageSpec:
     inputs: Callable[[TraitFolder, ExperimentSettings], Mapping[str, str]]
     make: Callable[[StageContext], StageOutput] | None
     place: Callable[[ExperimentSettings], Place]
+    elsewhere: Callable[[TraitFolder, ExperimentSettings], Iterable[str]] = nothing_elsewhere
     is_on: Callable[[ExperimentSettings], bool] = always
     estimate: EstimateCosts | None = None
     count_missing: Callable[[Mapping[str, Any]], int] = count_unfinished

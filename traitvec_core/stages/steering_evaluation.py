@@ -214,6 +214,16 @@ def _estimate(
     )  # fmt: skip
 
 
+def _elsewhere(folder: TraitFolder, settings: ExperimentSettings) -> list[str]:
+    named = settings.steering.side_effects
+    if not settings.steering.evaluate:
+        return []
+    if named == "auto":
+        # All traits of the experiment, also those that this machine has not seen.
+        return [folder.experiment]
+    return [f"{folder.experiment}/{name}" for name in (*named, "refusal")]
+
+
 SPEC = StageSpec(
     name="steering_evaluation",
     upstream=("definition", "vectors"),
@@ -227,6 +237,7 @@ SPEC = StageSpec(
         "steering",
     ),
     inputs=_inputs,
+    elsewhere=_elsewhere,
     make=make_steering_evaluation,
     place=reading_place,
     is_on=lambda settings: bool(settings.steering.evaluate),

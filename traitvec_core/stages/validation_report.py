@@ -10,7 +10,7 @@ from traitvec_core.stages.spec import FILTER_SETTINGS, StageSpec
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.manifests import ActivationsManifest, JudgedResponsesManifest
 from traitvec_core.storage.provenance import content_hash
-from traitvec_core.storage.second_elicitation import second_contents
+from traitvec_core.storage.second_elicitation import second_contents, second_trait
 
 if TYPE_CHECKING:
     from traitvec_core.validation.recommended_vector import RecommendedVector
@@ -102,12 +102,18 @@ def _inputs(folder: TraitFolder, settings: ExperimentSettings) -> dict[str, str]
     }
 
 
+def _elsewhere(folder: TraitFolder, settings: ExperimentSettings) -> list[str]:
+    second = second_trait(folder, settings)
+    return [] if second is None else [f"{second.experiment}/{second.name}"]
+
+
 SPEC = StageSpec(
     name="validation_report",
     upstream=("definition", "judged_responses", "activations", "vectors", "steering_evaluation"),
     version="6",
     settings=("thresholds", "severities", "second_elicitation", *FILTER_SETTINGS),
     inputs=_inputs,
+    elsewhere=_elsewhere,
     make=make_validation_report,
     place=lambda settings: "here",
 )

@@ -25,7 +25,7 @@ from traitvec_core.storage.syncing.archives import (
     trait_prefix,
     unpack_stage,
 )
-from traitvec_core.storage.syncing.folder_changes import FolderChanges, synced_folders
+from traitvec_core.storage.syncing.folder_changes import FolderChanges, synced_files
 from traitvec_core.storage.syncing.sync_record import SyncRecord
 from traitvec_core.storage.tree import path_to_write, write_inside
 
@@ -72,8 +72,8 @@ class WorkingCopy:
             self._objects = others | objects
             self._listed_prefixes.add(prefix)
         changes = [
-            FolderChanges(self.root, folder, self.storage.address, objects)
-            for folder in synced_folders(self.root, below, objects)
+            FolderChanges(self.root, folder, names, self.storage.address, objects)
+            for folder, names in synced_files(self.root, below, objects).items()
         ]
         contents = self.storage.read([n for change in changes for n in change.to_fetch], patience_s)
         for change in changes:

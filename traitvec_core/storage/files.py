@@ -17,6 +17,7 @@ from traitvec_core.visible_text import visible
 __all__ = [
     "ACTIVATIONS_FILE",
     "DEFINITION_FILE",
+    "EARLIER_DEFINITION",
     "GENERATED_IDS_FILE",
     "HUMAN_SCORES_FILE",
     "OPPOSITE_FILE",
@@ -31,6 +32,8 @@ __all__ = [
 
 SETTINGS_FILE = "experiment.yaml"
 DEFINITION_FILE = "trait_definition.json"
+EARLIER_DEFINITION = re.compile(r"trait_definition\.([0-9]{1,9})\.json")
+"""What `traitvec try --revise` leaves beside the definition: each earlier one under its number."""
 HUMAN_SCORES_FILE = "human_scores.csv"
 GENERATED_IDS_FILE = "responses/token_ids.json"
 ACTIVATIONS_FILE = "activations/all_layers.pt"

@@ -1,10 +1,11 @@
 """The folder of an experiment, which holds those of its traits."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from traitvec_core.errors import DefinitionError
+from traitvec_core.errors import DefinitionError, TraitvecError
 from traitvec_core.experiment import ExperimentSettings, parse_experiment
 from traitvec_core.storage.bucket_sync import configured_working_copy
 from traitvec_core.storage.files import DEFINITION_FILE, SETTINGS_FILE, display_path, is_usable
@@ -69,9 +70,15 @@ class ExperimentFolder:
         write_inside(self.path, name, data)
 
     def refresh(self, patience_s: float | None = None) -> None:
-        """Refresh this experiment only; see `refresh`."""
+        """Refresh this experiment, and the one of its `second_elicitation`; see `refresh`."""
         if (copy := configured_working_copy(self.path.parent)) is not None:
             copy.refresh(self.name, patience_s)
+            second = None
+            # Settings that cannot be used are the caller's to report.
+            with suppress(TraitvecError):
+                second = self.settings().second_elicitation
+            if second is not None and second != self.name:
+                copy.refresh(second, patience_s)
 
     def trait(self, name: str) -> TraitFolder:
         """Return a trait's folder, which need not exist yet."""
@@ -88,7 +95,7 @@ class ExperimentFolder:
         )
 
 
-def refresh(root: Path | str, patience_s: float | None = None) -> None:
+def refresh(root: Path | str, patience_s: float | None = None, *, below: str = "") -> None:
     """Sync a folder of experiments with the storage that `TRAITVEC_STORAGE` names.
 
     Fetches what is new there, and puts what users wrote here. No-op without that variable.
@@ -96,9 +103,10 @@ def refresh(root: Path | str, patience_s: float | None = None) -> None:
     Args:
         root: The folder of all experiments.
         patience_s: How long to retry while the storage is unreachable; two minutes by default.
+        below: `experiment` or `experiment/trait` to sync only that.
 
     Raises:
         TraitvecError: If the storage refuses, or stays unreachable.
     """
     if (copy := configured_working_copy(Path(root))) is not None:
-        copy.refresh(patience_s=patience_s)
+        copy.refresh(below, patience_s)

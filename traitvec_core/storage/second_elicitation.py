@@ -4,16 +4,17 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
-__all__ = ["second_contents", "second_trait"]
+__all__ = ["COMPARED_STAGES", "second_contents", "second_trait"]
 
-# What the comparison reads.
-_STAGES: tuple[Stage, ...] = (
+COMPARED_STAGES: tuple[Stage, ...] = (
     "responses",
     "judged_responses",
     "activations",
     "vectors",
     "steering_evaluation",
 )
+"""What the comparison of two elicitations reads of each. Not the report: each would wait for the
+other's."""
 
 
 def second_trait(folder: TraitFolder, settings: ExperimentSettings) -> TraitFolder | None:
@@ -35,7 +36,7 @@ def second_contents(folder: TraitFolder, settings: ExperimentSettings) -> dict[s
     """
     second = second_trait(folder, settings)
     contents: dict[str, str] = {}
-    for stage in _STAGES if second is not None else ():
+    for stage in COMPARED_STAGES if second is not None else ():
         made = second.provenance(stage) if second is not None else None
         if second is not None and made is not None:
             contents[f"second {stage}"] = made.content if second.is_intact(made) else "changed"

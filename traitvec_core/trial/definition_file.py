@@ -1,14 +1,13 @@
 """Changes of a definition file; every earlier version stays beside it, under a number."""
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from traitvec_core.elicited_by import PAIRS_KEY, ElicitedBy
 from traitvec_core.errors import TraitvecError
 from traitvec_core.settings.trait_form import dump_definition
-from traitvec_core.storage.files import DEFINITION_FILE, display_path
+from traitvec_core.storage.files import DEFINITION_FILE, EARLIER_DEFINITION, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.trait import parse_definition
 from traitvec_core.writing.record import add_revision
@@ -17,7 +16,6 @@ from traitvec_core.writing.rewording import NewTexts, put_texts
 __all__ = ["changed_definition", "replace_definition"]
 
 _STEM = DEFINITION_FILE.removesuffix(".json")
-_NUMBERED = re.compile(re.escape(_STEM) + r"\.(\d+)\.json")
 
 
 def changed_definition(
@@ -69,7 +67,7 @@ def replace_definition(folder: TraitFolder, data: bytes) -> str:
     numbers = [
         int(match[1])
         for path in folder.path.glob(f"{_STEM}.*.json")
-        if (match := _NUMBERED.fullmatch(path.name))
+        if (match := EARLIER_DEFINITION.fullmatch(path.name))
     ]
     last = f"{_STEM}.{max(numbers, default=0)}.json"
     name = f"{_STEM}.{max(numbers, default=0) + 1}.json"

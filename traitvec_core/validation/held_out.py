@@ -25,6 +25,7 @@ __all__ = [
     "HeldOut",
     "Split",
     "choice_groups",
+    "held_out_margins",
     "hold_out",
     "split_examples",
 ]
@@ -160,23 +161,20 @@ def hold_out(
     if not folds:
         return HeldOut(**vars(split), layers=rows, margins={}, opposite_margins={},
                        train_accuracies={}, inner_accuracy=np.zeros((0, len(rows))))  # fmt: skip
-    groups = choice_groups(split.questions, split.pairs)
 
     def hold_out_at(layer: int) -> _LayerResult:
-        examples = layer_examples(activations, layer, split.is_positive, groups)
-        if examples.values.shape[0] <= examples.values.shape[1]:
-            # Computed once here; every fold takes its part.
-            _ = examples.gram
+        examples, trainings = _examples_of(activations, layer, split)
         nothing = np.where(split.is_scored, 0.0, np.nan)
         result = _LayerResult({}, {}, {}, np.full(len(folds), -1.0))
-        trainings = [examples.subset(fold.training) for fold in folds]
         if layer not in layers and not all(map(_has_gap, trainings)):
             # At the last token of a prompt all embeddings are the same: no separation.
             nothings = dict.fromkeys(names, nothing)
             return _LayerResult(nothings, nothings, dict.fromkeys(names, 0.5), result.inner)
         again = None if opposite is None else opposite[:, layer].cpu().double().numpy()
         for method in names:
-            directions = _directions(method, trainings, options, result, layer in layers)
+            directions, inner = _directions(method, trainings, options)
+            if inner is not None and layer in layers:
+                result.inner[:] = inner
             result.accuracies[method] = float(
                 np.mean([
                     training_accuracy(direction, training)
@@ -200,6 +198,35 @@ def hold_out(
         train_accuracies={(name, row): result.accuracies[name] for name, row, result in places},
         inner_accuracy=np.stack([result.inner for _, result in measured], axis=1),
     )
+
+
+def held_out_margins(
+    values: torch.Tensor,
+    split: Split,
+    method: VectorMethod,
+    options: MethodOptions = MethodOptions(),
+) -> Array:
+    """Return one method's margins at one layer, exactly those of `hold_out`, and nothing else.
+
+    Args:
+        values: `[n_examples, hidden_dim]`.
+        split: From `split_examples`.
+        method: The method.
+        options: As for the extraction.
+
+    Returns:
+        `[n_examples]`; NaN outside every fold.
+    """
+    if not split.folds:
+        return np.full(len(split.questions), np.nan)
+
+    def margins_at(layer: int) -> Array:
+        examples, trainings = _examples_of(values[:, None], layer, split)
+        directions, _ = _directions(method, trainings, options)
+        return _project(examples.values, split.folds, directions)
+
+    (margins,) = over_layers(margins_at, [0])
+    return margins
 
 
 def split_examples(
@@ -253,23 +280,29 @@ def choice_groups(
     return np.asarray(pairs, np.int64)
 
 
+def _examples_of(
+    activations: torch.Tensor, layer: int, split: Split
+) -> tuple[Examples, list[Examples]]:
+    """The examples at one layer, and those that each fold trains on."""
+    groups = choice_groups(split.questions, split.pairs)
+    examples = layer_examples(activations, layer, split.is_positive, groups)
+    if examples.values.shape[0] <= examples.values.shape[1]:
+        # Computed once here; every fold takes its part.
+        _ = examples.gram
+    return examples, [examples.subset(fold.training) for fold in split.folds]
+
+
 def _directions(
-    method: VectorMethod,
-    trainings: Sequence[Examples],
-    options: MethodOptions,
-    result: _LayerResult,
-    is_requested: bool,
-) -> Sequence[Direction]:
-    """One direction per training split; notes the probe's inner accuracy."""
+    method: VectorMethod, trainings: Sequence[Examples], options: MethodOptions
+) -> tuple[Sequence[Direction], Array | None]:
+    """One direction per training split; for the probe, its inner accuracy in each, too."""
     if method == "probe":
         fits = [fit_probe(training, options) for training in trainings]
-        if is_requested:
-            accuracy = np.array([fit.inner_accuracy for fit in fits])
-            result.inner[:] = np.where(np.isfinite(accuracy), accuracy, -1.0)
-        return [fit.direction for fit in fits]
+        accuracy = np.array([fit.inner_accuracy for fit in fits])
+        return [fit.direction for fit in fits], np.where(np.isfinite(accuracy), accuracy, -1.0)
     if method == "ica":
-        return ica_of_each(trainings, options)
-    return [METHODS[method](training, options) for training in trainings]
+        return ica_of_each(trainings, options), None
+    return [METHODS[method](training, options) for training in trainings], None
 
 
 def _project(values: Array, folds: Sequence[Fold], directions: Sequence[Direction]) -> Array:

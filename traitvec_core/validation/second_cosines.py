@@ -10,6 +10,7 @@ from traitvec_core.experiment import VectorMethod
 from traitvec_core.validation.evidence import LabelledExamples
 from traitvec_core.validation.labelings import swap_poles
 from traitvec_core.vectors.examples import Array
+from traitvec_core.vectors.extract import over_layers
 
 __all__ = ["LayerCosine", "cosines_by_layer"]
 
@@ -61,9 +62,9 @@ def cosines_by_layer(
         seed: For the labelings.
     """
     places = [place for place in own_vectors if place in second_vectors]
-    rows = []
     labels = _cancelling_labels(own, seed), _cancelling_labels(second, seed)
-    for layer in sorted({*layers, *(layer for _, layer in places)}):
+
+    def rows_at(layer: int) -> list[LayerCosine]:
         points = [each.activations[:, layer].double().numpy() for each in (own, second)]
         gaps = [
             _mean_differences(values, np.asarray(each.split.is_positive, float)[None])[0]
@@ -76,13 +77,16 @@ def cosines_by_layer(
         ]
         chance = float(np.quantile(np.concatenate(swapped), 0.95)) if swapped else None
         cosine = float(_cosines(gaps[0][None], gaps[1])[0])
-        rows.append(LayerCosine(method="mean_diff", layer=layer, cosine=cosine, chance=chance))
+        rows = [LayerCosine(method="mean_diff", layer=layer, cosine=cosine, chance=chance)]
         for method, at in places:
             if at == layer and method != "mean_diff":
                 pair = [each[method, at].double().numpy() for each in (own_vectors, second_vectors)]
                 cosine = float(_cosines(pair[0][None], pair[1])[0])
                 rows.append(LayerCosine(method=method, layer=layer, cosine=cosine))
-    return rows
+        return rows
+
+    by_layer = over_layers(rows_at, sorted({*layers, *(layer for _, layer in places)}))
+    return [row for rows in by_layer for row in rows]
 
 
 def _cancelling_labels(examples: LabelledExamples, seed: int) -> Array:

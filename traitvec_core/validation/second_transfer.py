@@ -12,7 +12,7 @@ from traitvec_core.elicited_by import ElicitedBy
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.validation.evidence import LabelledExamples
-from traitvec_core.validation.held_out import Fold, Split, hold_out
+from traitvec_core.validation.held_out import Fold, Split, held_out_margins
 from traitvec_core.validation.labelings import swap_poles
 from traitvec_core.validation.separation import estimates_of
 from traitvec_core.vectors.direction import MethodOptions
@@ -112,10 +112,9 @@ def measure_transfer(
     method, layer = vector_of.method, vector_of.layer
     sides = vector_of.examples, responses_of.examples
     both = _both_sides(vector_of, responses_of, options.seed)
-    activations = torch.cat([each.activations[:, : layer + 1].float() for each in sides])
-    held_out = hold_out(activations, both, layers=[layer], methods=[method], options=options)
+    values = torch.cat([each.activations[:, layer].float() for each in sides])
     start = len(vector_of.questions)
-    margins = held_out.margins.get((method, layer), np.full(len(both.questions), np.nan))[start:]
+    margins = held_out_margins(values, both, method, options)[start:]
     split = Split(
         [Fold(fold.test[start:], fold.training[start:]) for fold in both.folds],
         responses_of.examples.split.is_positive,

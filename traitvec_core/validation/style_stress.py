@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from traitvec_core.estimate import Estimate
 from traitvec_core.experiment import VectorMethod
 from traitvec_core.validation.evidence import LabelledExamples
-from traitvec_core.validation.held_out import Fold, Split, hold_out
+from traitvec_core.validation.held_out import Fold, Split, held_out_margins
 from traitvec_core.validation.separation import estimates_of
 from traitvec_core.vectors.direction import MethodOptions
 
@@ -71,11 +71,8 @@ def measure_style_stress(
         None if split.pairs is None else split.pairs[source],
     )
     values = [examples.activations, *(restyled[style] for style in styles)]
-    held_out = hold_out(
-        torch.cat([each.float() for each in values]), extended,
-        layers=[layer], methods=[method], options=options,
-    )  # fmt: skip
-    margins = held_out.margins[method, layer]
+    at_layer = torch.cat([each[:, layer].float() for each in values])
+    margins = held_out_margins(at_layer, extended, method, options)
     tested = _rows_of(split, chosen)
     before = estimates_of(margins[chosen], tested, options.seed)
     results = []

@@ -1,6 +1,7 @@
 """Scores responses with a function from a Python file in the experiment's folder."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from traitvec_core.judging.python_source import source_hash
 from traitvec_core.judging.reading import Judgement
 from traitvec_core.judging.scorer import Pair, Scorer
 from traitvec_core.settings.scorer import PythonFunction
+from traitvec_core.storage.bucket import STORAGE_VARIABLE
 from traitvec_core.storage.files import display_path
 
 __all__ = ["FunctionScorer"]
@@ -42,7 +44,9 @@ class FunctionScorer(Scorer):
         path = folder / function.path
         shown = display_path(folder) + "/" + function.path
         if not path.is_file():
-            raise TraitvecError(f"{shown}: there is no such file; {name!r} needs it")
+            # Who can write to a bucket must not change code while a run waits to execute it.
+            where = "; code is not synced, copy it here" if os.environ.get(STORAGE_VARIABLE) else ""
+            raise TraitvecError(f"{shown}: there is no such file; {name!r} needs it{where}")
         if not path.resolve().is_relative_to(folder.resolve()):
             raise TraitvecError(
                 f"{shown}: is a link to a file outside the experiment's folder; copy the file"

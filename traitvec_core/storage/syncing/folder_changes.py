@@ -1,6 +1,7 @@
 """What differs between the folders of a tree and their objects in the bucket."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.storage.bucket import Listed
 from traitvec_core.storage.files import (
     DEFINITION_FILE,
+    EARLIER_DEFINITION,
     HUMAN_SCORES_FILE,
     SETTINGS_FILE,
     display_path,
@@ -18,9 +20,9 @@ from traitvec_core.storage.files import (
 from traitvec_core.storage.syncing.sync_record import SyncRecord
 from traitvec_core.storage.tree import path_to_read, path_to_write, read_inside, write_inside
 
-__all__ = ["FolderChanges", "synced_folders"]
+__all__ = ["FolderChanges", "synced_files"]
 
-# What a user writes for a trait; everything else in its folder is a result.
+# What a user writes for a trait, with earlier definitions; all else in its folder is a result.
 _TRAIT_FILES = (DEFINITION_FILE, HUMAN_SCORES_FILE)
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class FolderChanges:
     Args:
         root: The folder of all experiments.
         folder: `experiment` or `experiment/trait`.
+        names: The files to compare, from `synced_files`.
         address: The storage's address.
         objects: The objects that the storage lists, by name.
 
@@ -44,7 +47,12 @@ class FolderChanges:
     """
 
     def __init__(
-        self, root: Path, folder: str, address: str, objects: Mapping[str, Listed]
+        self,
+        root: Path,
+        folder: str,
+        names: Iterable[str],
+        address: str,
+        objects: Mapping[str, Listed],
     ) -> None:
         self.folder = folder
         self.to_fetch: dict[str, str] = {}
@@ -53,8 +61,7 @@ class FolderChanges:
         experiment, _, trait = folder.partition("/")
         self._home, self._below = root / experiment, f"{trait}/" if trait else ""
         self._record = SyncRecord(self._home, trait, address)
-        self._user_files = _TRAIT_FILES if "/" in folder else (SETTINGS_FILE,)
-        for name in filter(self._is_in_the_tree, _synced_files(folder)):
+        for name in filter(self._is_in_the_tree, names):
             listed = objects.get(f"{folder}/{name}")
             synced = self._record.files.get(name)
             is_new = listed is not None and (synced is None or synced.etag != listed.etag)
@@ -62,7 +69,7 @@ class FolderChanges:
                 self.to_fetch[f"{folder}/{name}"] = listed.etag
             elif listed is None and synced is not None:
                 self._set_aside_removed(name)
-            elif name in self._user_files and self._record.is_changed(name):
+            elif _is_users(name) and self._record.is_changed(name):
                 data = read_inside(self._home, f"{self._below}{name}")
                 self.to_put.append((name, data, listed.etag if listed else None))
 
@@ -77,7 +84,7 @@ class FolderChanges:
             before = read_inside(self._home, inside) if path.exists() else None
             if before != data:
                 is_edited = before is not None and self._record.is_changed(name)
-                if name in self._user_files and is_edited:
+                if _is_users(name) and is_edited:
                     self._set_aside(name, "mine", "the storage has a newer version, which is used")
                 write_inside(self._home, inside, data)
             self._record.note(name, data, etag)
@@ -101,7 +108,7 @@ class FolderChanges:
 
     def _set_aside_removed(self, name: str) -> None:
         # Results stay and are put again with the next run.
-        if name in self._user_files and (self._path / name).exists():
+        if _is_users(name) and (self._path / name).exists():
             self._set_aside(name, "removed", "it was removed from the storage")
         self._record.forget(name)
 
@@ -112,36 +119,51 @@ class FolderChanges:
         _log.warning("%s: %s; yours is kept as %s", display_path(path), reason, aside.name)
 
 
-def synced_folders(root: Path, below: str, objects: Iterable[str]) -> list[str]:
-    """Return the experiments and traits on either side whose names may become folders, sorted.
+def synced_files(root: Path, below: str, objects: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of the files to compare, by experiment and trait, sorted.
+
+    These are all experiments and traits on either side whose names may become folders.
 
     Args:
         root: The folder of all experiments.
         below: `experiment` or `experiment/trait` to return only what is in it; "" for everything.
         objects: Names of the objects in the storage.
     """
-    folders = {folder for name in objects if (folder := _folder_of(name))}
+    names: dict[str, set[str]] = {}
+    for full_name in objects:
+        if (place := _place_of(full_name)) is not None:
+            folder, name = place
+            names.setdefault(folder, set()).add(name)
     for experiment in list_experiments(root):
-        folders.add(experiment)
-        folders |= {
-            f"{experiment}/{path.name}"
-            for path in (root / experiment).iterdir()
-            if path.is_dir() and is_usable(path.name)
-        }
-    return sorted(f for f in folders if not below or f == below or f.startswith(f"{below}/"))
+        names.setdefault(experiment, set())
+        for path in (root / experiment).iterdir():
+            if path.is_dir() and is_usable(path.name):
+                earlier = filter(EARLIER_DEFINITION.fullmatch, os.listdir(path))
+                names.setdefault(f"{experiment}/{path.name}", set()).update(earlier)
+    return {
+        folder: sorted(names[folder].union(_fixed_names(folder)))
+        for folder in sorted(names)
+        if not below or folder == below or folder.startswith(f"{below}/")
+    }
 
 
-def _folder_of(name: str) -> str | None:
-    """Return the folder of an object that is a file of the tree; None for archives and others."""
+def _place_of(name: str) -> tuple[str, str] | None:
+    """Return folder and file of an object of the tree; None for archives and others."""
     experiment, _, rest = name.partition("/")
     trait, _, file = rest.partition("/")
     if not is_usable(experiment):
         return None
     if rest == SETTINGS_FILE:
-        return experiment
+        return experiment, rest
     folder = f"{experiment}/{trait}"
-    return folder if is_usable(trait) and file in _synced_files(folder) else None
+    is_synced = file in _fixed_names(folder) or EARLIER_DEFINITION.fullmatch(file)
+    return (folder, file) if is_usable(trait) and is_synced else None
 
 
-def _synced_files(folder: str) -> tuple[str, ...]:
+def _fixed_names(folder: str) -> tuple[str, ...]:
     return (*_TRAIT_FILES, *METADATA_FILE.values()) if "/" in folder else (SETTINGS_FILE,)
+
+
+def _is_users(name: str) -> bool:
+    """Whether a user writes this file; others are results."""
+    return name in {*_TRAIT_FILES, SETTINGS_FILE} or bool(EARLIER_DEFINITION.fullmatch(name))

@@ -1,17 +1,13 @@
 """Verdicts of checks, kept beside the trait until anything that determines them changes."""
 
-import platform
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
-from traitvec_core.stage_names import METADATA_FILE, STAGES
-from traitvec_core.storage.file_hashes import hashes_in
+from traitvec_core.stage_names import METADATA_FILE
+from traitvec_core.storage.cache_keys import code_version, hash_of_file, record_hashes
 from traitvec_core.storage.files import DEFINITION_FILE, HUMAN_SCORES_FILE, display_path
 from traitvec_core.storage.folders import TraitFolder
 from traitvec_core.storage.provenance import content_hash
@@ -23,8 +19,6 @@ from traitvec_core.validation.checks.table import conclude_check, evaluate_check
 __all__ = ["stored_checks"]
 
 _CACHE = "checks"
-# Libraries that the checks calculate with, or read files with.
-_LIBRARIES = ("numpy", "pandas", "pydantic", "scikit-learn", "scipy", "torch")
 
 
 def stored_checks(
@@ -65,31 +59,20 @@ def stored_checks(
 
 def _key(folder: TraitFolder, settings: ExperimentSettings) -> str | None:
     """Return the hash of what the checks depend on; None if a file is not as recorded."""
+    records = record_hashes(folder, METADATA_FILE)
+    if records is None:
+        return None
     parts = [
-        _code_version(),
+        code_version(),
         # Summaries name files as seen from the working directory.
         display_path(folder.path),
         settings.model_dump_json(),
-        _hash_of(folder, DEFINITION_FILE),
-        _hash_of(folder, HUMAN_SCORES_FILE),
+        hash_of_file(folder, DEFINITION_FILE),
+        hash_of_file(folder, HUMAN_SCORES_FILE),
         repr(second_contents(folder, settings)),
+        *records,
     ]
-    for stage in STAGES:
-        if stage not in METADATA_FILE:
-            continue
-        record = _hash_of(folder, METADATA_FILE[stage])
-        provenance = folder.provenance(stage)
-        if record and (provenance is None or not folder.is_intact(provenance)):
-            return None
-        parts.append(record)
     return content_hash("\n".join(parts))
-
-
-def _hash_of(folder: TraitFolder, name: str) -> str:
-    try:
-        return hashes_in(folder.path.absolute()).of(name)
-    except (OSError, TraitvecError):
-        return ""
 
 
 def _read(folder: TraitFolder, key: str | None) -> dict[CheckName, CheckResult]:
@@ -100,18 +83,3 @@ def _read(folder: TraitFolder, key: str | None) -> dict[CheckName, CheckResult]:
         return {name: CheckResult.model_validate(row) for name, row in cached["results"].items()}
     except (AttributeError, KeyError, ValidationError):
         return {}
-
-
-@cache
-def _code_version() -> str:
-    """Return a hash of this package's code and of the versions of the libraries that it uses."""
-    package = Path(__file__).parents[2]
-    files = sorted(package.rglob("*.py"))
-    parts = [platform.python_version()]
-    parts += [f"{path.relative_to(package)} {content_hash(path.read_bytes())}" for path in files]
-    for library in _LIBRARIES:
-        try:
-            parts.append(f"{library} {version(library)}")
-        except PackageNotFoundError:
-            parts.append(library)
-    return content_hash("\n".join(parts))
