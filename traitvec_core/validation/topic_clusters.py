@@ -114,8 +114,8 @@ def _average_linkage(vectors: Any, largest_distance: float) -> Any:
         for number, row in enumerate(cosines.toarray()):
             begin, end = end, end + len(row) - number - 1
             distances[begin:end] = np.clip(1 - row[number + 1 :], 0, None)
-    # At the bound itself nothing is joined.
-    bound = np.nextafter(largest_distance, 0)
+    # At the bound itself nothing is joined, however its sum was rounded.
+    bound = largest_distance - _ROUNDING
     return fcluster(linkage(distances, "average"), bound, criterion="distance") - 1
 
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
 
 __all__ = [
-    "base_form", "content_families", "english_share", "family", "has_negation", "is_english", "join_quoted",
-    "sentences", "shares_family", "words",
+    "base_form", "content_families", "english_share", "family", "has_negation", "is_english",
+    "join_quoted", "sentences", "shares_family", "words",
 ]  # fmt: skip
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
