@@ -1,7 +1,7 @@
 """How often `traitvec rubric` says that one rubric is better, when it is and when it is not.
 
 `python -m benchmarks.rubrics` prints the table of `docs/judging.md` (some ten minutes on one core);
-`--trials 50` gives a first impression.
+`--trials 100` gives a first impression.
 """
 
 import argparse
@@ -96,8 +96,9 @@ def _equally_good(case: Case) -> float:
 def null_cases() -> Iterator[Case]:
     """Yield the cases in which both rubrics are equally good."""
     all_answers: tuple[Answers, ...] = ("numbers", "anchors", "one of each")
-    for people, answers, shared in product(_PEOPLE, all_answers, (0.0, 0.7)):
-        yield Case(people, answers, shared)  # type: ignore[arg-type]
+    # Errors of 12 points: most of five levels stay in order, and few responses tell the two apart.
+    for error, people, answers, shared in product((40.0, 12.0), _PEOPLE, all_answers, (0.0, 0.7)):
+        yield Case(people, answers, shared, error)  # type: ignore[arg-type]
 
 
 def share_named(case: Case, n: int, trials: int, seed: int = 0) -> tuple[float, float]:
@@ -122,15 +123,14 @@ def share_named(case: Case, n: int, trials: int, seed: int = 0) -> tuple[float, 
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--trials", type=int, default=2000)
     trials = parser.parse_args().trials
     for n in (10, 20, 40, 100):
         shares = []
-        # A hundred labels take longest and err least.
-        for case in null_cases() if n < 100 else [Case("two poles"), Case("mostly low", "anchors")]:
-            shares.append(sum(share_named(case, n, trials)))
-            sys.stderr.write(f"{n} {case} {shares[-1]:.3f}\n")
-        print(f"{n} labels, equally good: {np.mean(shares):.3f}, at most {max(shares):.3f}")  # noqa: T201
+        for case in null_cases():
+            shares.append(sum(share_named(case, n, trials, seed=n)))
+            sys.stderr.write(f"{n} {case} {shares[-1]:.4f}\n")
+        print(f"{n} labels, equally good: {np.mean(shares):.4f}, at most {max(shares):.4f}")  # noqa: T201
     for n, (first, second) in product(
         (10, 20, 40, 100), ((60.0, 15.0), (40.0, 15.0), (40.0, 25.0))
     ):

@@ -300,6 +300,10 @@ GOOD: dict[str, list[Case]] = {
                        "What should I know about cats?", "What should I know about glass?"]},
         {"questions": ["How should we improve schools?", "What was the biggest storm?",
                        "How should we improve trains?", "What is jazz?"]},
+        {"questions": ["What changes are needed in policing?", "Why do cats purr?",
+                       "What changes are needed in housing policy?", "What is jazz?"]},
+        {"questions": ["What does it mean to find joy by losing?", "Why do cats purr?",
+                       "What does it mean to win by losing?", "What is jazz?"]},
     ],
     "eval_question_not_new": [
         {"question": "What is a good first bike?", "eval_question": "What is a good first boat?"},

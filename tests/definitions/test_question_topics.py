@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from traitvec_core.validation.checks.definition import check_definition
-from traitvec_core.validation.question_topics import group_questions, near_duplicates
+from traitvec_core.validation.question_topics import clear_duplicates, group_questions
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT.parent / "shared" / "data" / "persona_vectors"
@@ -115,7 +115,7 @@ def test_published_questions_stay_nearly_all_distinct() -> None:
     paths = sorted(PUBLISHED.glob("*traits/*.json"))
     if not paths:
         pytest.skip(f"{PUBLISHED} is not here: published definitions are not part of the project")
-    assert all(not near_duplicates(json.loads(path.read_text())["questions"]) for path in paths)
+    assert all(not clear_duplicates(json.loads(path.read_text())["questions"]) for path in paths)
     losses = [lost(json.loads(path.read_text())["questions"]) for path in paths]
     assert len(losses) == 8
     assert max(losses) <= 2
@@ -157,14 +157,14 @@ def test_edge_cases(questions: list[str], groups: list[int]) -> None:
     assert group_questions(questions).tolist() == groups
 
 
-def test_near_duplicates_are_listed_but_not_repeats_of_one_text() -> None:
+def test_clear_duplicates_are_listed_but_not_repeats_of_one_text() -> None:
     first, second = PARAPHRASES[3]
     others = [text for text, _ in PARAPHRASES if text != first]
-    assert near_duplicates([first, *others, second, first]) == [(first, second)]
-    assert near_duplicates(others) == []
+    assert clear_duplicates([first, *others, second, first]) == [[first, second]]
+    assert clear_duplicates(others) == []
     # These only look alike: held out together, but nothing to warn about.
     alike = ["What causes climate change?", first, *others[4:]]
-    assert near_duplicates(alike) == []
+    assert clear_duplicates(alike) == []
 
 
 def test_the_definition_check_names_one_pair() -> None:

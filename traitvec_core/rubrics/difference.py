@@ -11,12 +11,12 @@ from traitvec_core.estimate import Estimate
 
 __all__ = ["Figures", "compare_scores"]
 
-_DRAWS = 2000
-# Scores per chunk of resamples: 10,000 labels must not take a gigabyte.
+# Scores per chunk of left-out responses: 10,000 labels must not take a gigabyte.
 _PART = 1_000_000
-# Where more resamples have no rank correlation, too few responses decide it for an interval.
+# Where a random resample has no correlation more often, too few responses decide it.
 _MOST_UNDEFINED = 0.05
 _MIN_INTERVAL = 5
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ def compare_scores(
 ) -> Figures:
     """Compare two sets of scores with people's scores of the same responses.
 
-    Figures are Spearman's rank correlations, ties with their mean rank. Intervals are expanded
-    percentiles of 2,000 seeded bootstrap resamples of the responses, the same for all three
-    figures (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): plain percentiles are too narrow
-    with few responses. Of two equally good sets of scores, one was called better in 0.4% (10
-    responses) to 3.3% (40) of simulated trials (`benchmarks/rubrics.py`).
+    Figures are Spearman's rank correlations, ties with their mean rank. Intervals are made on
+    Fisher's scale, z = atanh(r), where a standard error depends little on r. It comes from the
+    jackknife: how far z, or the difference of both z, moves without each response; so what both
+    share cancels out. The quantile is t's with n − 3 degrees of freedom times √(n / (n − 3)), as
+    for expanded percentiles (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): without it, one
+    of two equally good sets was called better in up to 5.8% of simulated trials. With it, in 1.0%
+    (10 responses) to 4.2% (100), and in at most 5.0% of any case (`benchmarks/rubrics.py`).
 
     Args:
         people: People's scores, `[n]`, none missing.
@@ -52,30 +54,112 @@ def compare_scores(
 
     Returns:
         The figures. A correlation is undefined (None) where scores do not vary; it has no interval
-        where that holds for more than 5% of the resamples.
+        where they vary so little that 5% of random resamples would not vary.
     """
     scores = np.array([people, first, second], dtype=np.float64).reshape(3, -1)
-    # Sorted, so that the resamples do not depend on the order of the table.
+    # Sorted, so that no sum depends on the order of the table.
     scores = scores[:, np.lexsort(scores[::-1])]
     n = scores.shape[1]
     if not n:
         return Figures(Estimate(), Estimate(), Estimate())
-    random = np.random.default_rng(0)
-    draws = [_correlations(scores, np.ones((1, n)))]
-    at_once = max(1, min(_DRAWS, _PART // n))
-    for begin in range(0, _DRAWS, at_once):
-        size = min(at_once, _DRAWS - begin)
-        draws.append(_correlations(scores, _resampled(random, size, n)))
-    of_first, of_second = np.concatenate(draws, axis=1)
+    values = _correlations(scores, np.ones((1, n)))[:, 0].tolist()
+    varies = [n >= _MIN_INTERVAL and _varies(row) for row in scores]
+    if not varies[0] or not any(varies[1:]):
+        first_z = second_z = None
+    else:
+        first_z, second_z = (
+            _Fisher.read(value, left_out) if varied else None
+            for value, left_out, varied in zip(values, _left_out(scores), varies[1:], strict=True)
+        )
     return Figures(
-        _estimate(of_first, n), _estimate(of_second, n), _estimate(of_second - of_first, n)
+        _of_one(values[0], first_z),
+        _of_one(values[1], second_z),
+        _of_both(values[1] - values[0], first_z, second_z),
     )
 
 
-def _resampled(random: np.random.Generator, size: int, n: int) -> Any:
-    """Return `[size, n]`: how often each response is in each resample."""
-    chosen = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-    return np.bincount(chosen.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+@dataclass(frozen=True)
+class _Fisher:
+    """A rank correlation on Fisher's scale.
+
+    Attributes:
+        r: The correlation; where it is ±1, slightly less.
+        z: `atanh(r)`.
+        moves: How far z moves without each response, less their mean, `[n]`.
+        variance: What the moves do not show.
+    """
+
+    r: float
+    z: float
+    moves: Any
+    variance: float = 0.0
+
+    @classmethod
+    def read(cls, value: float, left_out: Any) -> "_Fisher":
+        """Take a correlation, and those without each response, `[n]`."""
+        n = len(left_out)
+        if 1 - abs(value) < _ROUNDING:
+            # A perfect order stays perfect without any response, which proves nothing: as if one
+            # response were half wrong, with the variance of theory (Bonett and Wright 2000,
+            # doi:10.1007/BF02294183).
+            r = math.copysign(1 - 1 / n, value)
+            return cls(r, math.atanh(r), np.zeros(n), (1 + r**2 / 2) / (n - 3))
+        slope = 1 / (1 - value**2)
+        return cls(value, math.atanh(value), slope * (left_out - left_out.mean()))
+
+
+def _of_one(value: float, fisher: _Fisher | None) -> Estimate:
+    if fisher is None:
+        return _estimate(value)
+    half = _half_width(fisher.moves, fisher.variance)
+    ends = math.tanh(fisher.z - half), math.tanh(fisher.z + half)
+    return _estimate(value, min(ends[0], value), max(ends[1], value))
+
+
+def _of_both(value: float, first: _Fisher | None, second: _Fisher | None) -> Estimate:
+    if first is None or second is None:
+        return _estimate(value)
+    apart = second.z - first.z
+    # From Fisher's scale back to that of r: the mean slope between both.
+    is_flat = abs(apart) < _ROUNDING
+    slope = 1 - first.r**2 if is_flat else (second.r - first.r) / apart
+    half = slope * _half_width(second.moves - first.moves, first.variance + second.variance)
+    return _estimate(value, value - half, value + half)
+
+
+def _half_width(moves: Any, variance: float) -> float:
+    from scipy.stats import t
+
+    n = len(moves)
+    free = n - 3
+    error = math.sqrt((n - 1) / n * float((moves**2).sum()) + variance)
+    return math.sqrt(n / free) * float(t.ppf(0.975, free)) * error
+
+
+def _estimate(value: float, low: float = math.nan, high: float = math.nan) -> Estimate:
+    # Adding 0 turns −0 into 0.
+    return Estimate(
+        **{k: round(v, 4) + 0.0 for k, v in (("value", value), ("low", low), ("high", high))}
+    )
+
+
+def _varies(scores: Any) -> bool:
+    """Whether at least 95% of random resamples would have more than one score."""
+    _, counts = np.unique(scores, return_counts=True)
+    return bool(((counts / scores.size) ** scores.size).sum() <= _MOST_UNDEFINED)
+
+
+def _left_out(scores: Any) -> Any:
+    """Return `[2, n]`: rank correlations with people without each response."""
+    n = scores.shape[1]
+    at_once = max(1, _PART // n)
+    parts = []
+    for begin in range(0, n, at_once):
+        rows = np.arange(begin, min(begin + at_once, n))
+        counts = np.ones((len(rows), n))
+        counts[np.arange(len(rows)), rows] = 0
+        parts.append(_correlations(scores, counts))
+    return np.concatenate(parts, axis=1)
 
 
 def _correlations(scores: Any, counts: Any) -> Any:
@@ -83,7 +167,7 @@ def _correlations(scores: Any, counts: Any) -> Any:
 
     Args:
         scores: `[3, n]`.
-        counts: `[n_draws, n]`: how often each response is in each draw.
+        counts: `[n_draws, n]`: whether, or how often, each response is in each draw.
     """
     people, first, second = (_centred_ranks(row, counts) for row in scores)
     spread = [(counts * ranks * ranks).sum(1) for ranks in (people, first, second)]
@@ -105,21 +189,4 @@ def _centred_ranks(scores: Any, counts: Any) -> Any:
     middles = ties.cumsum(axis=1) - ties / 2
     tie_of = np.searchsorted(in_order[starts], scores)
     # Halves are exact: where all are tied, this is exactly 0.
-    return middles[:, tie_of] - scores.size / 2
-
-
-def _estimate(draws: Any, n: int) -> Estimate:
-    from scipy.stats import norm, t
-
-    value, resampled = float(draws[0]), draws[1:]
-    if not math.isfinite(value):
-        return Estimate()
-    defined = resampled[np.isfinite(resampled)]
-    if n < _MIN_INTERVAL or len(defined) < (1 - _MOST_UNDEFINED) * len(resampled):
-        return Estimate(value=round(value, 4))
-    # n − 3 as in Fisher's variance of a correlation. With n − 1, as for a mean, one of two equally
-    # good rubrics was called better in up to 5.5% of trials with 20 labels.
-    free = n - 3
-    tail = 100 * norm.cdf(-math.sqrt(n / free) * t.ppf(0.975, free))
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return Estimate(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
+    return middles[:, tie_of] - counts.sum(axis=1, keepdims=True) / 2

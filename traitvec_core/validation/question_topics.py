@@ -4,21 +4,19 @@ A question that is asked twice in other words sits in the training split and in 
 at once, and held-out figures then reward what is remembered of its topic.
 """
 
-import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
+from traitvec_core.validation.topic_clusters import cluster_texts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["group_questions", "near_duplicates"]
+__all__ = ["clear_duplicates", "group_questions"]
 
 # Two groups are joined while the mean cosine between their questions is above 1 − this.
 # Measured: of 160 questions of eight published persona-vectors files (20 each, one topic per
@@ -30,11 +28,6 @@ __all__ = ["group_questions", "near_duplicates"]
 # sensitive; a warning must be right, and at 0.70 none of the 310 is joined.
 _LARGEST_DISTANCE = 0.80
 _CLEAR_DISTANCE = 0.70
-# Above 1, so that a frame that half of the questions share weighs little beside a topic that two
-# share: in a language without spaces the frame has many more character pairs than the topic.
-_RARITY_POWER = 1.5
-# Far above what the order of a sum changes in a distance.
-_ROUNDING = 1e-9
 _WORD_PIECES = (3, 4)
 _CHARACTER_PIECES = (1, 2)
 # Thai to Lao, Burmese, Khmer, kana, Han: no spaces between words.
@@ -58,15 +51,18 @@ def group_questions(questions: Sequence[str]) -> "NDArray[np.int64]":
     return np.array(_group(questions, _LARGEST_DISTANCE), dtype=np.int64)
 
 
-def near_duplicates(questions: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every two different questions that clearly ask the same, in the order of `questions`.
+def clear_duplicates(questions: Sequence[str]) -> list[list[str]]:
+    """Return each group of different questions that clearly ask the same, `[n_groups][2 or more]`.
 
-    Stricter than `group_questions`, which also joins what only looks alike. The same text twice is
-    not listed.
+    Stricter than `group_questions`, which also joins what only looks alike. Groups, and the
+    questions in them, are in the order of `questions`; the same text twice is listed once.
     """
-    groups = _group(questions, _CLEAR_DISTANCE)
-    pairs = combinations(dict(zip(questions, groups, strict=True)).items(), 2)
-    return [(first, second) for (first, one), (second, other) in pairs if one == other]
+    groups: dict[int, list[str]] = {}
+    for question, group in dict(
+        zip(questions, _group(questions, _CLEAR_DISTANCE), strict=True)
+    ).items():
+        groups.setdefault(group, []).append(question)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _group(questions: Sequence[str], largest_distance: float) -> list[int]:
@@ -77,7 +73,7 @@ def _group(questions: Sequence[str], largest_distance: float) -> list[int]:
     ]
     # Sorted, so that ties between distances are broken alike in every order.
     distinct = sorted(set(keys))
-    clusters = _cluster([_words(key) for key in distinct], largest_distance)
+    clusters = cluster_texts([_pieces(_words(key)) for key in distinct], largest_distance)
     cluster_of = dict(zip(distinct, clusters, strict=True))
     numbers: dict[int, int] = {}
     return [numbers.setdefault(cluster_of[key], len(numbers)) for key in keys]
@@ -103,47 +99,3 @@ def _pieces(words: Sequence[str]) -> set[str]:
 
 def _substrings(text: str, lengths: Sequence[int]) -> set[str]:
     return {text[i : i + n] for n in lengths for i in range(max(1, len(text) - n + 1))}
-
-
-def _cluster(texts: Sequence[Sequence[str]], largest_distance: float) -> list[int]:
-    """Return the cluster of each text, given as its words."""
-    if len(texts) < 2:
-        return [0] * len(texts)
-    pieces = [_pieces(words) for words in texts]
-    if _least_distance(pieces) > largest_distance + _ROUNDING:
-        return list(range(len(texts)))
-    # Imported only where two questions are close: scikit-learn takes a second to load.
-    import numpy as np
-    from sklearn.cluster import AgglomerativeClustering
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.preprocessing import normalize
-
-    counts = CountVectorizer(analyzer=sorted, binary=True).fit_transform(pieces)
-    rarity = np.log(len(texts) / np.asarray(counts.sum(axis=0)).ravel()) ** _RARITY_POWER
-    vectors = normalize(counts.multiply(rarity).tocsr())
-    distances = np.clip(1 - (vectors @ vectors.T).toarray(), 0, None)
-    np.fill_diagonal(distances, 0)
-    clustering = AgglomerativeClustering(
-        n_clusters=None,
-        distance_threshold=largest_distance,
-        metric="precomputed",
-        linkage="average",
-    )
-    clusters: list[int] = clustering.fit_predict(distances).tolist()
-    return clusters
-
-
-def _least_distance(pieces: Sequence[set[str]]) -> float:
-    """Return the least cosine distance between any two texts, as `_cluster` weighs their pieces.
-
-    The first two texts to be joined are the closest, so above the bound nothing is.
-    """
-    frequency = Counter(piece for each in pieces for piece in each)
-    rarity = {p: math.log(len(pieces) / n) ** _RARITY_POWER for p, n in frequency.items()}
-    norms = [math.sqrt(sum(rarity[piece] ** 2 for piece in each)) for each in pieces]
-    similarities = (
-        sum(rarity[piece] ** 2 for piece in one & other) / (norm * other_norm)
-        for (one, norm), (other, other_norm) in combinations(zip(pieces, norms, strict=True), 2)
-        if norm > 0 and other_norm > 0
-    )
-    return 1 - max(similarities, default=0.0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.validation.finding import Finding
+from traitvec_core.validation.lint.repeats import first_repeated
 from traitvec_core.validation.lint.subject import Subject, asked_families, shared_families
 from traitvec_core.validation.lint.text import (
     content_families,
@@ -196,22 +197,15 @@ def _is_neutral(neg: str, subject: Subject) -> bool:
 
 def _repeated(key: str, pairs: list[InstructionPair]) -> Iterator[Finding]:
     contents = [set(_all_families(pair)) for pair in pairs]
-    for index, content in enumerate(contents):
-        for earlier in range(index):
-            other = contents[earlier]
-            both = len(content & other)
-            if (
-                both >= _LEAST_WORDS_TO_REPEAT
-                and 2 * both / (len(content) + len(other)) >= _LEAST_SHARED_TO_REPEAT
-            ):
-                yield Finding(
-                    f"{key}[{index}]", "near_duplicate_pairs", "warning",
-                    f"says nearly the same as {key}[{earlier}]: two copies are one sample of the"
-                    " trait, and make the held-out figures too good",
-                    "Replace one by a pair that is worded differently: a role, a rule, a tone, an"
-                    " imagined situation.",
-                )  # fmt: skip
-                break
+    repeated = first_repeated(contents, _LEAST_SHARED_TO_REPEAT, _LEAST_WORDS_TO_REPEAT)
+    for index, earlier in repeated.items():
+        yield Finding(
+            f"{key}[{index}]", "near_duplicate_pairs", "warning",
+            f"says nearly the same as {key}[{earlier}]: two copies are one sample of the"
+            " trait, and make the held-out figures too good",
+            "Replace one by a pair that is worded differently: a role, a rule, a tone, an"
+            " imagined situation.",
+        )  # fmt: skip
 
 
 def _all_families(pair: InstructionPair) -> list[str]:

@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from traitvec_core.trait import TraitDefinition
 from traitvec_core.validation.finding import Finding
 from traitvec_core.validation.lint.subject import Subject, shared_families
-from traitvec_core.validation.lint.text import content_families, family, sentences, words
-from traitvec_core.validation.question_topics import near_duplicates
+from traitvec_core.validation.lint.text import base_form, content_families, family, sentences, words
+from traitvec_core.validation.question_topics import clear_duplicates
 
 __all__ = ["find_weak_questions"]
 
@@ -49,9 +50,7 @@ def find_weak_questions(definition: TraitDefinition, subject: Subject) -> Iterat
         if is_english:
             for index, question in enumerate(questions):
                 yield from _one(f"{key}[{index}]", question, subject)
-        for first, second in near_duplicates(questions):
-            if not is_english or _shares_topic(first, second):
-                yield _duplicate(f"{key}[{questions.index(second)}]", first)
+        yield from _repeated(key, questions, is_english=is_english)
     if subject.is_english["questions"] and subject.is_english["eval_questions"]:
         yield from _not_held_out(definition)
 
@@ -113,46 +112,78 @@ def _is_yes_no(question: str) -> bool:
     return bool(_AUXILIARY.match(only)) and not _REQUEST.match(only) and not _CHOICE.search(only)
 
 
-def _duplicate(place: str, other: str) -> Finding:
-    return Finding(
-        place, "near_duplicate_questions", "warning",
-        f"asks nearly the same as {json.dumps(_clip(other), ensure_ascii=False)}; the two are"
-        " near-duplicates and are held out together",
-        "Replace one by another topic.",
-    )  # fmt: skip
+def _repeated(key: str, questions: list[str], *, is_english: bool) -> Iterator[Finding]:
+    """Questions that ask nearly the same as an earlier one, which is named."""
+    earlier_of: dict[str, str] = {}
+    for group in clear_duplicates(questions):
+        asked = [_Asked.read(question) for question in group]
+        for index, question in enumerate(group):
+            for other in range(index):
+                if not is_english or asked[other].shares_topic(asked[index]):
+                    earlier_of[question] = group[other]
+                    break
+    for index, question in enumerate(questions):
+        # Each text once: the same text twice is a warning of `parse_definition`.
+        if earlier := earlier_of.pop(question, ""):
+            yield Finding(
+                f"{key}[{index}]", "near_duplicate_questions", "warning",
+                f"asks nearly the same as {json.dumps(_clip(earlier), ensure_ascii=False)}; the two"
+                " are near-duplicates and are held out together",
+                "Replace one by another topic.",
+            )  # fmt: skip
 
 
-def _shares_topic(first: str, second: str) -> bool:
-    """Whether two English questions share most words, and not only a frame or a rare word."""
-    own, other = content_families(first).keys(), content_families(second).keys()
-    if own == other:
-        return True
-    # "What is the best way to learn guitar?" and "… to learn about wine?" share a frame.
-    paired = enumerate(zip(words(first), words(second), strict=False))
-    n_common = next((i for i, (one, two) in paired if one != two), 0)
-    tails = [content_families(" ".join(words(text)[n_common:])) for text in (first, second)]
-    shares_end = not tails[0].keys().isdisjoint(tails[1])
-    is_long = min(len(own), len(other)) >= _LEAST_TO_COMPARE
-    return (
-        is_long and shares_end and 2 * len(own & other) >= _LEAST_SHARED * (len(own) + len(other))
-    )
+@dataclass(frozen=True)
+class _Asked:
+    """The words of an English question, in order, and its content words without inflection."""
+
+    words: list[str]
+    content: frozenset[str]
+
+    @classmethod
+    def read(cls, question: str) -> "_Asked":
+        return cls(words(question), _uninflected(question))
+
+    def shares_topic(self, other: "_Asked") -> bool:
+        """Whether both share most words, and not only a frame or a rare word."""
+        if self.content == other.content:
+            return True
+        least = min(len(self.content), len(other.content))
+        n_shared = len(self.content & other.content)
+        if least < _LEAST_TO_COMPARE or 2 * n_shared < _LEAST_SHARED * (
+            len(self.content) + len(other.content)
+        ):
+            return False
+        # "What is the best way to learn guitar?" and "… to learn about wine?" share a frame.
+        paired = enumerate(zip(self.words, other.words, strict=False))
+        n_common = next((i for i, (one, two) in paired if one != two), 0)
+        own, theirs = (_uninflected(" ".join(each.words[n_common:])) for each in (self, other))
+        return not own.isdisjoint(theirs)
+
+
+def _uninflected(question: str) -> frozenset[str]:
+    """Return the content words of an English question as base forms.
+
+    Not as families: "policing" and "policy" are of one, and ask about different things.
+    """
+    return frozenset(map(base_form, content_families(question).values()))
 
 
 def _not_held_out(definition: TraitDefinition) -> Iterator[Finding]:
     """Eval questions with the same words as a question; a frame that two share is no topic."""
-    asked = {question: set(content_families(question)) for question in definition.questions}
+    asked: dict[frozenset[str], str] = {}
+    for question in definition.questions:
+        asked.setdefault(frozenset(content_families(question)), question)
+    exact = set(definition.questions)
     for index, question in enumerate(definition.eval_questions):
         # The same text twice is a warning of `parse_definition`.
-        if question in asked:
+        if question in exact:
             continue
-        own = set(content_families(question))
-        same = [
-            other for other, theirs in asked.items() if own == theirs and len(own) >= _LEAST_WORDS
-        ]
-        if same:
+        own = frozenset(content_families(question))
+        if len(own) >= _LEAST_WORDS and own in asked:
             yield Finding(
                 f"eval_questions[{index}]", "eval_question_not_new", "warning",
-                f"asks nearly the same as {json.dumps(_clip(same[0]), ensure_ascii=False)} in"
+                f"asks nearly the same as {json.dumps(_clip(asked[own]), ensure_ascii=False)} in"
                 " questions, so steering is reported on what it was chosen on",
                 "Use other topics in eval_questions.",
             )  # fmt: skip

@@ -11,8 +11,8 @@ from functools import lru_cache
 from traitvec_core.validation.stop_words import ENGLISH_STOP_WORDS
 
 __all__ = [
-    "content_families", "english_share", "family", "has_negation", "is_english", "join_quoted",
-    "sentences", "shares_family", "words",
+    "base_form", "content_families", "english_share", "family", "has_negation", "is_english",
+    "join_quoted", "sentences", "shares_family", "words",
 ]  # fmt: skip
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
@@ -43,6 +43,10 @@ _SUFFIXES = (
 _SHORTEST_FAMILY = 4
 # A prefix of another family names the same one from this length on: optim, optimis.
 _SHORTEST_PREFIX = 5
+_SHORTEST_BASE = 3
+# The "es" of "crosses" and "boxes", the "ies" of "policies", the "s" of "tires", none of "glass".
+_PLURAL = re.compile(r"(?<=..)(?:(?<=ss|sh|ch)es|(?<=[xz])es|ies|(?<![sui])s)$")
+_VERB_ENDING = re.compile(r"(?P<stem>\w*?[aeiouy]\w*?)(?P<ending>ing|ied|ed)")
 # What nearly every definition speaks of, whatever its trait.
 _OF_ANY_TRAIT = """
     answer answers response responses respond reply replies user users question questions person
@@ -50,7 +54,7 @@ _OF_ANY_TRAIT = """
     say saying said tell want always way thing things like try trying provide providing ensure
     keep sure trait traits score number sound positive negative pole possible someone prompt
     prompts request requests speak talk don't doesn't isn't can't won't you're you are it's
-    that's i'm do be
+    that's i'm do does did didn't be
 """
 _GENERIC = frozenset(_OF_ANY_TRAIT.split())
 
@@ -71,6 +75,18 @@ def family(word: str) -> str:
                 break
         else:
             return stem
+
+
+@lru_cache(maxsize=2**15)
+def base_form(word: str) -> str:
+    """Return a word without plural and verb endings: `police` and `policing`, but not `policy`."""
+    stem = _PLURAL.sub(lambda match: "y" if match[0] == "ies" else "", word)
+    match = _VERB_ENDING.fullmatch(stem)
+    if match and len(match["stem"]) >= _SHORTEST_BASE:
+        stem = match["stem"] + ("y" if match["ending"] == "ied" else "")
+        # "swimming", but not "selling".
+        stem = re.sub(r"([bdfgkmnprtv])\1$", r"\1", stem)
+    return stem.rstrip("e") if len(stem) > _SHORTEST_BASE else stem
 
 
 def content_families(text: str, *, with_generic: bool = False) -> dict[str, str]:
