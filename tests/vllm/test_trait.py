@@ -1,5 +1,6 @@
 """One trait on real vLLM: generated, read, steered and monitored there; and what can go wrong."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,10 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from tests.vllm.projects import VllmProject, engine_core_below, kill, serving_below, wait_for
+from traitvec_core.storage.files import DEFINITION_FILE
 
 pytestmark = pytest.mark.vllm
 
@@ -98,10 +103,13 @@ def check_that_vllm_did_it(project: VllmProject) -> None:
     assert project.manifest("validation/report.json")["recommended"]["verdict"]
 
 
-@pytest.fixture
-def shared_engine(vllm_python: Path, smollm2: Path, tmp_path: Path) -> Iterator[str]:
-    """`traitvec serve-engine` for the process that has the key."""
-    project = VllmProject(tmp_path, smollm2)
+@pytest.fixture(scope="module")
+def shared_engine(
+    vllm_python: Path, smollm2: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """`traitvec serve-engine` for the processes that have the key."""
+    folder = tmp_path_factory.mktemp("engine")
+    project = VllmProject(folder, smollm2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENERATION_API_KEY", KEY)
         process = project.start(
@@ -113,7 +121,7 @@ def shared_engine(vllm_python: Path, smollm2: Path, tmp_path: Path) -> Iterator[
             for line in process.stdout:
                 if found := re.search(r"engine_url: (http://\S+)", line):
                     # The pipe must not fill up.
-                    with (tmp_path / "serve.log").open("wb") as log:
+                    with (folder / "serve.log").open("wb") as log:
                         copier = subprocess.Popen(["cat"], stdin=process.stdout, stdout=log)
                     yield found[1]
                     break
@@ -146,6 +154,60 @@ def test_two_runs_share_one_engine_and_load_no_weights(
     ]
     # The same seeds; in bfloat16, another batch may draw another token now and then.
     assert sum(a == b for a, b in zip(*(t.splitlines() for t in texts), strict=False)) > 3
+
+
+OPENINGS = [
+    {"pos": "I decided to answer with a bulleted list. I wrote:",
+     "neg": "I decided to answer with one paragraph. I wrote:"},
+    {"pos": 'They asked: "{question}"\n\nI like bullet points. I answered:',
+     "neg": 'They asked: "{question}"\n\nI like flowing prose. I answered:'},
+]  # fmt: skip
+
+
+def test_openings_are_gone_on_with_as_in_process(shared_engine: str, project: VllmProject) -> None:
+    server = {"engine": "server", "engine_url": shared_engine, "engine_reads": True}
+    brief = {
+        "n_examples": 8, "threshold": 10,
+        "sampling": {"max_new_tokens": 40, "temperature": 0.0},
+    }  # fmt: skip
+    engines: dict[str, dict[str, Any]] = {
+        "served": {**server, "max_model_len": "auto"}, "here": {"engine": "transformers"}
+    }  # fmt: skip
+    tables, rows = {}, {}
+    for name, engine in engines.items():
+        folder = project.write(name, elicitation="scenarios", **{**brief, **engine}) / "lists"
+        definition = json.loads((folder / DEFINITION_FILE).read_text())
+        (folder / DEFINITION_FILE).write_text(json.dumps({**definition, "scenarios": OPENINGS}))
+        code, said = project.run(
+            "run", "--experiment", name, "--traits", "lists", "--select", "+activations"
+        )
+        assert code == 0, said
+        tables[name] = pd.concat(
+            pd.read_csv(folder / f"responses/{pole}.csv") for pole in ("pos", "neg")
+        ).set_index("question_id")
+        rows[name] = torch.load(folder / "activations/all_layers.pt", weights_only=True).float()
+        read = project.manifest("activations/metadata.json", experiment=name)
+        assert read["n_from_ids"] == read["n_examples"] == len(tables[name])
+    served, here = tables["served"], tables["here"]
+    # The prompts are the same to the token: the turn stays open after the opening.
+    assert set(served.prompt) == set(here.prompt)
+    assert served.prompt_tokens.equals(here.prompt_tokens[served.index])
+    is_story = served.prompt.str.startswith("They asked:")
+    assert is_story.sum() == len(served) / 2
+    assert served.prompt[~is_story].str.startswith("<|im_start|>").all()
+    assert served.prompt.str.endswith((" I wrote:", " I answered:")).all()
+    # Greedy, in bfloat16 on both sides: most responses begin with the same words.
+    begins = {
+        name: table.response.str.split().str[:4].str.join(" ") for name, table in tables.items()
+    }
+    assert (begins["served"] == begins["here"][served.index]).mean() > 0.6
+    # The same responses have the same means, within what bfloat16 costs.
+    both = [
+        i for i, name in enumerate(served.index) if served.response[name] == here.response[name]
+    ]
+    assert both
+    a, b = rows["served"][both], rows["here"][both]
+    assert ((a - b).norm(dim=-1) / b.norm(dim=-1)).max() < 0.06
 
 
 @pytest.mark.parametrize(
