@@ -112,7 +112,11 @@ def one_at_a_time(
 @pytest.mark.parametrize(
     ("architecture", "sampling"),
     # How a token is chosen does not depend on the architecture.
-    [*((name, DRAWN) for name in (*ARCHITECTURES, *MULTIMODAL)), ("llama", GREEDY), ("opt", GREEDY)],
+    [
+        *((name, DRAWN) for name in (*ARCHITECTURES, *MULTIMODAL)),
+        ("llama", GREEDY),
+        ("opt", GREEDY),
+    ],
     ids=lambda value: value if isinstance(value, str) else f"temperature{value.temperature:g}",
 )
 def test_every_row_is_what_it_is_alone(architecture: str, sampling: Sampling) -> None:
@@ -120,7 +124,9 @@ def test_every_row_is_what_it_is_alone(architecture: str, sampling: Sampling) ->
     conditions = conditions_of(model)
     alone = one_at_a_time(model, conditions, sampling)
     assert side_by_side(model, conditions, sampling, 7) == alone
-    answers = {tuple(alone[f"{c}|{q}"] for q in range(len(QUESTIONS))) for c in range(len(conditions))}
+    answers = {
+        tuple(alone[f"{c}|{q}"] for q in range(len(QUESTIONS))) for c in range(len(conditions))
+    }
     # Of a random model, many answers are the same token again and again.
     assert len(answers) > 1
 
