@@ -146,9 +146,8 @@ def test_the_checks_say_what_is_known_of_them(trait: str, judged: pd.DataFrame) 
 
 
 @published
-@pytest.mark.parametrize("seed", range(2))
-def test_no_figure_depends_on_the_order_of_rows(judged: pd.DataFrame, seed: int) -> None:
-    moved = shuffled(judged, seed)
+def test_no_figure_depends_on_the_order_of_rows(judged: pd.DataFrame) -> None:
+    moved = shuffled(judged, 0)
     assert moved["question_id"].tolist() != judged["question_id"].tolist()
     assert summary(moved) == summary(judged)
     assert summary(moved, min_coherence=0) == summary(judged, min_coherence=0)
