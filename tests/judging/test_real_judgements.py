@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.reports import activations_manifest, empty_manifest, judging_manifest
@@ -273,6 +273,7 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(scores, "float64") | {"response_tokens": "int64"})
 
 
+@settings(max_examples=40)
 @given(frame=frames(), seed=st.integers(0, 2**32 - 1))
 def test_pairs_are_the_cells_kept_on_both_poles(frame: pd.DataFrame, seed: int) -> None:
     found = summary(frame)
@@ -294,6 +295,7 @@ BLANKS = st.tuples(
 )
 
 
+@settings(max_examples=40)
 @given(blanks=st.lists(BLANKS, max_size=8))
 def test_a_missing_score_on_either_side_takes_its_pair_away(
     blanks: list[tuple[str, tuple[int, int, int], str]],
