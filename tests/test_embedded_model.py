@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from tools.embedded_model.figures.elicitation import speak_poles
+from tools.embedded_model.figures.elicitation import Poles, speak_poles
 from tools.embedded_model.figures.rules import TRAIT_RULES, is_hedged, is_long, is_refusal
 from tools.embedded_model.figures.speaker import Speaker
 from tools.embedded_model.figures.unseen import PLAIN_TEXTS, UNSEEN_FRAMES, UNSEEN_WORDS
@@ -43,9 +43,11 @@ def demo_trait(name: str) -> dict[str, Any]:
     return trait
 
 
-def part_of(name: str, n_questions: int) -> dict[str, Any]:
+@cache
+def poles_of(name: str) -> Poles:
+    """Answers to 8 of the 20 questions under all instructions: 80 for each pole."""
     trait = demo_trait(name)
-    return {**trait, "questions": trait["questions"][:: 20 // n_questions][:n_questions]}
+    return speak_poles(speaker(), {**trait, "questions": trait["questions"][::2][:8]})
 
 
 def test_the_package_is_light_and_the_folder_is_complete() -> None:
@@ -109,8 +111,7 @@ def test_rules(text: str, refuses: bool, hedges: bool, is_lengthy: bool) -> None
 
 @pytest.mark.parametrize("name", TRAITS)
 def test_follows_held_out_instructions_and_judges_them_apart(name: str) -> None:
-    trait = part_of(name, 8)
-    poles = speak_poles(speaker(), trait)
+    trait, poles = demo_trait(name), poles_of(name)
     n = poles.n_positive
     assert n == 80
     shows = [TRAIT_RULES[name](text) for text in poles.answers]
@@ -162,7 +163,7 @@ def test_talks_about_a_topic_that_it_never_saw() -> None:
 def test_is_steered_both_ways_and_not_by_chance() -> None:
     figures = json.loads((embedded_model_path() / "figures.json").read_text())
     layer = figures["steering"]["refusal"]["best_layer"]
-    poles = speak_poles(speaker(), part_of("refusal", 4))
+    poles = poles_of("refusal")
     rows = speaker().activations(poles.prompts, poles.answers)[:, layer - 1]
     vector = rows[: poles.n_positive].mean(0) - rows[poles.n_positive :].mean(0)
     noise = torch.randn(len(vector), generator=torch.Generator().manual_seed(3))

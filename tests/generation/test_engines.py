@@ -102,7 +102,7 @@ def test_rows_that_come_and_go_are_those_of_generate(
 SMALL: dict[str, LanguageModel] = {}
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     architecture=st.sampled_from(["llama", "gemma2", "gpt_neox", "opt"]),
     order=st.permutations(range(len(QUESTIONS))),
@@ -214,7 +214,7 @@ def test_a_recurrent_model_falls_back_to_whole_batches() -> None:
 # -- killed runs ------------------------------------------------------------------------------
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(finished=st.sets(st.sampled_from(NAMES)), batch_size=st.integers(1, 4))
 def test_a_resumed_run_repeats_the_last_bit(finished: set[str], batch_size: int) -> None:
     """In bfloat16, where another batch would give other responses."""
@@ -256,6 +256,12 @@ def _plain_error() -> Exception:
     return RuntimeError("DefaultCPUAllocator: can't allocate memory: out of memory")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(model: LanguageModel) -> dict[str, str]:
+    """The responses when memory suffices."""
+    return generate_texts(model, NAMES, prompts_of(model), DRAWN, batch_size=6)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(
     ("at", "error"),
@@ -268,10 +274,13 @@ def _plain_error() -> Exception:
     ],
 )
 def test_no_finished_row_is_lost_when_memory_runs_out(
-    model: LanguageModel, at: int, plain: bool, error: Callable[[], Exception]
+    model: LanguageModel,
+    undisturbed: dict[str, str],
+    at: int,
+    plain: bool,
+    error: Callable[[], Exception],
 ) -> None:
     prompts = prompts_of(model)
-    undisturbed = generate_texts(model, NAMES, prompts, DRAWN, batch_size=6)
     passes = 0
     widths: list[int] = []
 

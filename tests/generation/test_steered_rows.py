@@ -33,7 +33,7 @@ from traitvec_core.models.steering import steer
 
 GREEDY = Sampling(temperature=0, max_new_tokens=8)
 DRAWN = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=12, seed=5)
-QUESTIONS = [f"{'Please tell me: ' * (i * 3 % 4)}What is number {i}?" for i in range(5)]
+QUESTIONS = [f"{'Please tell me: ' * (i * 3 % 4)}What is number {i}?" for i in range(4)]
 
 
 @cache
@@ -109,14 +109,24 @@ def one_at_a_time(
     return texts
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MULTIMODAL])
+@pytest.mark.parametrize(
+    ("architecture", "sampling"),
+    # How a token is chosen does not depend on the architecture.
+    [
+        *((name, DRAWN) for name in (*ARCHITECTURES, *MULTIMODAL)),
+        ("llama", GREEDY),
+        ("opt", GREEDY),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"temperature{value.temperature:g}",
+)
 def test_every_row_is_what_it_is_alone(architecture: str, sampling: Sampling) -> None:
     model = tiny(architecture)
     conditions = conditions_of(model)
     alone = one_at_a_time(model, conditions, sampling)
     assert side_by_side(model, conditions, sampling, 7) == alone
-    answers = {tuple(alone[f"{c}|{q}"] for q in range(5)) for c in range(len(conditions))}
+    answers = {
+        tuple(alone[f"{c}|{q}"] for q in range(len(QUESTIONS))) for c in range(len(conditions))
+    }
     # Of a random model, many answers are the same token again and again.
     assert len(answers) > 1
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.reports import activations_manifest, empty_manifest, judging_manifest
@@ -146,9 +146,8 @@ def test_the_checks_say_what_is_known_of_them(trait: str, judged: pd.DataFrame) 
 
 
 @published
-@pytest.mark.parametrize("seed", range(2))
-def test_no_figure_depends_on_the_order_of_rows(judged: pd.DataFrame, seed: int) -> None:
-    moved = shuffled(judged, seed)
+def test_no_figure_depends_on_the_order_of_rows(judged: pd.DataFrame) -> None:
+    moved = shuffled(judged, 0)
     assert moved["question_id"].tolist() != judged["question_id"].tolist()
     assert summary(moved) == summary(judged)
     assert summary(moved, min_coherence=0) == summary(judged, min_coherence=0)
@@ -274,6 +273,7 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(scores, "float64") | {"response_tokens": "int64"})
 
 
+@settings(max_examples=40)
 @given(frame=frames(), seed=st.integers(0, 2**32 - 1))
 def test_pairs_are_the_cells_kept_on_both_poles(frame: pd.DataFrame, seed: int) -> None:
     found = summary(frame)
@@ -295,6 +295,7 @@ BLANKS = st.tuples(
 )
 
 
+@settings(max_examples=40)
 @given(blanks=st.lists(BLANKS, max_size=8))
 def test_a_missing_score_on_either_side_takes_its_pair_away(
     blanks: list[tuple[str, tuple[int, int, int], str]],

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -241,10 +242,17 @@ def _load(path: str, cache: str) -> None:
     load_language_model(path, device="cpu")
 
 
-def test_two_processes_at_once(whole: Path, cache: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """New processes, which begin as copies of one that has imported this module and no more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def test_two_processes_at_once(whole: Path, cache: Path, processes: ForkServerContext) -> None:
     arguments = (str(whole), str(cache.parents[1]))
-    both = [context.Process(target=_load, args=arguments) for _ in range(2)]
+    both = [processes.Process(target=_load, args=arguments) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -371,9 +379,10 @@ def _load_with_little_disk(path: str, cache: str) -> None:
     sys.exit(3)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(whole: Path, cache: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    whole: Path, cache: Path, processes: ForkServerContext
+) -> None:
+    process = processes.Process(
         target=_load_with_little_disk, args=(str(whole), str(cache.parents[1]))
     )
     process.start()

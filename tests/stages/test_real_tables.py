@@ -34,10 +34,11 @@ STAGES: tuple[Stage, ...] = ("activations", "vectors", "steering_evaluation", "v
 Rows = dict[str, dict[tuple[int, int], dict[str, str]]]
 
 
-def read_balanced(trait: str, pairs_per_question: int = 5) -> Rows:
+def read_balanced(trait: str, pairs_per_question: int) -> Rows:
     """By pole and (question, instruction): the first of the ten published samples.
 
-    All 20 questions and all five pairs are there, each as often as the others. The prompt is
+    All 20 questions and all five pairs are there, each as often as the others: `pairs_per_question`
+    of the five are read with each question. The prompt is
     rendered with the template of the model that reads it: only then can the response be read after
     the opposite instruction too.
     """
@@ -96,7 +97,7 @@ def reasons_by_check(folder: TraitFolder) -> list[str]:
 
 
 def test_honest_cannot_be_used_because_its_poles_score_alike(tmp_path: Path) -> None:
-    honest = finish("honest", read_balanced("honest"), tmp_path)
+    honest = finish("honest", read_balanced("honest", pairs_per_question=3), tmp_path)
     recommended = honest.recommended()
     assert recommended is not None
     assert recommended.verdict == "not_usable"
@@ -141,6 +142,9 @@ def test_answers_that_belong_to_neither_pole_cannot_be_used(tmp_path: Path) -> N
     tables = read_balanced("sycophantic", pairs_per_question=3)
     for (question, pair), positive in tables["pos"].items():
         negative = tables["neg"][question, pair]
+        for row in (positive, negative):
+            # Enough of an answer, where the instruction is all that counts.
+            row["answer"] = row["answer"][:600]
         if (question + pair) % 2:
             positive["answer"], negative["answer"] = negative["answer"], positive["answer"]
         positive["sycophantic"], negative["sycophantic"] = "90", "5"

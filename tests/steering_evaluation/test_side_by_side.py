@@ -1,6 +1,5 @@
 """Conditions side by side are conditions one at a time; a kill in their middle loses nothing."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +100,8 @@ def test_conditions_share_their_decode_steps() -> None:
     assert n_passes <= 0.5 * before
 
 
-# Journals a whole evaluation, and is killed after a number of rows.
+# Journals a whole evaluation, and is killed after a number of rows; then again, for each number.
+# The processes begin as copies of one that has imported everything.
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -110,29 +110,35 @@ from traitvec_core.judging import JudgementStore
 from traitvec_core.steering_evaluation.trials import TrialLog
 from traitvec_core.storage.journal import Journal
 
-folder, limit = Path(sys.argv[1]), int(sys.argv[2])
-journal, n = Journal(folder, "rows.jsonl"), 0
+folder = Path(sys.argv[1])
 
-def append(rows):
-    global n
-    journal.append(rows)
-    n += len(rows)
-    if n > limit:
-        os.kill(os.getpid(), signal.SIGKILL)
+def run_until(limit):
+    journal, n = Journal(folder, "rows.jsonl"), 0
 
-with JudgementStore(folder / "judgements.sqlite") as store:
-    evaluate(store=store, batch_size=5, log=TrialLog(journal.rows(), append))
+    def append(rows):
+        nonlocal n
+        journal.append(rows)
+        n += len(rows)
+        if n > limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with JudgementStore(folder / "judgements.sqlite") as store:
+        evaluate(store=store, batch_size=5, log=TrialLog(journal.rows(), append))
+
+for limit in sys.argv[2:]:
+    process = os.fork()
+    if not process:
+        run_until(int(limit))
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
 """
 
 
 def test_a_run_that_is_killed_in_the_middle_of_a_round_goes_on(tmp_path: Path) -> None:
     whole = evaluate(batch_size=5)
     # In the first round of the search (16 rows), then in the held-out one, where most rows are.
-    for limit in (6, whole.n_generated // 2):
-        killed = subprocess.run(
-            [sys.executable, "-c", _KILLED, str(tmp_path), str(limit)], check=False, timeout=300
-        )
-        assert killed.returncode == -signal.SIGKILL
+    limits = [str(limit) for limit in (6, whole.n_generated // 2)]
+    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), *limits], check=True, timeout=600)
     journal = Journal(tmp_path, "rows.jsonl")
     before = journal.rows()
     assert len({row["id"] for row in before}) == len(before) < whole.n_generated

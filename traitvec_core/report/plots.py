@@ -205,8 +205,9 @@ def _picture(draw: Callable[[Figure], None]) -> bytes:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     drawn, buffer = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    figure.savefig(drawn, format="rgba")
     # A palette makes it a third of the size: a page has a dozen, and Dagster's log takes 50 KB.
-    flat = Image.open(drawn).convert("RGB")
+    size = figure.canvas.get_width_height()
+    flat = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
     flat.quantize(_PALETTE, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()

@@ -45,7 +45,8 @@ def mean_score(table: pd.DataFrame, column: str) -> Estimate:
         table: Judged responses with `question_number`.
         column: The score's column.
     """
-    _, (sums, counts) = _per_question(table, column)
+    questions, places = np.unique(table["question_number"].to_numpy(), return_inverse=True)
+    sums, counts = _per_question(table[column].to_numpy(float), places, len(questions))
     return _clustered(*_residuals(sums, counts)).estimate
 
 
@@ -97,22 +98,20 @@ def _clustered(mean: float, residuals: _Numbers, is_scored: NDArray[np.bool_]) -
     return ClusteredMean(mean, math.sqrt(n / (n - 1) * float((residuals**2).sum())), n)
 
 
-def _per_question(table: pd.DataFrame, column: str) -> tuple[NDArray[np.int64], _Numbers]:
-    """Question numbers, and `[2, n_questions]`: the sum and the number of each one's scores."""
-    scores = table[column].to_numpy(float)
-    questions, places = np.unique(table["question_number"].to_numpy(), return_inverse=True)
+def _per_question(scores: _Numbers, places: NDArray[np.int64], n_questions: int) -> _Numbers:
+    """Return `[2, n_questions]`: the sum and the number of each question's scores."""
     is_scored = ~np.isnan(scores)
-    figures = np.zeros((2, len(questions)))
-    np.add.at(figures[0], places[is_scored], scores[is_scored])
-    np.add.at(figures[1], places[is_scored], 1)
-    return questions, figures
+    places = places[is_scored]
+    sums = np.bincount(places, weights=scores[is_scored], minlength=n_questions)
+    return np.array([sums, np.bincount(places, minlength=n_questions)])
 
 
 def _paired(table: pd.DataFrame, unsteered: pd.DataFrame, column: str) -> tuple[_Numbers, _Numbers]:
     """Both tables' sums and numbers of scores, over the questions of either."""
-    own, base = (_per_question(part, column) for part in (table, unsteered))
-    questions = np.union1d(own[0], base[0])
-    aligned = np.zeros((2, 2, len(questions)))
-    for place, (numbers, figures) in enumerate((own, base)):
-        aligned[place][:, np.searchsorted(questions, numbers)] = figures
-    return aligned[0], aligned[1]
+    own, base = table["question_number"].to_numpy(), unsteered["question_number"].to_numpy()
+    questions, places = np.unique(np.concatenate([own, base]), return_inverse=True)
+    n = len(questions)
+    return (
+        _per_question(table[column].to_numpy(float), places[: len(own)], n),
+        _per_question(unsteered[column].to_numpy(float), places[len(own) :], n),
+    )

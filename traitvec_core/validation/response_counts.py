@@ -132,19 +132,20 @@ def is_looping(text: str) -> bool:
     """Whether a text ends by repeating the same piece; the last repetition may be cut off."""
     reverse = text.rstrip()[-_TAIL_CHARS:][::-1]
     # With period p the end agrees with itself p characters earlier, over `agrees[p]` characters.
-    agrees = _agreements(reverse)
+    agrees = _agreements(reverse, len(reverse) // _LEAST_REPEATS)
     return any(
-        agrees[p] + p >= max(_LEAST_REPEATS * p, _LEAST_LOOP_CHARS)
-        for p in range(1, len(reverse) // _LEAST_REPEATS + 1)
+        agreed + p >= _LEAST_LOOP_CHARS and agreed + p >= _LEAST_REPEATS * p
+        for p, agreed in enumerate(agrees)
+        if p
     )
 
 
-def _agreements(text: str) -> list[int]:
-    """For each i, how many characters from i on match the beginning of the text (Z array)."""
+def _agreements(text: str, last: int) -> list[int]:
+    """For i up to `last`, how many characters from i on match the text's beginning (Z array)."""
     n = len(text)
-    lengths = [0] * n
+    lengths = [0] * (last + 1)
     left = right = 0
-    for i in range(1, n):
+    for i in range(1, last + 1):
         length = min(right - i, lengths[i - left]) if i < right else 0
         while i + length < n and text[length] == text[i + length]:
             length += 1

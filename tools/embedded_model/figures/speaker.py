@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from traitvec_core.experiment import Sampling
+from traitvec_core.generation import generate_texts
+from traitvec_core.models.language_model import LanguageModel
+
 __all__ = ["Judgement", "Speaker"]
 
 
@@ -52,27 +56,13 @@ class Speaker:
             list(texts), return_tensors="pt", padding=True, add_special_tokens=False
         )
 
-    @torch.inference_mode()
-    def answer(
-        self, prompts: Sequence[str], seed: int = 0, max_tokens: int = 150, batch_size: int = 100
-    ) -> list[str]:
+    def answer(self, prompts: Sequence[str], seed: int = 0, max_tokens: int = 150) -> list[str]:
         """Sample one answer per prompt at temperature 0.7, top-p 0.9."""
-        torch.manual_seed(seed)
-        texts: list[str] = []
-        for start in range(0, len(prompts), batch_size):
-            batch = self._batch(prompts[start : start + batch_size], "left")
-            out = self.model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                do_sample=True,
-                temperature=0.7,
-                top_p=0.9,
-                top_k=0,
-                max_new_tokens=max_tokens,
-            )
-            new = out[:, batch["input_ids"].shape[1] :]
-            texts += self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return texts
+        sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=max_tokens, seed=seed)
+        names = [str(number) for number in range(len(prompts))]
+        model = LanguageModel("embedded", self.model, self.tokenizer)
+        texts = generate_texts(model, names, prompts, sampling)
+        return [texts[name] for name in names]
 
     @torch.inference_mode()
     def judge(self, prompts: Sequence[str], batch_size: int = 64) -> list[Judgement]:
