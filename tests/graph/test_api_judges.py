@@ -21,9 +21,11 @@ from tests.providers.replies import (
     openai_answer,
     openai_server_error,
 )
+from traitvec_core.errors import TraitvecError
 from traitvec_core.judging import COHERENCE_RUBRIC
 from traitvec_core.remote import calls
-from traitvec_core.stage_names import STAGES
+from traitvec_core.stage_names import STAGES, Stage
+from traitvec_core.stages.make import make
 from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric
 from traitvec_dagster.runs.headless import definitions_of
@@ -31,7 +33,7 @@ from traitvec_dagster.runs.headless import definitions_of
 MADE = list(STAGES[1:])
 # Dollars per million tokens, in and out.
 PRICES = {"gpt-5-mini": (0.25, 2.0), "claude-haiku-4-5": (1.0, 5.0)}
-JUDGE = "judged_responses"
+JUDGE: Stage = "judged_responses"
 
 
 def _prompts(project: SmallProject, experiment: str = "demo") -> dict[str, list[str]]:
@@ -375,10 +377,21 @@ def test_a_table_of_peoples_scores_that_cannot_be_used_is_one_line(
 ) -> None:
     serve(partial(gpt_5_mini, score_of=scores_that_separate(generated)))
     generated.trait("refusal").human_scores_path.write_bytes(table)
+    with pytest.raises(TraitvecError) as failure:
+        make(JUDGE, generated.trait("refusal"), generated.settings())
+    assert says in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_run_says_why_peoples_scores_cannot_be_used(
+    generated: SmallProject, serve: Serve
+) -> None:
+    serve(partial(gpt_5_mini, score_of=scores_that_separate(generated)))
+    generated.trait("refusal").human_scores_path.write_bytes(b"id,score\na,1\n")
     done = generated.run("refusal", JUDGE)
     assert not done.is_success
     (problem,) = done.problems
-    assert says in problem
+    assert "human_scores.csv: missing column question_id, trait_score" in problem
     assert "\n" not in problem
     assert "bug" not in problem
 

@@ -103,16 +103,35 @@ class ChecksPage:
         return lines
 
 
-@pytest.fixture
-def page(finished_folder: Path, tmp_path: Path, own_environment: None) -> Iterator[ChecksPage]:
-    """The UI over a finished project."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished_folder, folder, dirs_exist_ok=True)
+@pytest.fixture(scope="module")
+def served(
+    finished_folder: Path, tmp_path_factory: pytest.TempPathFactory, own_module_environment: None
+) -> Iterator[tuple[Path, httpx.Client]]:
+    """A folder that contains a finished project, and a client of the UI over it."""
+    folder = tmp_path_factory.mktemp("buttons") / "project"
+    shutil.copytree(finished_folder, folder)
     with SmallProject(folder) as project:
         project.project.enter()
-        (folder / ".dagster" / "dagster.yaml").write_text(SYNCHRONOUS)
-        with dagster_webserver(folder, tmp_path / "webserver.log") as client:
-            yield ChecksPage(client, project)
+        _serve_synchronously(folder)
+        with dagster_webserver(folder, folder.with_name("webserver.log")) as client:
+            yield folder, client
+
+
+@pytest.fixture
+def page(finished_folder: Path, served: tuple[Path, httpx.Client]) -> Iterator[ChecksPage]:
+    """The UI over a finished project, as new for each test: the server keeps no file open."""
+    folder, client = served
+    # Not the folder itself, in which the server works.
+    for path in folder.iterdir():
+        shutil.rmtree(path)
+    shutil.copytree(finished_folder, folder, dirs_exist_ok=True)
+    _serve_synchronously(folder)
+    with SmallProject(folder) as project:
+        yield ChecksPage(client, project)
+
+
+def _serve_synchronously(folder: Path) -> None:
+    (folder / ".dagster" / "dagster.yaml").write_text(SYNCHRONOUS)
 
 
 def test_execute_all_evaluates_every_trait(page: ChecksPage) -> None:

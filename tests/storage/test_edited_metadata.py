@@ -97,7 +97,7 @@ def read_everything(experiment: ExperimentFolder) -> None:
             read()
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_edited_leaf_is_noticed_and_crashes_nothing(
     copy: ExperimentFolder, data: st.DataObject
@@ -122,7 +122,7 @@ def test_any_edited_leaf_is_noticed_and_crashes_nothing(
     assert verify_trait(trait) == []
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_metadata_without_a_hash_crash_nothing(copy: ExperimentFolder, data: st.DataObject) -> None:
     """Written before 0.9 and edited: not noticed, but typed."""

@@ -1,12 +1,14 @@
 """Revising: what is named is reworded or dropped, tried again, and nothing is lost."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import MakeOnce
 from tests.projects import demo_definition
 from tests.providers.drafts import answer
 from tests.providers.replies import Call, Reply
@@ -21,6 +23,7 @@ from traitvec_core import (
     load_writer,
     make,
     revise_trait,
+    try_trait,
 )
 from traitvec_core.trial import Change, Revised, Trial
 
@@ -28,12 +31,23 @@ TRAIT = "verbosity"
 WRITER = "gpt-6.1-terra"
 
 
+@pytest.fixture(scope="module")
+def tried(make_once: MakeOnce) -> Path:
+    """A trait whose fourth pair and ninth question elicit nothing, and its first trial."""
+
+    def fill(root: Path) -> None:
+        folder = small_trait(root, TRAIT, **USUAL)
+        folder.definition_path.write_text(json.dumps({**sabotaged(TRAIT), "mine": "stays"}))
+        try_trait(folder, _settings(folder))
+
+    return make_once("tried", fill)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> TraitFolder:
-    """A trait whose fourth pair and ninth question elicit nothing."""
-    folder = small_trait(tmp_path, TRAIT, **USUAL)
-    folder.definition_path.write_text(json.dumps({**sabotaged(TRAIT), "mine": "stays"}))
-    return folder
+def folder(tried: Path, tmp_path: Path) -> TraitFolder:
+    """A copy of that trait: revising it generates its responses no second time."""
+    shutil.copytree(tried, tmp_path, dirs_exist_ok=True)
+    return ExperimentFolder(tmp_path / "experiments", "demo").trait(TRAIT)
 
 
 def _settings(folder: TraitFolder) -> ExperimentSettings:

@@ -1,5 +1,7 @@
 """YAML that people write: plain values only, and no key twice."""
 
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -26,6 +28,12 @@ def parse_yaml(text: str, where: str, most_chars: int) -> Any:
             mapping, of which PyYAML would keep the last, or uses an alias, with which a few lines
             can stand for billions of values.
     """
+    # A run reads the same settings again at every step.
+    return deepcopy(_parse(text, where, most_chars))
+
+
+@lru_cache(maxsize=16)
+def _parse(text: str, where: str, most_chars: int) -> Any:
     if len(text) > most_chars:
         raise DefinitionError(
             where, [f"is {len(text):,} characters long; the limit is {most_chars:,}"]

@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 __all__ = ["by_cell", "by_number", "mean"]
 
@@ -16,22 +18,27 @@ def by_number(frame: pd.DataFrame, number: str, text: str) -> list[dict[str, Any
         number: The column to group by.
         text: The column with its text; the positive pole's is shown.
     """
+    # Arrays: selecting rows of a frame for each group takes ten times as long.
+    numbers, poles = frame[number].to_numpy(), frame["pole"].to_numpy()
+    scores, texts = frame["trait_score"].to_numpy(float), frame[text].to_numpy()
+    kept, refusing = (frame[name].to_numpy(bool) for name in ("kept", "refusing"))
     table = []
-    for value, rows in frame.groupby(number, sort=True):
-        positive, negative = (rows[rows["pole"] == pole] for pole in ("pos", "neg"))
-        means = mean(positive["trait_score"]), mean(negative["trait_score"])
+    for value in sorted(set(numbers)):
+        rows = numbers == value
+        positive, negative = (np.flatnonzero(rows & (poles == pole)) for pole in ("pos", "neg"))
+        means = _mean(scores[positive]), _mean(scores[negative])
         table.append(
             {
-                "number": int(str(value)),
-                text: positive[text].iloc[0] if len(positive) else negative[text].iloc[0],
+                "number": int(value),
+                text: texts[positive[0] if len(positive) else negative[0]],
                 "mean_positive": means[0],
                 "mean_negative": means[1],
                 "contrast": _difference(*means),
-                "kept_positive": int(positive["kept"].sum()),
-                "kept_negative": int(negative["kept"].sum()),
-                "refusing_positive": int(positive["refusing"].sum()),
-                "refusing_negative": int(negative["refusing"].sum()),
-                "missing": int(rows["trait_score"].isna().sum()),
+                "kept_positive": int(kept[positive].sum()),
+                "kept_negative": int(kept[negative].sum()),
+                "refusing_positive": int(refusing[positive].sum()),
+                "refusing_negative": int(refusing[negative].sum()),
+                "missing": int(np.isnan(scores[rows]).sum()),
             }
         )
     return table
@@ -59,7 +66,11 @@ def by_cell(frame: pd.DataFrame) -> list[list[float | None]]:
 
 def mean(values: "pd.Series[Any]") -> float | None:
     """Return the mean of the values that are not missing, or None; the same in any row order."""
-    present = values.dropna()
+    return _mean(values.dropna().to_numpy(float))
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    present = values[~np.isnan(values)]
     # An exact sum, so that not even the last digit depends on the order.
     return math.fsum(present) / len(present) if len(present) else None
 
