@@ -8,7 +8,6 @@ import dagster as dg
 from traitvec_core.errors import TraitvecError
 from traitvec_core.storage.folders import refresh
 from traitvec_dagster.component import ExperimentsComponent
-from traitvec_dagster.sqlite_engines import share_engines
 
 __all__ = ["build_definitions", "defs"]
 
@@ -46,6 +45,4 @@ def _has_scaffolded() -> bool:
     return any(path.name != "__init__.py" for path in files)
 
 
-# Every process that executes steps imports this module.
-share_engines()
 defs: dg.Definitions = build_definitions()

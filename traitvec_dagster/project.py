@@ -80,9 +80,6 @@ class Project:
         # Importing Dagster takes most of a second, and many commands never need it.
         import dagster as dg
 
-        from traitvec_dagster.sqlite_engines import share_engines
-
-        share_engines()
         self.enter()
         try:
             # Two first commands at once would both create the tables, and one would fail.
