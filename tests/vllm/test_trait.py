@@ -167,7 +167,7 @@ OPENINGS = [
 def test_openings_are_gone_on_with_as_in_process(shared_engine: str, project: VllmProject) -> None:
     server = {"engine": "server", "engine_url": shared_engine, "engine_reads": True}
     brief = {
-        "n_examples": 8, "threshold": 10,
+        "n_examples": 8, "threshold": 10, "min_coherence": 0,
         "sampling": {"max_new_tokens": 40, "temperature": 0.0},
     }  # fmt: skip
     engines: dict[str, dict[str, Any]] = {
