@@ -12,6 +12,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.inputs import scored_traits
 from traitvec_core.stages.make import stage_states
+from traitvec_core.stages.provenance import refresh_inputs
 from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
@@ -65,14 +66,12 @@ def _is_judge_needed(
     folder: TraitFolder, settings: ExperimentSettings, stages: Sequence[Stage], redo: Redo
 ) -> bool | None:
     """Whether stages of a trait ask a judge; None if they do not, False if nobody knows yet."""
+    able = [name for name in stages if SPECS[name].estimate and SPECS[name].is_on(settings)]
+    for stage in able:
+        # Another trait's rubric that is not here yet would make the stage look stale.
+        refresh_inputs(stage, folder, settings)
     states = stage_states(folder, settings)
-    asking = [
-        stage
-        for stage in stages
-        if SPECS[stage].estimate is not None
-        and SPECS[stage].is_on(settings)
-        and (states[stage] != "fresh" or redo.of(stage))
-    ]
+    asking = [stage for stage in able if states[stage] != "fresh" or redo.of(stage)]
     if "judged_responses" in asking:
         return True
     if not asking:
