@@ -62,7 +62,7 @@ def test_the_second_elicitation_reaches_the_machine_of_the_report(
     assert report.second_opinion.experiment == "told"
     assert stage_states(trait(two), settings)["validation_report"] == "fresh"
 
-    # A later change there is seen by whoever looks at the experiment, such as its sensor.
+    # A later change there is seen when the experiment is refreshed, as its sensor does.
     told = trait(one, experiment="told")
     make("steering_evaluation", told, ExperimentFolder(one, "told").settings())
     ExperimentFolder(two, "demo").refresh()
