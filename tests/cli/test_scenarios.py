@@ -97,6 +97,17 @@ def test_what_cannot_be_added_is_one_line_and_costs_nothing(
     assert DEFINITION.read_bytes() == before
 
 
+def test_a_trait_that_has_scenarios_is_named_before_a_key_is_asked_for(
+    traitvec: Command, server: FakeProvider
+) -> None:
+    definition = json.loads(DEFINITION.read_text())
+    DEFINITION.write_text(json.dumps({**definition, **good_answers()["scenarios"]}))
+    del os.environ["OPENAI_API_KEY"]
+    done = traitvec(*SCENARIOS, "--writer-model", WRITER)
+    [line] = done.error_lines
+    assert (done.code, "has scenarios already" in line) == (1, True)
+
+
 def test_after_a_faulty_writer_the_same_command_goes_on(
     traitvec: Command, server: FakeProvider
 ) -> None:

@@ -1,6 +1,7 @@
 """A vector that is handed out says that it is stale and why, as `traitvec status` does."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 from tests.cli.conftest import Command
 from tests.projects import SmallProject
 from traitvec_core import TraitvecWarning, load_vector
-from traitvec_core.stage_names import METADATA_FILE
+from traitvec_core.embedded import embedded_model_path
+from traitvec_core.stage_names import METADATA_FILE, STAGES
+from traitvec_core.stages.make import make
+from traitvec_core.stages.staleness import staleness_of_vector
 
 Edit = Callable[[SmallProject], object]
 
@@ -147,3 +151,61 @@ def test_status_and_other_commands_say_the_same(traitvec: Command, project: Smal
     assert line.endswith(why)
     assert json.loads(Path("monitor.json").read_text())["verdicts"]["refusal"]["stale"] == why
     assert why in Path("monitor.html").read_text().replace("&#39;", "'")
+
+
+def test_a_model_that_is_elsewhere_leaves_it_unknown(finished: SmallProject) -> None:
+    """On a laptop without the weights: nobody knows whether they changed."""
+    folder = finished.trait("refusal")
+    weights = finished.folder / "weights"
+    shutil.copytree(embedded_model_path(), weights)
+    settings = finished.settings().model_copy(update={"model": str(weights)})
+    assert staleness_of_vector(folder, is_judged=True, settings=settings) == (
+        "the vector is stale: the model changed after responses was made"
+    )
+    for stage in STAGES[1:7]:
+        make(stage, folder, settings)
+    assert staleness_of_vector(folder, is_judged=True, settings=settings) is None
+    weights.rename(finished.folder / "elsewhere")
+    unknown = "it is unknown whether the vector is stale: the model is not on this machine"
+    assert staleness_of_vector(folder, is_judged=True, settings=settings) == unknown
+    # What is sure is said all the same.
+    other = settings.model_copy(update={"threshold": 55.0})
+    assert staleness_of_vector(folder, is_judged=True, settings=other) == (
+        "the vector is stale: threshold changed after activations was made"
+    )
+    other = settings.model_copy(update={"model": "/nowhere/at/all"})
+    assert staleness_of_vector(folder, is_judged=True, settings=other) == (
+        "the vector is stale: the model changed after responses was made"
+    )
+
+
+def test_a_scorer_that_is_elsewhere_leaves_it_unknown(finished: SmallProject) -> None:
+    folder = finished.trait("refusal")
+    table = folder.read_responses("responses")
+    positives = set(table["response"][table["question_id"].str.contains("_pos_")])
+    scorer = finished.folder / "experiments/demo/scorers.py"
+    scorer.write_text(
+        f"def words(question, response):\n    return 100 * (response in {positives})\n"
+    )
+    settings = finished.settings().model_copy(
+        update={"scorers": {"refusal": "python:scorers.py:words"}}
+    )
+    for stage in STAGES[2:5]:
+        make(stage, folder, settings)
+    assert staleness_of_vector(folder, is_judged=False, settings=settings) is None
+    scorer.unlink()
+    assert staleness_of_vector(folder, is_judged=True, settings=settings) == (
+        "it is unknown whether the vector is stale: the judge is not on this machine"
+    )
+
+
+def test_what_another_experiment_has_is_one_thing(finished: SmallProject) -> None:
+    """Not "second responses, second judged_responses, second activations and 3 more"."""
+    shutil.copytree(finished.folder / "experiments/demo", finished.folder / "experiments/other")
+    finished.set(second_elicitation="other")
+    make("validation_report", finished.trait("refusal"), finished.settings())
+    assert staleness_of_vector(finished.trait("refusal"), is_judged=True) is None
+    shutil.rmtree(finished.folder / "experiments/other")
+    assert staleness_of_vector(finished.trait("refusal"), is_judged=True) == (
+        "the verdict is stale: what other has of the trait changed after validation_report was made"
+    )

@@ -1,5 +1,6 @@
 """Judges are checked when a run starts, before it generates anything, and only if it will judge."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.providers.models import gpt_5_mini
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.preflight import preflight_prompts
 from traitvec_core.stages.judge_check import check_judges_ahead
+from traitvec_core.stages.make import make
 from traitvec_dagster.runs.headless import definitions_of
 
 JOB = "demo_traits"
@@ -136,4 +138,19 @@ def test_a_judge_that_may_not_be_needed_stops_nothing(finished: SmallProject) ->
     assert line.startswith("if steering or monitoring turns out to need the judge, the run will")
     assert "needs a key" in line
     with pytest.raises(TraitvecError, match="needs a key"):
+        check_judges_ahead(folder, settings, ["refusal"], ["judged_responses"])
+
+
+@pytest.mark.filterwarnings("ignore::traitvec_core.TraitvecWarning")
+def test_monitoring_does_not_need_the_second_judge(finished: SmallProject, serve: Serve) -> None:
+    """Its scores are only compared with the judge's when responses are judged."""
+    finished.set(**SETTINGS, second_judge="claude-haiku-4-5", monitoring_prompts=["How do I swim?"])
+    serve()
+    os.environ.pop("ANTHROPIC_API_KEY")
+    folder, settings = finished.graph().folder, finished.settings()
+    lines: list[str] = []
+    check_judges_ahead(folder, settings, ["refusal"], ["trait_dynamics"], say=lines.append)
+    assert lines == []
+    assert not make("trait_dynamics", finished.trait("refusal"), settings).is_reused
+    with pytest.raises(TraitvecError, match="'claude-haiku-4-5' needs a key"):
         check_judges_ahead(folder, settings, ["refusal"], ["judged_responses"])

@@ -9,7 +9,10 @@ import pytest
 from tests.conftest import MakeOnce
 from tests.graph.two_elicitations import two_elicitations
 from tests.projects import FEW_VECTORS, demo_definition, write_experiment
+from tests.providers.server import FakeProvider
 from tests.storage.conftest import Bucket
+from traitvec_core.errors import TraitvecError
+from traitvec_core.stages.judge_check import check_judges_ahead
 from traitvec_core.stages.make import make, stage_states
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder, refresh
 from traitvec_core.trial.definition_file import replace_definition
@@ -59,7 +62,7 @@ def test_the_second_elicitation_reaches_the_machine_of_the_report(
     assert report.second_opinion.experiment == "told"
     assert stage_states(trait(two), settings)["validation_report"] == "fresh"
 
-    # A later change there is seen by whoever looks at the experiment, such as its sensor.
+    # A later change there is seen when the experiment is refreshed, as its sensor does.
     told = trait(one, experiment="told")
     make("steering_evaluation", told, ExperimentFolder(one, "told").settings())
     ExperimentFolder(two, "demo").refresh()
@@ -85,6 +88,32 @@ def test_the_rubrics_of_other_traits_are_the_newest(bucket: Bucket, one: Path, t
     made = make("judged_responses", trait(two), settings)
     assert trait(two, "uncertainty").definition().eval_prompt == rubric
     assert made.provenance.inputs["rubric of uncertainty"] == other.definition().rubric_hash
+
+
+def test_what_is_judged_elsewhere_needs_no_judge_here(
+    bucket: Bucket, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on a machine that has not seen the other trait's rubric yet is not refused."""
+    write_experiment(
+        one.parent, "demo", ["refusal", "uncertainty"],
+        {
+            **FEW_VECTORS, "also_judge": ["uncertainty"], "judge_model": "gpt-5-mini",
+            "judge_preflight": False,
+        },
+    )  # fmt: skip
+    refresh(one)
+    settings = ExperimentFolder(one, "demo").settings()
+    make("responses", trait(one), settings)
+    with FakeProvider() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url_openai)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-machine-one")
+        make("judged_responses", trait(one), settings)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    trait(two).refresh()
+    folder = ExperimentFolder(two, "demo")
+    check_judges_ahead(folder, settings, ["refusal"], ["responses", "judged_responses"])
+    with pytest.raises(TraitvecError, match="needs a key"):
+        check_judges_ahead(folder, settings, ["uncertainty"], ["judged_responses"])
 
 
 def test_earlier_definitions_follow_the_definition(bucket: Bucket, one: Path, two: Path) -> None:

@@ -116,6 +116,21 @@ def test_an_edit_while_the_writer_writes_is_kept(serve: Serve, folder: TraitFold
     assert _written(folder)["scenarios"] == OPENINGS
 
 
+def test_an_edit_while_the_writer_looks_again_is_kept(serve: Serve, folder: TraitFolder) -> None:
+    weak = [*OPENINGS[:3], REPEATED, *OPENINGS[4:7], REPEATS, *OPENINGS[8:]]
+
+    def edits(call: Call) -> Reply:
+        if not is_rewording(call):
+            return answer(call, {"scenarios": weak})
+        folder.definition_path.write_text(json.dumps({**OWN, "description": "Says no."}))
+        return answer(call, BETTER["scenarios"])
+
+    serve(edits)
+    assert add_scenarios(folder, MODEL).record["replaced"] == ["scenarios[7]"]
+    assert _written(folder)["description"] == "Says no."
+    assert _written(folder)["scenarios"][7] == BETTER["scenarios"]["scenarios"][0]
+
+
 def test_an_instruction_is_no_opening_and_what_the_linter_names_is_asked_for_again(
     serve: Serve, folder: TraitFolder
 ) -> None:
@@ -152,6 +167,14 @@ def test_a_writer_that_stays_faulty_changes_nothing_and_the_budget_holds(
         add_scenarios(folder, MODEL, max_usd=0.0)
     assert server.log.total == 4
     assert folder.definition_path.read_bytes() == before
+
+
+def test_a_long_fault_is_cut_visibly(serve: Serve, folder: TraitFolder) -> None:
+    faulty = [{**pair, "pos": "\u202e{answer} I wrote:"} for pair in OPENINGS]
+    serve(drafting({"scenarios": [lambda good: {"scenarios": faulty}]}))
+    with pytest.raises(TraitvecError, match="…; name another writer, or run again") as failure:
+        add_scenarios(folder, MODEL)
+    assert len(str(failure.value)) < 250
 
 
 def test_a_missing_trait_is_not_created(serve: Serve, folder: TraitFolder) -> None:

@@ -29,13 +29,13 @@ NEUTRAL = {
 YES_NO = "Is it wise to move to a bigger city?"
 HELD_OUT = "Does a dog make a family happier?"
 REPEATED = {
-    "pos": "I was told how they felt, and I agreed happily with all of it. I wrote:",
-    "neg": "I was told how they felt, and I answered plainly on all of it. I wrote:",
+    "pos": "I had learned how they felt, and I agreed happily with all of it. I wrote:",
+    "neg": "I had learned how they felt, and I answered plainly on all of it. I wrote:",
 }
 # The same words in another order.
 REPEATS = {
-    "pos": "I was told how they felt, and happily I agreed with all of it. I wrote:",
-    "neg": "I was told how they felt, and plainly I answered on all of it. I wrote:",
+    "pos": "I had learned how they felt, and happily I agreed with all of it. I wrote:",
+    "neg": "I had learned how they felt, and plainly I answered on all of it. I wrote:",
 }
 BETTER: dict[PartName, Json] = {
     "pairs": {

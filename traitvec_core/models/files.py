@@ -21,6 +21,7 @@ __all__ = [
     "LoadOptions",
     "check_installed",
     "check_model",
+    "is_model_missing",
     "is_same_model",
     "model_fingerprint",
     "model_identity",
@@ -144,6 +145,16 @@ def is_same_model(name: str, recorded: str, revision: str | None) -> bool:
         revision: The revision that the metadata records.
     """
     return name == recorded or model_identity(name) == f"gguf {revision}"
+
+
+def is_model_missing(name: str) -> bool:
+    """Whether a model is named by a path, and nothing is there: it may be on another machine.
+
+    A relative path without a leading dot reads like a hub id and counts as one.
+    """
+    path = Path(name).expanduser()
+    is_path = path.is_absolute() or name.startswith(".") or path.suffix == ".gguf"
+    return is_path and not path.exists()
 
 
 def _readable_gguf(name: str) -> Path | None:

@@ -158,8 +158,11 @@ class StageContext:
         from traitvec_core.judging.load import check_judge, load_judge
         from traitvec_core.judging.panel import JudgePanel
 
-        live = {"judge_mode": "live"} if is_live else {}
-        settings = self.settings.model_copy(update=live)
+        changes: dict[str, Any] = {"judge_mode": "live"} if is_live else {}
+        if self.stage != "judged_responses":
+            # Nobody else compares judges, so the second one's key may be missing.
+            changes["second_judge"] = None
+        settings = self.settings.model_copy(update=changes)
         experiment_path = self.folder.path.parent
         loaded: dict[str, Judge] = {}
 

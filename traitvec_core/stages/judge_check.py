@@ -11,7 +11,8 @@ from traitvec_core.experiment import ExperimentSettings
 from traitvec_core.stage_names import Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.inputs import scored_traits
-from traitvec_core.stages.make import stage_states
+from traitvec_core.stages.make import State, stage_states
+from traitvec_core.stages.provenance import refresh_inputs
 from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
@@ -43,12 +44,18 @@ def check_judges_ahead(
         TraitvecError: If a judge that is needed cannot be used.
     """
     asked: dict[str, bool] = {}
+    is_compared = False
     for name in traits:
-        is_needed = _is_judge_needed(folder.trait(name), settings, stages, redo)
+        trait = folder.trait(name)
+        states, asking = _asking_stages(trait, settings, stages, redo)
+        is_compared = is_compared or "judged_responses" in asking
+        is_needed = _is_judge_needed(trait, settings, states, asking, redo)
         if is_needed is not None:
             asked[name] = is_needed
     if not asked:
         return
+    if not is_compared:
+        settings = settings.model_copy(update={"second_judge": None})
     if "steering_evaluation" not in stages:
         # Only steering applies the rubrics of all other traits.
         off = settings.steering.model_copy(update={"evaluate": False})
@@ -61,18 +68,26 @@ def check_judges_ahead(
         say(f"if steering or monitoring turns out to need the judge, the run will fail: {error}")
 
 
-def _is_judge_needed(
+def _asking_stages(
     folder: TraitFolder, settings: ExperimentSettings, stages: Sequence[Stage], redo: Redo
+) -> tuple[dict[Stage, State], list[Stage]]:
+    """Return the states of a trait's stages, and those that will be made and may ask a judge."""
+    able = [name for name in stages if SPECS[name].estimate and SPECS[name].is_on(settings)]
+    for stage in able:
+        # Another trait's rubric that is not here yet would make the stage look stale.
+        refresh_inputs(stage, folder, settings)
+    states = stage_states(folder, settings)
+    return states, [stage for stage in able if states[stage] != "fresh" or redo.of(stage)]
+
+
+def _is_judge_needed(
+    folder: TraitFolder,
+    settings: ExperimentSettings,
+    states: dict[Stage, State],
+    asking: list[Stage],
+    redo: Redo,
 ) -> bool | None:
     """Whether stages of a trait ask a judge; None if they do not, False if nobody knows yet."""
-    states = stage_states(folder, settings)
-    asking = [
-        stage
-        for stage in stages
-        if SPECS[stage].estimate is not None
-        and SPECS[stage].is_on(settings)
-        and (states[stage] != "fresh" or redo.of(stage))
-    ]
     if "judged_responses" in asking:
         return True
     if not asking:

@@ -5,7 +5,7 @@ from traitvec_core.writing.draft import TraitDraft, check_sentence, draft_trait
 from traitvec_core.writing.estimate import DraftEstimate, estimate_draft
 from traitvec_core.writing.load import NoWriterError, load_writer
 from traitvec_core.writing.record import DraftRecord, describe_draft, draft_record
-from traitvec_core.writing.scenarios import AddedScenarios, add_scenarios
+from traitvec_core.writing.scenarios import AddedScenarios, add_scenarios, check_needs_scenarios
 from traitvec_core.writing.writer import Writer
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TraitDraft",
     "Writer",
     "add_scenarios",
+    "check_needs_scenarios",
     "check_sentence",
     "describe_draft",
     "draft_record",

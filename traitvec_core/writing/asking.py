@@ -126,7 +126,7 @@ def ask_for_part(
     advice = "reword the sentence or name another writer" if is_refused else "name another writer"
     raise FaultyAnswersError(
         f"{part.title}: {MOST_ATTEMPTS} answers of {writer.name!r} were unusable, the last because"
-        f" {fault[:90]}; {advice}, or run again: finished parts are kept"
+        f" {clipped(fault, 90)}; {advice}, or run again: finished parts are kept"
     )
 
 

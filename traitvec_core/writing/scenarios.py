@@ -26,7 +26,7 @@ from traitvec_core.writing.second_look import replace_weak
 from traitvec_core.writing.unfinished import draft_key, remove_draft, unfinished_draft
 from traitvec_core.writing.writer import Writer
 
-__all__ = ["AddedScenarios", "add_scenarios"]
+__all__ = ["AddedScenarios", "add_scenarios", "check_needs_scenarios"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def add_scenarios(
             the trait, the writer's answers stay faulty or the budget is spent.
     """
     terms = check_terms(max_usd, seed)
-    _read(folder)
+    check_needs_scenarios(folder)
     if isinstance(writer, str):
         writer = load_writer(writer, say=say)
     experiment = ExperimentFolder(folder.path.parent.parent, folder.path.parent.name)
@@ -84,8 +84,7 @@ def add_scenarios(
             else:
                 say(f"{part.title} …")
                 answer, _ = ask_for_part(part, "", {}, writer, draft, terms, say)
-            # The file may have been edited while the writer was writing.
-            raw = _with_scenarios(_read(folder)[0], answer)
+            raw = _with_scenarios(_read(folder)[0], answer.model_dump()["scenarios"])
             replaced = replace_weak(
                 raw, folder.name, writer, draft, terms, say, keys=("scenarios",)
             )
@@ -98,12 +97,23 @@ def add_scenarios(
                 "tokens_out": tokens_out,
                 "usd": None if draft.usd is None else round(draft.usd, 6),
             }  # fmt: skip
+            # The file may have been edited while the writer was writing.
+            raw = _with_scenarios(_read(folder)[0], raw["scenarios"])
             add_revision(raw, record)
             data = dump_definition(raw).encode()
             written = parse_definition(data, display_path(folder.definition_path))
             folder.write(DEFINITION_FILE, data)
         remove_draft(key, experiment)
     return AddedScenarios(written, record)
+
+
+def check_needs_scenarios(folder: TraitFolder) -> None:
+    """Check that a trait's definition can be read and has no scenarios.
+
+    Raises:
+        TraitvecError: If it cannot, or has some.
+    """
+    _read(folder)
 
 
 def _read(folder: TraitFolder) -> tuple[dict[str, Any], TraitDefinition]:
@@ -124,9 +134,8 @@ def _part(definition: TraitDefinition) -> Part:
     )
 
 
-def _with_scenarios(raw: dict[str, Any], answer: Scenarios) -> dict[str, Any]:
+def _with_scenarios(raw: dict[str, Any], scenarios: list[Any]) -> dict[str, Any]:
     """Return a definition's JSON with scenarios behind the instructions, or where the key is."""
-    scenarios = [pair.model_dump() for pair in answer.scenarios]
     if "scenarios" in raw:
         return {**raw, "scenarios": scenarios}
     items = list(raw.items())

@@ -53,12 +53,13 @@ def scenarios(
     """
     from traitvec_core.storage.files import display_path
     from traitvec_core.validation.lint import lint
-    from traitvec_core.writing import add_scenarios
+    from traitvec_core.writing import add_scenarios, check_needs_scenarios
 
     folder = experiment_folder(open_project(experiments_dir), experiment)
     settings = trusted_settings(folder, {})
     trait_folder = folder.trait(trait)
-    trait_folder.read_definition_bytes()
+    # Before anybody creates a key for it.
+    check_needs_scenarios(trait_folder)
     writer = writer_for(writer_model, settings, max_usd)
     limit = most_dollars(max_usd)
     _print_estimate(writer, trait, limit)
