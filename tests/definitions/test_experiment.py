@@ -152,6 +152,7 @@ def test_groups_keep_their_other_defaults() -> None:
             "thresholds: {norm: {kind: absolute, minimum: 50}}",
             "thresholds.norm: minimum 50.0 is not below",
         ),
+        ("thresholds: {norm: {kind: []}}", "thresholds.norm.kind: "),
         ("5: x", "5: "),
         ("judge_mode: slow", "judge_mode: "),
         ("judge_provider: google", "judge_provider: "),

@@ -391,7 +391,7 @@ def test_model_text_stays_text_and_missing_is_a_dash(llama: LanguageModel) -> No
     assert "nan" not in page.lower()
     assert "http" not in page.replace("http-equiv", "")
     assert "no tokens" in page
-    assert page.count("<tr><td>one</td>") == 2
+    assert page.count('<tr><td class="name"><strong>one</strong>') == 2
     assert build_monitor_page([], model="none")
 
 

@@ -44,7 +44,8 @@ class NormThreshold(SettingGroup):
         kind = raw.get("kind", "chance")
         if kind == "relative" and not {"minimum", "maximum"} <= raw.keys():
             raise ValueError("kind: relative needs a minimum and a maximum, such as 0.1 and 1.5")
-        minimum, maximum = _NORM_RANGES.get(kind, (0.0, None))
+        # What is no text cannot be looked up; its own check names it.
+        minimum, maximum = _NORM_RANGES.get(str(kind), (0.0, None))
         return {"minimum": minimum, "maximum": maximum, **raw}
 
     @model_validator(mode="after")

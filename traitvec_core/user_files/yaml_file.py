@@ -11,6 +11,7 @@ from traitvec_core.errors import DefinitionError
 __all__ = ["parse_yaml"]
 
 _SHOWN_CHARS = 40
+_TOO_DEEP = "is nested too deeply; remove brackets or indentation"
 # Constructors of PyYAML fail on malformed values in all these ways: `!!int ""`, `!!bool maybe`.
 _BAD_VALUES = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
 
@@ -29,7 +30,11 @@ def parse_yaml(text: str, where: str, most_chars: int) -> Any:
             can stand for billions of values.
     """
     # A run reads the same settings again at every step.
-    return deepcopy(_parse(text, where, most_chars))
+    value = _parse(text, where, most_chars)
+    try:
+        return deepcopy(value)
+    except RecursionError:
+        raise DefinitionError(where, [_TOO_DEEP]) from None
 
 
 @lru_cache(maxsize=16)
@@ -45,7 +50,7 @@ def _parse(text: str, where: str, most_chars: int) -> Any:
     except yaml.YAMLError as error:
         problem = _described(error)
     except RecursionError:
-        problem = "is nested too deeply; remove brackets or indentation"
+        problem = _TOO_DEEP
     except _BAD_VALUES as error:
         # For a date that does not exist, the text says so.
         problem = f"is not valid YAML: a value cannot be read ({error})"
