@@ -29,6 +29,11 @@ class Finished:
 Command = Callable[..., Finished]
 
 
+@pytest.fixture(autouse=True)
+def nothing_drawn(one_picture: None) -> None:
+    """No test here looks at a plot."""
+
+
 @pytest.fixture
 def traitvec(
     own_environment: None,

@@ -14,6 +14,8 @@ from tests.providers.server import FakeProvider
 from tests.trial.rewording import QUESTION, good_rewording
 from tests.trial.traits import USUAL, sabotaged
 
+pytestmark = pytest.mark.services
+
 TRAIT = "verbosity"
 ASKS = "Change the definition? The earlier one is kept"
 

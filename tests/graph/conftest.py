@@ -21,6 +21,11 @@ SETTINGS: dict[str, Any] = {"judge_model": "gpt-5-mini", "judge_preflight": Fals
 Serve = Callable[..., FakeProvider]
 
 
+@pytest.fixture(autouse=True)
+def nothing_drawn(one_picture: None) -> None:
+    """No test here looks at a plot, and most runs would draw eleven of them."""
+
+
 @pytest.fixture
 def serve(own_environment: None) -> Iterator[Serve]:
     """Start a server in this process, and point both providers' addresses and keys to it."""

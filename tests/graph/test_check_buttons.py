@@ -16,6 +16,8 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.validation.checks.table import CHECKS, evaluate_check
 from traitvec_dagster.graph.resources import set_progress_sink
 
+pytestmark = pytest.mark.services
+
 TRAITS = ["refusal", "uncertainty"]
 STATUSES = """query($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode {

@@ -20,6 +20,8 @@ from traitvec_dagster.automation.ended_runs import settle_run
 from traitvec_dagster.graph.failures import PROBLEM_TAG
 from traitvec_dagster.runs.ownership import close_dead_runs
 
+pytestmark = pytest.mark.services
+
 # What the timeline asks for. It draws no run without a repository, and joins by job and location.
 TIMELINE = """query($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 100) {
   ... on Runs { results {

@@ -31,6 +31,20 @@ def two(make_once: MakeOnce, new_instance: Path, tmp_path: Path) -> Iterator[Sma
         yield project
 
 
+@pytest.fixture
+def compared(make_once: MakeOnce, new_instance: Path, tmp_path: Path) -> Iterator[SmallProject]:
+    """The same, after the run that compares both."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(two_elicitations(make_once, new_instance), folder, dirs_exist_ok=True)
+        with SmallProject(folder) as project:
+            assert project.run("refusal").is_success
+
+    shutil.copytree(make_once("compared-elicitations", fill), tmp_path / "two")
+    with SmallProject(tmp_path / "two") as project:
+        yield project
+
+
 def second(project: SmallProject) -> ReportManifest:
     return project.trait("refusal").manifest(ReportManifest)
 
@@ -79,18 +93,17 @@ def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) ->
     assert set(two.states("refusal").values()) == {"fresh"}
 
 
-def test_a_change_there_makes_the_report_here_stale(two: SmallProject) -> None:
-    assert two.run("refusal").is_success
-    stored = stored_checks(["confounds"], two.trait("refusal"), two.settings())
+def test_a_change_there_makes_the_report_here_stale(compared: SmallProject) -> None:
+    stored = stored_checks(["confounds"], compared.trait("refusal"), compared.settings())
     assert "second_opinion" in stored["confounds"].figures
-    vector = two.trait("refusal", "told").path / "vectors/mean_diff_layer3.pt"
+    vector = compared.trait("refusal", "told").path / "vectors/mean_diff_layer3.pt"
     vector.write_bytes(vector.read_bytes() + b"\0")
-    assert two.states("refusal")["validation_report"] == "stale"
-    fresh = stored_checks(["confounds"], two.trait("refusal"), two.settings())
+    assert compared.states("refusal")["validation_report"] == "stale"
+    fresh = stored_checks(["confounds"], compared.trait("refusal"), compared.settings())
     assert "second_opinion" not in fresh["confounds"].figures
-    run = two.run("refusal")
+    run = compared.run("refusal")
     assert run.is_success, run.problems
-    report = second(two)
+    report = second(compared)
     assert report.second_opinion is None
     assert report.no_second_opinion.startswith("no second opinion: ")
     assert "told/refusal" in report.no_second_opinion
@@ -154,18 +167,17 @@ def test_another_model_is_named_and_nothing_fails(two: SmallProject) -> None:
     ids=["deleted", "renamed", "half a manifest", "no steering", "other version", "rows", "ids"],
 )
 def test_whatever_happened_to_the_second_one_is_a_line(
-    two: SmallProject, harm: Callable[[TraitFolder], object], line: str
+    compared: SmallProject, harm: Callable[[TraitFolder], object], line: str
 ) -> None:
-    assert two.run("refusal").is_success
-    assert second(two).second_opinion is not None
-    harm(two.trait("refusal", "told"))
-    run = two.run("refusal", redo=["validation_report"])
+    assert second(compared).second_opinion is not None
+    harm(compared.trait("refusal", "told"))
+    run = compared.run("refusal", redo=["validation_report"])
     assert run.is_success, run.problems
-    report = second(two)
+    report = second(compared)
     assert bool(report.no_second_opinion) != bool(report.second_opinion)
     assert line in report.no_second_opinion
     assert "\n" not in report.no_second_opinion
-    check = evaluate_check("confounds", two.trait("refusal"), two.settings())
+    check = evaluate_check("confounds", compared.trait("refusal"), compared.settings())
     assert ("second_opinion" in check.figures) == (report.second_opinion is not None)
 
 
@@ -193,31 +205,30 @@ def test_a_second_one_in_the_middle_of_its_run_is_not_compared(two: SmallProject
     assert two.states("refusal")["validation_report"] == "stale"
 
 
-def test_the_comparison_is_computed_once_and_never_trusted_blindly(two: SmallProject) -> None:
-    assert two.run("refusal").is_success
-    trait, settings = two.trait("refusal"), two.settings()
+def test_the_comparison_is_computed_once_and_never_trusted_blindly(compared: SmallProject) -> None:
+    trait, settings = compared.trait("refusal"), compared.settings()
     kept = trait.path / ".cache/second_opinion.json"
     before = kept.read_bytes(), kept.stat().st_mtime_ns
-    opinion = second(two).second_opinion
+    opinion = second(compared).second_opinion
     assert read_second_opinion(trait, settings) == (opinion, "")
     assert evaluate_check("confounds", trait, settings).figures["second_opinion"]
     assert (kept.read_bytes(), kept.stat().st_mtime_ns) == before, "read, not written again"
     # What somebody edited, or another comparison, does not count.
     assert opinion is not None
     edited = before[0].replace(b'"sentence":"', b'"sentence":"Trust me: ')
-    elsewhere = two.trait("refusal", "told").path / ".cache/second_opinion.json"
+    elsewhere = compared.trait("refusal", "told").path / ".cache/second_opinion.json"
     elsewhere.parent.mkdir(exist_ok=True)
     for path, data in ((kept, edited), (kept, b"{"), (elsewhere, before[0])):
         path.write_bytes(data)
     assert read_second_opinion(trait, settings) == (opinion, "")
     assert kept.read_bytes() == before[0]
-    two.set("told", second_elicitation="demo")
-    turned, _ = read_second_opinion(two.trait("refusal", "told"), two.settings("told"))
+    compared.set("told", second_elicitation="demo")
+    turned, _ = read_second_opinion(compared.trait("refusal", "told"), compared.settings("told"))
     assert turned is not None
     assert turned.experiment == "demo"
     assert turned.transfers == opinion.transfers[::-1]
     # Another question is another comparison.
-    stricter = two.settings(thresholds={"significance": 1e-9})
+    stricter = compared.settings(thresholds={"significance": 1e-9})
     other, _ = read_second_opinion(trait, stricter)
     assert other is not None
     assert other.opinion != "agree"

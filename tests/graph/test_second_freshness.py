@@ -20,6 +20,8 @@ from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.report_manifest import ReportManifest
 
+pytestmark = pytest.mark.services
+
 EXPERIMENTS = ("demo", "told")
 ASKED = " ".join(
     f"""{experiment}_{stage}: assetNodeOrError(assetKey: {{path: ["{experiment}", "{stage}"]}}) {{

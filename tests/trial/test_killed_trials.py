@@ -26,6 +26,8 @@ from tests.providers.replies import Call, Reply
 from tests.writing.conftest import Serve
 from traitvec_core import load_language_model
 
+pytestmark = pytest.mark.services
+
 TRAIT = "refusal"
 AT_ONCE = 4
 N_BEFORE = 8
