@@ -116,10 +116,13 @@ def _check(
     say: Callable[[str], None],
 ) -> None:
     from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE, JudgementStore
-    from traitvec_core.judging.load import check_judge, check_judges_first
+    from traitvec_core.judging.load import check_judge, check_judges_first, used_judges
 
     scored = scored_traits(folder, settings, traits)
     check_judge(settings, scored, folder.path)
+    if all(choice.provider.api is None for choice in used_judges(settings, scored)):
+        # They cost nothing, and a store that cannot be written concerns only who judges.
+        return
     with JudgementStore(folder.path.parent / JUDGEMENTS_FILE) as store:
         limit = settings.max_judge_usd
         if limit is not None and store.spent_usd(folder.name) >= limit:
