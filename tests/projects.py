@@ -1,7 +1,10 @@
 """Small projects to run: the demo's traits, few and short responses, a real Dagster instance."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -220,6 +223,19 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     for module in (plots, plots_of_steering, plots_of_vectors):
         for name in module.__all__:
             patch.setattr(module, name, lambda *arguments, **options: b"\x89PNG")
+
+
+def start_traitvec(experiments: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start `traitvec …` on a folder of experiments, in a process that a test may kill."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-W", "ignore", "-c",
+            "from traitvec_dagster.cli.main import main; main()",
+            *arguments, "--experiments-dir", str(experiments),
+        ],
+        cwd=experiments, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -59,9 +59,7 @@ def verdict(request: pytest.FixtureRequest) -> VectorVerdict | None:
 
 
 @pytest.fixture
-def experiment(
-    tmp_path: Path, verdict: VectorVerdict | None, one_picture: None
-) -> ExperimentFolder:
+def experiment(tmp_path: Path, verdict: VectorVerdict | None) -> ExperimentFolder:
     return write(tmp_path, verdict)
 
 

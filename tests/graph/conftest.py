@@ -57,7 +57,7 @@ def generated_folder(make_once: MakeOnce, new_instance: Path) -> Path:
 
 @pytest.fixture
 def generated(
-    generated_folder: Path, tmp_path: Path, own_environment: None, one_picture: None
+    generated_folder: Path, tmp_path: Path, own_environment: None
 ) -> Iterator[SmallProject]:
     """A copy of that project."""
     folder = tmp_path / "project"

@@ -49,8 +49,8 @@ def told_definition() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def told_folder(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Path:
-    folder = tmp_path_factory.mktemp("told")
+def opened_folder(tmp_path_factory: pytest.TempPathFactory, own_module_environment: None) -> Path:
+    folder = tmp_path_factory.mktemp("opened")
     write_experiment(folder, "demo", ["refusal"], SETTINGS)
     with SmallProject(folder) as project:
         project.define("refusal", told_definition())
@@ -60,14 +60,14 @@ def told_folder(tmp_path_factory: pytest.TempPathFactory, own_module_environment
 
 
 @pytest.fixture
-def told(told_folder: Path) -> Iterator[SmallProject]:
-    with SmallProject(told_folder) as project:
+def opened(opened_folder: Path) -> Iterator[SmallProject]:
+    with SmallProject(opened_folder) as project:
         yield project
 
 
 @pytest.fixture
-def trait(told: SmallProject) -> TraitFolder:
-    return told.trait("refusal")
+def trait(opened: SmallProject) -> TraitFolder:
+    return opened.trait("refusal")
 
 
 def test_the_model_sees_the_opening_and_writes_the_rest(trait: TraitFolder) -> None:
@@ -97,27 +97,27 @@ def test_every_example_was_read_after_the_opposite_opening(trait: TraitFolder) -
 
 
 def test_another_model_reads_them_after_the_same_openings(
-    trait: TraitFolder, told: SmallProject
+    trait: TraitFolder, opened: SmallProject
 ) -> None:
     model = load_language_model("embedded")
     table = trait.read_responses().set_index("question_id")
     rows = table.loc[trait.manifest(ActivationsManifest).question_ids]
     # As `traitvec compare --read` does, whose other experiment may use instructions.
-    settings = told.settings(elicitation="instructions")
+    settings = opened.settings(elicitation="instructions")
     read = read_with(lambda name, options: model)(trait, settings)
     texts = list(zip(rows["prompt"], rows["response"], strict=True))
     torch.testing.assert_close(read, capture_means(model, texts), rtol=1e-3, atol=1e-3)
 
 
-def test_what_was_elicited_is_recorded(trait: TraitFolder, told: SmallProject) -> None:
+def test_what_was_elicited_is_recorded(trait: TraitFolder, opened: SmallProject) -> None:
     manifest = trait.manifest(ResponsesManifest)
     assert (manifest.elicitation, manifest.instruction_role) == ("scenarios", "assistant")
     made = trait.provenance("responses")
     assert made is not None
     assert made.settings["elicitation"] == "scenarios"
-    (shown,) = told.materializations("responses", "refusal")
+    (shown,) = opened.materializations("responses", "refusal")
     assert shown.metadata["elicitation"].value == "scenarios"
-    (defined,) = told.materializations("definition", "refusal")
+    (defined,) = opened.materializations("definition", "refusal")
     assert defined.metadata["scenario_pairs"].value == len(OPENINGS)
 
 
@@ -133,7 +133,7 @@ def test_steering_is_compared_with_the_positive_openings(trait: TraitFolder) -> 
     assert set(unsteered["instruction"]) == {""}
 
 
-def test_pages_and_checks_speak_of_openings(trait: TraitFolder, told: SmallProject) -> None:
+def test_pages_and_checks_speak_of_openings(trait: TraitFolder, opened: SmallProject) -> None:
     page = (trait.path / "validation/report.html").read_text()
     report = json.loads((trait.path / "validation/report.json").read_text())
     assert "scenario pair" in page
@@ -143,16 +143,16 @@ def test_pages_and_checks_speak_of_openings(trait: TraitFolder, told: SmallProje
     for text in (page, *checks, *labels, report["answer"]["text"], report["recommended"]["why"]):
         # The names of files and figures stay.
         assert "instruction" not in text.lower().replace("instruction_share", "")
-    settings = told.settings()
+    settings = opened.settings()
     assert "5 scenario pairs" in evaluate_check("definition", trait, settings).summary
     assert "no opening" in (trait.path / "dynamics/dynamics.html").read_text()
 
 
 def test_nothing_is_made_again_and_a_change_of_openings_is(
-    told_folder: Path, tmp_path: Path
+    opened_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(told_folder, folder)
+    shutil.copytree(opened_folder, folder)
     with SmallProject(folder) as project:
         assert set(project.run("refusal").reused) == set(STAGES[1:])
         definition = told_definition()

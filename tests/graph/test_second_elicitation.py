@@ -53,7 +53,7 @@ def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) ->
     before = second(two)
     assert before.second_opinion is None
     assert before.no_second_opinion == (
-        "no second opinion yet: materialize vectors of told/refusal"
+        "no second opinion yet: materialize vectors of other/refusal"
     )
     (shown,) = two.materializations("validation_report", "refusal")
     assert shown.metadata["second_opinion"].value == before.no_second_opinion
@@ -70,18 +70,18 @@ def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) ->
     assert opinion is not None
     assert opinion.elicited_by == ("instructions", "scenarios")
     there, back = opinion.transfers
-    assert (there.responses_of, back.responses_of) == ("told", "demo")
-    assert there.n == two.trait("refusal", "told").manifest(ActivationsManifest).n_examples
+    assert (there.responses_of, back.responses_of) == ("other", "demo")
+    assert there.n == two.trait("refusal", "other").manifest(ActivationsManifest).n_examples
     assert {row.layer for row in opinion.cosines} == {2, 3}
     for row in opinion.cosines:
         # As anyone can compute it from the files.
         pair = [
             two.trait("refusal", name).read_vector(row.method, row.layer).double()
-            for name in ("demo", "told")
+            for name in ("demo", "other")
         ]
         cosine = float(torch.nn.functional.cosine_similarity(*pair, dim=0))
         assert row.cosine == pytest.approx(cosine, abs=1e-3)
-    assert [each.experiment for each in opinion.steering] == ["demo", "told"]
+    assert [each.experiment for each in opinion.steering] == ["demo", "other"]
     page = (two.trait("refusal").path / "validation/report.html").read_text()
     assert opinion.sentence[1:] in page
     newest = two.materializations("validation_report", "refusal")[0].metadata
@@ -96,7 +96,7 @@ def test_the_report_follows_what_the_second_experiment_has(two: SmallProject) ->
 def test_a_change_there_makes_the_report_here_stale(compared: SmallProject) -> None:
     stored = stored_checks(["confounds"], compared.trait("refusal"), compared.settings())
     assert "second_opinion" in stored["confounds"].figures
-    vector = compared.trait("refusal", "told").path / "vectors/mean_diff_layer3.pt"
+    vector = compared.trait("refusal", "other").path / "vectors/mean_diff_layer3.pt"
     vector.write_bytes(vector.read_bytes() + b"\0")
     assert compared.states("refusal")["validation_report"] == "stale"
     fresh = stored_checks(["confounds"], compared.trait("refusal"), compared.settings())
@@ -106,7 +106,7 @@ def test_a_change_there_makes_the_report_here_stale(compared: SmallProject) -> N
     report = second(compared)
     assert report.second_opinion is None
     assert report.no_second_opinion.startswith("no second opinion: ")
-    assert "told/refusal" in report.no_second_opinion
+    assert "other/refusal" in report.no_second_opinion
     assert "\n" not in report.no_second_opinion
 
 
@@ -128,7 +128,7 @@ def test_without_a_second_one_a_line_says_so(
 
 
 def test_another_model_is_named_and_nothing_fails(two: SmallProject) -> None:
-    path = two.trait("refusal", "told").path / "activations/metadata.json"
+    path = two.trait("refusal", "other").path / "activations/metadata.json"
     edit_metadata(path, lambda record: record.update(model="another"))
     assert two.run("refusal").is_success
     assert "was made with another model" in second(two).no_second_opinion
@@ -137,31 +137,34 @@ def test_another_model_is_named_and_nothing_fails(two: SmallProject) -> None:
 @pytest.mark.parametrize(
     ("harm", "line"),
     [
-        (lambda told: shutil.rmtree(told.path), "yet: materialize vectors of told/refusal"),
-        (lambda told: told.path.rename(told.path.with_name("renamed")), "yet: materialize vectors"),
-        (lambda told: told.write("vectors/manifest.json", b"{"), "yet: materialize vectors of"),
-        (lambda told: told.write("steering/evaluation.json", b"{}"), ""),
+        (lambda other: shutil.rmtree(other.path), "yet: materialize vectors of other/refusal"),
         (
-            lambda told: edit_metadata(
-                told.path / "activations/metadata.json", lambda record: record.pop("question_ids")
+            lambda other: other.path.rename(other.path.with_name("renamed")),
+            "yet: materialize vectors",
+        ),
+        (lambda other: other.write("vectors/manifest.json", b"{"), "yet: materialize vectors of"),
+        (lambda other: other.write("steering/evaluation.json", b"{}"), ""),
+        (
+            lambda other: edit_metadata(
+                other.path / "activations/metadata.json", lambda record: record.pop("question_ids")
             ),
             "activations/metadata.json cannot be read (it has no 'question_ids'",
         ),
         (
-            lambda told: edit_metadata(
-                told.path / "activations/metadata.json",
+            lambda other: edit_metadata(
+                other.path / "activations/metadata.json",
                 lambda record: record["question_ids"].pop(),
             ),
-            "results of told/refusal do not fit together",
+            "results of other/refusal do not fit together",
         ),
         (
-            lambda told: edit_metadata(
-                told.path / "activations/metadata.json",
+            lambda other: edit_metadata(
+                other.path / "activations/metadata.json",
                 lambda record: record.update(
                     question_ids=[f"refusal_9{name}" for name in record["question_ids"]]
                 ),
             ),
-            "results of told/refusal do not fit together",
+            "results of other/refusal do not fit together",
         ),
     ],
     ids=["deleted", "renamed", "half a manifest", "no steering", "other version", "rows", "ids"],
@@ -170,7 +173,7 @@ def test_whatever_happened_to_the_second_one_is_a_line(
     compared: SmallProject, harm: Callable[[TraitFolder], object], line: str
 ) -> None:
     assert second(compared).second_opinion is not None
-    harm(compared.trait("refusal", "told"))
+    harm(compared.trait("refusal", "other"))
     run = compared.run("refusal", redo=["validation_report"])
     assert run.is_success, run.problems
     report = second(compared)
@@ -182,8 +185,8 @@ def test_whatever_happened_to_the_second_one_is_a_line(
 
 
 def test_other_layers_still_have_the_cosines_of_their_mean_differences(two: SmallProject) -> None:
-    two.set("told", layers=[1])
-    assert two.run("refusal", experiment="told", select="vectors").is_success
+    two.set("other", layers=[1])
+    assert two.run("refusal", experiment="other", select="vectors").is_success
     assert two.run("refusal").is_success
     opinion = second(two).second_opinion
     assert opinion is not None
@@ -195,13 +198,13 @@ def test_other_layers_still_have_the_cosines_of_their_mean_differences(two: Smal
 
 
 def test_a_second_one_in_the_middle_of_its_run_is_not_compared(two: SmallProject) -> None:
-    two.set("told", threshold=45)
-    assert two.run("refusal", experiment="told", select="activations").is_success
+    two.set("other", threshold=45)
+    assert two.run("refusal", experiment="other", select="activations").is_success
     assert two.run("refusal").is_success
     assert second(two).no_second_opinion == (
-        "no second opinion yet: vectors of told/refusal is outdated; materialize it again"
+        "no second opinion yet: vectors of other/refusal is outdated; materialize it again"
     )
-    assert two.run("refusal", experiment="told", select="vectors").is_success
+    assert two.run("refusal", experiment="other", select="vectors").is_success
     assert two.states("refusal")["validation_report"] == "stale"
 
 
@@ -216,14 +219,14 @@ def test_the_comparison_is_computed_once_and_never_trusted_blindly(compared: Sma
     # What somebody edited, or another comparison, does not count.
     assert opinion is not None
     edited = before[0].replace(b'"sentence":"', b'"sentence":"Trust me: ')
-    elsewhere = compared.trait("refusal", "told").path / ".cache/second_opinion.json"
+    elsewhere = compared.trait("refusal", "other").path / ".cache/second_opinion.json"
     elsewhere.parent.mkdir(exist_ok=True)
     for path, data in ((kept, edited), (kept, b"{"), (elsewhere, before[0])):
         path.write_bytes(data)
     assert read_second_opinion(trait, settings) == (opinion, "")
     assert kept.read_bytes() == before[0]
-    compared.set("told", second_elicitation="demo")
-    turned, _ = read_second_opinion(compared.trait("refusal", "told"), compared.settings("told"))
+    compared.set("other", second_elicitation="demo")
+    turned, _ = read_second_opinion(compared.trait("refusal", "other"), compared.settings("other"))
     assert turned is not None
     assert turned.experiment == "demo"
     assert turned.transfers == opinion.transfers[::-1]
@@ -236,21 +239,21 @@ def test_the_comparison_is_computed_once_and_never_trusted_blindly(compared: Sma
 
 
 def test_while_the_second_one_is_written_there_is_a_line_or_one_of_both(two: SmallProject) -> None:
-    told, trait, settings = two.trait("refusal", "told"), two.trait("refusal"), two.settings()
+    other, trait, settings = two.trait("refusal", "other"), two.trait("refusal"), two.settings()
     versions, opinions = [], []
     for layers in ([2, 3], [1, 2]):
-        two.set("told", layers=layers)
-        assert two.run("refusal", experiment="told", select="vectors").is_success
-        made, metadata = told.provenance("vectors"), told.metadata("vectors")
+        two.set("other", layers=layers)
+        assert two.run("refusal", experiment="other", select="vectors").is_success
+        made, metadata = other.provenance("vectors"), other.metadata("vectors")
         assert made is not None
         metadata.pop("provenance")
-        versions.append(({name: told.read(name) for name in made.files}, metadata, made))
+        versions.append(({name: other.read(name) for name in made.files}, metadata, made))
         opinions.append(read_second_opinion(trait, settings)[0])
     assert opinions[0] != opinions[1]
 
     def write(n: int) -> None:
         for number in range(n):
-            told.commit("vectors", *versions[number % 2])
+            other.commit("vectors", *versions[number % 2])
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write, 60)
@@ -264,11 +267,11 @@ def test_while_the_second_one_is_written_there_is_a_line_or_one_of_both(two: Sma
 
 
 def test_nothing_is_said_where_nothing_is_asked(two: SmallProject) -> None:
-    run = two.run("refusal", experiment="told")
+    run = two.run("refusal", experiment="other")
     assert run.is_success, run.problems
-    report = two.trait("refusal", "told").manifest(ReportManifest)
+    report = two.trait("refusal", "other").manifest(ReportManifest)
     assert (report.second_opinion, report.no_second_opinion, report.style_stress) == (None, "", [])
-    page = (two.trait("refusal", "told").path / "validation/report.html").read_text()
+    page = (two.trait("refusal", "other").path / "validation/report.html").read_text()
     assert 'id="second"' not in page
     assert 'id="styles"' not in page
 

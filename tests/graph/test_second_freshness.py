@@ -22,7 +22,7 @@ from traitvec_core.validation.report_manifest import ReportManifest
 
 pytestmark = pytest.mark.services
 
-EXPERIMENTS = ("demo", "told")
+EXPERIMENTS = ("demo", "other")
 ASKED = " ".join(
     f"""{experiment}_{stage}: assetNodeOrError(assetKey: {{path: ["{experiment}", "{stage}"]}}) {{
       ... on AssetNode {{ staleStatusByPartition(partitions: ["refusal"]) }} }}"""
@@ -88,7 +88,7 @@ def both(
     folder = tmp_path_factory.mktemp("both") / "project"
     shutil.copytree(two_elicitations(make_once, new_instance), folder)
     with SmallProject(folder) as project:
-        project.set("told", second_elicitation="demo")
+        project.set("other", second_elicitation="demo")
         project.project.enter()
         with dagster_webserver(folder, folder.parent / "webserver.log") as client:
             ticks = {experiment: Ticking(project, experiment) for experiment in EXPERIMENTS}
@@ -96,16 +96,16 @@ def both(
 
 
 def test_two_that_name_each_other_are_fresh_after_two_runs_of_each(both: Both) -> None:
-    # `told` has vectors since the report of `demo`, and no report yet.
-    assert both.stale() == {"demo": ["validation_report"], "told": []}
-    assert "validation_report" in both.run("told")
+    # `other` has vectors since the report of `demo`, and no report yet.
+    assert both.stale() == {"demo": ["validation_report"], "other": []}
+    assert "validation_report" in both.run("other")
     # Its steering evaluation is new, and says that it is switched off.
-    assert both.stale() == {"demo": ["validation_report"], "told": []}
+    assert both.stale() == {"demo": ["validation_report"], "other": []}
     assert both.run("demo") == {"validation_report"}
     # A report is no input of the other one: nothing goes back and forth.
     for _ in range(2):
-        assert both.stale() == {"demo": [], "told": []}
-        assert both.run("told") == both.run("demo") == set()
+        assert both.stale() == {"demo": [], "other": []}
+        assert both.run("other") == both.run("demo") == set()
     there, back = (both.opinion(experiment).second_opinion for experiment in EXPERIMENTS)
     assert there is not None
     assert back is not None
@@ -115,35 +115,35 @@ def test_two_that_name_each_other_are_fresh_after_two_runs_of_each(both: Both) -
 
 def test_a_change_of_the_second_alone_makes_the_report_stale(both: Both) -> None:
     project = both.project
-    both.run("told")
+    both.run("other")
     both.run("demo")
-    assert both.stale() == {"demo": [], "told": []}
-    project.set("told", layers=[1, 2])
+    assert both.stale() == {"demo": [], "other": []}
+    project.set("other", layers=[1, 2])
     # Its settings are no result: what there is to compare is the same.
     assert both.stale()["demo"] == []
-    assert "vectors" in both.stale()["told"]
-    assert "vectors" in both.run("told")
-    assert both.stale() == {"demo": ["validation_report"], "told": []}
+    assert "vectors" in both.stale()["other"]
+    assert "vectors" in both.run("other")
+    assert both.stale() == {"demo": ["validation_report"], "other": []}
     assert both.run("demo") == {"validation_report"}
     opinion = both.opinion("demo").second_opinion
     assert opinion is not None
     # Layer 2 is in both, and the mean differences are compared at each one's own layer.
     own, other = (transfer.layer for transfer in opinion.transfers)
     assert {row.layer for row in opinion.cosines} == {2, own, other}
-    assert both.stale() == {"demo": [], "told": []}
+    assert both.stale() == {"demo": [], "other": []}
 
 
 def test_a_vector_of_the_second_that_is_edited_and_put_back(both: Both) -> None:
-    both.run("told")
+    both.run("other")
     both.run("demo")
     before = both.opinion("demo").second_opinion
     assert "second_opinion" in both.confounds().figures
-    vector = both.project.trait("refusal", "told").path / "vectors/mean_diff_layer2.pt"
+    vector = both.project.trait("refusal", "other").path / "vectors/mean_diff_layer2.pt"
     content = vector.read_bytes()
     vector.write_bytes(content + b"\0")
     assert both.stale()["demo"] == ["validation_report"]
     assert "second_opinion" not in both.confounds().figures
     vector.write_bytes(content)
     assert "second_opinion" in both.confounds().figures
-    assert both.stale() == {"demo": [], "told": []}
+    assert both.stale() == {"demo": [], "other": []}
     assert both.opinion("demo").second_opinion == before

@@ -50,7 +50,7 @@ def monitored_folder(finished_folder: Path, make_once: MakeOnce) -> Path:
 
 @pytest.fixture
 def monitored(
-    monitored_folder: Path, tmp_path: Path, own_environment: None, one_picture: None
+    monitored_folder: Path, tmp_path: Path, own_environment: None
 ) -> Iterator[SmallProject]:
     folder = tmp_path / "project"
     shutil.copytree(monitored_folder, folder)

@@ -1,4 +1,4 @@
-"""Two experiments that elicit one trait, `demo` by instructions and `told` by scenarios."""
+"""Two experiments that elicit one trait, `demo` by instructions and `other` by scenarios."""
 
 import shutil
 from pathlib import Path
@@ -16,21 +16,21 @@ SETTINGS: dict[str, Any] = {"n_examples": 20, "methods": ["mean_diff"], "layers"
 def two_elicitations(make_once: MakeOnce, new_instance: Path) -> Path:
     """Return a project's folder: copy it, don't change it.
 
-    Only `demo` names the other; it is finished, and `told` has got its vectors after that.
+    Only `demo` names the other; it is finished, and `other` has got its vectors after that.
     """
 
     def fill(folder: Path) -> None:
         shutil.copytree(new_instance, folder / ".dagster")
-        asked = {**SETTINGS, "second_elicitation": "told", "style_stress": 6}
+        asked = {**SETTINGS, "second_elicitation": "other", "style_stress": 6}
         write_experiment(folder, "demo", ["refusal"], asked)
-        write_experiment(folder, "told", ["refusal"], {**SETTINGS, "elicitation": "scenarios"})
+        write_experiment(folder, "other", ["refusal"], {**SETTINGS, "elicitation": "scenarios"})
         definition = demo_definition("refusal")
         definition["scenarios"] = [{"pos": pos, "neg": neg} for pos, neg in OPENINGS]
         with SmallProject(folder) as project:
-            for experiment in ("demo", "told"):
+            for experiment in ("demo", "other"):
                 project.define("refusal", definition, experiment)
             run = project.run("refusal")
             assert run.is_success, run.problems
-            assert project.run("refusal", experiment="told", select="+vectors").is_success
+            assert project.run("refusal", experiment="other", select="+vectors").is_success
 
     return make_once("two-elicitations", fill)

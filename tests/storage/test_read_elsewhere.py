@@ -53,18 +53,18 @@ def test_the_second_elicitation_reaches_the_machine_of_the_report(
     assert stage_states(trait(two), settings)["validation_report"] == "fresh"
 
     # The other machine makes it, after this one has looked.
-    shutil.copytree(made / "told", one / "told")
-    trait(one, experiment="told").refresh()
-    assert not (two / "told").exists()
+    shutil.copytree(made / "other", one / "other")
+    trait(one, experiment="other").refresh()
+    assert not (two / "other").exists()
     assert not make("validation_report", trait(two), settings).is_reused
     report = trait(two).manifest(ReportManifest)
     assert report.second_opinion is not None
-    assert report.second_opinion.experiment == "told"
+    assert report.second_opinion.experiment == "other"
     assert stage_states(trait(two), settings)["validation_report"] == "fresh"
 
     # A later change there is seen when the experiment is refreshed, as its sensor does.
-    told = trait(one, experiment="told")
-    make("steering_evaluation", told, ExperimentFolder(one, "told").settings())
+    other = trait(one, experiment="other")
+    make("steering_evaluation", other, ExperimentFolder(one, "other").settings())
     ExperimentFolder(two, "demo").refresh()
     assert stage_states(trait(two), settings)["validation_report"] == "stale"
 

@@ -5,11 +5,9 @@ judgements and new texts of a provider.
 """
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler
@@ -19,7 +17,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.generation.completions import CompletionsServer, serving
-from tests.projects import REPOSITORY, demo_definition, write_experiment
+from tests.projects import demo_definition, start_traitvec, write_experiment
 from tests.providers.drafts import answer
 from tests.providers.models import gpt_4_1_mini
 from tests.providers.replies import Call, Reply
@@ -101,15 +99,7 @@ def _score(prompt: str) -> int:
 def _try(experiments: Path) -> subprocess.Popen[str]:
     arguments = ["try", "--experiment", "mine", "--trait", TRAIT, "--questions", "3", "--revise"]
     arguments += ["--yes", "--json"]
-    return subprocess.Popen(
-        [
-            sys.executable, "-W", "ignore", "-c",
-            "from traitvec_dagster.cli.main import main; main()",
-            *arguments, "--writer-model", "gpt-6.1-terra", "--experiments-dir", str(experiments),
-        ],
-        cwd=experiments, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return start_traitvec(experiments, *arguments, "--writer-model", "gpt-6.1-terra")
 
 
 @pytest.mark.parametrize("killed_at", STEPS)

@@ -1,16 +1,14 @@
 """`kill -9` in the middle of a draft: the same command goes on and pays for nothing twice."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.projects import REPOSITORY
+from tests.projects import start_traitvec
 from tests.providers.drafts import PARTS, PartName, drafting, good_draft, part_of
 from tests.providers.replies import Call, Reply
 from tests.writing.conftest import SENTENCE, Serve, files
@@ -21,16 +19,7 @@ from traitvec_core.writing.unfinished import draft_key
 
 
 def _start(experiments: Path) -> subprocess.Popen[str]:
-    arguments = ["new-trait", "--experiment", "mine", "--from", SENTENCE]
-    return subprocess.Popen(
-        [
-            sys.executable, "-W", "ignore", "-c",
-            "from traitvec_dagster.cli.main import main; main()",
-            *arguments, "--experiments-dir", str(experiments),
-        ],
-        cwd=experiments, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return start_traitvec(experiments, "new-trait", "--experiment", "mine", "--from", SENTENCE)
 
 
 @pytest.mark.parametrize("killed_at", PARTS)

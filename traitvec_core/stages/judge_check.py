@@ -12,7 +12,7 @@ from traitvec_core.stage_names import Stage
 from traitvec_core.stages import SPECS
 from traitvec_core.stages.inputs import scored_traits
 from traitvec_core.stages.make import State, stage_states
-from traitvec_core.stages.provenance import refresh_inputs
+from traitvec_core.stages.provenance import refresh_elsewhere
 from traitvec_core.stages.redo import Redo
 from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 
@@ -73,9 +73,10 @@ def _asking_stages(
 ) -> tuple[dict[Stage, State], list[Stage]]:
     """Return the states of a trait's stages, and those that will be made and may ask a judge."""
     able = [name for name in stages if SPECS[name].estimate and SPECS[name].is_on(settings)]
-    for stage in able:
-        # Another trait's rubric that is not here yet would make the stage look stale.
-        refresh_inputs(stage, folder, settings)
+    if able:
+        # Another trait's rubric that is not here yet would make a stage look stale.
+        folder.refresh()
+        refresh_elsewhere(able, folder, settings)
     states = stage_states(folder, settings)
     return states, [stage for stage in able if states[stage] != "fresh" or redo.of(stage)]
 

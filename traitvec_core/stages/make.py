@@ -19,7 +19,7 @@ from traitvec_core.stages.context import StageContext, Workbench
 from traitvec_core.stages.lock import stage_lock
 from traitvec_core.stages.provenance import (
     current_key,
-    refresh_inputs,
+    refresh_elsewhere,
     stage_inputs,
     stage_key,
     stage_settings,
@@ -75,7 +75,8 @@ def make(
     """
     # Before hours of work whose result could not be written.
     folder.check_writable(stage)
-    refresh_inputs(stage, folder, settings)
+    folder.refresh()
+    refresh_elsewhere([stage], folder, settings)
     check_trust(ExperimentFolder(folder.path.parent.parent, folder.path.parent.name), settings)
     fresh = _fresh_provenance(stage, folder, settings)
     if fresh is None or redo is not None:

@@ -5,7 +5,7 @@ files are the ones recorded. That a file exists never counts.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from traitvec_core.experiment import ExperimentSettings
@@ -16,7 +16,7 @@ from traitvec_core.storage.provenance import content_hash
 
 __all__ = [
     "current_key",
-    "refresh_inputs",
+    "refresh_elsewhere",
     "result_settings",
     "stage_inputs",
     "stage_key",
@@ -25,14 +25,16 @@ __all__ = [
 ]
 
 
-def refresh_inputs(stage: Stage, folder: TraitFolder, settings: ExperimentSettings) -> None:
-    """Sync all that a stage reads with the storage. No-op without one.
+def refresh_elsewhere(
+    stages: Iterable[Stage], folder: TraitFolder, settings: ExperimentSettings
+) -> None:
+    """Sync what stages read besides the trait's own folder with the storage. No-op without one.
 
     Raises:
         TraitvecError: If the storage refuses, or stays unreachable.
     """
-    folder.refresh()
-    for below in SPECS[stage].elsewhere(folder, settings):
+    named = [below for stage in stages for below in SPECS[stage].elsewhere(folder, settings)]
+    for below in dict.fromkeys(named):
         refresh(folder.path.parent.parent, below=below)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Terms",
     "ask_for_part",
     "finished_part",
+    "kept_or_asked",
     "question_for",
 ]
 
@@ -66,6 +67,27 @@ def finished_part(part: Part, finished: Finished, draft: UnfinishedDraft) -> Any
     except FaultError:
         # Edited by hand, or kept by a version that checked less.
         return None
+
+
+def kept_or_asked(
+    part: Part,
+    writer: Writer,
+    draft: UnfinishedDraft,
+    terms: Terms,
+    say: Callable[[str], None],
+) -> Any:
+    """Return a part that needs no sentence and no other part: what the draft has, or a new answer.
+
+    Raises:
+        TraitvecError: As `ask_for_part`.
+    """
+    answer = finished_part(part, {}, draft)
+    if answer is not None:
+        say(f"{part.title}: kept from before")
+        return answer
+    say(f"{part.title} …")
+    answer, _ = ask_for_part(part, "", {}, writer, draft, terms, say)
+    return answer
 
 
 def ask_for_part(

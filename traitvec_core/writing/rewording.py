@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.trait import InstructionPair, TraitDefinition
 from traitvec_core.writing.answers import Pairs, Questions, Scenarios, Texts, exactly
-from traitvec_core.writing.asking import Terms, ask_for_part, finished_part
+from traitvec_core.writing.asking import Terms, kept_or_asked
 from traitvec_core.writing.parts import Part
 from traitvec_core.writing.prompts import Described
 from traitvec_core.writing.rewording_prompts import (
@@ -162,13 +162,7 @@ def ask_for_replacement(
         FaultyAnswersError: If the writer's answers stay faulty.
         TraitvecError: If the budget is spent, or the writer does not answer.
     """
-    part = replacement.part
-    answer: Texts | None = finished_part(part, {}, draft)
-    if answer is not None:
-        say(f"{part.title}: kept from before")
-    else:
-        say(f"{part.title} …")
-        answer, _ = ask_for_part(part, "", {}, writer, draft, terms, say)
+    answer: Texts = kept_or_asked(replacement.part, writer, draft, terms, say)
     return dict(zip(replacement.places, answer.entries, strict=True))
 
 

@@ -15,7 +15,7 @@ from traitvec_core.storage.trait_folder import TraitFolder
 from traitvec_core.storage.trait_lock import changing_trait
 from traitvec_core.trait import TraitDefinition, parse_definition
 from traitvec_core.writing.answers import Scenarios
-from traitvec_core.writing.asking import ask_for_part, finished_part
+from traitvec_core.writing.asking import kept_or_asked
 from traitvec_core.writing.draft import check_terms
 from traitvec_core.writing.load import load_writer
 from traitvec_core.writing.parts import Part, scenarios_part
@@ -78,12 +78,7 @@ def add_scenarios(
         title = f"scenarios of {folder.name}"
         key = draft_key(f"{title}\n{part.prompt('', {})}", writer, seed)
         with unfinished_draft(title, key, experiment) as draft:
-            answer: Scenarios | None = finished_part(part, {}, draft)
-            if answer is not None:
-                say(f"{part.title}: kept from before")
-            else:
-                say(f"{part.title} …")
-                answer, _ = ask_for_part(part, "", {}, writer, draft, terms, say)
+            answer: Scenarios = kept_or_asked(part, writer, draft, terms, say)
             raw = _with_scenarios(_read(folder)[0], answer.model_dump()["scenarios"])
             replaced = replace_weak(
                 raw, folder.name, writer, draft, terms, say, keys=("scenarios",)

@@ -8,7 +8,7 @@ import dagster as dg
 from traitvec_core.errors import TraitvecError
 from traitvec_core.experiment import CheckName, ExperimentSettings
 from traitvec_core.stage_names import Stage
-from traitvec_core.stages.provenance import refresh_inputs
+from traitvec_core.stages.provenance import refresh_elsewhere
 from traitvec_core.validation.checks.limits import describe_limits
 from traitvec_core.validation.checks.result import CheckResult
 from traitvec_core.validation.checks.stored import stored_checks
@@ -88,8 +88,8 @@ def _check_trait(
     traits = context.instance.get_dynamic_partitions(str(graph.partitions.name))
     others = [trait for trait in traits if trait != folder.name]
     if name != "definition":
-        # Also what the check reads of other experiments; the report reads the same.
-        refresh_inputs("validation_report", folder, settings)
+        # What a check reads of other experiments is what the report reads.
+        refresh_elsewhere(["validation_report"], folder, settings)
     result = evaluate_check(name, folder, settings)
     yield dg.AssetCheckResult(
         passed=result.verdict == "pass",
