@@ -86,7 +86,11 @@ def test_only_the_recommended_vector_has_a_verdict(trait: TraitFolder) -> None:
 
 def test_a_verdict_is_one_line_with_its_first_reasons() -> None:
     assert describe_verdict("not_usable", ["a.", "b\n c\x1b[2J"]) == r"NOT USABLE: a; b c\x1b[2J"
-    assert describe_verdict("with_care", list("abcde")) == "with care: a; b; c; and 2 more"
+    assert describe_verdict("with_care", list("abcde")) == "with care: a; b; c; d; e"
+    long = "x" * 78
+    assert describe_verdict("with_care", [long] * 5) == f"with care: {long}; {long}; and 3 more"
+    # However long, the gravest is shown whole.
+    assert describe_verdict("with_care", [long * 3, "b"]) == f"with care: {long * 3}; and 1 more"
     assert describe_verdict("usable", []) == "usable"
     assert describe_verdict(None, [NOT_JUDGED]) == NOT_JUDGED
     assert describe_verdict(None, []) == "no verdict"

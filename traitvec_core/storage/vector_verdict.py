@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from traitvec_core.errors import TraitvecWarning
@@ -32,7 +33,7 @@ VERDICT_NAMES: dict["VectorVerdict | None", str] = {
 """Each verdict as readers see it."""
 
 # A warning should stay one line that can be read at a glance; the report has every reason.
-_MOST_REASONS = 3
+_MOST_CHARACTERS = 160
 
 
 def verdict_on(
@@ -51,19 +52,19 @@ def verdict_on(
     return recommended.verdict, tuple(recommended.reasons)
 
 
-def describe_verdict(
-    verdict: "VectorVerdict | None", reasons: Sequence[str], *, most: int = _MOST_REASONS
-) -> str:
-    """Return a verdict with its first reasons as one line.
+def describe_verdict(verdict: "VectorVerdict | None", reasons: Sequence[str]) -> str:
+    """Return a verdict with its first reason, and as many more as fit in a short line.
 
     Args:
         verdict: The verdict; None while there is none, and then the reasons say why.
         reasons: The gravest first.
-        most: Number of reasons that are shown.
     """
-    shown = [one_line(reason).rstrip(".") for reason in reasons[:most]]
-    if len(reasons) > most:
-        shown.append(f"and {len(reasons) - most} more")
+    lines = [one_line(reason).rstrip(".") for reason in reasons]
+    lengths = accumulate(len(line) + 2 for line in lines)
+    n_shown = max(1, sum(length <= _MOST_CHARACTERS for length in lengths))
+    shown = lines[:n_shown]
+    if len(lines) > n_shown:
+        shown.append(f"and {len(lines) - n_shown} more")
     text = "; ".join(shown)
     if verdict is None:
         return text or VERDICT_NAMES[None]

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,7 @@ from traitvec_dagster.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from traitvec_core.stage_names import Stage
     from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
@@ -162,30 +163,64 @@ def _verdict_without_vector(checks: "Mapping[str, dict[str, Any]]") -> str | Non
 
 
 def _table(experiment: str, traits: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=experiment, title_justify="left")
-    table.add_column("trait")
-    for stage in STAGES:
-        table.add_column(stage.replace("_", " "))
-    table.add_column("checks")
-    table.add_column("recommended")
+    """Return one row per trait: what a person acts on, so that it fits a terminal's 80 columns.
+
+    Stages and checks that are as they should be are only counted.
+    """
+    table = Table(title=experiment, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    # A name that is cut could be another trait's.
+    table.add_column("trait", overflow="fold", max_width=28)
     table.add_column("verdict", no_wrap=True)
+    table.add_column("recommended")
+    table.add_column("checks", overflow="fold")
+    table.add_column("stages")
     for name, row in traits.items():
-        checks = row["checks"]
-        not_passed = [name for name, check in checks.items() if check["verdict"] != "pass"]
-        cell = Text(f"{len(checks) - len(not_passed)} pass")
-        for check in not_passed:
-            cell.append(f" {check} ").append_text(VERDICT_MARKS[checks[check]["verdict"]])
-        for check in checks:
-            if checks[check]["accepted"]:
-                cell.append(f" {check} accepted", "yellow")
         vector = row["recommended"]
         table.add_row(
             name,
-            *(_STATE_MARKS[row["stages"][stage]] for stage in STAGES),
-            cell,
-            f"{vector['method']}, layer {vector['layer']}" if vector else "–",
             verdict_cell(row),
+            f"{vector['method']}, layer {vector['layer']}" if vector else "–",
+            _checks_cell(row["checks"]),
+            _stages_cell(row["stages"]),
         )
     if not traits:
         table.add_row("(no traits yet)")
     return table
+
+
+def _checks_cell(checks: "Mapping[str, dict[str, Any]]") -> Text:
+    """Return the number of checks that pass, then each of the others in a line."""
+    if not checks:
+        return Text("–")
+    verdicts = [(name, check["verdict"]) for name, check in checks.items()]
+    parts = [Text(f"{sum(verdict == 'pass' for _, verdict in verdicts)} pass")]
+    parts += [
+        Text.assemble(f"{name} ", VERDICT_MARKS[verdict])
+        for name, verdict in verdicts
+        if verdict != "pass"
+    ]
+    parts += [
+        Text(f"{name} accepted", "yellow") for name, check in checks.items() if check["accepted"]
+    ]
+    return Text("\n").join(parts)
+
+
+def _stages_cell(states: "Mapping[Stage, str]") -> Text:
+    """Return the state that all stages have, else one line per state that is not `fresh`."""
+    parts = []
+    for state, mark in _STATE_MARKS.items():
+        stages = [stage for stage in STAGES if states[stage] == state]
+        if len(stages) == len(STAGES):
+            return Text.assemble("all ", mark)
+        if stages and state == "fresh":
+            parts.append(Text.assemble(f"{len(stages)} ", mark))
+        elif stages:
+            parts.append(Text.assemble(mark, f": {_list_stages(stages)}"))
+    return Text("\n").join(parts)
+
+
+def _list_stages(stages: "Sequence[Stage]") -> str:
+    """Return the names, with spaces at which a line may break; first and last of a long range."""
+    names = [stage.replace("_", " ") for stage in stages]
+    is_range = STAGES.index(stages[-1]) - STAGES.index(stages[0]) == len(stages) - 1
+    return f"{names[0]} to {names[-1]}" if is_range and len(names) > 2 else ", ".join(names)

@@ -7,11 +7,15 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from markupsafe import escape
+
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import Stage
-from traitvec_core.storage.folders import ExperimentFolder
+from traitvec_core.stages.staleness import staleness_of_vector
+from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.storage.tree import path_to_read
 from traitvec_core.user_files import read_file
+from traitvec_core.visible_text import one_line
 from traitvec_dagster.ui.addresses import ATLAS_PAGE, DYNAMICS_PAGE, PLOT, REPORT_PAGE
 
 __all__ = ["read_tree_page"]
@@ -64,7 +68,9 @@ def read_tree_page(experiments: Path, name: str) -> bytes:
     data = _read(
         experiment, f"{trait.name}/{file}", f"materialize {stage} of {experiment.name}/{trait.name}"
     )
-    return _plot_of(data) if page == PLOT else data
+    if page == PLOT:
+        return _plot_of(data)
+    return _with_staleness(data, trait) if page == REPORT_PAGE else data
 
 
 def _read(experiment: ExperimentFolder, name: str, how_to_make: str) -> bytes:
@@ -75,6 +81,20 @@ def _read(experiment: ExperimentFolder, name: str, how_to_make: str) -> bytes:
         raise TraitvecError(f"{where} has not been made yet; {how_to_make}") from None
     except OSError as error:
         raise TraitvecError(f"{where} cannot be read: {error.strerror}") from None
+
+
+def _with_staleness(report: bytes, trait: TraitFolder) -> bytes:
+    """Return a report that starts with the reason why it is out of date, if it is."""
+    try:
+        stale = staleness_of_vector(trait, is_judged=True) if trait.recommended() else None
+    except TraitvecError:
+        # Vectors that cannot be read: their stage's run says so.
+        return report
+    if stale is None:
+        return report
+    line = one_line(f"{stale[:1].upper()}{stale[1:]}. This page shows the last run.")
+    note = f'<p class="warn" role="status">{escape(line)}</p>'.encode()
+    return report.replace(b"<body>", b"<body>\n" + note, 1)
 
 
 def _plot_of(report: bytes) -> bytes:
