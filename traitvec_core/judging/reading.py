@@ -16,6 +16,7 @@ from traitvec_core.remote.sdk_errors import clipped
 __all__ = [
     "ANSWERED_REFUSAL",
     "MIN_NUMBER_MASS",
+    "SCORE_DECIMALS",
     "Judgement",
     "Status",
     "UnusableAnswerError",
@@ -33,6 +34,9 @@ Status = Literal["ok", "refusal", "unparseable", "error"]
 
 # With less probability on numbers, the model was about to answer something else.
 MIN_NUMBER_MASS = 0.25
+# A model's probabilities change by a few millionths with the rows that are in its batch. With more
+# decimals, two equal runs would hardly ever leave the same scores.
+SCORE_DECIMALS = 2
 # The rubrics of persona vectors ask for the word REFUSAL when the response is one.
 ANSWERED_REFUSAL = "the judge answered REFUSAL"
 _REFUSAL = "REFUSAL"
@@ -126,7 +130,7 @@ def weighted_score(mass: Mapping[int, float]) -> float | None:
     # Not `total <`: NaN, from a broken model, must have no score either.
     if not total >= MIN_NUMBER_MASS:
         return None
-    return round(sum(number * p for number, p in mass.items()) / total, 4)
+    return round(sum(number * p for number, p in mass.items()) / total, SCORE_DECIMALS)
 
 
 def number_mass(

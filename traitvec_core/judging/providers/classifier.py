@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils.logging import disable_progress_bar
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.judging.reading import Judgement
+from traitvec_core.judging.reading import SCORE_DECIMALS, Judgement
 from traitvec_core.judging.scorer import Pair, Scorer
 from traitvec_core.models.files import model_fingerprint
 from traitvec_core.models.loading import explain_loading
@@ -172,4 +172,4 @@ def _limit(config: Any, tokenizer: Any) -> int:
 def _judgement(probability: float, tokens_in: int) -> Judgement:
     if not math.isfinite(probability):
         return Judgement(None, "error", "the classifier's probability is not a number", tokens_in)
-    return Judgement(round(100 * probability, 4), "ok", tokens_in=tokens_in)
+    return Judgement(round(100 * probability, SCORE_DECIMALS), "ok", tokens_in=tokens_in)
