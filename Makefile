@@ -2,6 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests start hundreds of processes, which would each compile the same modules.
+export PYTHONDONTWRITEBYTECODE :=
+# Dagster's SQLite waits for the disk at every event. What a test writes need not outlive a power
+# cut, so it is in memory where there is room for it.
+ROOMY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm"}')
+test test-services: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help install demo real ui test test-services test-real test-vllm fuzz lint docs docs-serve bench bench-gpu calibrate clean-demo
@@ -55,11 +61,11 @@ ui: install
 test: install lint
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real and not vllm'
 
-# Two files at a time: each starts servers, for which they mostly wait. Ray is large, and only
-# these tests need it.
+# A file at a time per process: many start servers once for all their tests. Ray is large, and
+# only these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m services
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m services
 
 test-real: install
 	$(BIN)/python -m pytest -m real

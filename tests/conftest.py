@@ -3,8 +3,10 @@
 import fcntl
 import os
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,9 @@ settings.register_profile(
     max_examples=int(os.environ.get("TRAITVEC_FUZZ_EXAMPLES", "1000")),
     suppress_health_check=list(HealthCheck),
 )
+
+# Every client reads all certificates of the machine, for 20 ms or more; no server here needs one.
+ssl.create_default_context = cache(ssl.create_default_context)
 
 # A script that starts the tests in the background has Ctrl-C ignored.
 restore_interrupts()

@@ -1,11 +1,12 @@
 """A webhook that hears what is posted to it."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+
+from tests.ports import served
 
 
 @contextmanager
@@ -22,10 +23,5 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook/SECRET-0123456789", heard
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(server) as address:
+        yield f"{address}/hook/SECRET-0123456789", heard

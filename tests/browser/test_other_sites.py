@@ -1,7 +1,6 @@
 """Pages of other sites, in a real browser, against `traitvec ui`: they start and read nothing."""
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser.screen import CHROMIUM, DRIVER, PATIENCE_S, chromium
 from tests.graph.webserver import LAUNCH, launch_variables, run_ids
+from tests.ports import served
 from tests.projects import SmallProject
 
 # Variables of `LAUNCH`, for a run that takes seconds.
@@ -112,9 +112,8 @@ class _BlankPage(BaseHTTPRequestHandler):
 def other_port() -> Iterator[int]:
     """The port of another server on this machine, with a blank page."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _BlankPage)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
+    with served(server):
+        yield server.server_port
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from tests.projects import (
     snapshot,
     write_experiment,
 )
+from traitvec_dagster.cli import terminal
 
 QUICK = ("--methods", "mean_diff", "--layers", "3")
 
@@ -218,7 +219,7 @@ def test_an_unknown_experiment_names_those_there_are(
 def test_status_of_what_is_made(traitvec: Command, finished: SmallProject) -> None:
     table = traitvec("status")
     assert table.code == 0, table.err
-    assert table.out.count("fresh") == 16
+    assert table.out.count("all fresh") == 2
     assert "refusal" in table.out
     listed = traitvec("status", "--experiment", "demo", "--json")
     found = json.loads(listed.out)["demo"]["refusal"]
@@ -226,6 +227,21 @@ def test_status_of_what_is_made(traitvec: Command, finished: SmallProject) -> No
     assert found["checks"]["contrast"]["figures"]["contrast"] > 0
     assert set(found["recommended"]) >= {"method", "layer", "coefficient", "why"}
     assert Path(found["report"]).is_file()
+
+
+def test_status_fits_a_narrow_terminal_and_cuts_no_name(
+    traitvec: Command, finished: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "agrees-with-whatever-the-user-claims"
+    finished.define(name, demo_definition())
+    changed = {**demo_definition("uncertainty"), "questions": ["What?", "Why?"]}
+    finished.define("uncertainty", changed)
+    monkeypatch.setattr(terminal.out, "width", 80)
+    lines = traitvec("status").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert "".join(line[:18].strip() for line in lines if line[:18].strip() in name) == name
+    assert all(state in "".join(lines) for state in ("all fresh", "stale:", "missing:"))
 
 
 def test_status_of_what_is_stale_missing_or_broken(

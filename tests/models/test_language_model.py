@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, processors
 
 from tests.models.architectures import BOS, END, EOS, PAD, START, Template, make_config, make_model
+from tests.ports import served
 from traitvec_core.errors import TraitvecError
 from traitvec_core.models import files as model_files
 from traitvec_core.models import loading as model_loading
@@ -419,11 +419,8 @@ class _Hub(BaseHTTPRequestHandler):
 def hub(saved: Path) -> Iterator[str]:
     handler = type("_Hub", (_Hub,), {"folder": saved})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(server) as address:
+        yield address
 
 
 def test_the_hub_is_asked_for_a_commit_and_its_refusals_are_one_line(

@@ -54,8 +54,11 @@ def translate_sdk_errors(
 
 def clipped(text: str, most_chars: int = _MAX_SHOWN_CHARS) -> str:
     """Return a text of a model or server as one short line of printable characters."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= most_chars else f"{flat[:most_chars]}…"
+    # A body may have megabytes, and only its beginning is shown.
+    beginning = text[: 50 * most_chars]
+    flat = " ".join("".join(c if c.isprintable() else " " for c in beginning).split())
+    is_whole = len(flat) <= most_chars and len(beginning) == len(text)
+    return flat if is_whole else f"{flat[:most_chars]}…"
 
 
 def _sdk_errors(model: Connection) -> tuple[type[Exception], ...]:
