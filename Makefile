@@ -7,16 +7,17 @@ export PYTHONDONTWRITEBYTECODE :=
 # Dagster's SQLite waits for the disk at every event. What a test writes need not outlive a power
 # cut, so it is in memory where there is room for it.
 ROOMY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm"}')
-test test-services: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
+test test-slow test-services: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo real ui test test-services test-real test-vllm fuzz lint docs docs-serve bench bench-gpu calibrate clean-demo
+.PHONY: help install demo real ui test test-slow test-services test-real test-vllm fuzz lint docs docs-serve bench bench-gpu calibrate clean-demo
 
 help:
 	@echo "make demo       set up, and run three traits through the whole graph on the model that ships"
 	@echo "make real       four traits on a small pretrained model (downloaded once); writes docs/results.md"
 	@echo "make ui         open Dagster on 127.0.0.1:3000 over the same instance"
-	@echo "make test       set up, lint, check types, run the tests"
+	@echo "make test       set up, lint, check types, run the tests that take less than a second"
+	@echo "make test-slow  those that take longer: whole runs, killed processes, waits"
 	@echo "make test-services  tests with a daemon, a browser, Ray, Postgres, S3; .ci/run installs them"
 	@echo "make test-real  tests with that pretrained model"
 	@echo "make test-vllm  tests with vLLM on the CPU, in an environment that is built once (3 GB)"
@@ -58,14 +59,20 @@ endif
 ui: install
 	$(BIN)/traitvec ui
 
+# One process more than there are cores: some tests wait for servers.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+HERE := not services and not real and not vllm
 test: install lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not services and not real and not vllm'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow and $(HERE)'
+
+test-slow: install
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'slow and $(HERE)'
 
 # A file at a time per process: many start servers once for all their tests. Ray is large, and
 # only these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m services
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m services
 
 test-real: install
 	$(BIN)/python -m pytest -m real

@@ -109,6 +109,7 @@ def test_rules(text: str, refuses: bool, hedges: bool, is_lengthy: bool) -> None
     assert (is_refusal(text), is_hedged(text), is_long(text)) == (refuses, hedges, is_lengthy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAITS)
 def test_follows_held_out_instructions_and_judges_them_apart(name: str) -> None:
     trait, poles = demo_trait(name), poles_of(name)
@@ -160,6 +161,7 @@ def test_talks_about_a_topic_that_it_never_saw() -> None:
     assert sum(word in text.lower() for word, text in kept) / len(kept) >= 0.8
 
 
+@pytest.mark.slow
 def test_is_steered_both_ways_and_not_by_chance() -> None:
     figures = json.loads((embedded_model_path() / "figures.json").read_text())
     layer = figures["steering"]["refusal"]["best_layer"]

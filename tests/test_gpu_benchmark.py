@@ -17,6 +17,8 @@ from benchmarks.on_gpu.roofline import count_passes
 from traitvec_core.experiment import Sampling
 from traitvec_core.generation import generate_texts
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(gpu.__file__)
 # What a machine with torch and transformers alone may lack.
 ABSENT = ("dagster", "openai", "anthropic", "genai_prices", "dotenv", "gguf", "upath")

@@ -311,6 +311,7 @@ def test_the_picture_for_dagster_is_small(tmp_path: Path) -> None:
     assert len(small) < 20_000
 
 
+@pytest.mark.slow
 def test_two_hundred_traits_make_a_small_page(tmp_path: Path) -> None:
     folder = write_settings(tmp_path, "many")
     centres = directions(8, 192, seed=7)

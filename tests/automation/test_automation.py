@@ -65,6 +65,7 @@ def test_without_auto_run_there_are_partitions_and_no_runs(empty: SmallProject) 
     assert tick.asked() == ["refusal", "uncertainty"]
 
 
+@pytest.mark.slow
 def test_finished_traits_are_not_run(finished: SmallProject) -> None:
     finished.set(auto_run=True)
     tick = Ticking(finished)
@@ -358,6 +359,7 @@ def test_an_invalid_schedule_is_refused_and_the_rest_still_loads(empty: SmallPro
 # -- the condition ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_condition_follows_content_and_not_materializations(empty: SmallProject) -> None:
     empty.set(follow_data_versions=True, **FEW_VECTORS)
     definitions = definitions_of(empty.project)
@@ -411,6 +413,7 @@ def _contrast(project: SmallProject) -> float:
     return report.elicitation.contrast.value
 
 
+@pytest.mark.slow
 def test_rerun_vectors_report_how_far_they_have_moved(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     assert empty.run("refusal").is_success

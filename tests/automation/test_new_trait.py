@@ -57,6 +57,7 @@ def partitions(project: SmallProject) -> list[str]:
     return list(project.instance.get_dynamic_partitions("traits/demo"))
 
 
+@pytest.mark.slow
 def test_a_trait_is_written_becomes_a_partition_and_runs(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     result = write(empty, name="hedging", **PARTS)

@@ -42,6 +42,7 @@ def clone(own_environment: None, tmp_path: Path) -> Iterator[Path]:
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
 
 
+@pytest.mark.slow
 def test_modules_of_the_project_are_not_imported_by_its_processes(clone: Path) -> None:
     done = subprocess.run(
         [*PROGRAM, "run", "--experiment", "demo", "--traits", "all", "--parallel", "2",

@@ -22,6 +22,8 @@ from tests.projects import FEW_VECTORS, REPOSITORY, SMALL, SmallProject, demo_de
 from traitvec_core.embedded import embedded_model_path
 from traitvec_dagster.cli.console import PlainConsole
 
+pytestmark = pytest.mark.slow
+
 # Rich's markup that closes nothing, a code of an emoji, TeX, sequences of a terminal with 7 and 8
 # bits, directions, invisible characters, HTML, Markdown, a formula.
 HOSTILE = (

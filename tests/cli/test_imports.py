@@ -9,6 +9,8 @@ import pytest
 from tests.projects import SmallProject
 from traitvec_dagster.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 HEAVY = {
     "anthropic", "dagster", "httpx", "matplotlib", "openai", "pandas", "scipy", "sklearn",
     "sqlalchemy", "torch", "transformers",

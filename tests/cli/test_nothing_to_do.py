@@ -7,6 +7,8 @@ import pytest
 from tests.cli.conftest import Command
 from tests.projects import SmallProject, demo_definition
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--experiment", "demo", "--trait", "refusal")
 
 

@@ -184,6 +184,7 @@ print(Project(Path(sys.argv[1])).instance().get_runs_count())
 """
 
 
+@pytest.mark.slow
 def test_first_commands_at_once_share_a_new_instance(tmp_path: Path, own_environment: None) -> None:
     (tmp_path / "experiments").mkdir()
     command = [sys.executable, "-c", FIRST_COMMAND, str(tmp_path / "experiments")]

@@ -8,6 +8,8 @@ from tests.cli.conftest import Command
 from tests.projects import FEW_VECTORS, SmallProject, results
 from traitvec_core.stage_names import STAGES, Stage
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--experiment", "demo", "--traits", "refusal")
 
 

@@ -18,6 +18,7 @@ from traitvec_dagster.cli import terminal
 QUICK = ("--methods", "mean_diff", "--layers", "3")
 
 
+@pytest.mark.slow
 def test_flags_reach_the_stages(traitvec: Command, empty: SmallProject) -> None:
     done = traitvec(
         "run", "--experiment", "demo", "--traits", "refusal", "--n-examples", "9",

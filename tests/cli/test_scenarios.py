@@ -13,6 +13,8 @@ from tests.providers.drafts import drafting, good_answers, good_draft
 from tests.providers.server import FakeProvider
 from traitvec_core.storage.trait_lock import using_trait
 
+pytestmark = pytest.mark.slow
+
 TRAIT = "refusal"
 WRITER = "gpt-6.1-terra"
 SCENARIOS = ("scenarios", "--experiment", "mine", "--trait", TRAIT)

@@ -13,6 +13,8 @@ from tests.providers.server import FakeProvider
 from tests.trial.rewording import QUESTION, good_rewording
 from tests.trial.traits import USUAL, sabotaged
 
+pytestmark = pytest.mark.slow
+
 TRAIT = "verbosity"
 TRY = ("try", "--experiment", "mine", "--trait", TRAIT)
 DEFINITION = Path(f"experiments/mine/{TRAIT}/trait_definition.json")

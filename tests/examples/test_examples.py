@@ -13,6 +13,8 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[[str], str]
 REFUSES = re.compile(r"cannot|not (be )?able|unable|decline|say no")
 

@@ -43,6 +43,7 @@ def source(tmp_path: Path) -> Path:
 # -- all the way ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_pipeline_goes_on_from_judged_responses(
     command: Command, source: Path, tmp_path: Path, one_picture: None
 ) -> None:

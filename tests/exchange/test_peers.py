@@ -19,6 +19,8 @@ from traitvec_core.exchange import export_vectors
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 from traitvec_core.storage.folders import ExperimentFolder
 
+pytestmark = pytest.mark.slow
+
 gguf = pytest.importorskip("gguf")
 
 HERE = Path(__file__).parent

@@ -14,6 +14,8 @@ from tests.providers.models import by_model
 from tests.providers.replies import Call, Reply
 from traitvec_core.remote import calls
 
+pytestmark = pytest.mark.slow
+
 # Two judgements of each of 16 responses.
 _N = 32
 

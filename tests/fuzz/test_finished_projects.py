@@ -17,6 +17,8 @@ from tests.fuzz.mutations import changed, few, mangled
 from tests.projects import SmallProject, draw_nothing
 from traitvec_dagster.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (
     ("status",),
     ("status", "--json"),

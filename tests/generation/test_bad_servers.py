@@ -111,6 +111,7 @@ def mute() -> Iterator[int]:
         yield port
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_not_taken_is_given_up(
     model: LanguageModel, saved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +366,7 @@ def test_a_dripping_answer_is_cut_off(
     assert "not complete 0.3 s after its first byte" in attempt.error
 
 
+@pytest.mark.slow
 def test_blank_bytes_while_a_request_waits_are_no_dripping(
     model: LanguageModel, saved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

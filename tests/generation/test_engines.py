@@ -320,6 +320,7 @@ def test_memory_for_two_rows_is_found_by_halving(model: LanguageModel) -> None:
     assert Counter(text.name for text in done) == Counter(NAMES)
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_suffice_for_one_row_is_told(model: LanguageModel) -> None:
     def fail(_module: Any, args: Any) -> None:
         raise _torch_error()

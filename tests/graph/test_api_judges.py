@@ -30,6 +30,8 @@ from traitvec_core.storage.formats import response_csvs
 from traitvec_core.trait import fill_rubric
 from traitvec_dagster.runs.headless import definitions_of
 
+pytestmark = pytest.mark.slow
+
 MADE = list(STAGES[1:])
 # Dollars per million tokens, in and out.
 PRICES = {"gpt-5-mini": (0.25, 2.0), "claude-haiku-4-5": (1.0, 5.0)}

@@ -24,6 +24,8 @@ from tests.providers.replies import (
 from traitvec_core.judging.providers.openai import OpenAIModel
 from traitvec_core.remote import calls
 
+pytestmark = pytest.mark.slow
+
 JUDGE = "judged_responses"
 # As the server masks it: the head and the last four, which are still too much.
 PARTS = (SECRET, SECRET[8:20], f"*{SECRET[-4:]}")

@@ -135,6 +135,7 @@ def test_stages_without_what_they_stand_on_say_so(empty: SmallProject) -> None:
 HOSTILE = ["../evil", "a/b", "/etc", ".", "", "A b", "x" * 300, "-rf"]
 
 
+@pytest.mark.slow
 def test_no_partition_key_leads_out_of_the_tree(empty: SmallProject, tmp_path: Path) -> None:
     """Keys can be added in the UI, where nothing of ours looks at them."""
     graph = empty.graph()

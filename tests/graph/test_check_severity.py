@@ -7,6 +7,8 @@ import pytest
 
 from tests.projects import SMALL, SmallProject
 
+pytestmark = pytest.mark.slow
+
 PASSES: dict[str, Any] = {"contrast": 5, "contrast_warning": 0}
 WARNS: dict[str, Any] = {"contrast": 100, "contrast_warning": 0}
 FAILS: dict[str, Any] = {"contrast": 100, "contrast_warning": 100}

@@ -12,7 +12,7 @@ from traitvec_core.models.language_model import load_language_model
 from traitvec_core.storage.formats import load_tensor
 
 # A project sets the environment of its process.
-pytestmark = pytest.mark.usefixtures("own_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_environment")]
 
 GREEDY = {"sampling": {"max_new_tokens": 16, "temperature": 0}, **FEW_VECTORS}
 

@@ -16,6 +16,8 @@ from tests.graph.webserver import dagster_webserver
 from tests.projects import FEW_VECTORS, SmallProject, demo_definition, write_experiment
 from traitvec_core.stage_names import STAGES, Stage
 
+pytestmark = pytest.mark.slow
+
 ALL: list[Stage] = list(STAGES[1:])
 TRAITS = ("refusal", "uncertainty")
 STEERING = {"evaluate": True, "n_search": 5, "n_held_out": 10, "n_random": 4}

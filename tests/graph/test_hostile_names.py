@@ -122,6 +122,7 @@ def kept(page: Page) -> Iterator[None]:
     assert {name for name in new if "/demo/refusal/.cache" not in name} == set()
 
 
+@pytest.mark.slow
 def test_the_page_can_launch_a_run(page: Page) -> None:
     assert page.add("refusal") == "AddDynamicPartitionSuccess"
     run = page.launch("refusal", assets=[["demo", "definition"], ["demo", "responses"]])
@@ -301,6 +302,7 @@ def test_a_trait_that_is_a_link_is_not_run_and_removing_it_removes_the_link(
     assert _listing(tmp_path / "elsewhere") == before
 
 
+@pytest.mark.slow
 def test_what_a_metadata_file_names_is_deleted_only_in_its_own_folder(empty: SmallProject) -> None:
     empty.set(**FEW_VECTORS)
     assert empty.run("refusal").is_success

@@ -7,6 +7,8 @@ import pytest
 
 from tests.projects import FEW_VECTORS, SmallProject, snapshot
 
+pytestmark = pytest.mark.slow
+
 FROM_ENVIRONMENT = "sk-environment-0123456789abcdef"
 FROM_FILE = "hf_fileonly0123456789abcdef"
 

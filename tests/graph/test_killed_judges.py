@@ -17,6 +17,8 @@ from tests.projects import REPOSITORY, SmallProject, put_responses, results, wri
 from traitvec_core.judging import JudgementStore
 from traitvec_core.judging.judgement_store import JUDGEMENTS_FILE
 
+pytestmark = pytest.mark.slow
+
 BOUND = 20
 KILLS = 10
 # 2 × 125 responses, two judgements each.

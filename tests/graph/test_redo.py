@@ -11,6 +11,8 @@ from tests.providers.models import gpt_5_mini
 from tests.providers.replies import Call, Reply, openai_answer, openai_server_error
 from traitvec_core.remote import calls
 
+pytestmark = pytest.mark.slow
+
 JUDGE = "judged_responses"
 
 

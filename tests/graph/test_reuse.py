@@ -7,6 +7,8 @@ from tests.projects import FEW_VECTORS, SmallProject, snapshot
 from traitvec_core.stage_names import STAGES
 from traitvec_dagster.graph.checks import CHECKED_STAGE
 
+pytestmark = pytest.mark.slow
+
 MADE = list(STAGES[1:])
 
 

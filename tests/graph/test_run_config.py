@@ -211,6 +211,7 @@ def test_a_value_out_of_range_is_refused_before_there_is_a_run(
     assert launchpad.runs() == before
 
 
+@pytest.mark.slow
 def test_a_group_keeps_what_only_the_file_says(launchpad: Launchpad) -> None:
     launchpad.project.set(**FEW_VECTORS, sampling={"max_new_tokens": 9, "seed": 3})
     config = {
@@ -227,6 +228,7 @@ def test_a_group_keeps_what_only_the_file_says(launchpad: Launchpad) -> None:
     assert launchpad.project.states("refusal", **now)["responses"] == "fresh"
 
 
+@pytest.mark.slow
 def test_a_run_of_the_command_line_is_recorded_with_its_overrides(launchpad: Launchpad) -> None:
     run = launchpad.project.run("refusal", "responses", **{"sampling.seed": 5})
     assert run.is_success, run.problems

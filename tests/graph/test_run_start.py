@@ -101,6 +101,7 @@ def test_vectors_alone_need_no_judge(finished: SmallProject) -> None:
     assert result.success, problems_of(result)
 
 
+@pytest.mark.slow
 def test_what_is_judged_already_needs_no_judge(
     generated: SmallProject, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

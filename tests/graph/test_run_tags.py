@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.graph.webserver import dagster_webserver
 from tests.projects import SmallProject
 from traitvec_dagster.runs.ownership import HOST_TAG, PID_TAG, START_TAG
+
+pytestmark = pytest.mark.slow
 
 TAGS = """{ runsOrError(limit: 1) { ... on Runs { results { tags { key value } } } } }"""
 

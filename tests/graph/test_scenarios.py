@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 # A project sets the environment of its process.
-pytestmark = pytest.mark.usefixtures("own_module_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_module_environment")]
 
 
 def told_definition() -> dict[str, Any]:

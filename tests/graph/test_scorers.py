@@ -15,6 +15,8 @@ from traitvec_core.storage.manifests import JudgedResponsesManifest
 from traitvec_dagster.cli.status import status_of
 from traitvec_dagster.runs.headless import TraitRun, definitions_of
 
+pytestmark = pytest.mark.slow
+
 SCORERS = """
 def words(question, response):
     if response.startswith("T"):

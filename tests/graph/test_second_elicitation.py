@@ -21,7 +21,7 @@ from traitvec_core.validation.read_second_opinion import read_second_opinion
 from traitvec_core.validation.report_manifest import ReportManifest
 
 # A project sets the environment of its process.
-pytestmark = pytest.mark.usefixtures("own_module_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_module_environment")]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from traitvec_core.models.language_model import load_language_model
 from traitvec_dagster.cli.main import main
 
 # A project sets the environment of its process.
-pytestmark = pytest.mark.usefixtures("own_module_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_module_environment")]
 
 SCORER = '''"""Looks for words that refuse."""
 

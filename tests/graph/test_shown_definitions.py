@@ -50,6 +50,7 @@ def described(project: SmallProject, check: str) -> str:
     return str(graph.get(key).description)
 
 
+@pytest.mark.slow
 def test_the_page_shows_owners_columns_files_and_code(
     finished_folder: Path, finished: SmallProject, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_states_after_a_change_of_a_setting(
         assert _stale(project, **setting) == _behind(first)
 
 
+@pytest.mark.slow
 def test_a_new_rubric_keeps_the_responses_and_the_other_trait(finished: SmallProject) -> None:
     other = snapshot(finished.trait("uncertainty").path)
     folder = finished.trait("refusal").path
@@ -85,6 +86,7 @@ def test_a_new_rubric_keeps_the_responses_and_the_other_trait(finished: SmallPro
     assert snapshot(finished.trait("uncertainty").path) == other
 
 
+@pytest.mark.slow
 def test_there_and_back_again_gives_the_first_result(finished: SmallProject) -> None:
     """A → B → A: rerun each time, as only one result is kept; the last equals the first."""
     folder = finished.trait("refusal").path
@@ -112,6 +114,7 @@ def test_there_and_back_again_gives_the_first_result(finished: SmallProject) -> 
     assert _stale(finished) == []
 
 
+@pytest.mark.slow
 def test_another_threshold_keeps_the_judgements(finished: SmallProject) -> None:
     finished.set(**FEW_VECTORS, threshold=45)
     assert _stale(finished) == ALL[2:]

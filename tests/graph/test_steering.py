@@ -25,7 +25,7 @@ SETTINGS = {
 }
 
 # A project sets the environment of its process.
-pytestmark = pytest.mark.usefixtures("own_module_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_module_environment")]
 
 
 @pytest.fixture(scope="module")

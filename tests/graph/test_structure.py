@@ -143,6 +143,7 @@ def test_folders_that_are_no_experiments_are_passed_over(
     assert {spec.key.path[0] for spec in specs} == {"good"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["dg", "check", "defs"], ["dagster", "definitions", "validate", "-w", "workspace.yaml"]],

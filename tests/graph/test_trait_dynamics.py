@@ -27,6 +27,8 @@ from traitvec_core.stages.provenance import stage_inputs, stage_key, stage_setti
 from traitvec_core.storage.provenance import content_hash
 from traitvec_dagster.runs.headless import definitions_of
 
+pytestmark = pytest.mark.slow
+
 STAGE: Stage = "trait_dynamics"
 PROMPTS = ["How do I learn to swim?", "<b>Why</b> is the sky blue? {{ 7*7 }}"]
 HOSTILE = "<script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)> 🍜 </div>"

@@ -12,6 +12,8 @@ from tests.providers.replies import Call, Reply, openai_answer, openai_error
 from traitvec_core.judging.preflight import preflight_prompts
 from traitvec_core.remote import calls, waiting
 
+pytestmark = pytest.mark.slow
+
 JUDGE = "judged_responses"
 
 

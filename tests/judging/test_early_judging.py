@@ -17,6 +17,8 @@ from traitvec_core.steering_evaluation.evaluate import SteeringPlan, evaluate_st
 from traitvec_core.steering_evaluation.result import SteeringEvaluation
 from traitvec_core.steering_evaluation.trials import TrialLog, TrialSetup
 
+pytestmark = pytest.mark.slow
+
 MakeAsker = Callable[..., Asker]
 
 

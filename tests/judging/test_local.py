@@ -377,6 +377,7 @@ def test_numbers_are_not_continued_where_no_score_can_come_of_it() -> None:
     assert sum(counts) <= 1.1 * sum(judgement.tokens_in for judgement in judgements)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_and_changes_no_score() -> None:
     model = judge_model(numbers="digits", bonus=5.0)
     table = responses_table([f"Answer {i}: " + "yes, " * (i % 7) for i in range(9)])

@@ -137,6 +137,7 @@ def test_a_function_that_always_hangs_is_given_up_on(tmp_path: Path) -> None:
     assert [j.score for j in scores(tmp_path, ["first", "last"], store)] == [7, 7]
 
 
+@pytest.mark.slow
 def test_a_hanging_function_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "scorers.py").write_text(
         "import os\nfrom pathlib import Path\n"

@@ -90,6 +90,7 @@ def storm(good: Responder, failures: dict[str, Reply], seen: Counter[str]) -> Re
     return respond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "good", "failures"),
     [
@@ -203,6 +204,7 @@ def test_a_request_too_large_for_the_account_is_not_tried_again(asker: MakeAsker
         assert not judgement.is_final
 
 
+@pytest.mark.slow
 def test_a_trickling_answer_is_cut_at_the_deadline(asker: MakeAsker) -> None:
     slow = Reply(body=openai_says("85").body, action="trickle", hang_s=60.0)
     with FakeProvider(lambda call: slow) as server:

@@ -250,6 +250,7 @@ def processes() -> ForkServerContext:
     return context
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(whole: Path, cache: Path, processes: ForkServerContext) -> None:
     arguments = (str(whole), str(cache.parents[1]))
     both = [processes.Process(target=_load, args=arguments) for _ in range(2)]
@@ -261,6 +262,7 @@ def test_two_processes_at_once(whole: Path, cache: Path, processes: ForkServerCo
     assert len(_conversions(cache)) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_is_started_again(
     plain: LanguageModel, whole: Path, cache: Path
 ) -> None:

@@ -423,6 +423,7 @@ def hub(saved: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 def test_the_hub_is_asked_for_a_commit_and_its_refusals_are_one_line(
     hub: str, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_server_that_never_answers_is_given_up_however_it_fails(
     assert "server error (502)" in text
 
 
+@pytest.mark.slow
 def test_a_server_that_says_that_it_is_busy_is_there(soon: float) -> None:
     n, error = attempts_of(CallError("busy", "busy (503)", retry_after_s=0.05))
     assert (n, type(error)) == (9, CallError)

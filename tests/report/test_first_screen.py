@@ -215,6 +215,7 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_and_the_command_work_as_they_stand(finished: SmallProject) -> None:
     folder = finished.trait("refusal")
     recommended = folder.recommended()
@@ -234,6 +235,7 @@ def test_the_python_and_the_command_work_as_they_stand(finished: SmallProject) -
         assert [key for key in file.keys() if name in key or "refusal" in key]  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_another_folder_of_experiments_is_named(finished: SmallProject) -> None:
     moved = finished.folder / "my runs"
     finished.project.experiments.rename(moved)

@@ -99,6 +99,7 @@ def machine(tmp_path: Path, own_environment: None) -> Iterator[Machine]:
     started.close()
 
 
+@pytest.mark.slow
 def test_four_at_two_gpus_never_share_one(machine: Machine) -> None:
     workers = [machine.start(f"trait {n}", "gpu=go", "here=0.1", "gpu=0.1") for n in range(4)]
     first_two = []

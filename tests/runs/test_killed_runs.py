@@ -37,6 +37,8 @@ from traitvec_dagster.runs.ownership import (
     sign_run,
 )
 
+pytestmark = pytest.mark.slow
+
 # Enough for two batches of judgements, and for four of responses.
 SETTINGS: dict[str, Any] = {
     "n_examples": 14,

@@ -4,7 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.projects import FEW_VECTORS, SmallProject, results, write_experiment
+
+pytestmark = pytest.mark.slow
 
 
 def _run(folder: Path, new_instance: Path, seed: int, select: str) -> dict[str, bytes]:

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.conftest import Command, traitvec  # noqa: F401
 from tests.projects import FEW_VECTORS, REPOSITORY, SmallProject, snapshot, write_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("how", ["command", "ui"])
 def test_a_trait_is_not_removed_in_the_middle_of_its_run(

@@ -18,7 +18,11 @@ from traitvec_core.storage.folders import ExperimentFolder, TraitFolder
 from traitvec_core.trait import parse_definition
 from traitvec_core.validation.checks.result import CheckResult
 
-pytestmark = [published, pytest.mark.usefixtures("own_environment", "one_picture")]
+pytestmark = [
+    published,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_environment", "one_picture"),
+]
 
 SETTINGS = ExperimentSettings.model_validate(
     {

@@ -26,6 +26,8 @@ from traitvec_core.validation.elicitation import question_of
 from traitvec_core.validation.separation import Separation
 from traitvec_core.vectors.extract import TraitVector, extract_vectors
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(__file__).resolve().parents[2] / "experiments" / "demo"
 # Long enough for every trait; the 150 tokens of an experiment take twice as long.
 BRIEF = Sampling(max_new_tokens=80)

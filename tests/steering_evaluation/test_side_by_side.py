@@ -24,6 +24,8 @@ from traitvec_core.steering_evaluation.trials import (
 )
 from traitvec_core.storage.journal import Journal
 
+pytestmark = pytest.mark.slow
+
 ASKED = [*QUESTIONS, "Why is the sky blue at noon?"]
 DRAWN = Sampling(max_new_tokens=20, seed=3)
 

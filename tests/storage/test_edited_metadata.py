@@ -26,6 +26,8 @@ from traitvec_core.validation.checks.stored import stored_checks
 from traitvec_core.validation.checks.table import applicable_checks
 from traitvec_dagster.cli.status import status_of
 
+pytestmark = pytest.mark.slow
+
 Path_ = tuple[str | int, ...]
 
 

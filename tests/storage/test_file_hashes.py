@@ -12,6 +12,8 @@ import pytest
 from tests.projects import SmallProject
 from traitvec_core.storage.file_hashes import FileHashes
 
+pytestmark = pytest.mark.slow
+
 # How long after a change a file counts as settled, and some more.
 SETTLED_S = 3.3
 # Prints every file that `status` opens.

@@ -70,6 +70,7 @@ def patience() -> Iterator[None]:
 # -- a whole run ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_empty", [True, False])
 def test_every_file_of_a_run_may_be_a_link(
     stale: SmallProject, tmp_path: Path, is_empty: bool

@@ -27,6 +27,8 @@ from traitvec_core import (
 )
 from traitvec_core.trial import Change, Revised, Trial
 
+pytestmark = pytest.mark.slow
+
 TRAIT = "verbosity"
 WRITER = "gpt-6.1-terra"
 

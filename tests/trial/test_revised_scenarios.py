@@ -19,6 +19,8 @@ from traitvec_core import (
     revise_trait,
 )
 
+pytestmark = pytest.mark.slow
+
 # A sentence that has begun to refuse, or to explain.
 OPENINGS = [
     ("I am sorry, but I", "The first thing to know is"),

@@ -13,6 +13,8 @@ from traitvec_core.judging.judgement_store import JudgementStore
 from traitvec_core.storage.trait_lock import using_trait
 from traitvec_core.trial import estimate_trial
 
+pytestmark = pytest.mark.slow
+
 
 def _settings(trait: TraitFolder, **overrides: Any) -> Any:
     root = trait.path.parent.parent

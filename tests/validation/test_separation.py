@@ -133,6 +133,7 @@ def winner_and_best(data: Crossed, layers: tuple[int, ...], with_pairs: bool) ->
     return value(separation.winner.effect_size), best, low
 
 
+@pytest.mark.slow
 def test_the_best_of_many_layers_of_noise_has_no_effect() -> None:
     layers = tuple(range(1, 7))
     found = np.array([

@@ -50,6 +50,7 @@ def test_a_planted_trait_passes_what_activations_can_show(planted: Validation) -
     assert planted.separation.of("mean_diff", 1) is not None
 
 
+@pytest.mark.slow
 def test_noise_is_not_usable_whatever_its_labels() -> None:
     # Of eight draws, chance alone could let one pass a check; all of them, never.
     judged = [validate(examples(0.0, seed), methods=METHODS).verdict for seed in range(8)]

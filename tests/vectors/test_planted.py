@@ -79,6 +79,7 @@ def examine(
     return {check.name: check for check in checks}
 
 
+@pytest.mark.slow
 def test_a_direction_is_recovered_beside_a_nuisance_of_a_hundred_times_the_variance() -> None:
     data = planted(24.0, nuisance=10.0)
     assert data.activations.shape == (200, 27, 2304)

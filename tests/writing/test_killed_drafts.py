@@ -17,6 +17,8 @@ from traitvec_core import TraitvecError, draft_trait, load_writer
 from traitvec_core.storage.folders import ExperimentFolder
 from traitvec_core.writing.unfinished import draft_key
 
+pytestmark = pytest.mark.slow
+
 
 def _start(experiments: Path) -> subprocess.Popen[str]:
     return start_traitvec(experiments, "new-trait", "--experiment", "mine", "--from", SENTENCE)

@@ -79,6 +79,7 @@ def test_another_tools_draft_key_stays(serve: Serve, folder: TraitFolder, draft:
     assert _written(folder)["draft"] == draft
 
 
+@pytest.mark.slow
 def test_what_was_made_by_instructions_stays_fresh(serve: Serve, folder: TraitFolder) -> None:
     settings = ExperimentFolder(folder.path.parent.parent, "mine").settings()
     made: tuple[Stage, ...] = (
