@@ -72,7 +72,7 @@ test-slow: install
 # only these tests need it.
 test-services: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m services
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m services
 
 test-real: install
 	$(BIN)/python -m pytest -m real
