@@ -16,7 +16,8 @@ from traitvec_core.generation.request import GenerationEngine
 from traitvec_core.models.files import LoadOptions
 from traitvec_core.models.language_model import LanguageModel, load_language_model
 
-pytestmark = pytest.mark.vllm
+# One process has the engines, where several run tests.
+pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("parity")]
 
 # Of a mean, of a logit, and of the logit of a greedy token; against float32 in this process.
 # Measured: 2e-6, 2e-4 and 0 in float32, 0.023, 1.7 and 0.18 in bfloat16. There, transformers' own

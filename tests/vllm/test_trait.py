@@ -20,6 +20,8 @@ from traitvec_core.storage.files import DEFINITION_FILE
 pytestmark = pytest.mark.vllm
 
 KEY = "sk-the-key-of-this-test"
+# One process has the engine, where several run tests.
+SHARED = pytest.mark.xdist_group("shared engine")
 
 
 @pytest.fixture
@@ -133,6 +135,7 @@ def shared_engine(
             copier.wait(timeout=60)
 
 
+@SHARED
 def test_two_runs_share_one_engine_and_load_no_weights(
     shared_engine: str, project: VllmProject
 ) -> None:
@@ -164,6 +167,7 @@ OPENINGS = [
 ]  # fmt: skip
 
 
+@SHARED
 def test_openings_are_gone_on_with_as_in_process(shared_engine: str, project: VllmProject) -> None:
     server = {"engine": "server", "engine_url": shared_engine, "engine_reads": True}
     brief = {
