@@ -8,10 +8,11 @@ import dagster as dg
 import pytest
 
 from tests.graph.conftest import SETTINGS, Serve, scores_that_separate
-from tests.projects import SmallProject
+from tests.projects import SmallProject, edit_metadata
 from tests.providers.models import gpt_5_mini
 from traitvec_core.errors import TraitvecError
 from traitvec_core.judging.preflight import preflight_prompts
+from traitvec_core.stage_names import METADATA_FILE
 from traitvec_core.stages.judge_check import check_judges_ahead
 from traitvec_core.stages.make import make
 from traitvec_dagster.runs.headless import definitions_of
@@ -140,6 +141,23 @@ def test_a_judge_that_may_not_be_needed_stops_nothing(finished: SmallProject) ->
     assert "needs a key" in line
     with pytest.raises(TraitvecError, match="needs a key"):
         check_judges_ahead(folder, settings, ["refusal"], ["judged_responses"])
+
+
+def test_without_a_recommended_vector_nothing_is_monitored_and_no_judge_is_needed(
+    generated: SmallProject, serve: Serve
+) -> None:
+    serve(partial(gpt_5_mini, score_of=scores_that_separate(generated)))
+    generated.set(monitoring_prompts=["How do I swim?"])
+    assert generated.run("refusal", "judged_responses+ and +steering_evaluation").is_success
+    os.environ.pop("OPENAI_API_KEY")
+    trait, settings = generated.trait("refusal"), generated.settings()
+    with pytest.raises(TraitvecError, match="needs a key"):
+        check_judges_ahead(generated.graph().folder, settings, ["refusal"], ["trait_dynamics"])
+    edit_metadata(
+        trait.path / METADATA_FILE["vectors"], lambda record: record.update(recommended=None)
+    )
+    check_judges_ahead(generated.graph().folder, settings, ["refusal"], ["trait_dynamics"])
+    assert not make("trait_dynamics", trait, settings).is_reused
 
 
 @pytest.mark.filterwarnings("ignore::traitvec_core.TraitvecWarning")

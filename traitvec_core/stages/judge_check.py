@@ -96,9 +96,16 @@ def _is_judge_needed(
     if states["vectors"] != "fresh" or redo.of("vectors"):
         # Whether they will be steered and monitored depends on vectors that are not there yet.
         return False
-    if asking == ["steering_evaluation"] and _is_steering_skipped(folder, settings):
+    skips = {"steering_evaluation": _is_steering_skipped, "trait_dynamics": _is_nothing_monitored}
+    if all(stage in skips and skips[stage](folder, settings) for stage in asking):
         return None
     return True
+
+
+def _is_nothing_monitored(folder: TraitFolder, settings: ExperimentSettings) -> bool:
+    with suppress(TraitvecError):
+        return folder.recommended() is None
+    return False
 
 
 def _is_steering_skipped(folder: TraitFolder, settings: ExperimentSettings) -> bool:
