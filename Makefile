@@ -77,8 +77,8 @@ test-services: install
 test-real: install
 	$(BIN)/python -m pytest -m real
 
-# Two engines at a time, 3 GB each. Where vLLM cannot be installed, the tests are skipped with the reason. For a GPU, set
-# TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
+# Two engines at a time, 3 GB each. Where vLLM cannot be installed, the tests are skipped with the
+# reason. For a GPU, set TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
 test-vllm: install
 	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -n 2 --dist loadgroup -m vllm tests/vllm
 
