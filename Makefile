@@ -77,10 +77,12 @@ test-services: install
 test-real: install
 	$(BIN)/python -m pytest -m real
 
-# Two engines at a time, 3 GB each. Where vLLM cannot be installed, the tests are skipped with the reason. For a GPU, set
-# TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA.
+# Where vLLM cannot be installed, the tests are skipped with the reason. For a GPU, set
+# TRAITVEC_VLLM_PYTHON to the Python of an environment with vLLM for CUDA. On the CPU two engines run
+# at a time, 3 GB each; one engine takes a whole GPU.
 test-vllm: install
-	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs -n 2 --dist loadgroup -m vllm tests/vllm
+	env "$$($(BIN)/python tools/vllm_environment.py)" $(BIN)/python -m pytest -rs \
+		-n $(if $(TRAITVEC_VLLM_PYTHON),0,2) --dist loadgroup -m vllm tests/vllm
 
 # The suite runs a few fixed examples of the same; TRAITVEC_FUZZ_EXAMPLES is how many per test.
 fuzz: install
