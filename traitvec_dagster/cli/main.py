@@ -9,7 +9,6 @@ from pathlib import Path
 import typer
 
 from traitvec_core.errors import TraitvecError
-from traitvec_core.storage.files import display_path
 from traitvec_dagster.cli.check import check
 from traitvec_dagster.cli.compare import atlas, compare
 from traitvec_dagster.cli.console import err
@@ -114,6 +113,8 @@ def main() -> None:
 
 def _in_words(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        from traitvec_core.storage.files import display_path
+
         path = display_path(Path(os.fsdecode(error.filename)))
         return f"{path}: a file is in the way of a folder; move it away and run again"
     return str(error)

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from traitvec_core.errors import TraitvecError
 from traitvec_core.stage_names import STAGES
-from traitvec_core.stages import SPECS
 from traitvec_core.storage.vector_verdict import warn_if_not_usable, warn_if_stale
 from traitvec_core.visible_text import one_line
 from traitvec_dagster.cli.status import VERDICT_MARKS, status_of, verdict_cell
@@ -136,6 +135,7 @@ def run(
     """
     from traitvec_core.generation.engine_process import check_engine
     from traitvec_core.models.files import check_model
+    from traitvec_core.stages import SPECS
     from traitvec_core.stages.redo import parse_redo
     from traitvec_dagster.cli.progress import live_progress, live_progress_of_many
     from traitvec_dagster.graph.names import Graph
